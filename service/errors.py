@@ -1,0 +1,226 @@
+"""One class for each thing that can go wrong, with its code; the HTTP status of each in one table.
+
+``code`` is what machines read: the ``code`` of a problem document and the ``reason`` label of a metric.
+``str(error)`` is what people read: one sentence that says what is wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AlsServeError(Exception):
+    """Anything this program raises on purpose."""
+
+    code: ClassVar[str] = "internal_error"
+
+
+class SettingsError(AlsServeError):
+    """A setting is unknown or its value is impossible; the program must not start."""
+
+    code = "bad_setting"
+
+
+# ---------------------------------------------------------------- a model that is not taken
+
+
+class ModelRejectedError(AlsServeError):
+    """A model was not taken into service; the last good one goes on serving."""
+
+    code = "model_rejected"
+
+
+class SourceMissingError(ModelRejectedError):
+    """There is no file at the model path."""
+
+    code = "file_missing"
+
+
+class UnreadableSourceError(ModelRejectedError):
+    """The file is there and cannot be read (permission, I/O error, not a regular file), or it is empty."""
+
+    code = "file_unreadable"
+
+
+class SourceChangedError(ModelRejectedError):
+    """The file was changed while it was being read; it has to be read again."""
+
+    code = "file_changed"
+
+
+class UnknownFormatError(ModelRejectedError):
+    """The content is none of the formats we read."""
+
+    code = "unknown_format"
+
+
+class CorruptFileError(ModelRejectedError):
+    """The content has a known format and is damaged: cut short, trailing bytes, a lying header."""
+
+    code = "file_corrupt"
+
+
+class UnsafePickleError(ModelRejectedError):
+    """The pickle names something that a model has no need of; nothing of it was executed."""
+
+    code = "unsafe_pickle"
+
+
+class MissingComponentsError(ModelRejectedError):
+    """A required component is absent."""
+
+    code = "missing_components"
+
+
+class BadShapeError(ModelRejectedError):
+    """Factors are not two-dimensional, are empty, or differ in their number of factors."""
+
+    code = "bad_shape"
+
+
+class BadDtypeError(ModelRejectedError):
+    """An array has elements of a type that cannot be factors, ids or counts."""
+
+    code = "bad_dtype"
+
+
+class NotFiniteError(ModelRejectedError):
+    """A factor is NaN or infinite, or a score would be."""
+
+    code = "not_finite"
+
+
+class BadIdsError(ModelRejectedError):
+    """The id maps are no bijection onto the rows, or hold an id that cannot be served."""
+
+    code = "bad_ids"
+
+
+class BadSeenMatrixError(ModelRejectedError):
+    """The matrix of what each user already had does not fit the factors or is inconsistent."""
+
+    code = "bad_seen_matrix"
+
+
+class ImportCrashedError(ModelRejectedError):
+    """The importing child process died of a signal or ended without an answer."""
+
+    code = "import_crashed"
+
+
+class ImportTimeoutError(ModelRejectedError):
+    """The importing child process did not finish in time and was killed."""
+
+    code = "import_timeout"
+
+
+class ImportMemoryError(ModelRejectedError):
+    """The importing child process reached its memory limit."""
+
+    code = "import_memory"
+
+
+class ImportCpuError(ModelRejectedError):
+    """The importing child process reached its CPU limit and was killed."""
+
+    code = "import_cpu"
+
+
+class StateDirectoryError(ModelRejectedError):
+    """The state directory cannot be written or read (full, read-only, no permission, I/O error)."""
+
+    code = "state_directory"
+
+
+class SnapshotDamagedError(ModelRejectedError):
+    """A snapshot directory's files do not agree with its manifest."""
+
+    code = "snapshot_damaged"
+
+
+# ---------------------------------------------------------------- a request that is not answered
+
+
+class RequestError(AlsServeError):
+    """A request that cannot be answered as asked; ``str(error)`` goes to the client."""
+
+
+class BadParameterError(RequestError):
+    """A query parameter, path or header is malformed."""
+
+    code = "bad_parameter"
+
+
+class BadBodyError(RequestError):
+    """The body is not JSON."""
+
+    code = "bad_body"
+
+
+class InvalidBodyError(RequestError):
+    """The body is JSON, of another shape or with values outside what is allowed."""
+
+    code = "invalid_body"
+
+
+class BodyTooLargeError(RequestError):
+    """The body is larger than is accepted."""
+
+    code = "body_too_large"
+
+
+class UnsupportedMediaTypeError(RequestError):
+    """The body is declared as something other than JSON."""
+
+    code = "unsupported_media_type"
+
+
+class RequestTimeoutError(RequestError):
+    """The body did not arrive in time."""
+
+    code = "request_timeout"
+
+
+class UnknownUserError(RequestError):
+    """The user is not in the served model."""
+
+    code = "unknown_user"
+
+
+class UnknownItemError(RequestError):
+    """The item is not in the served model."""
+
+    code = "unknown_item"
+
+
+class NoSeenItemsError(RequestError):
+    """The served model does not carry what users already had (nor popularity)."""
+
+    code = "no_seen_items"
+
+
+class NotReadyError(RequestError):
+    """No model is served yet, or the server is about to stop."""
+
+    code = "not_ready"
+
+
+class OverloadedError(RequestError):
+    """Too many long queries are waiting already."""
+
+    code = "overloaded"
+
+
+HTTP_STATUS: dict[type[AlsServeError], int] = {
+    BadParameterError: 400,
+    BadBodyError: 400,
+    UnknownUserError: 404,
+    UnknownItemError: 404,
+    NoSeenItemsError: 404,
+    RequestTimeoutError: 408,
+    BodyTooLargeError: 413,
+    UnsupportedMediaTypeError: 415,
+    InvalidBodyError: 422,
+    NotReadyError: 503,
+    OverloadedError: 503,
+}

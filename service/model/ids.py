@@ -1,0 +1,73 @@
+"""Ids as arrays: an id is found by binary search, so ten million of them need no dict and no load time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.model.factors import Id, Int64
+
+IdKind: TypeAlias = Literal["int", "str"]
+
+MAX_ID_BYTES = 256
+_CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_INT64 = np.iinfo(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """The ids of rows 0…len-1, and the way back.
+
+    values: int64 or fixed-width bytes (UTF-8), [rows], in row order. sorter: int64 [rows], the rows in
+    ascending id order; None where ``values`` itself ascends.
+    """
+
+    values: NDArray[Any]
+    sorter: Int64 | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def kind(self) -> IdKind:
+        """Say whether the ids are numbers or text."""
+        return "int" if self.values.dtype.kind == "i" else "str"
+
+    def row(self, wanted: Id) -> int | None:
+        """Return the row of an id, or None where it is unknown.
+
+        In a path every id is text, so "42" finds the number 42 and 42 finds the text "42"; "042" is no
+        number's text and finds nothing among numbers.
+        """
+        key = self._key(wanted)
+        if key is None:
+            return None
+        place = int(np.searchsorted(self.values, key, sorter=self.sorter))
+        if place == len(self.values):
+            return None
+        row = place if self.sorter is None else int(self.sorter[place])
+        return row if self.values[row] == key else None
+
+    def at(self, rows: NDArray[np.integer[Any]]) -> list[Id]:
+        """Return the ids of these rows, numbers as int and text as str."""
+        found: list[Any] = self.values[rows].tolist()
+        return found if self.kind == "int" else [value.decode() for value in found]
+
+    def _key(self, wanted: Id) -> np.int64 | np.bytes_ | None:
+        if self.kind == "int":
+            return _int64(wanted)
+        key = str(wanted).encode(errors="surrogatepass")
+        # A longer key would make NumPy widen, that is copy, the whole array; and NumPy strips NULs.
+        return np.bytes_(key) if 0 < len(key) <= self.values.dtype.itemsize and b"\0" not in key else None
+
+
+def _int64(wanted: Id) -> np.int64 | None:
+    if isinstance(wanted, str):
+        if not _CANONICAL_INT.fullmatch(wanted):
+            return None
+        wanted = int(wanted)
+    return np.int64(wanted) if _INT64.min <= wanted <= _INT64.max else None
