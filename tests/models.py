@@ -24,7 +24,7 @@ def make_factors(
     """Make a model whose ids stand in no order, and which differs with its seed.
 
     ``pairs`` (user, item) pairs are drawn, repeats merged, as what users already had; None makes a model
-    without any. Whole-numbered factors, with many zero rows, repeats and equal scores, make every score exact.
+    without any. Whole-numbered factors, with zero rows, repeats and equal scores, make every score exact.
     """
     rng = np.random.default_rng(seed)
     return Factors(
