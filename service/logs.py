@@ -1,0 +1,97 @@
+"""What the server says of itself: every event once, as a line for people or as JSON for machines.
+
+An event is logged by name with its facts; its sentence stands in EVENTS. No user id is ever a fact of an
+event at INFO or above.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+logger = logging.getLogger("als_serve")
+
+_I, _W, _E, _D = logging.INFO, logging.WARNING, logging.ERROR, logging.DEBUG
+
+#: event -> level and sentence; the placeholders are the event's facts.
+EVENTS: dict[str, tuple[int, str]] = {
+    "initializing": (_I, "🚀 Initializing ML model..."),
+    "file_found": (_I, "✅ ALS model {format} file found: {path} ({bytes} bytes)"),
+    "skipping_training": (_I, "📚 Loading pre-trained model (skipping training)"),
+    "loading": (_I, "📚 Loading ALS model from: {path}"),
+    "file_verified": (_I, "✅ Model file verified: {path} ({bytes} bytes)"),
+    "loaded": (_I, "✅ Loaded ALS model successfully"),
+    "model_info": (_I, "📊 Model info: {users} users, {items} products"),
+    "model_factors": (_I, "📊 Model factors: {factors} dimensions"),
+    "analyzing_scores": (_I, "🔍 Analyzing ALS score ranges..."),
+    "analyzed_scores": (_I, "✅ ALS score range analysis completed"),
+    "score_range": (
+        _I,
+        "📈 {kind} scores: {min:.4g} to {max:.4g}, mean {mean:.4g}, p1 {p1:.4g}, p99 {p99:.4g}",
+    ),
+    "initialized": (_I, "✅ ML model initialization completed successfully (loaded existing model)"),
+    "reused": (_I, "♻️ Model {version} was imported before: opened its snapshot"),
+    "swapped": (_I, "🔁 Now serving model {version} ({seconds:.2f} s from file to served)"),
+    "unchanged": (_I, "💤 Model file touched, content unchanged: still serving {version}"),
+    "file_missing": (_W, "❌ Model file not found: {path}"),
+    "file_missing_hint": (
+        _W,
+        "💡 In EC2 environment, ensure the model is downloaded from S3 before starting the application",
+    ),
+    "rejected": (_W, "❌ {detail}"),
+    "corrupt_hint": (_W, "💡 The model file may be corrupted or incompatible"),
+    "changed_while_read": (_I, "🔄 The model file changed while it was read: reading it again"),
+    "stale": (_W, "⚠️ Serving model {version} from the state directory (stale): {reason}"),
+    "waiting": (_I, "⏳ No model yet: waiting for {path}"),
+    "child_said": (_W, "⚠️ The importing process said: {text}"),
+    "housekeeping_failed": (_W, "⚠️ The state directory could not be tidied: {detail}"),
+    "single_file_mount": (
+        _W,
+        "⚠️ {path} is a mount of a single file: a new model renamed over it on the host is never seen here. "
+        "Mount its directory instead",
+    ),
+    "watch_failed": (
+        _W,
+        "⚠️ File events stopped ({detail}): looking every {seconds:g} s, watching again soon",
+    ),
+    "task_failed": (_E, "❌ {task} failed and starts again in {seconds:g} s: {detail}"),
+    "listening": (_I, "🌐 Listening on http://{host}:{port}"),
+    "draining": (_I, "🛑 Stopping: not ready from now on, the port closes in {seconds:g} s"),
+    "stopped": (_I, "👋 Stopped"),
+    "request_failed": (_E, "❌ Unexpected error while answering {route} (request {request_id})"),
+}
+
+
+def log_event(event: str, *, exc_info: bool = False, **facts: Any) -> None:
+    """Log one event of EVENTS with its facts."""
+    level, sentence = EVENTS[event]
+    if logger.isEnabledFor(level):
+        logger.log(level, sentence.format(**facts), exc_info=exc_info, extra={"event": event, "facts": facts})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: time (RFC 3339, UTC), level, event, message and the event's facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", record.name),
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def set_up_logging(log_format: str, level: str, stream: TextIO | None = None) -> None:
+    """Send our events, and other libraries' warnings, to ``stream`` (standard error by default)."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logger.setLevel(level.upper())

@@ -1,0 +1,116 @@
+"""What the child process does: an untrusted file becomes a snapshot directory, or an exact reason why not.
+
+``python -m service.model.importer`` reads one job as a line of JSON on standard input and answers with one
+line on standard output. Its standard input stays open as long as its parent lives; when it ends, so does
+the child.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from service.errors import ImportMemoryError, ModelRejectedError
+from service.model import costs, scores, snapshot
+from service.model.factors import RawModel
+from service.model.formats import read
+from service.model.ordering import Model, arrange
+from service.model.shelf import unwritable
+from service.model.snapshot import Analysis
+from service.model.source import Source, opened
+from service.model.validation import validate
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One import: the file, where to write, and the limits (bytes of address space, seconds of CPU)."""
+
+    source: Source
+    staged: Path
+    memory_bytes: int
+    cpu_seconds: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The child's answer: the code and sentence of a rejection, or two empty strings."""
+
+    code: str = ""
+    detail: str = ""
+
+
+def import_model(job: Job) -> None:
+    """Read, prove, analyse and write one model. Raises ModelRejectedError and its kinds."""
+    seconds: dict[str, float] = {}
+    with _phase(seconds, "read"):
+        raw = _read(job.source)
+    with _phase(seconds, "validate"):
+        source_format, factors = raw.format, validate(raw)
+    del raw
+    with _phase(seconds, "arrange"):
+        model = arrange(factors)
+    del factors
+    with _phase(seconds, "analyse"):
+        analysis = Analysis(scores.analyse(model), costs.measure(model))
+    _write(job, model, analysis, source_format, seconds)
+
+
+def _read(source: Source) -> RawModel:
+    path = Path(source.path)
+    with opened(path, source.signature) as file:
+        return read(path, file)
+
+
+def _write(job: Job, model: Model, analysis: Analysis, source_format: str, seconds: dict[str, float]) -> None:
+    try:
+        snapshot.write(job.staged, model, analysis, job.source, source_format, seconds)
+    except OSError as error:
+        raise unwritable(job.staged.parent, error) from None
+
+
+@contextmanager
+def _phase(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - started, 6)
+
+
+def answer(job: Job) -> Outcome:
+    """Import one model and say how it went."""
+    try:
+        import_model(job)
+    except MemoryError:
+        megabytes = job.memory_bytes // 2**20
+        return Outcome(
+            ImportMemoryError.code,
+            f"{job.source.path} needs more than {megabytes} MB of address space to import; "
+            "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
+        )
+    except ModelRejectedError as error:
+        return Outcome(error.code, str(error))
+    return Outcome()
+
+
+def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures
+    """Do one job under its limits."""
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_seconds, job.cpu_seconds + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (job.memory_bytes, job.memory_bytes))
+    sys.stdout.buffer.write(msgspec.json.encode(answer(job)) + b"\n")
+
+
+def _end_with_parent() -> None:  # pragma: no cover - as above
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":  # pragma: no cover - as above
+    main()

@@ -1,0 +1,239 @@
+"""A model on disk: an immutable directory of .npy files and a manifest, published by one rename.
+
+The directory is named ``<format version>-<first 16 hex of the source's sha256>``. Whoever opens it maps the
+files into memory; several processes share one copy in the page cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import SnapshotDamagedError
+from service.model.costs import QueryCosts
+from service.model.factors import Seen
+from service.model.ids import IdKind, Ids
+from service.model.ordering import Model, Popularity
+from service.model.scores import ScoreRanges
+from service.model.source import Source
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+_PAGE = 4096
+
+
+class FileFacts(msgspec.Struct, frozen=True):
+    """What a file of the snapshot must be: its size in bytes and its sha256 (hex)."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a snapshot holds and where it came from. Seconds are those of the import, by phase."""
+
+    format_version: int
+    source: Source
+    source_format: str
+    created_at: datetime
+    users: int
+    items: int
+    factors: int
+    user_id_kind: IdKind
+    item_id_kind: IdKind
+    seen_pairs: int | None
+    regularization: float
+    alpha: float
+    scores: ScoreRanges
+    costs: QueryCosts
+    seconds: dict[str, float]
+    files: dict[str, FileFacts]
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of all arrays on disk."""
+        return sum(facts.bytes for facts in self.files.values())
+
+
+class Snapshot(NamedTuple):
+    """An opened snapshot directory: what a request answers from, start to end."""
+
+    directory: Path
+    manifest: Manifest
+    model: Model
+
+    @property
+    def version(self) -> str:
+        """Return the model version that every answer names."""
+        return self.manifest.source.version
+
+
+class Analysis(NamedTuple):
+    """What was measured of a model between arranging and writing it."""
+
+    scores: ScoreRanges
+    costs: QueryCosts
+
+
+def directory_name(source: Source) -> str:
+    """Return the name of a source's snapshot directory."""
+    return f"{FORMAT_VERSION}-{source.version}"
+
+
+def write(
+    directory: Path, model: Model, analysis: Analysis, source: Source, source_format: str, seconds: dict[str, float]
+) -> None:
+    """Write a model into an empty directory, every file synced to disk. Raises OSError."""
+    files = {name: _write_array(directory, name, array) for name, array in _arrays(model).items()}
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        source=source,
+        source_format=source_format,
+        created_at=datetime.now(UTC),
+        users=len(model.user_ids),
+        items=len(model.item_ids),
+        factors=model.item_factors.shape[1],
+        user_id_kind=model.user_ids.kind,
+        item_id_kind=model.item_ids.kind,
+        seen_pairs=len(model.seen.items) if model.seen else None,
+        regularization=model.regularization,
+        alpha=model.alpha,
+        scores=analysis.scores,
+        costs=analysis.costs,
+        seconds=seconds,
+        files=files,
+    )
+    with (directory / MANIFEST).open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(directory)
+
+
+def publish(staged: Path, directory: Path) -> None:
+    """Give a written directory its final name. Raises OSError.
+
+    Where another process has published the same source meanwhile, its directory stays and ours is left staged.
+    """
+    try:
+        staged.rename(directory)
+    except OSError:
+        if not (directory / MANIFEST).is_file():
+            raise
+    sync_directory(directory.parent)
+
+
+def open_snapshot(directory: Path) -> Snapshot:
+    """Map a snapshot directory into memory; every file's size is checked. Raises SnapshotDamagedError."""
+    manifest = read_manifest(directory)
+    arrays = {name: _map(directory / name, facts) for name, facts in manifest.files.items()}
+    try:
+        return Snapshot(directory, manifest, _model(arrays, manifest))
+    except KeyError as error:
+        raise SnapshotDamagedError(f"{directory} lacks {error.args[0]}; delete the directory.") from None
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read what a snapshot directory holds. Raises SnapshotDamagedError."""
+    try:
+        return msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise SnapshotDamagedError(f"{directory / MANIFEST} cannot be read: {error}; delete the directory.") from None
+
+
+def verify(directory: Path) -> None:
+    """Compare every file's sha256 with the manifest. Raises SnapshotDamagedError."""
+    for name, facts in read_manifest(directory).files.items():
+        if _sha256(directory / name) != facts.sha256:
+            raise SnapshotDamagedError(f"{directory / name} is not what was written (sha256); delete the directory.")
+
+
+def warm(snapshot: Snapshot) -> None:
+    """Touch every page once, so that no request waits for the disk; runs without the interpreter lock."""
+    for array in _arrays(snapshot.model).values():
+        pages = array.reshape(-1).view(np.uint8)[::_PAGE]
+        np.bitwise_or.reduce(pages)
+
+
+def _arrays(model: Model) -> dict[str, NDArray[Any]]:
+    """Name every array of a model by its file."""
+    assert model.item_ids.sorter is not None  # noqa: S101 - arrange() always sorts items; this tells the type checker
+    arrays: dict[str, NDArray[Any]] = {
+        "user_ids.npy": model.user_ids.values,
+        "user_factors.npy": model.user_factors,
+        "item_ids.npy": model.item_ids.values,
+        "item_sorter.npy": model.item_ids.sorter,
+        "item_factors.npy": model.item_factors,
+        "item_norms.npy": model.item_norms,
+        "item_gram.npy": model.item_gram,
+    }
+    if model.seen and model.popularity:
+        arrays |= {
+            "seen_indptr.npy": model.seen.indptr,
+            "seen_items.npy": model.seen.items,
+            "seen_weights.npy": model.seen.weights,
+            "popularity.npy": model.popularity.users,
+            "popularity_order.npy": model.popularity.order,
+        }
+    return arrays
+
+
+def _model(arrays: dict[str, NDArray[Any]], manifest: Manifest) -> Model:
+    seen = manifest.seen_pairs is not None
+    return Model(
+        user_ids=Ids(arrays["user_ids.npy"]),
+        item_ids=Ids(arrays["item_ids.npy"], arrays["item_sorter.npy"]),
+        user_factors=arrays["user_factors.npy"],
+        item_factors=arrays["item_factors.npy"],
+        item_norms=arrays["item_norms.npy"],
+        item_gram=arrays["item_gram.npy"],
+        seen=Seen(arrays["seen_indptr.npy"], arrays["seen_items.npy"], arrays["seen_weights.npy"]) if seen else None,
+        popularity=Popularity(arrays["popularity.npy"], arrays["popularity_order.npy"]) if seen else None,
+        regularization=manifest.regularization,
+        alpha=manifest.alpha,
+    )
+
+
+def _write_array(directory: Path, name: str, array: NDArray[Any]) -> FileFacts:
+    path = directory / name
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return FileFacts(path.stat().st_size, _sha256(path))
+
+
+def _map(path: Path, facts: FileFacts) -> NDArray[Any]:
+    try:
+        size = path.stat().st_size
+        if size != facts.bytes:
+            raise SnapshotDamagedError(f"{path} has {size} bytes instead of {facts.bytes}; delete the directory.")
+        mapped = np.load(path, mmap_mode="r" if size else None, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise SnapshotDamagedError(f"{path} cannot be read: {error}; delete the directory.") from None
+    # A plain view of the map: np.memmap's own bookkeeping costs a microsecond at every slice.
+    return np.asarray(mapped).view(np.ndarray)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SnapshotDamagedError(f"{path} cannot be read: {error}; delete the directory.") from None
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename or new files in a directory survive a power cut. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

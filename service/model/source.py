@@ -1,0 +1,105 @@
+"""The file at the model path: what tells that it changed, what tells that its content did, and reading it whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from service.errors import SourceChangedError, SourceMissingError, UnreadableSourceError
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """What ``stat`` says of a file; two equal ones mean that nobody changed it in between.
+
+    Times are nanoseconds. ``ctime_ns`` cannot be set by anyone, so a replacement with an older mtime shows too.
+    """
+
+    realpath: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A file whose content is known: its signature and the sha256 (hex) of all its bytes."""
+
+    path: str
+    signature: Signature
+    sha256: str
+
+    @property
+    def version(self) -> str:
+        """Return the model version: the first 16 hex digits of the sha256."""
+        return self.sha256[:16]
+
+
+def signature(path: Path) -> Signature:
+    """Look at the file once. Raises SourceMissingError, UnreadableSourceError."""
+    try:
+        real = path.resolve(strict=True)
+        found = real.stat()
+    except FileNotFoundError:
+        raise SourceMissingError(f"Model file not found: {path}") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13
+        raise _unreadable(path, error) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise UnreadableSourceError(f"{path} is no regular file; the model path must name one.")
+    return Signature(str(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def identify(path: Path) -> Source:
+    """Hash the whole file. Raises SourceMissingError, UnreadableSourceError, SourceChangedError."""
+    seen = signature(path)
+    if seen.size == 0:
+        raise UnreadableSourceError(f"{path} is empty (0 bytes).")
+    with opened(path, seen) as file:
+        try:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(path, error) from None
+    return Source(str(path), seen, digest)
+
+
+@contextmanager
+def opened(path: Path, expected: Signature) -> Iterator[BinaryIO]:
+    """Open the file that ``expected`` describes, and make sure at the end that it stayed as it was.
+
+    Raises SourceMissingError, UnreadableSourceError, SourceChangedError. Replacing the path by a rename does
+    not disturb a reader: the open file is the old one, whole.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise SourceMissingError(f"Model file not found: {path}") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    with file:
+        _expect(path, file, expected)
+        yield file
+        _expect(path, file, expected)
+
+
+def _expect(path: Path, file: BinaryIO, expected: Signature) -> None:
+    # ctime is left out: a rename over the path changes it on the old inode, whose bytes stay the same.
+    now = os.fstat(file.fileno())
+    if (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (
+        expected.device,
+        expected.inode,
+        expected.size,
+        expected.mtime_ns,
+    ):
+        raise SourceChangedError(f"{path} changed while it was being read; it is read again.")
+
+
+def _unreadable(path: Path, error: Exception) -> UnreadableSourceError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return UnreadableSourceError(f"{path} cannot be read: {reason}.")
