@@ -75,7 +75,7 @@ async def _run(job: Job, limits: ImportLimits) -> None:
 
 async def _converse(child: asyncio.subprocess.Process, job: Job) -> bytes:
     """Hand the job over and read the answer; standard input stays open, it tells the child that we live."""
-    assert child.stdin and child.stdout and child.stderr  # noqa: S101 - all three are pipes; for the type checker
+    assert child.stdin and child.stdout and child.stderr
     child.stdin.write(msgspec.json.encode(job) + b"\n")
     answer, said = await asyncio.gather(child.stdout.read(), child.stderr.read())
     if text := said.decode(errors="replace").strip():
@@ -88,7 +88,7 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     if child.returncode is None:
         child.kill()
     await child.wait()
-    assert child.stdin  # noqa: S101 - as above
+    assert child.stdin
     child.stdin.close()
 
 

@@ -164,7 +164,7 @@ def warm(snapshot: Snapshot) -> None:
 
 def _arrays(model: Model) -> dict[str, NDArray[Any]]:
     """Name every array of a model by its file."""
-    assert model.item_ids.sorter is not None  # noqa: S101 - arrange() always sorts items; this tells the type checker
+    assert model.item_ids.sorter is not None
     arrays: dict[str, NDArray[Any]] = {
         "user_ids.npy": model.user_ids.values,
         "user_factors.npy": model.user_factors,

@@ -1,0 +1,112 @@
+"""The gates between an untrusted file and a model that may serve, in the order of design: first failure wins.
+
+Every failure is one sentence that says which component is wrong, and how. What passes is a
+:class:`~service.model.factors.Factors`, of which everything that its docstring promises is true.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import BadDtypeError, BadShapeError, MissingComponentsError, NotFiniteError
+from service.model.factors import Factors, Float32, RawModel
+from service.model.id_gates import prove_ids
+from service.model.seen_gates import prove_seen
+
+# implicit's own defaults, for sources that do not state them
+_DEFAULT_REGULARIZATION = 0.01
+_DEFAULT_ALPHA = 1.0
+
+_ROWS_AT_ONCE = 65_536
+
+
+def validate(raw: RawModel) -> Factors:
+    """Prove a model.
+
+    Raises MissingComponentsError, BadShapeError, BadDtypeError, NotFiniteError, BadIdsError, BadSeenMatrixError.
+    """
+    _complete(raw)
+    users, items = _matrix(raw, "user_factors"), _matrix(raw, "item_factors")
+    _same_factors(raw, users, items)
+    user_factors, item_factors = _finite(raw, "user_factors", users), _finite(raw, "item_factors", items)
+    _scores_stay_finite(user_factors, item_factors)
+    user_ids, item_ids = prove_ids(raw, len(user_factors), len(item_factors))
+    seen = prove_seen(raw, len(user_factors), len(item_factors)) if raw.seen else None
+    return Factors(
+        user_factors=user_factors,
+        item_factors=item_factors,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        seen=seen,
+        regularization=_number(raw.regularization, "regularization", _DEFAULT_REGULARIZATION),
+        alpha=_number(raw.alpha, "alpha", _DEFAULT_ALPHA),
+    )
+
+
+def _complete(raw: RawModel) -> None:
+    if raw.missing:
+        raise MissingComponentsError(f"Model file is missing required components: {list(raw.missing)}")
+
+
+def _matrix(raw: RawModel, component: str) -> NDArray[Any]:
+    """Return a component as a matrix of numbers with at least one row and one column."""
+    name, value = raw.names.get(component, component), getattr(raw, component)
+    if value is None:
+        raise BadShapeError(f"{name} is None: the model was never fitted; call model.fit() before saving it.")
+    if not isinstance(value, np.ndarray):
+        raise BadDtypeError(f"{name} is a {type(value).__name__}, not an array of numbers.")
+    if value.ndim != 2:
+        raise BadShapeError(f"{name} has {value.ndim} dimension(s) instead of 2 (rows x factors).")
+    if 0 in value.shape:
+        raise BadShapeError(f"{name} is empty: {value.shape[0]} rows x {value.shape[1]} factors.")
+    return value
+
+
+def _same_factors(raw: RawModel, users: NDArray[Any], items: NDArray[Any]) -> None:
+    if users.shape[1] != items.shape[1]:
+        raise BadShapeError(
+            f"user_factors has {users.shape[1]} factors and item_factors has {items.shape[1]}; "
+            "both must come from the same training."
+        )
+
+
+def _finite(raw: RawModel, component: str, matrix: NDArray[Any]) -> Float32:
+    """Return a matrix as float32 in C order, if every number in it is finite (as float32, too)."""
+    name = raw.names.get(component, component)
+    if matrix.dtype.kind != "f":
+        raise BadDtypeError(f"{name} has the type {matrix.dtype} instead of float32 or float64.")
+    with np.errstate(over="ignore"):
+        result = np.ascontiguousarray(matrix, dtype=np.float32)
+    for start in range(0, len(result), _ROWS_AT_ONCE):
+        bad = ~np.isfinite(result[start : start + _ROWS_AT_ONCE]).all(axis=1)
+        if bad.any():
+            row = start + int(bad.argmax())
+            raise NotFiniteError(f"{name} has NaN or infinite numbers, first in row {row}; train the model again.")
+    return result
+
+
+def _scores_stay_finite(users: Float32, items: Float32) -> None:
+    largest = _largest_norm(users) * _largest_norm(items)
+    if largest > np.finfo(np.float32).max:
+        raise NotFiniteError(
+            f"The factors are so large that a score can reach {largest:.3g}, which float32 cannot hold; "
+            "train the model again with regularization."
+        )
+
+
+def _largest_norm(matrix: Float32) -> float:
+    return float(np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64).max()))
+
+
+def _number(value: object, name: str, default: float) -> float:
+    """Return a training parameter: finite and not negative, or the default where the source has none."""
+    if value is None:
+        return default
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise BadDtypeError(f"{name} is a {type(value).__name__}, not a number.")
+    if not 0 <= value < float("inf"):
+        raise NotFiniteError(f"{name} is {value}; it must be 0 or more.")
+    return float(value)
