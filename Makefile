@@ -1,0 +1,61 @@
+# `make help` lists the targets. Everything is installed into .venv, from the hash-locked files only.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# On two threads BLAS is slower for vectors of this size, and a server's requests wait for one another.
+export OPENBLAS_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/requirements.installed ## make the sample shop, train on it, serve it on http://127.0.0.1:8080
+	@$(BIN)/als-serve demo
+
+test: $(VENV)/requirements-dev.installed ## lint, check the types, run every test with branch coverage
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest --cov --cov-report=term
+
+format: $(VENV)/requirements-dev.installed ## put the code into its one form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The oldest Python we support compiles the locks: it needs every package that any of them needs.
+lock: $(VENV)/created ## renew both lock files after a change in pyproject.toml (UPGRADE=1: every version)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "❌ Locks are compiled by Python 3.11: make clean, then make lock PYTHON=python3.11" >&2; exit 1; }
+	$(BIN)/python -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip --disable-pip-version-check --quiet install pip-tools==7.6.2
+	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+PIP_COMPILE = $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	--build-deps-for editable --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	$(if $(UPGRADE),--upgrade)
+
+clean: ## remove everything that can be made again
+	rm -rf $(VENV) demo-shop dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find service tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "❌ als-serve needs Python 3.11 or newer, and '$(PYTHON)' is not. Name one that is:" \
+		"make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/%.installed: %.lock $(VENV)/created
+	@echo "📦 Installing from $< into $(VENV) (once; about a minute)..."
+	$(PIP) install --require-hashes --requirement $<
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c 'import implicit.cpu.topk' || \
+		{ echo "❌ implicit does not load. If the line above names libgomp.so.1, install the OpenMP runtime:" \
+		"apt-get install libgomp1 (Debian, Ubuntu) or dnf install libgomp (Fedora)" >&2; exit 1; }
+	@touch $@
