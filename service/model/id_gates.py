@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from reprlib import repr as quoted  # a crafted id may be huge: a message quotes its beginning
 from typing import Any
 
 import numpy as np
@@ -87,9 +88,11 @@ def _placed(pairs: Iterable[tuple[Any, Any]], name: str, rows: int) -> list[Any]
     found: list[Any] = [None] * rows
     for row, identity in pairs:
         if type(row) is not int or not 0 <= row < rows:
-            raise BadIdsError(f"{name} has the row number {row!r}; rows are whole numbers from 0 to {rows - 1}.")
+            raise BadIdsError(f"{name} has the row number {quoted(row)}; rows are whole numbers from 0 to {rows - 1}.")
         if found[row] is not None:
-            raise BadIdsError(f"{name} gives row {row} to both {found[row]!r} and {identity!r}; ids must be unique.")
+            raise BadIdsError(
+                f"{name} gives row {row} to {quoted(found[row])} and to {quoted(identity)}; ids must be unique."
+            )
         found[row] = identity
     return found
 
@@ -145,4 +148,6 @@ def _unique(values: NDArray[Any], ids: list[Any], name: str) -> None:
     if same.any():
         first = int(same.argmax())
         row, again = int(order[first]), int(order[first + 1])
-        raise BadIdsError(f"{name} has the id {ids[row]!r} for row {row} and for row {again}; ids must be unique.")
+        raise BadIdsError(
+            f"{name} has the id {quoted(ids[row])} for row {row} and for row {again}; ids must be unique."
+        )

@@ -1,0 +1,5 @@
+"""``python -m service`` is ``als-serve``."""
+
+from service.cli import main
+
+main()
