@@ -53,9 +53,7 @@ def _expand(seen: RawSeen, name: str, rows: int) -> tuple[Int64, Int64]:
     """Return the compressed axis and the other one, a number for every stored pair."""
     indptr, indices = _whole(seen.indptr, f"{name}.indptr"), _whole(seen.indices, f"{name}.indices")
     if len(indptr) != rows + 1:
-        raise BadSeenMatrixError(
-            f"{name}.indptr has {len(indptr)} entries; it must have {rows + 1}, one more than rows."
-        )
+        raise BadSeenMatrixError(f"{name}.indptr has {len(indptr)} entries instead of {rows + 1} (rows + 1).")
     counts = np.diff(indptr)
     if indptr[0] != 0 or (counts < 0).any():
         raise BadSeenMatrixError(f"{name}.indptr must start at 0 and never descend.")

@@ -21,6 +21,7 @@ _DEFAULT_REGULARIZATION = 0.01
 _DEFAULT_ALPHA = 1.0
 
 _ROWS_AT_ONCE = 65_536
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def validate(raw: RawModel) -> Factors:
@@ -90,7 +91,7 @@ def _finite(raw: RawModel, component: str, matrix: NDArray[Any]) -> Float32:
 
 def _scores_stay_finite(users: Float32, items: Float32) -> None:
     largest = _largest_norm(users) * _largest_norm(items)
-    if largest > np.finfo(np.float32).max:
+    if largest > _FLOAT32_MAX:
         raise NotFiniteError(
             f"The factors are so large that a score can reach {largest:.3g}, which float32 cannot hold; "
             "train the model again with regularization."
