@@ -1,0 +1,86 @@
+"""What the server says: lines for people, JSON for machines, the same events in both."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import string
+from collections.abc import Iterator
+
+import pytest
+
+from service.logs import EVENTS, log_event, logger, set_up_logging
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, ours = root.handlers[:], root.level, logger.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logger.setLevel(ours)
+
+
+def logged(log_format: str, level: str = "info") -> io.StringIO:
+    """Send what is logged from now on to a buffer."""
+    stream = io.StringIO()
+    set_up_logging(log_format, level, stream)
+    return stream
+
+
+def test_a_console_line_is_the_sentence_alone() -> None:
+    """People read sentences, without a prefix."""
+    stream = logged("console")
+    log_event("model_info", users=18902, items=34911)
+    assert stream.getvalue() == "📊 Model info: 18902 users, 34911 products\n"
+
+
+def test_a_json_line_carries_the_event_and_its_facts() -> None:
+    """Machines read fields."""
+    stream = logged("json")
+    log_event("model_info", users=18902, items=34911)
+    line = json.loads(stream.getvalue())
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "info",
+        "event": "model_info",
+        "message": "📊 Model info: 18902 users, 34911 products",
+        "users": 18902,
+        "items": 34911,
+    }
+
+
+def test_an_exception_is_one_json_line_too() -> None:
+    """A traceback never breaks the line format."""
+    stream = logged("json")
+    try:
+        raise ValueError("no\nnewline")
+    except ValueError:
+        log_event("request_failed", exc_info=True, route="/v1/model", request_id="r1")
+    line = json.loads(stream.getvalue())
+    assert "ValueError" in line["traceback"]
+    assert line["level"] == "error"
+
+
+def test_other_libraries_warnings_are_shown() -> None:
+    """A warning of a library goes the same way."""
+    stream = logged("json")
+    logging.getLogger("aiohttp.server").warning("slow")
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["message"]) == ("aiohttp.server", "slow")
+
+
+def test_the_level_is_obeyed() -> None:
+    """At warning, what is merely informative is left out."""
+    stream = logged("console", "warning")
+    log_event("initializing")
+    log_event("file_missing", path="m.pkl")
+    assert stream.getvalue() == "❌ Model file not found: m.pkl\n"
+
+
+def test_no_event_at_info_or_above_names_a_user() -> None:
+    """User ids have no place in a log."""
+    facts = {name for _, sentence in EVENTS.values() for _, name, _, _ in string.Formatter().parse(sentence) if name}
+    assert not {"user", "user_id"} & facts

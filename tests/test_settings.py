@@ -1,0 +1,79 @@
+"""Settings: what may be set, and what a wrong value says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import SettingsError
+from service.settings import Settings, child_environment, refuse_unknown_variables
+
+
+def test_the_defaults_are_settings() -> None:
+    """A server starts without any setting."""
+    assert Settings().model_path == Path("als_model.pkl")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"port": 70000}, "ALS_PORT is 70000; allowed is 0 to 65535."),
+        ({"watch_seconds": 0.0}, "ALS_WATCH_SECONDS is 0.0; allowed is more than 0."),
+        ({"keep_snapshots": 0}, "ALS_KEEP_SNAPSHOTS is 0; allowed is 1 or more."),
+        ({"max_n": 0}, "ALS_MAX_N is 0; allowed is 1 to 10000."),
+        ({"query_threads": 65}, "ALS_QUERY_THREADS is 65; allowed is 1 to 64."),
+        ({"fallback": "random"}, "ALS_FALLBACK is 'random'; allowed is popular or none."),
+        ({"drain_seconds": -1.0}, "ALS_DRAIN_SECONDS is -1.0; allowed is 0 or more."),
+        ({"import_timeout_seconds": 0.0}, "ALS_IMPORT_TIMEOUT_SECONDS is 0.0; allowed is more than 0."),
+        ({"import_memory_mb": -1}, "ALS_IMPORT_MEMORY_MB is -1; allowed is 0 or more."),
+        ({"log_format": "xml"}, "ALS_LOG_FORMAT is 'xml'; allowed is console or json."),
+        ({"log_level": "loud"}, "ALS_LOG_LEVEL is 'loud'; allowed is debug or info or warning or error."),
+    ],
+)
+def test_an_impossible_value_says_what_is_allowed(wrong: dict[str, Any], sentence: str) -> None:
+    """The sentence names the variable, the value and the allowed ones."""
+    with pytest.raises(SettingsError) as refusal:
+        Settings(**wrong)
+    assert str(refusal.value) == sentence
+
+
+def test_not_a_number_is_no_duration() -> None:
+    """NaN is neither more nor less than anything; it must not slip through."""
+    with pytest.raises(SettingsError):
+        Settings(watch_seconds=float("nan"))
+
+
+def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ALS_* variable that is no setting is named, and so is the one that was most likely meant."""
+    monkeypatch.setenv("ALS_MODEL_PTAH", "/models/m.npz")
+    with pytest.raises(SettingsError) as refusal:
+        refuse_unknown_variables()
+    assert str(refusal.value) == (
+        "The environment variable ALS_MODEL_PTAH is no setting of als-serve; did you mean ALS_MODEL_PATH?"
+    )
+
+
+def test_an_unrecognizable_variable_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is close, every setting is listed."""
+    monkeypatch.setenv("ALS_XYZZY", "1")
+    with pytest.raises(SettingsError, match=r"no setting of als-serve; known are ALS_MODEL_PATH, ALS_STATE_DIR, "):
+        refuse_unknown_variables()
+
+
+def test_known_variables_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings themselves are no typo."""
+    monkeypatch.setenv("ALS_PORT", "8080")
+    refuse_unknown_variables()
+
+
+def test_the_child_is_given_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of the server never reach the process that reads untrusted bytes."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-tell")
+    monkeypatch.setenv("DATABASE_URL", "postgres://user:password@host/db")
+    monkeypatch.setenv("PYTHONPATH", "/app")
+    environment = child_environment()
+    assert environment["PYTHONPATH"] == "/app"
+    assert environment["OPENBLAS_NUM_THREADS"] == "1"
+    assert not {"AWS_SECRET_ACCESS_KEY", "DATABASE_URL"} & set(environment)
