@@ -1,0 +1,86 @@
+"""Arrays from untrusted parts: a plain element type, a shape that agrees with the bytes, text that is text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import BadDtypeError, BadIdsError, CorruptFileError
+from service.model.formats.wording import shown
+
+_PLAIN = re.compile(r"f[248]|[iu][1248]|b1|[US](0|[1-9][0-9]{0,5})")
+_BYTE_ORDERS = frozenset("<>|=")
+_MOST_DIMENSIONS = 32
+_LONGEST_DIMENSION = 2**48
+_LAST_CODE_POINT = 0x10FFFF
+
+
+def plain_dtype(component: str, name: str, order: str = "=") -> np.dtype[Any]:
+    """Return the dtype of a name such as ``f4``, ``i8``, ``b1``, ``U7`` or ``S7``: no fields, no objects.
+
+    ``order`` is one of NumPy's byte orders. Raises BadDtypeError.
+    """
+    if order not in _BYTE_ORDERS or not _PLAIN.fullmatch(name):
+        raise BadDtypeError(
+            f"{component} has elements of type {shown(order.strip('=') + name)}; only floats of 2, 4 or 8 bytes, "
+            "integers, booleans and text are read."
+        )
+    return np.dtype(order + name)
+
+
+def byte_count(component: str, dtype: np.dtype[Any], shape: Sequence[object]) -> int:
+    """Return how many bytes an array takes. Raises CorruptFileError for a shape that cannot be."""
+    sizes = [size for size in shape if type(size) is int and 0 <= size <= _LONGEST_DIMENSION]
+    if len(sizes) != len(shape) or len(sizes) > _MOST_DIMENSIONS or dtype.itemsize == 0:
+        raise CorruptFileError(f"{component} states a shape that no array can have; save the model again.")
+    return math.prod(sizes) * dtype.itemsize
+
+
+def build(
+    component: str, dtype: np.dtype[Any], shape: tuple[int, ...], data: bytes | bytearray, *, fortran: bool
+) -> NDArray[Any]:
+    """Lay an array over its bytes, without a copy where the byte order is the machine's.
+
+    Raises CorruptFileError where shape and bytes disagree, or text is none.
+    """
+    needed = byte_count(component, dtype, shape)
+    if needed != len(data):
+        raise CorruptFileError(
+            f"{component} states the shape {shape} of {dtype.name}, which takes {needed} bytes, and brings "
+            f"{len(data)}; save the model again."
+        )
+    array: NDArray[Any] = np.ndarray(shape, dtype, buffer=data, order="F" if fortran else "C")
+    return checked_text(component, array.astype(dtype.newbyteorder("="), copy=False))
+
+
+def checked_text(component: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array as it is, after a look at its text. Raises CorruptFileError."""
+    if array.dtype.kind == "U" and array.size:
+        points = array.ravel(order="K").view(np.uint32)
+        if points.max() > _LAST_CODE_POINT:
+            raise CorruptFileError(f"{component} holds text that is no Unicode; save the model again.")
+    return array
+
+
+def ids(component: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of ids with bytes read as UTF-8. Raises BadIdsError, naming the first row that is none."""
+    if array.dtype.kind != "S":
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError:
+        row = next(row for row, value in enumerate(array.ravel().tolist()) if not _is_utf8(value))
+        raise BadIdsError(f"{component} holds bytes that are no UTF-8 text in row {row}.") from None
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,156 @@
+"""Reads an npz archive of NumPy arrays: our own, or what ``model.save`` of implicit writes. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from service.errors import BadDtypeError, BadShapeError, CorruptFileError, UnknownFormatError
+from service.model.factors import RawModel, RawSeen
+from service.model.formats import arrays
+from service.model.formats.wording import shown
+
+_FACTORS = ("user_factors", "item_factors")
+_SEEN = ("seen_indptr", "seen_indices", "seen_weights")
+_READ = (*_FACTORS, "user_ids", "item_ids", *_SEEN, "regularization", "alpha")
+#: What implicit saves beside; known, and never read.
+_SKIPPED = (
+    *("factors", "num_threads", "iterations", "use_native", "use_cg", "cg_steps"),
+    *("calculate_training_loss", "dtype", "random_state"),
+)
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_ENCRYPTED = 1
+_CHUNK = 2**20
+
+_Archived = dict[str, NDArray[Any]]
+
+
+def read_npz(file: BinaryIO) -> RawModel:
+    """Read the arrays that are known by name, each checked against its own header before memory is taken.
+
+    Raises CorruptFileError, UnknownFormatError, BadDtypeError, BadShapeError, BadIdsError; MemoryError where
+    the machine or a limit sets the end.
+    """
+    with _damage_explained(), zipfile.ZipFile(file) as archive:
+        members = _members(archive)
+        archived = {name: _array(archive, members[name]) for name in _READ if name in members}
+    return _model(archived)
+
+
+@contextmanager
+def _damage_explained() -> Iterator[None]:
+    damages = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, NotImplementedError, RuntimeError)
+    try:
+        yield
+    except damages as error:
+        raise CorruptFileError("The npz archive is damaged or cut short; copy it again, whole.") from error
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by the name of their array. Raises CorruptFileError, UnknownFormatError."""
+    listed = archive.infolist()
+    if listed and not any(member.filename.endswith(".npy") for member in listed):
+        raise UnknownFormatError(
+            f"The file is a zip archive with {shown(listed[0].filename)}, and no npz; save arrays with np.savez."
+        )
+    counts = Counter(member.filename for member in listed)
+    unknown = [name for name in counts if name.removesuffix(".npy") not in {*_READ, *_SKIPPED}]
+    if unknown:
+        raise CorruptFileError(
+            f"The npz archive holds {_listed(unknown)}, which a model has no need of; known are {', '.join(_READ)} "
+            "and what implicit's model.save writes."
+        )
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise CorruptFileError(f"The npz archive holds {_listed(twice)} more than once; save the model again.")
+    return {member.filename.removesuffix(".npy"): member for member in listed}
+
+
+def _listed(names: list[str]) -> str:
+    return shown(", ".join(name.removesuffix(".npy") for name in names))
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    name = member.filename.removesuffix(".npy")
+    if member.flag_bits & _ENCRYPTED or member.compress_type not in _METHODS:
+        raise CorruptFileError(f"{name} is encrypted or compressed in a way NumPy does not write; use np.savez.")
+    with archive.open(member) as stream:
+        shape, fortran, dtype = _header(name, stream)
+        size = arrays.byte_count(name, dtype, shape)
+        if stream.tell() + size != member.file_size:
+            raise CorruptFileError(
+                f"{name} states the shape {shape} of {dtype.name}, which takes {size} bytes, and brings "
+                f"{member.file_size - stream.tell()}; save the model again."
+            )
+        return arrays.build(name, dtype, shape, _content(name, stream, size), fortran=fortran)
+
+
+def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    reader = readers.get(npy.read_magic(stream))
+    if reader is None:
+        raise CorruptFileError(f"{name} is in a version of npy that np.savez does not write for numbers or text.")
+    shape, fortran, dtype = reader(stream)
+    if dtype.hasobject:
+        raise BadDtypeError(f"{name} is an array of Python objects; convert it to an array of numbers or text.")
+    return shape, fortran, arrays.plain_dtype(name, dtype.str[1:], dtype.str[0])
+
+
+def _content(name: str, stream: IO[bytes], size: int) -> bytearray:
+    """Read exactly ``size`` bytes; memory is taken as they come, however many are promised."""
+    content = bytearray()
+    while len(content) < size:
+        chunk = stream.read(min(_CHUNK, size - len(content)))
+        if not chunk:
+            raise CorruptFileError(f"{name} ends after {len(content)} of {size} bytes; save the model again.")
+        content += chunk
+    return content
+
+
+def _model(archived: _Archived) -> RawModel:
+    return RawModel(
+        "npz",
+        user_factors=archived.get("user_factors"),
+        item_factors=archived.get("item_factors"),
+        user_ids=_ids(archived, "user_ids"),
+        item_ids=_ids(archived, "item_ids"),
+        seen=_seen(archived),
+        regularization=_number(archived, "regularization"),
+        alpha=_number(archived, "alpha"),
+        missing=_missing(archived),
+    )
+
+
+def _missing(archived: _Archived) -> tuple[str, ...]:
+    with_seen = _SEEN[:2] if any(name in archived for name in _SEEN) else ()
+    return tuple(name for name in (*_FACTORS, *with_seen) if name not in archived)
+
+
+def _ids(archived: _Archived, name: str) -> NDArray[Any] | None:
+    return arrays.ids(name, archived[name]) if name in archived else None
+
+
+def _seen(archived: _Archived) -> RawSeen | None:
+    if not any(name in archived for name in _SEEN):
+        return None
+    indptr, indices, weights = (archived.get(name) for name in _SEEN)
+    return RawSeen("csr", None, weights, indptr=indptr, indices=indices)
+
+
+def _number(archived: _Archived, name: str) -> object | None:
+    if name not in archived:
+        return None
+    number = archived[name]
+    if number.shape != ():
+        raise BadShapeError(f"{name} is an array of the shape {number.shape}; it must be a single number.")
+    value: object = number.item()
+    return value

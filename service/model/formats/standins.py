@@ -1,0 +1,225 @@
+"""What an untrusted pickle gets instead of the classes and functions it names: inert look-alikes.
+
+Nothing here does more than collect what the pickle brings. No stand-in has a ``__dict__``, none can be
+changed, none can be a key, and only the functions can be called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import BadDtypeError, CorruptFileError, UnsafePickleError
+from service.model.formats import arrays
+from service.model.formats.wording import kind
+
+_DTYPE_FLAGS = {"O": 63, "U": 8}
+
+
+class Sealed(type):
+    """The class of the stand-ins' classes: it refuses to have anything of them set."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        cls._refuse()
+
+    @property
+    def __setstate__(cls) -> NoReturn:  # noqa: PLE0302 - a property, not the method
+        # BUILD looks this up on whatever it is given; a property of the metaclass answers for the class alone.
+        cls._refuse()
+
+    def _refuse(cls) -> NoReturn:
+        raise UnsafePickleError(f"The pickle changes the class {cls.__name__}, as no model does; nothing was executed.")
+
+
+class StandIn(metaclass=Sealed):
+    """Anything inert."""
+
+    __slots__ = ()
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # unhashable: never a key, never in a set
+    __hash__ = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise self._refusal()
+
+    def __setstate__(self, state: object) -> None:
+        raise self._refusal()
+
+    def _refusal(self) -> UnsafePickleError:
+        return UnsafePickleError(f"The pickle changes {self._name()}, as no model does; nothing was executed.")
+
+    def _name(self) -> str:
+        return f"an object of the class {type(self).__name__}"
+
+    def _keep(self, slot: str, value: object) -> None:
+        object.__setattr__(self, slot, value)
+
+
+class Named(StandIn):
+    """A class or type that is only ever mentioned, as an argument or an attribute."""
+
+    __slots__ = ("name",)
+    name: str
+
+    def __init__(self, name: str) -> None:
+        self._keep("name", name)
+
+    def _name(self) -> str:
+        return self.name
+
+
+class Function(Named):
+    """A function or type that a pickle calls; ``call`` gets the arguments and must mistrust them."""
+
+    __slots__ = ("call",)
+    call: Callable[[tuple[object, ...]], object]
+
+    def __init__(self, name: str, call: Callable[[tuple[object, ...]], object]) -> None:
+        super().__init__(name)
+        self._keep("call", call)
+
+    def __call__(self, *arguments: object) -> object:
+        """Do as the pickle asks. Raises CorruptFileError for arguments that no library pickles."""
+        try:
+            return self.call(arguments)
+        except UnexpectedError:
+            raise CorruptFileError(
+                f"The pickle calls {self.name} with arguments that no library writes; save the model again."
+            ) from None
+
+
+class UnexpectedError(Exception):
+    """The arguments are not those that NumPy, scipy or Python themselves pickle."""
+
+
+class Opaque(StandIn):
+    """Something a model may carry and nobody needs: the state of a random generator."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class Instance(StandIn):
+    """An object of a known class, whose attributes are only collected."""
+
+    __slots__ = ("attributes",)
+    attributes: dict[object, object]
+
+    def __setstate__(self, state: object) -> None:
+        if type(state) is not dict or hasattr(self, "attributes"):
+            raise self._refusal()
+        self._keep("attributes", state)
+
+    def get(self, name: str) -> object | None:
+        """Return an attribute, None where the pickle brought none."""
+        return self.attributes.get(name) if hasattr(self, "attributes") else None
+
+
+class AlternatingLeastSquares(Instance):
+    """implicit's model."""
+
+    __slots__ = ()
+
+
+class SparseMatrix(Instance):
+    """A scipy matrix or array; ``layout`` is "csr", "csc" or "coo"."""
+
+    __slots__ = ()
+    layout: ClassVar[str]
+
+
+class CsrMatrix(SparseMatrix):
+    """Compressed rows."""
+
+    __slots__ = ()
+    layout = "csr"
+
+
+class CscMatrix(SparseMatrix):
+    """Compressed columns."""
+
+    __slots__ = ()
+    layout = "csc"
+
+
+class CooMatrix(SparseMatrix):
+    """Coordinates."""
+
+    __slots__ = ()
+    layout = "coo"
+
+
+class Dtype(StandIn):
+    """A dtype by its name; without BUILD in the machine's byte order."""
+
+    __slots__ = ("dtype", "holds_objects")
+    dtype: np.dtype[Any]
+    holds_objects: bool
+
+    def __init__(self, name: str) -> None:
+        self._keep("holds_objects", name in {"O8", "O4", "O"})
+        self._keep("dtype", np.dtype("u1") if self.holds_objects else arrays.plain_dtype("The pickle", name))
+
+    def __setstate__(self, state: object) -> None:
+        letter = "O" if self.holds_objects else self.dtype.kind
+        match state:
+            case (3, "<" | ">" | "|" as order, None, None, None, int(size), int(), int(flags)) if size in {
+                -1,
+                self.dtype.itemsize,
+            } and flags == _DTYPE_FLAGS.get(letter, 0):
+                self._keep("dtype", self.dtype.newbyteorder(order))
+            case _:
+                raise UnsafePickleError(
+                    "The pickle gives a dtype fields, a subarray, metadata or another state that is not read; "
+                    "save plain arrays."
+                )
+
+
+class Array(StandIn):
+    """An ndarray in parts; it is put together only once the whole pickle is read and can change nothing more."""
+
+    __slots__ = ("_data", "_dtype", "_fortran", "_shape")
+    _data: object
+    _dtype: Dtype
+    _fortran: bool
+    _shape: tuple[int, ...]
+
+    def __setstate__(self, state: object) -> None:
+        match state:
+            case (1, tuple(shape), Dtype() as dtype, 0 | 1 as fortran, data) if not hasattr(self, "_data"):
+                self.fill(shape, dtype, data, fortran=bool(fortran))
+            case _:
+                raise self._refusal()
+
+    def fill(self, shape: tuple[int, ...], dtype: Dtype, data: object, *, fortran: bool) -> None:
+        """Take the parts; they are checked when the array is asked for."""
+        for slot, part in (("_shape", shape), ("_dtype", dtype), ("_data", data), ("_fortran", fortran)):
+            self._keep(slot, part)
+
+    def numbers(self, component: str) -> NDArray[Any]:
+        """Return the array. Raises CorruptFileError, BadDtypeError where its elements are Python objects."""
+        if not hasattr(self, "_data"):
+            raise CorruptFileError(f"{component} is an array without contents; save the model again.")
+        if self._dtype.holds_objects:
+            raise BadDtypeError(f"{component} is an array of Python objects; convert it to an array of numbers.")
+        if not isinstance(self._data, bytes | bytearray):
+            raise CorruptFileError(f"{component} is an array without bytes; save the model again.")
+        return arrays.build(component, self._dtype.dtype, self._shape, self._data, fortran=self._fortran)
+
+    def ids(self, component: str) -> NDArray[Any] | list[object]:
+        """Return the array, bytes as text, objects as a list. Raises as :meth:`numbers`, and BadIdsError."""
+        if hasattr(self, "_data") and self._dtype.holds_objects:
+            return self._objects(component)
+        return arrays.ids(component, self.numbers(component))
+
+    def _objects(self, component: str) -> list[object]:
+        if type(self._data) is not list or self._shape != (len(self._data),):
+            raise CorruptFileError(f"{component} states another shape than it brings; save the model again.")
+        for row, value in enumerate(self._data):
+            if type(value) not in {int, str}:
+                raise BadDtypeError(f"{component} holds {kind(value)} in row {row}; an id is a whole number or text.")
+        return self._data
