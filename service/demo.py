@@ -1,0 +1,64 @@
+"""The demonstration: a sample shop, a model trained on it, and the real server on that model."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+import numpy as np
+from aiohttp import web
+
+from service.api.keys import STORE
+from service.model.snapshot import Snapshot
+from service.server import serve
+from service.settings import Settings
+from service.training.als import save_npz, train
+from service.training.interactions import read_interactions
+from service.training.sample import write_sample
+
+
+def train_on_sample(directory: Path) -> Path:
+    """Write the sample shop and a model trained on it; return the model's path. Raises TrainingError."""
+    click.echo(f"🏪 Making the sample shop in {directory}")
+    sample = write_sample(directory)
+    interactions = read_interactions(sample.interactions)
+    users, items = interactions.weights.shape
+    click.echo(f"🛒 {users} users had {interactions.weights.nnz} of {items} items: {sample.interactions}")
+    model_path = directory / "als_model.npz"
+    save_npz(train(interactions, progress=True), model_path)
+    return model_path
+
+
+async def serve_demo(model_path: Path, host: str, port: int) -> None:
+    """Serve a model and, once it is ready, print what to try."""
+    settings = Settings(
+        model_path=model_path, state_dir=model_path.parent / "state", host=host, port=port, drain_seconds=0.0
+    )
+    tasks: set[asyncio.Task[None]] = set()
+
+    def on_start(app: web.Application, bound_port: int) -> None:
+        tasks.add(asyncio.create_task(_show_tour(app, f"http://{host}:{bound_port}")))
+
+    await serve(settings, on_start)
+
+
+async def _show_tour(app: web.Application, url: str) -> None:
+    snapshot = await app[STORE].first_model()
+    click.echo(tour(snapshot, url))
+
+
+def tour(snapshot: Snapshot, url: str) -> str:
+    """Return curl lines that work for this model."""
+    first = np.zeros(1, np.int64)
+    user, item = snapshot.model.user_ids.at(first)[0], snapshot.model.item_ids.at(first)[0]
+    return f"""
+🎉 Ready. Try, in another terminal:
+
+   curl '{url}/v1/users/{user}/recommendations?n=5'
+   curl '{url}/v1/users/{user}/items?n=5'
+   curl '{url}/v1/items/{item}/similar?n=5'
+   curl '{url}/v1/recommendations/anonymous' --json '{{"items": [{{"item_id": "{item}"}}], "n": 5}}'
+   curl '{url}/v1/model'
+
+   Ctrl+C stops it."""

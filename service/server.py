@@ -1,0 +1,82 @@
+"""The life of the server process: start, listen, wait for a signal, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from aiohttp import web
+
+from service.api.keys import LIFECYCLE
+from service.app import create_app
+from service.errors import SettingsError
+from service.logs import log_event
+from service.settings import Settings
+
+KEEP_ALIVE_SECONDS = 75.0
+# What is in flight when the port closes may take this long; a query takes milliseconds.
+_SHUTDOWN_SECONDS = 30.0
+
+OnStart = Callable[[web.Application, int], None]
+
+
+async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
+    """Run until SIGTERM or SIGINT, then return.
+
+    After SIGTERM the server says "not ready" for ``drain_seconds`` while it goes on answering, closes the
+    port, and lets the requests in flight finish. SIGINT, or a second signal, skips the wait.
+    ``on_start`` is called with the app and the port once it listens. Raises SettingsError if it cannot listen.
+    """
+    app = create_app(settings)
+    stop, at_once = _signals()
+    runner = web.AppRunner(
+        app, access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=_SHUTDOWN_SECONDS
+    )
+    await runner.setup()
+    try:
+        port = await _listen(runner, settings)
+        if on_start:
+            on_start(app, port)
+        await stop.wait()
+        await _drain(app, settings.drain_seconds, at_once)
+    finally:
+        await runner.cleanup()
+    log_event("stopped")
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Return the event that asks to stop and the one that asks to do so at once."""
+    stop, at_once = asyncio.Event(), asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if number == signal.SIGINT or stop.is_set():
+            at_once.set()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    return stop, at_once
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> int:
+    """Open the port and return its number."""
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}; set ALS_HOST or ALS_PORT."
+        ) from None
+    port: int = runner.addresses[0][1]
+    log_event("listening", host=settings.host, port=port)
+    return port
+
+
+async def _drain(app: web.Application, seconds: float, at_once: asyncio.Event) -> None:
+    """Say "not ready" for a while, so that load balancers look elsewhere before the port closes."""
+    app[LIFECYCLE].draining = True
+    log_event("draining", seconds=seconds)
+    try:
+        await asyncio.wait_for(at_once.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,151 @@
+"""Requests a second of the real server next to a bare aiohttp handler and a naive one, by wrk, in one run.
+
+    python -m tests.benchmarks.throughput [--rounds 5] [--seconds 4]
+
+The model has 18,902 users, 34,911 items and 50 factors, and users are drawn at random. The bare handler returns
+the same number of bytes without any work; the naive one is what teams write first: globals, implicit's own
+``model.recommend``, and a list of dicts. Each round measures all three; the ratios are of a round's own figures.
+Needs wrk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from aiohttp import web
+from implicit.cpu.als import AlternatingLeastSquares
+from tests.benchmarks.made import als_like
+
+from tests.running import running_server
+
+USERS, ITEMS, FACTORS, SEEN = 18_902, 34_911, 50, 30
+TOP = 10
+_SCRIPT = f"""
+request = function()
+  return wrk.format("GET", "/v1/users/" .. math.random(0, {USERS - 1}) .. "/recommendations?n={TOP}")
+end
+"""
+
+
+def _write_model(path: Path) -> None:
+    users, items = als_like(USERS, ITEMS, FACTORS, seed=1)
+    seen = _seen()
+    np.savez(path, user_factors=users, item_factors=items, seen_indptr=seen.indptr, seen_indices=seen.indices)
+
+
+def _seen() -> sp.csr_matrix:
+    rng = np.random.default_rng(2)
+    pairs = USERS * SEEN
+    rows, columns = np.repeat(np.arange(USERS), SEEN), (ITEMS * rng.random(pairs) ** 3).astype(np.int32)
+    return sp.csr_matrix((np.ones(pairs, np.float32), (rows, columns)), shape=(USERS, ITEMS))
+
+
+def _bare(body: bytes) -> web.Application:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/v1/users/{user}/recommendations", answer)
+    return app
+
+
+def _naive() -> web.Application:
+    model = AlternatingLeastSquares(factors=FACTORS)
+    model.user_factors, model.item_factors = als_like(USERS, ITEMS, FACTORS, seed=1)
+    seen = _seen()
+
+    async def answer(request: web.Request) -> web.Response:
+        user = int(request.match_info["user"])
+        ids, scores = model.recommend(user, seen[user], N=int(request.query["n"]))
+        items = [{"item_id": int(item), "score": float(score)} for item, score in zip(ids, scores, strict=True)]
+        return web.json_response({"user_id": user, "items": items})
+
+    app = web.Application()
+    app.router.add_get("/v1/users/{user}/recommendations", answer)
+    return app
+
+
+def _serve_other(kind: str, body: bytes) -> None:
+    """Run one of the other servers in this process until it is killed."""
+
+    async def run() -> None:
+        runner = web.AppRunner(_naive() if kind == "naive" else _bare(body), access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        print(runner.addresses[0][1], flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+@contextmanager
+def _other(kind: str, body: bytes) -> Iterator[str]:
+    command = [sys.executable, "-m", "tests.benchmarks.throughput", "--other", kind]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(body)
+    process.stdin.close()
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wrk(url: str, script: Path, seconds: int) -> float:
+    command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "-s", str(script), url]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(f"wrk saw errors:\n{output}")
+    found = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    assert found
+    return float(found[1])
+
+
+def _measure(directory: Path, rounds: int, seconds: int) -> None:
+    model, script = directory / "als_model.npz", directory / "users.lua"
+    _write_model(model)
+    script.write_text(_SCRIPT)
+    with ExitStack() as stack:
+        server = stack.enter_context(running_server(model, directory / "state"))
+        server.wait_until_ready()
+        body = urllib.request.urlopen(f"{server.url}/v1/users/7/recommendations?n={TOP}").read()
+        urls = {"als-serve": server.url} | {kind: stack.enter_context(_other(kind, body)) for kind in ("bare", "naive")}
+        figures = [{name: _wrk(url, script, seconds) for name, url in urls.items()} for _ in range(rounds)]
+    for name in urls:
+        rates = [figure[name] for figure in figures]
+        ratio = statistics.median(figure["als-serve"] / figure[name] for figure in figures)
+        print(f"{name:>10}: {statistics.median(rates):8.0f} requests/s; als-serve is {ratio:.2f} of it")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--other", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.other:
+        return _serve_other(options.other, sys.stdin.buffer.read())
+    if not shutil.which("wrk"):
+        raise SystemExit("wrk is missing: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as directory:
+        return _measure(Path(directory), options.rounds, options.seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The real server as a process of its own, on a free port, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class RunningServer:
+    """A started ``als-serve serve``; its log lines, as JSON, are collected in ``events``."""
+
+    def __init__(self, model_path: Path, state_dir: Path, **settings: object) -> None:
+        variables = {"ALS_" + name.upper(): str(value) for name, value in settings.items()}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ALS_")}
+        self.events: list[dict[str, Any]] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "service", "serve"],
+            env=environment
+            | {"ALS_MODEL_PATH": str(model_path), "ALS_STATE_DIR": str(state_dir), "ALS_PORT": "0"}
+            | {"ALS_LOG_FORMAT": "json", "ALS_WATCH_SECONDS": "0.2", "ALS_DRAIN_SECONDS": "0"}
+            | variables,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._collect, daemon=True)
+        self._reader.start()
+
+    def _collect(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            try:
+                self.events.append(json.loads(line))
+            except ValueError:
+                self.events.append({"event": "not_json", "message": line})
+
+    def wait_for(self, event: str, seconds: float = 60, **facts: object) -> dict[str, Any]:
+        """Return the first event of this name (and these facts) once it was logged."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for found in list(self.events):
+                if found["event"] == event and facts.items() <= found.items():
+                    return found
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise AssertionError(f"no event {event!r} in {self.events}")
+            time.sleep(0.01)
+
+    @property
+    def url(self) -> str:
+        """Return the address, once the server listens."""
+        return f"http://127.0.0.1:{self.wait_for('listening')['port']}"
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Return the status and the JSON of one request."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def wait_until_ready(self, seconds: float = 60) -> None:
+        """Return once the server says that it is ready."""
+        self._wait_until(lambda: self.get("/readyz")[0] == 200, seconds)
+
+    def wait_until_serving(self, version: str, seconds: float = 60) -> None:
+        """Return once this version is served."""
+        self._wait_until(lambda: self.get("/v1/model")[1]["model_version"] == version, seconds)
+
+    def _wait_until(self, happened: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not happened():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise AssertionError(f"it did not happen: {self.events}")
+            time.sleep(0.01)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(timeout=60)
+        self._reader.join()
+        if self.process.stderr:
+            self.process.stderr.close()
+        return code
+
+
+@contextmanager
+def running_server(model_path: Path, state_dir: Path, **settings: object) -> Iterator[RunningServer]:
+    """Run a server for the length of a block."""
+    server = RunningServer(model_path, state_dir, **settings)
+    try:
+        yield server
+    finally:
+        server.stop(signal.SIGINT)

@@ -1,0 +1,151 @@
+"""The command line: what people see, and the exit codes that scripts see."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from service.cli import main
+from service.settings import Settings, variable
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of a model with text ids, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "m.npz",
+        user_factors=rng.normal(size=(3, 4)).astype(np.float32),
+        item_factors=np.vstack([np.zeros((1, 4)), np.eye(4)]).astype(np.float32),
+        user_ids=np.array(["ann", "bob", "cid"]),
+        item_ids=np.array(["tea", "ale", "rum", "gin", "pop"]),
+        seen_indptr=np.array([0, 1, 1, 1]),
+        seen_indices=np.array([1]),
+    )
+    return tmp_path / "m.npz"
+
+
+def als_serve(*arguments: object) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_check_shows_what_would_be_served(model: Path) -> None:
+    """The first lines and the last are as documented; between them stand the log, the ranges and the facts."""
+    result = als_serve("check", "--model-path", model)
+    size = model.stat().st_size
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0, result.output
+    assert lines[:7] == [
+        "🧪 Testing ALS Model Loading",
+        "========================================",
+        f"📁 Model path: {model}",
+        f"📁 Current directory: {model.parent}",
+        f"✅ Model file exists: {model} ({size} bytes)",
+        "✅ Model file verification passed",
+        "🚀 Testing model initialization...",
+    ]
+    assert lines[-1] == "✅ Model loading test completed successfully!"
+    assert "📊 Model info: 3 users, 5 products" in lines
+    assert "recommendation" in result.stdout
+
+
+def test_check_of_a_good_model_leaves_it_imported(model: Path) -> None:
+    """A later start opens what check imported; checking again finds it, and --deep reads every byte."""
+    als_serve("check", "--model-path", model)
+    result = als_serve("check", "--deep", "--model-path", model)
+    assert result.exit_code == 0, result.output
+    assert "has its sha256" in result.stdout.replace("\n", "")
+
+
+def test_check_deep_finds_a_flipped_bit(model: Path) -> None:
+    """A snapshot whose bytes were changed on disk is named, and the exit code is 1."""
+    als_serve("check", "--model-path", model)
+    damaged = next(Path("als_state/snapshots").glob("1-*/item_factors.npy"))
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    result = als_serve("check", "--deep", "--model-path", model)
+    assert result.exit_code == 1
+    assert "item_factors.npy is not what was written (sha256); delete the directory." in result.stderr
+
+
+def test_check_of_a_missing_model_says_so(tmp_path: Path) -> None:
+    """No file: exit 1, one sentence."""
+    result = als_serve("check", "--model-path", tmp_path / "none.pkl", "--state-dir", tmp_path / "state")
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: Model file not found: {tmp_path / 'none.pkl'}\n"
+
+
+def test_check_of_a_bad_model_says_why(tmp_path: Path) -> None:
+    """A file that the gates refuse: exit 1, and the reason, without a stack trace."""
+    path = tmp_path / "bad.npz"
+    np.savez(path, user_factors=np.full((2, 2), np.nan, np.float32), item_factors=np.ones((2, 2), np.float32))
+    result = als_serve("check", "--model-path", path, "--state-dir", tmp_path / "state")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: user_factors has NaN or infinite numbers, first in row 0; train the model again.\n"
+    )
+    assert "Traceback" not in result.output
+
+
+def test_check_is_not_content_with_an_older_model(model: Path) -> None:
+    """A good snapshot on disk does not make a bad file good."""
+    als_serve("check", "--model-path", model)
+    model.write_bytes(b"not a model")
+    result = als_serve("check", "--model-path", model)
+    assert result.exit_code == 1
+    assert "completed successfully" not in result.stdout
+
+
+def test_recommend_shows_a_table(model: Path) -> None:
+    """The best items first, with scores; what the user had is left out."""
+    result = als_serve("recommend", "--user", "ann", "-n", 3, "--model-path", model)
+    assert result.exit_code == 0, result.output
+    assert "For ann" in result.stdout
+    assert len([line for line in result.stdout.splitlines() if line.strip()[:1].isdigit()]) == 3
+    assert "ale" not in result.stdout
+
+
+def test_recommend_for_an_unknown_user_fails(model: Path) -> None:
+    """An unknown user is exit code 1 and one sentence."""
+    result = als_serve("recommend", "--user", "dan", "--model-path", model)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("has no user 'dan'.\n")
+
+
+def test_help_shows_each_settings_variable_and_default() -> None:
+    """Every setting's flag, variable, default and help are in --help."""
+    text = " ".join(als_serve("serve", "--help").output.split())
+    for setting in fields(Settings):
+        assert "--" + setting.name.replace("_", "-") in text
+        assert f"[env var: {variable(setting.name)}; default: {setting.default}" in text
+        assert setting.metadata["help"] in text
+
+
+def test_an_impossible_value_stops_the_start(model: Path) -> None:
+    """A value out of range is one sentence."""
+    result = als_serve("serve", "--model-path", model, "--keep-snapshots", 0)
+    assert result.exit_code == 1
+    assert result.stderr == "Error: ALS_KEEP_SNAPSHOTS is 0; allowed is 1 or more.\n"
+
+
+def test_a_misspelt_variable_stops_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets ALS_PROT wants to know before the server listens elsewhere."""
+    monkeypatch.setenv("ALS_PROT", "80")
+    result = als_serve("serve")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: The environment variable ALS_PROT is no setting of als-serve; did you mean ALS_PORT?\n"
+    )
+
+
+def test_a_setting_may_come_from_the_environment(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable does what its flag does."""
+    monkeypatch.setenv("ALS_MODEL_PATH", str(model))
+    assert als_serve("check").exit_code == 0
