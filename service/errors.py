@@ -138,6 +138,15 @@ class SnapshotDamagedError(ModelRejectedError):
     code = "snapshot_damaged"
 
 
+# ---------------------------------------------------------------- a model that is not made
+
+
+class TrainingError(AlsServeError):
+    """The interactions cannot be read, or nothing can be learnt from them."""
+
+    code = "bad_training_data"
+
+
 # ---------------------------------------------------------------- a request that is not answered
 
 
