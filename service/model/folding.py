@@ -1,0 +1,83 @@
+"""A user's factors from what the user had, and which of it speaks for an item.
+
+Both are the least-squares step of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit
+Feedback Datasets, 2008, sections 4 and 5), as the library ``implicit`` takes it: an item of weight w is preferred with
+confidence c = alpha w; one of negative weight is not preferred, with confidence |c|.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from service.errors import NoSeenItemsError
+from service.model.factors import Float32, Int32
+from service.model.ordering import Model
+from service.model.ranking import Ranked
+
+# The Gram matrix is a float32 sum: what is smaller beside its largest part is rounding.
+_NOISE = float(np.finfo(np.float32).eps)
+
+_Float64 = NDArray[np.float64]
+
+
+def fold_in(model: Model, items: Int32, weights: Float32) -> Float32:
+    """Return the factors, float32 [factors], of a user who had these item rows with these weights.
+
+    Solves (V'V + lambda I + sum (|c| - 1) v v') x = sum of c v over c > 0; the weights of an item that is named
+    more than once add up. Nothing known gives a zero vector; where the equations leave x undetermined, which
+    needs lambda = 0, x is the shortest solution.
+    """
+    rows, place = np.unique(items, return_inverse=True)
+    totals = np.zeros(len(rows))
+    np.add.at(totals, place, weights)
+    factors, confidence = _confidence(model, rows, totals)
+    preferred = factors.T @ np.maximum(confidence, 0)
+    return _solve(_equations(model, factors, confidence), preferred).astype(np.float32)
+
+
+def explain(model: Model, user: int, item: int, n: int) -> Ranked:
+    """Return the ``n`` of the user's items that contribute most to the item's score, and what each contributes.
+
+    All contributions add up to the score of the item for the user's factors folded in again. Items with a
+    negative weight contribute nothing and are left out. Raises NoSeenItemsError where the model does not know
+    what users had.
+    """
+    if model.seen is None:
+        raise NoSeenItemsError("The served model does not carry what users already had, so nothing can be explained.")
+    rows = model.seen.of(user)
+    factors, confidence = _confidence(model, rows, model.seen.weights_of(user))
+    weighted = _solve(_equations(model, factors, confidence), model.item_factors[item].astype(np.float64))
+    scores = ((factors @ weighted) * confidence).astype(np.float32)
+    preferred = np.flatnonzero(confidence >= 0)
+    order = preferred[np.argsort(-scores[preferred], kind="stable")][:n]
+    return Ranked(rows[order], scores[order], scanned=len(rows))
+
+
+def _confidence(model: Model, rows: Int32, weights: Float32 | _Float64) -> tuple[_Float64, _Float64]:
+    """Return the factors and the signed confidence of these item rows."""
+    return model.item_factors[rows].astype(np.float64), model.alpha * weights.astype(np.float64)
+
+
+def _equations(model: Model, factors: _Float64, confidence: _Float64) -> _Float64:
+    """Return V'V + lambda I + the sum of (|c| - 1) v v'."""
+    known: _Float64 = factors.T @ (factors * (np.abs(confidence) - 1)[:, None])
+    return model.item_gram + model.regularization * np.eye(len(known)) + known
+
+
+def _solve(equations: _Float64, right: _Float64) -> _Float64:
+    """Solve by Cholesky; where the equations are singular, take the shortest least-squares solution."""
+    try:
+        factor = scipy.linalg.cho_factor(equations)
+    except scipy.linalg.LinAlgError:
+        return _shortest(equations, right)
+    pivots = np.square(np.diagonal(factor[0]))
+    if pivots.min() <= _NOISE * pivots.max():
+        return _shortest(equations, right)
+    return scipy.linalg.cho_solve(factor, right)
+
+
+def _shortest(equations: _Float64, right: _Float64) -> _Float64:
+    solution: _Float64 = scipy.linalg.lstsq(equations, right, cond=_NOISE)[0]
+    return solution
