@@ -1,0 +1,174 @@
+"""The direction of imports, as CONTRIBUTING.md's table has it, read from the syntax of every module."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import service
+
+ROOT = Path(service.__file__).parent
+
+#: What each layer may import of ours besides itself. The wiring may import every layer.
+LAYERS = {
+    "errors": set[str](),
+    "settings": {"errors"},
+    "metrics": {"errors"},
+    "logs": {"errors"},
+    "model": {"errors"},
+    "live": {"model", "errors", "metrics", "logs"},
+    "api": {"live", "model", "errors", "metrics", "logs"},
+    "training": {"model", "errors"},
+}
+WIRING = {"__main__", "app", "cli", "demo", "server", "terminal"}
+#: ... except that training is reached by one road, so that no server has it in its process.
+BROUGHT_IN_BY = {"training": "service.demo", "demo": "service.cli"}
+#: Of live, the API knows the store and the words in which the store reports, nothing else.
+API_SEES_OF_LIVE = ("service.live.store", "service.live.report")
+
+NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}
+#: Of implicit, serving uses one function; its models are a trainer's business.
+IMPLICIT_IN_SERVING = "implicit.cpu.topk"
+UNPICKLERS = {"pickle", "_pickle", "joblib", "cloudpickle", "dill", "shelve"}
+READS_UNTRUSTED_PICKLES = "service.model.formats.pickle"
+
+ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"}
+SETS_BLAS_THREADS = "os.environ.setdefault('OPENBLAS_NUM_THREADS', "
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the package by its dotted name."""
+    paths = {path.relative_to(ROOT.parent).with_suffix(""): path for path in ROOT.rglob("*.py")}
+    return {".".join(name.parts).removesuffix(".__init__"): path for name, path in sorted(paths.items())}
+
+
+def layer(name: str) -> str:
+    """Return the part after ``service.``, or nothing for the package itself and for names from elsewhere."""
+    package, *rest = name.split(".")
+    return rest[0] if package == "service" and rest else ""
+
+
+def is_under(name: str, package: str) -> bool:
+    """Say whether a dotted name is a package, a module in it or a name of either."""
+    return name == package or name.startswith(package + ".")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the dotted name of everything imported anywhere in a module, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = "." * node.level + (node.module or "")
+            yield from (f"{package}.{alias.name}" for alias in node.names)
+
+
+def touches_environment(tree: ast.AST) -> bool:
+    """Say whether a module reads or changes the environment, other than to keep BLAS on one thread."""
+    allowed = {
+        node.func.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node).startswith(SETS_BLAS_THREADS)
+    }
+    used = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node not in allowed)
+    return any(ast.unparse(node) in ENVIRONMENT for node in used) or not ENVIRONMENT.isdisjoint(imports(tree))
+
+
+def may_import(module: str, name: str) -> bool:
+    """Say whether a module may import a name."""
+    here, there, package = layer(module), layer(name), name.split(".")[0]
+    if package == "":
+        return False  # a relative import hides its direction
+    if package == "implicit":
+        return here == "training" or is_under(name, IMPLICIT_IN_SERVING)
+    if package in UNPICKLERS:
+        return here == "training" or module == READS_UNTRUSTED_PICKLES
+    if here == "model" and package in NOT_IN_MODEL:
+        return False
+    if there not in LAYERS and there not in WIRING:
+        return True
+    if there in BROUGHT_IN_BY and here != there:
+        return module == BROUGHT_IN_BY[there]
+    if here == "api" and there == "live":
+        return any(is_under(name, module) for module in API_SEES_OF_LIVE)
+    return here in WIRING or here == there or there in LAYERS.get(here, set())
+
+
+def violations(module: str, source: str) -> list[str]:
+    """Return what is wrong with a module's imports and its use of the environment."""
+    tree = ast.parse(source)
+    wrong = [f"{module} imports {name}" for name in imports(tree) if not may_import(module, name)]
+    if touches_environment(tree) and module != "service.settings":
+        wrong.append(f"{module} touches the environment")
+    return wrong
+
+
+@pytest.mark.parametrize(("module", "path"), modules().items(), ids=modules())
+def test_imports_go_one_way(module: str, path: Path) -> None:
+    """No module imports what its layer may not know, and the environment is read in one place."""
+    assert violations(module, path.read_text(encoding="utf-8")) == []
+
+
+def test_every_module_has_a_layer() -> None:
+    """A new folder or module at the top is put into the table, or it has no rule."""
+    assert {layer(module) for module in modules()} - {""} <= LAYERS.keys() | WIRING
+
+
+def test_serving_loads_no_trainer() -> None:
+    """A process that serves never has the training code in it, whatever imports what."""
+    program = "import sys, service.cli; print([name for name in sys.modules if 'service.training' in name])"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert loaded.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "statement", "complaint"),
+    [
+        ("service.errors", "import service.logs", "imports service.logs"),
+        ("service.metrics", "from service.settings import Settings", "imports service.settings.Settings"),
+        ("service.model.ids", "from service import live", "imports service.live"),
+        ("service.model.ids", "def f():\n    import asyncio", "imports asyncio"),
+        ("service.model.ids", "from ..live import store", "imports ..live.store"),
+        ("service.live.store", "from service.api import app", "imports service.api.app"),
+        ("service.live.store", "from service.app import create_app", "imports service.app.create_app"),
+        ("service.api.users", "from service.live.watcher import Watcher", "imports service.live.watcher.Watcher"),
+        ("service.api.users", "from service.settings import Settings", "imports service.settings.Settings"),
+        ("service.training.als", "from service.live import store", "imports service.live.store"),
+        ("service.app", "from service.training.als import train", "imports service.training.als.train"),
+        ("service.app", "import service.demo", "imports service.demo"),
+        ("service.model.scoring", "import implicit", "imports implicit"),
+        ("service.model.scoring", "from implicit.als import Model", "imports implicit.als.Model"),
+        ("service.model.scoring", "from implicit.cpu import als", "imports implicit.cpu.als"),
+        ("service.model.snapshot", "import pickle", "imports pickle"),
+        ("service.live.child", "import os\nos.environ.get('X')", "touches the environment"),
+        ("service.live.child", "from os import getenv", "touches the environment"),
+        ("service.live.child", "import os\nos.environ.setdefault('X', '1')", "touches the environment"),
+    ],
+)
+def test_a_wrong_import_is_found(module: str, statement: str, complaint: str) -> None:
+    """The rules above do catch what they are for."""
+    assert violations(module, statement) == [f"{module} {complaint}"]
+
+
+@pytest.mark.parametrize(
+    ("module", "statement"),
+    [
+        ("service", "import os\nos.environ.setdefault('OPENBLAS_NUM_THREADS', '1')"),
+        ("service.settings", "import os\nos.environ['X']"),
+        ("service.model.scoring", "from implicit.cpu.topk import topk"),
+        ("service.training.als", "from implicit.cpu.als import AlternatingLeastSquares"),
+        ("service.model.formats.pickle", "import pickle"),
+        ("service.api.keys", "from service.live.store import ModelStore"),
+        ("service.cli", "from service import __version__, demo"),
+    ],
+)
+def test_a_right_import_is_let_be(module: str, statement: str) -> None:
+    """The rules above do not forbid what is meant to be."""
+    assert violations(module, statement) == []
