@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from service.model.factors import Id
+from service.model.ids import MAX_ID_BYTES, Ids
+
+INT64 = np.iinfo(np.int64)
+
+numbers = st.lists(
+    st.integers(INT64.min, INT64.max) | st.sampled_from([INT64.min, -1, 0, 1, INT64.max]), min_size=1, unique=True
+)
+texts = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=MAX_ID_BYTES // 4)
+    | st.sampled_from(["0", "-1", "042", " 42", "a/b", "é", "e\u0301", "İ", "🛒", "x" * MAX_ID_BYTES]),
+    min_size=1,
+    unique=True,
+)
+
+
+def in_any_order(values: NDArray[Any]) -> Ids:
+    """Return ids that need a sorter."""
+    return Ids(values, np.argsort(values, kind="stable").astype(np.int64))
+
+
+def of_numbers(ids: list[int]) -> Ids:
+    """Return these numbers as ids, row by row."""
+    return in_any_order(np.array(ids, np.int64))
+
+
+def of_texts(ids: list[str]) -> Ids:
+    """Return these texts as ids, row by row."""
+    return in_any_order(np.array([text.encode() for text in ids]))
+
+
+@given(numbers)
+def test_every_number_is_found_in_its_row_as_a_number_and_as_text(ids: list[int]) -> None:
+    """A number finds its own row, whether asked for as JSON number or as text in a path, and comes back an int."""
+    found = of_numbers(ids)
+    assert [found.row(number) for number in ids] == list(range(len(ids)))
+    assert [found.row(str(number)) for number in ids] == list(range(len(ids)))
+    assert found.at(np.arange(len(ids))) == ids
+    assert {type(number) for number in found.at(np.arange(len(ids)))} == {int}
+    assert (found.kind, len(found)) == ("int", len(ids))
+
+
+@given(texts)
+def test_every_text_is_found_in_its_row(ids: list[str]) -> None:
+    """A text finds its own row byte by byte, no matter how alike others look, and comes back as it was."""
+    found = of_texts(ids)
+    assert [found.row(text) for text in ids] == list(range(len(ids)))
+    assert found.at(np.arange(len(ids))) == ids
+    assert (found.kind, len(found)) == ("str", len(ids))
+
+
+@given(texts, st.text() | st.integers())
+def test_what_is_no_id_has_no_row(ids: list[str], wanted: Id) -> None:
+    """Any other text or number is unknown; it is never row -1 nor a neighbour's."""
+    row = of_texts(ids).row(wanted)
+    assert row == (ids.index(str(wanted)) if str(wanted) in ids else None)
+
+
+@given(numbers, st.integers() | st.text() | st.from_regex(r"[-+ 0]?[0-9]{1,25}", fullmatch=True))
+def test_what_is_no_number_of_the_model_has_no_row(ids: list[int], wanted: Id) -> None:
+    """Among numbers only the exact number, or its canonical text, is known."""
+    spelled = [str(number) for number in ids]
+    assert of_numbers(ids).row(wanted) == (spelled.index(str(wanted)) if str(wanted) in spelled else None)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "042", "+42", "-42", " 42", "42 ", "4_2", "42.0", "4e1", "٤٢", "-0", "", "42\0", "42\n", "nan",
+        2**63, -(2**63) - 1, 10**400, str(2**63), "9" * 19, "9" * 100_000,
+    ],
+)  # fmt: skip
+def test_another_spelling_of_a_number_is_unknown(wanted: Id) -> None:
+    """What int() or NumPy would read as 42 or wrap around to an id is not that id."""
+    assert of_numbers([42, 0, INT64.min, INT64.max]).row(wanted) is None
+
+
+@pytest.mark.parametrize("wanted", ["", "a\0", "\0", "\0a", "a\0b", "ab", "A", "a" * 300, "a" * 10**6, "\ud800", 1, -1])
+def test_text_that_numpy_would_take_for_another_is_unknown(wanted: Id) -> None:
+    """NumPy strips trailing NULs and cuts or widens long keys; none of that finds an id."""
+    assert of_texts(["a", "b", "🛒"]).row(wanted) is None
+
+
+def test_ascending_ids_need_no_sorter() -> None:
+    """User ids, kept in ascending order, are found without a second array."""
+    ids = Ids(np.array([b"a", b"b", b"c"]))
+    assert [ids.row(text) for text in ("a", "b", "c", "d", "0")] == [0, 1, 2, None, None]
+
+
+@pytest.mark.parametrize("wanted", ["id-77777", "unknown", "id-\u00e9", "x" * 250, 77_777, "y" * 10_000])
+@pytest.mark.parametrize("kind", ["int", "str"])
+def test_looking_up_never_copies_the_ids(kind: str, wanted: Id) -> None:
+    """A look-up costs no memory, however many ids there are and whatever is asked for."""
+    numbers = np.arange(100_000)
+    values = numbers if kind == "int" else np.sort(np.char.add("id-", numbers.astype(str)).astype(bytes))
+    ids = Ids(values, np.arange(len(values)))
+    ids.row(wanted)
+    tracemalloc.start()
+    ids.row(wanted)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < values.nbytes / 10
