@@ -162,7 +162,7 @@ class TestTraining:
         assert model.user_factors.dtype == model.item_factors.dtype == np.float32
 
     def test_the_seed_decides(self, small: Interactions) -> None:
-        """The same seed gives the same factors, on however many threads; another gives others."""
+        """The same seed gives the same factors; another gives others."""
         first, again, other = (train(small, factors=4, seed=seed).item_factors for seed in (1, 1, 2))
         assert np.array_equal(first, again)
         assert not np.array_equal(first, other)
