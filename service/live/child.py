@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
-from service.errors import ImportCpuError, ImportCrashedError, ImportTimeoutError, ModelRejectedError
+from service.errors import (
+    ImportCpuError,
+    ImportCrashedError,
+    ImportTimeoutError,
+    ModelRejectedError,
+    StateDirectoryError,
+)
 from service.logs import log_event
 from service.model import snapshot
 from service.model.importer import Job, Outcome
@@ -19,6 +27,8 @@ from service.model.source import Source
 
 _MODULE = "service.model.importer"
 _MEGABYTE = 2**20
+#: How much of what a child writes is kept: its answer and its last words are short, a broken one's may be endless.
+_KEPT = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,11 @@ class ImportLimits:
     timeout_seconds: float
     memory_mb: int
     environment: Mapping[str, str]
+
+    @property
+    def cpu_seconds(self) -> int:
+        """Return half of the timeout: what only computes is given up before what waits for a slow disk."""
+        return max(1, int(self.timeout_seconds / 2))
 
     def memory_bytes(self, source: Source) -> int:
         """Return the address space for a source: 2 x its size + 512 MB unless set."""
@@ -41,25 +56,29 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits) ->
 
     Raises ModelRejectedError and its kinds. Cancelled, it kills and reaps the child. No temporary file stays.
     """
-    with shelf.staging() as staged:
-        job = Job(source, staged, limits.memory_bytes(source), max(1, int(limits.timeout_seconds)))
-        await _run(job, limits)
+    async with _staging(shelf) as staged:
+        await _run(Job(source, str(staged), limits.memory_bytes(source), limits.cpu_seconds), limits)
         try:
             await asyncio.to_thread(snapshot.publish, staged, shelf.place_of(source))
         except OSError as error:
             raise unwritable(shelf.root, error) from None
 
 
+@asynccontextmanager
+async def _staging(shelf: Shelf) -> AsyncIterator[Path]:
+    """Lend a staged directory; it is made and removed in a thread, for gigabytes take their time."""
+    staging = shelf.staging()
+    entering = asyncio.ensure_future(asyncio.to_thread(staging.__enter__))
+    try:
+        yield await asyncio.shield(entering)
+    finally:
+        with suppress(StateDirectoryError):  # raised above already
+            await entering
+            await asyncio.to_thread(staging.__exit__, None, None, None)
+
+
 async def _run(job: Job, limits: ImportLimits) -> None:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        _MODULE,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=dict(limits.environment),
-    )
+    child = await _start(job, limits)
     try:
         async with asyncio.timeout(limits.timeout_seconds):
             answer = await _converse(child, job)
@@ -73,19 +92,40 @@ async def _run(job: Job, limits: ImportLimits) -> None:
     _raise_for(job, answer, child.returncode or 0)
 
 
+async def _start(job: Job, limits: ImportLimits) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-m", _MODULE)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(limits.environment)
+        )
+    except OSError as error:
+        raise ImportCrashedError(
+            f"The process to import {job.source.path} could not be started: {error.strerror}."
+        ) from None
+
+
 async def _converse(child: asyncio.subprocess.Process, job: Job) -> bytes:
     """Hand the job over and read the answer; standard input stays open, it tells the child that we live."""
     assert child.stdin and child.stdout and child.stderr
     child.stdin.write(msgspec.json.encode(job) + b"\n")
-    answer, said = await asyncio.gather(child.stdout.read(), child.stderr.read())
+    answer, said = await asyncio.gather(_last_of(child.stdout), _last_of(child.stderr))
     if text := said.decode(errors="replace").strip():
         log_event("child_said", text=text)
     await child.wait()
     return answer
 
 
+async def _last_of(stream: asyncio.StreamReader) -> bytes:
+    """Read to the end, and keep the last of it."""
+    kept = b""
+    while more := await stream.read(_KEPT):
+        kept = (kept + more)[-_KEPT:]
+    return kept
+
+
 async def _end(child: asyncio.subprocess.Process) -> None:
-    if child.returncode is None:
+    with suppress(ProcessLookupError):
         child.kill()
     await child.wait()
     assert child.stdin
@@ -100,7 +140,10 @@ def _raise_for(job: Job, answer: bytes, returncode: int) -> None:
         )
     if returncode != 0:
         raise ImportCrashedError(f"The process that imported {job.source.path} {_end_of(returncode)}.")
-    outcome = msgspec.json.decode(answer, type=Outcome)
+    try:
+        outcome = msgspec.json.decode(answer, type=Outcome)
+    except msgspec.DecodeError:
+        raise ImportCrashedError(f"The process that imported {job.source.path} ended without an answer.") from None
     if outcome.code:
         raise _REJECTIONS[outcome.code](outcome.detail)
 

@@ -7,10 +7,11 @@ the child.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
+import select
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ class Job(msgspec.Struct, frozen=True):
     """One import: the file, where to write, and the limits (bytes of address space, seconds of CPU)."""
 
     source: Source
-    staged: Path
+    staged: str
     memory_bytes: int
     cpu_seconds: int
 
@@ -69,9 +70,9 @@ def _read(source: Source) -> RawModel:
 
 def _write(job: Job, model: Model, analysis: Analysis, source_format: str, seconds: dict[str, float]) -> None:
     try:
-        snapshot.write(job.staged, model, analysis, job.source, source_format, seconds)
+        snapshot.write(Path(job.staged), model, analysis, job.source, source_format, seconds)
     except OSError as error:
-        raise unwritable(job.staged.parent, error) from None
+        raise unwritable(Path(job.staged).parent, error) from None
 
 
 @contextmanager
@@ -100,16 +101,21 @@ def answer(job: Job) -> Outcome:
 def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures
     """Do one job under its limits."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent(sys.stdin.fileno())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_seconds, job.cpu_seconds + 1))
     resource.setrlimit(resource.RLIMIT_AS, (job.memory_bytes, job.memory_bytes))
     sys.stdout.buffer.write(msgspec.json.encode(answer(job)) + b"\n")
+    sys.stdout.buffer.flush()
+    os._exit(0)  # not by way of the interpreter's end, which frees a model piece by piece
 
 
-def _end_with_parent() -> None:  # pragma: no cover - as above
-    sys.stdin.buffer.read()
-    os._exit(1)
+def _end_with_parent(lifeline: int) -> None:  # pragma: no cover - as above
+    # The kernel's signal ends us even in the midst of one endless C call, where no thread of ours would run.
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:  # it ended before
+        os._exit(1)
 
 
 if __name__ == "__main__":  # pragma: no cover - as above

@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,20 +37,19 @@ class Shelf:
         return self.root / snapshot.directory_name(source)
 
     def find(self, source: Source) -> Snapshot | None:
-        """Open the snapshot of a source if it was imported before; a damaged one is discarded."""
-        place = self.place_of(source)
-        if not place.exists():
-            return None
+        """Open the snapshot of a source if it was imported before; a damaged one is discarded.
+
+        Raises StateDirectoryError: what cannot be read just now is kept.
+        """
         try:
-            return self._open(place)
-        except SnapshotDamagedError:
-            self._discard(place)
-            return None
+            return self._find(source)
+        except OSError as error:
+            raise unwritable(self.root, error) from None
 
     def last_used(self) -> Snapshot | None:
-        """Open the snapshot that was used last, passing over damaged ones."""
+        """Open the snapshot that was used last, passing over those that cannot be opened."""
         for place in self._places():
-            with suppress(SnapshotDamagedError):
+            with suppress(SnapshotDamagedError, OSError):
                 return self._open(place)
         return None
 
@@ -60,13 +60,10 @@ class Shelf:
         Raises StateDirectoryError.
         """
         try:
-            staged = self.root / (_STAGED + secrets.token_hex(8))
-            staged.mkdir(parents=True)
-            lock = os.open(staged, os.O_RDONLY)
+            staged, lock = self._stage()
         except OSError as error:
             raise unwritable(self.root, error) from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             yield staged
         finally:
             os.close(lock)
@@ -79,13 +76,37 @@ class Shelf:
         for place in self._places()[self.keep :]:
             self._discard(place)
         for leftover in [*self.root.glob(_STAGED + "*"), *self.root.glob(_DISCARDED + "*")]:
-            if not _locked(leftover):
-                shutil.rmtree(leftover, ignore_errors=True)
+            _remove_abandoned(leftover)
+
+    def _find(self, source: Source) -> Snapshot | None:
+        place = self.place_of(source)
+        if not place.exists():
+            return None
+        with suppress(SnapshotDamagedError):
+            found = self._open(place)
+            if found.manifest.source.sha256 == source.sha256:
+                return found
+        self._discard(place)
+        return None
+
+    def _stage(self) -> tuple[Path, int]:
+        """Make an empty directory and lock it; again, should another process' tidying come in between."""
+        while True:
+            staged = self.root / (_STAGED + secrets.token_hex(8))
+            staged.mkdir(parents=True)
+            with suppress(FileNotFoundError):
+                lock = os.open(staged, os.O_RDONLY)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if staged.exists():
+                    return staged, lock
+                os.close(lock)
 
     def _open(self, place: Path) -> Snapshot:
         opened = snapshot.open_snapshot(place)
         with suppress(OSError):  # a read-only state directory still serves; only the order of use is lost
-            os.utime(place)
+            # Later than any use so far, even if the clock was set back.
+            now = max([time.time_ns(), *(used.stat().st_mtime_ns + 1 for used in self._places()[:1])])
+            os.utime(place, ns=(now, now))
         return opened
 
     def _places(self) -> list[Path]:
@@ -112,17 +133,13 @@ def unwritable(directory: Path, error: OSError) -> StateDirectoryError:
     )
 
 
-def _locked(staged: Path) -> bool:
-    """Say whether the process that staged this directory is still alive (its lock ends with it)."""
-    try:
-        lock = os.open(staged, os.O_RDONLY)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(lock)
+def _remove_abandoned(leftover: Path) -> None:
+    """Remove a directory unless the process that staged it is alive (its lock ends with it)."""
+    with suppress(FileNotFoundError):
+        lock = os.open(leftover, os.O_RDONLY)
+        try:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(leftover, ignore_errors=True)
+        finally:
+            os.close(lock)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +38,7 @@ class FileFacts(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a snapshot holds and where it came from. Seconds are those of the import, by phase."""
+    """What a snapshot holds and where it came from. Seconds are those of the import, by phase, writing included."""
 
     format_version: int
     source: Source
@@ -91,6 +92,7 @@ def write(
     directory: Path, model: Model, analysis: Analysis, source: Source, source_format: str, seconds: dict[str, float]
 ) -> None:
     """Write a model into an empty directory, every file synced to disk. Raises OSError."""
+    started = time.perf_counter()
     files = {name: _write_array(directory, name, array) for name, array in _arrays(model).items()}
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -107,7 +109,7 @@ def write(
         alpha=model.alpha,
         scores=analysis.scores,
         costs=analysis.costs,
-        seconds=seconds,
+        seconds={**seconds, "write": round(time.perf_counter() - started, 6)},
         files=files,
     )
     with (directory / MANIFEST).open("wb") as file:
@@ -131,7 +133,7 @@ def publish(staged: Path, directory: Path) -> None:
 
 
 def open_snapshot(directory: Path) -> Snapshot:
-    """Map a snapshot directory into memory; every file's size is checked. Raises SnapshotDamagedError."""
+    """Map a snapshot directory into memory; every file's size is checked. Raises SnapshotDamagedError, OSError."""
     manifest = read_manifest(directory)
     arrays = {name: _map(directory / name, facts) for name, facts in manifest.files.items()}
     try:
@@ -141,18 +143,19 @@ def open_snapshot(directory: Path) -> Snapshot:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read what a snapshot directory holds. Raises SnapshotDamagedError."""
+    """Read what a snapshot directory holds. Raises SnapshotDamagedError, OSError."""
     try:
         return msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError) as error:
+    except (FileNotFoundError, msgspec.DecodeError) as error:
         raise SnapshotDamagedError(f"{directory / MANIFEST} cannot be read: {error}; delete the directory.") from None
 
 
 def verify(directory: Path) -> None:
-    """Compare every file's sha256 with the manifest. Raises SnapshotDamagedError."""
+    """Compare every file's sha256 with the manifest. Raises SnapshotDamagedError, OSError."""
     for name, facts in read_manifest(directory).files.items():
-        if _sha256(directory / name) != facts.sha256:
-            raise SnapshotDamagedError(f"{directory / name} is not what was written (sha256); delete the directory.")
+        path = directory / name
+        if not path.is_file() or _sha256(path) != facts.sha256:
+            raise SnapshotDamagedError(f"{path} is not what was written (sha256); delete the directory.")
 
 
 def warm(snapshot: Snapshot) -> None:
@@ -215,19 +218,16 @@ def _map(path: Path, facts: FileFacts) -> NDArray[Any]:
         size = path.stat().st_size
         if size != facts.bytes:
             raise SnapshotDamagedError(f"{path} has {size} bytes instead of {facts.bytes}; delete the directory.")
-        mapped = np.load(path, mmap_mode="r" if size else None, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, ValueError) as error:
         raise SnapshotDamagedError(f"{path} cannot be read: {error}; delete the directory.") from None
     # A plain view of the map: np.memmap's own bookkeeping costs a microsecond at every slice.
     return np.asarray(mapped).view(np.ndarray)
 
 
 def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SnapshotDamagedError(f"{path} cannot be read: {error}; delete the directory.") from None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_directory(directory: Path) -> None:

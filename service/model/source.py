@@ -7,8 +7,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -56,6 +56,14 @@ def signature(path: Path) -> Signature:
     return Signature(str(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+def look(path: Path) -> Signature | str:
+    """Return what stands at the path: its signature, or the sentence that says why it has none."""
+    try:
+        return signature(path)
+    except (SourceMissingError, UnreadableSourceError) as error:
+        return str(error)
+
+
 def identify(path: Path) -> Source:
     """Hash the whole file. Raises SourceMissingError, UnreadableSourceError, SourceChangedError."""
     seen = signature(path)
@@ -70,14 +78,15 @@ def identify(path: Path) -> Source:
 
 
 @contextmanager
-def opened(path: Path, expected: Signature) -> Iterator[BinaryIO]:
+def opened(path: Path, expected: Signature) -> Iterator[BufferedReader]:
     """Open the file that ``expected`` describes, and make sure at the end that it stayed as it was.
 
     Raises SourceMissingError, UnreadableSourceError, SourceChangedError. Replacing the path by a rename does
     not disturb a reader: the open file is the old one, whole.
     """
     try:
-        file = path.open("rb")
+        # A named pipe that took the file's place since it was looked at would keep us waiting for a writer.
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
     except FileNotFoundError:
         raise SourceMissingError(f"Model file not found: {path}") from None
     except OSError as error:
@@ -88,15 +97,11 @@ def opened(path: Path, expected: Signature) -> Iterator[BinaryIO]:
         _expect(path, file, expected)
 
 
-def _expect(path: Path, file: BinaryIO, expected: Signature) -> None:
-    # ctime is left out: a rename over the path changes it on the old inode, whose bytes stay the same.
+def _expect(path: Path, file: BufferedReader, expected: Signature) -> None:
     now = os.fstat(file.fileno())
-    if (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (
-        expected.device,
-        expected.inode,
-        expected.size,
-        expected.mtime_ns,
-    ):
+    # A rename over the path changes the ctime of the old inode, whose bytes stay the same.
+    ctime_ns = now.st_ctime_ns if now.st_nlink else expected.ctime_ns
+    if expected != Signature(expected.realpath, now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, ctime_ns):
         raise SourceChangedError(f"{path} changed while it was being read; it is read again.")
 
 

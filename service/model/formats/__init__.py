@@ -68,6 +68,18 @@ def read(path: Path, file: BinaryIO) -> RawModel:
         raise UnreadableSourceError(f"{path} cannot be read: {reason}.") from error
 
 
+def format_of(path: Path) -> str:
+    """Say which of the formats a file seems to have by its first bytes; "unrecognized" where it is none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return "unrecognized"
+    if head.startswith(_ZIP):
+        return "npz"
+    return "pickle" if _PICKLE.match(head) and not _other(head) else "unrecognized"
+
+
 def _read(head: bytes, file: BinaryIO) -> RawModel:
     if head.startswith(_ZIP):
         return read_npz(file)

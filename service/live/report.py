@@ -1,0 +1,119 @@
+"""What is told about the served model and about reloads: records, metrics and log lines."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from service.errors import (
+    ImportCpuError,
+    ImportCrashedError,
+    ImportMemoryError,
+    ImportTimeoutError,
+    ModelRejectedError,
+    SourceMissingError,
+    StateDirectoryError,
+    UnreadableSourceError,
+)
+from service.logs import log_event
+from service.metrics import Metrics
+from service.model.snapshot import Snapshot
+
+#: Rejections that say nothing of the file's content.
+_NOT_THE_CONTENT = (
+    SourceMissingError,
+    UnreadableSourceError,
+    StateDirectoryError,
+    ImportCrashedError,
+    ImportTimeoutError,
+    ImportMemoryError,
+    ImportCpuError,
+)
+
+
+class Reload(msgspec.Struct, frozen=True):
+    """How a look at a changed model file ended.
+
+    ``reason`` is the code of a rejection and ``detail`` its sentence, else both are empty. ``version`` is that
+    of the file that was looked at, None where it could not be read. ``seconds`` are by phase: verify (hash),
+    read, validate, arrange, analyse and write (in the child), open, warm, swap.
+    """
+
+    outcome: Literal["swapped", "unchanged", "rejected"]
+    reason: str
+    detail: str
+    finished_at: datetime
+    version: str | None
+    seconds: dict[str, float]
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A model version that was served earlier, and since when."""
+
+    version: str
+    loaded_at: datetime
+
+
+def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, seconds: dict[str, float]) -> None:
+    """Set the metrics of the served model; those of the one before are gone."""
+    manifest = snapshot.manifest
+    metrics.model_info.clear()
+    metrics.model_info.labels(snapshot.version, manifest.source_format).set(1)
+    metrics.model_ready.set(1)
+    metrics.model_source_bytes.set(manifest.source.signature.size)
+    metrics.model_snapshot_bytes.set(manifest.bytes)
+    metrics.model_users.set(manifest.users)
+    metrics.model_items.set(manifest.items)
+    metrics.model_factors.set(manifest.factors)
+    metrics.model_loaded_timestamp.set(loaded_at.timestamp())
+    metrics.model_load_seconds.clear()
+    for phase, value in seconds.items():
+        metrics.model_load_seconds.labels(phase).set(value)
+    metrics.model_score.clear()
+    for kind, statistics in score_ranges(snapshot).items():
+        for statistic, value in statistics.items():
+            metrics.model_score.labels(kind, statistic).set(value)
+
+
+def measure_reload(metrics: Metrics, reload: Reload) -> None:
+    """Set the metrics of a reload that ended, however it ended."""
+    good = reload.outcome != "rejected"
+    metrics.reloads.labels(reload.outcome, reload.reason).inc()
+    metrics.last_reload_successful.set(good)
+    metrics.last_reload_timestamp.set(reload.finished_at.timestamp())
+    if good:
+        metrics.last_reload_success_timestamp.set(reload.finished_at.timestamp())
+
+
+def score_ranges(snapshot: Snapshot) -> dict[str, dict[str, float]]:
+    """Return the score ranges by kind and statistic; without popularity where the model has none."""
+    ranges: dict[str, dict[str, float] | None] = msgspec.to_builtins(snapshot.manifest.scores)
+    return {kind: statistics for kind, statistics in ranges.items() if statistics is not None}
+
+
+def announce_first(snapshot: Snapshot) -> None:
+    """Log what the first model is."""
+    manifest = snapshot.manifest
+    log_event("loaded")
+    log_event("model_info", users=manifest.users, items=manifest.items)
+    log_event("model_factors", factors=manifest.factors)
+    log_event("analyzing_scores")
+    log_event("analyzed_scores")
+    for kind, statistics in score_ranges(snapshot).items():
+        facts: dict[str, Any] = {"kind": kind, **statistics}
+        log_event("score_range", **facts)
+    log_event("initialized")
+
+
+def announce_rejection(error: ModelRejectedError, path: str, *, first: bool) -> None:
+    """Log why a file was not taken, and a hint; ``first`` says that no model was served so far."""
+    if isinstance(error, SourceMissingError):
+        log_event("file_missing", path=path)
+        if first:
+            log_event("file_missing_hint")
+        return
+    log_event("rejected", detail=str(error))
+    if not isinstance(error, _NOT_THE_CONTENT):
+        log_event("corrupt_hint")

@@ -1,0 +1,271 @@
+"""The served model, and the one road by which it is replaced: one reload at a time, the newest file wins."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Never
+
+from service.errors import (
+    AlsServeError,
+    ModelRejectedError,
+    SnapshotDamagedError,
+    SourceChangedError,
+    StateDirectoryError,
+)
+from service.live.child import ImportLimits, import_in_child
+from service.live.report import (
+    Reload,
+    Served,
+    announce_first,
+    announce_rejection,
+    measure_model,
+    measure_reload,
+)
+from service.logs import log_event
+from service.metrics import Metrics
+from service.model import snapshot as snapshots
+from service.model.formats import format_of
+from service.model.shelf import Shelf
+from service.model.snapshot import Snapshot
+from service.model.source import Signature, Source, identify, look
+
+_HISTORY = 10
+#: Between two tries at a file that other files keep replacing.
+_PAUSE_SECONDS = 0.05
+#: A full disk is no fault of the model: the same file is tried again.
+_STATE_DIRECTORY_RETRY_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One reload under way: what stood at the path, what it turned out to be, and the seconds by phase."""
+
+    seen: Signature | str
+    started: float = field(default_factory=time.perf_counter)
+    version: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 6)
+
+
+class ModelStore:
+    """Holds the served model and keeps it current.
+
+    A request takes ``current`` once and answers from that snapshot to the end. ``state`` is "loading" until
+    a model is served, then "ready" while it is the one at the model path, and "stale" while the path has
+    another that was rejected, or none: a stale model serves as well as any, and someone should know.
+    ``history`` has the versions served before, the latest first. ``load_seconds`` are the phases of
+    :class:`Reload` that the served model went through in this process.
+    """
+
+    def __init__(
+        self, path: Path, shelf: Shelf, limits: ImportLimits, metrics: Metrics, *, settle_seconds: float = 2.0
+    ) -> None:
+        """``settle_seconds`` is how long a file that is rewritten in place must rest before it is read."""
+        self.path = path
+        self.current: Snapshot | None = None
+        self.state: Literal["loading", "ready", "stale"] = "loading"
+        self.last_reload: Reload | None = None
+        self.history: list[Served] = []
+        self.loaded_at: datetime | None = None
+        self.load_seconds: dict[str, float] = {}
+        self._shelf = shelf
+        self._limits = limits
+        self._metrics = metrics
+        self._settle_seconds = settle_seconds
+        self._requested = asyncio.Event()
+        self._read: Signature | None = None
+        self._concluded: Signature | str | None = None
+
+    def request_reload(self) -> None:
+        """Ask for a look at the model file; requests during a reload lead to one more."""
+        self._requested.set()
+
+    async def run(self) -> Never:
+        """Load the model, then reload it whenever asked to; nothing else changes ``current``."""
+        if self.current is None:
+            log_event("initializing")
+        await self._tidy()
+        self._requested.set()
+        while True:
+            await self._requested.wait()
+            self._requested.clear()
+            await self._reload()
+
+    async def load(self) -> Snapshot:
+        """Take the file that stands at the path, once, without :meth:`run`. Raises ModelRejectedError and its kinds."""
+        while True:
+            try:
+                return await self._take(_Reading(await self._settled()))
+            except SourceChangedError:
+                await self._pause()
+
+    async def _reload(self) -> None:
+        """Look at the file once, to a conclusion; or, where it changed meanwhile, ask for one more look."""
+        seen = await self._settled()
+        if seen == self._concluded:
+            return
+        reading = _Reading(seen)
+        try:
+            await self._take(reading)
+        except ModelRejectedError as error:
+            await self._reject_or_read_again(reading, error)
+        except Exception as error:
+            # Counted, and not tried over and over: who runs us logs it and starts us again.
+            self._conclude(reading, "rejected", AlsServeError(f"Unexpected {type(error).__name__}: {error}."))
+            if self.current is None:
+                await self._serve_last_used()
+            raise
+        if await asyncio.to_thread(look, self.path) != reading.seen:
+            self._requested.set()
+
+    async def _settled(self) -> Signature | str:
+        """Look at the file. One that is rewritten in place is let come to rest; a renamed one is whole at once."""
+        seen = await asyncio.to_thread(look, self.path)
+        earlier: Signature | str | None = None
+        while self._rewritten(seen) and seen != earlier:
+            await asyncio.sleep(self._settle_seconds)
+            earlier, seen = seen, await asyncio.to_thread(look, self.path)
+        return seen
+
+    def _rewritten(self, seen: Signature | str) -> bool:
+        """Say whether this is the very file that was read last, and no longer as it was."""
+        if self._read is None or isinstance(seen, str) or seen == self._read:
+            return False
+        return (seen.device, seen.inode) == (self._read.device, self._read.inode)
+
+    async def _take(self, reading: _Reading) -> Snapshot:
+        """Identify, find or import, warm and swap. Raises ModelRejectedError and its kinds."""
+        source = await self._identify(reading)
+        if self.current and self.current.manifest.source.sha256 == source.sha256:
+            self._conclude(reading, "unchanged")
+            log_event("unchanged", version=source.version)
+            return self.current
+        first = self.current is None
+        snapshot = await self._obtain(source, reading)
+        await self._warm(snapshot, reading)
+        previous = [self._swap(snapshot, reading)]
+        self._conclude(reading, "swapped")
+        if first:
+            announce_first(snapshot)
+        else:
+            log_event("swapped", version=snapshot.version, seconds=time.perf_counter() - reading.started)
+        # Unmapping gigabytes takes its time, so the last reference goes in a thread.
+        await asyncio.to_thread(previous.clear)
+        await self._tidy()
+        return snapshot
+
+    async def _identify(self, reading: _Reading) -> Source:
+        if isinstance(reading.seen, Signature):
+            self._read = reading.seen
+            if self.current is None:
+                found = await asyncio.to_thread(format_of, self.path)
+                log_event("file_found", format=found, path=str(self.path), bytes=reading.seen.size)
+                log_event("skipping_training")
+                log_event("loading", path=str(self.path))
+        with reading.phase("verify"):
+            source = await asyncio.to_thread(identify, self.path)
+        self._read = reading.seen = source.signature
+        reading.version = source.version
+        if self.current is None:
+            log_event("file_verified", path=str(self.path), bytes=source.signature.size)
+        return source
+
+    async def _obtain(self, source: Source, reading: _Reading) -> Snapshot:
+        """Open the snapshot of a source, imported now unless it was before."""
+        with reading.phase("open"):
+            found = await asyncio.to_thread(self._shelf.find, source)
+        if found:
+            log_event("reused", version=found.version)
+            return found
+        await import_in_child(source, self._shelf, self._limits)
+        with reading.phase("open"):
+            found = await asyncio.to_thread(self._shelf.find, source)
+        if not found:
+            raise SnapshotDamagedError(f"The snapshot of {self.path} was damaged as soon as it was written.")
+        reading.seconds |= found.manifest.seconds
+        return found
+
+    async def _warm(self, snapshot: Snapshot, reading: _Reading) -> None:
+        with reading.phase("warm"):
+            await asyncio.to_thread(snapshots.warm, snapshot)
+
+    def _swap(self, snapshot: Snapshot, reading: _Reading) -> Snapshot | None:
+        """Serve a snapshot from now on, and return the one before."""
+        with reading.phase("swap"):
+            previous, loaded_at = self.current, datetime.now(UTC)
+            if previous and self.loaded_at:
+                self.history = [Served(previous.version, self.loaded_at), *self.history][:_HISTORY]
+            self.current = snapshot
+        self.loaded_at, self.load_seconds = loaded_at, reading.seconds
+        measure_model(self._metrics, snapshot, loaded_at, reading.seconds)
+        return previous
+
+    async def _reject_or_read_again(self, reading: _Reading, error: ModelRejectedError) -> None:
+        """Report why the file is not served, unless its bytes were still changing: then they prove nothing."""
+        now = await asyncio.to_thread(look, self.path)
+        if isinstance(error, SourceChangedError) or self._rewritten(now):
+            log_event("changed_while_read")
+            self._requested.set()
+            await self._pause()
+        else:
+            self._conclude(reading, "rejected", error)
+            announce_rejection(error, str(self.path), first=self.current is None)
+        if isinstance(error, StateDirectoryError):
+            self._concluded = None
+            asyncio.get_running_loop().call_later(_STATE_DIRECTORY_RETRY_SECONDS, self.request_reload)
+        if self.current is None:
+            await self._serve_last_used()
+
+    async def _serve_last_used(self) -> None:
+        """Serve what was served last, before this process started; it is not what stands at the path."""
+        reason = self.last_reload.detail if self.last_reload else f"{self.path} is still being written."
+        reading = _Reading(reason)
+        with reading.phase("open"):
+            snapshot = await asyncio.to_thread(self._shelf.last_used)
+        if snapshot is None:
+            log_event("waiting", path=str(self.path))
+            return
+        await self._warm(snapshot, reading)
+        self._swap(snapshot, reading)
+        self._set_state("stale")
+        log_event("stale", version=snapshot.version, reason=reason)
+
+    def _conclude(
+        self,
+        reading: _Reading,
+        outcome: Literal["swapped", "unchanged", "rejected"],
+        error: AlsServeError | None = None,
+    ) -> None:
+        """Set down how a reload ended; every way out of one leads through here."""
+        reason, detail = (error.code, str(error)) if error else ("", "")
+        self._concluded = reading.seen
+        self.last_reload = Reload(outcome, reason, detail, datetime.now(UTC), reading.version, reading.seconds)
+        if error is None:
+            self._set_state("ready")
+        elif self.current:
+            self._set_state("stale")
+        measure_reload(self._metrics, self.last_reload)
+
+    def _set_state(self, state: Literal["ready", "stale"]) -> None:
+        self.state = state
+        self._metrics.model_stale.set(state == "stale")
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(min(_PAUSE_SECONDS, self._settle_seconds))
+
+    async def _tidy(self) -> None:
+        try:
+            await asyncio.to_thread(self._shelf.tidy)
+        except OSError as error:
+            log_event("housekeeping_failed", detail=str(error))

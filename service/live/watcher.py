@@ -1,0 +1,124 @@
+"""Noticing that the model file changed: events are hints, a look at regular intervals is the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Never
+
+from watchfiles import awatch
+
+from service.live.store import ModelStore
+from service.logs import log_event
+from service.metrics import Metrics
+from service.model.source import Signature, look
+
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 60.0
+#: Milliseconds over which events are gathered into one hint.
+_DEBOUNCE_MS = 200
+
+#: The directories to watch, each with what tells that another took its place.
+Places = dict[Path, tuple[int, int]]
+
+
+class Watcher:
+    """Asks the store for a reload whenever what stands at the model path is no longer what stood there."""
+
+    def __init__(self, path: Path, store: ModelStore, watch_seconds: float, metrics: Metrics) -> None:
+        self._path = path
+        self._store = store
+        self._watch_seconds = watch_seconds
+        self._metrics = metrics
+        self._hinted = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._watched: Places = {}
+
+    async def run(self) -> Never:
+        """Look every ``watch_seconds``, and whenever something happens in the file's directory."""
+        if await asyncio.to_thread(is_single_file_mount, self._path):
+            log_event("single_file_mount", path=self._path)
+        hints = asyncio.create_task(self._keep_hinting())
+        try:
+            await self._keep_looking()
+        finally:
+            hints.cancel()
+            with suppress(asyncio.CancelledError):
+                await hints
+
+    async def _keep_looking(self) -> Never:
+        seen: Signature | str | None = None
+        while True:
+            now = await asyncio.to_thread(look, self._path)
+            if now != seen:
+                self._store.request_reload()
+            seen = now
+            if self._watched != await asyncio.to_thread(places, self._path):
+                self._moved.set()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hinted.wait(), self._watch_seconds)
+            self._hinted.clear()
+
+    async def _keep_hinting(self) -> Never:
+        """Watch for ever; where that fails, the looks go on, and it is tried again ever more rarely."""
+        pause = 0.0
+        while True:
+            try:
+                await self._hint()
+                pause = 0.0
+            except Exception as error:
+                if not pause:
+                    log_event("watch_failed", detail=str(error) or type(error).__name__, seconds=self._watch_seconds)
+                pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+            finally:
+                self._metrics.watcher_up.set(0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), pause)
+
+    async def _hint(self) -> None:
+        """Watch the directories until one of them is another. Raises whatever watching them raises."""
+        self._watched = await asyncio.to_thread(places, self._path)
+        self._moved.clear()
+        self._hinted.set()  # for what happened before the watch began
+        self._metrics.watcher_up.set(1)
+        # No filter by file name: where a symbolic link is swapped, events name the link only.
+        events = awatch(
+            *self._watched,
+            watch_filter=None,
+            debounce=_DEBOUNCE_MS,
+            stop_event=self._moved,
+            force_polling=False,
+            recursive=False,
+        )
+        async for _ in events:
+            self._hinted.set()
+
+
+def places(path: Path) -> Places:
+    """Return the directory of the path and, where that is another, the one of the file that it leads to."""
+    own, real = path.absolute().parent, Path(os.path.realpath(path)).parent
+    watched = {own: _identity(own) or (0, 0)}
+    if found := _identity(real):  # a dangling link leads nowhere, and can still be put right
+        watched[real] = found
+    return watched
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    try:
+        found = directory.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_single_file_mount(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Say whether the file itself is a mount point (proc(5): the fifth field, with octal escapes)."""
+    try:
+        lines = mounts.read_text(errors="surrogateescape").splitlines()
+    except OSError:  # no Linux
+        return False
+    points = (re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split()[4]) for line in lines)
+    return os.path.realpath(path) in points
