@@ -1,0 +1,177 @@
+"""The shape of every answer with data, and how it becomes JSON."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from aiohttp import hdrs, web
+
+from service.model.factors import Float32, Id, Int32
+from service.model.snapshot import Snapshot
+
+MODEL_VERSION = "X-Model-Version"
+CONTENT_TYPE = "application/json"
+
+Strategy: TypeAlias = Literal["als", "popular", "fold_in"]
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+
+
+class ScoredItem(msgspec.Struct, frozen=True, gc=False):
+    """An item and its score; of a popular item, the number of its users."""
+
+    item_id: Id
+    score: float
+
+
+class ScoredUser(msgspec.Struct, frozen=True, gc=False):
+    """A user and their cosine with the one asked about."""
+
+    user_id: Id
+    score: float
+
+
+class WeightedItem(msgspec.Struct, frozen=True, gc=False):
+    """An item that a user had, and with what weight."""
+
+    item_id: Id
+    weight: float
+
+
+class UnknownItem(msgspec.Struct, frozen=True, gc=False):
+    """An item that was asked about and is not in the model."""
+
+    item_id: Id
+    error: str = "unknown_item"
+
+
+class Recommendations(msgspec.Struct, frozen=True):
+    """GET /v1/users/{user}/recommendations."""
+
+    model_version: str
+    user_id: Id
+    strategy: Strategy
+    items: list[ScoredItem]
+
+
+class UserResult(msgspec.Struct, frozen=True):
+    """What a batch has for one user."""
+
+    user_id: Id
+    strategy: Strategy
+    items: list[ScoredItem]
+
+
+class UserFailure(msgspec.Struct, frozen=True):
+    """What a batch has for a user who is not in the model and gets no fallback."""
+
+    user_id: Id
+    error: str = "unknown_user"
+
+
+class BatchRecommendations(msgspec.Struct, frozen=True):
+    """POST /v1/recommendations: a UserResult or a UserFailure, already encoded, for each user in the order asked."""
+
+    model_version: str
+    results: list[msgspec.Raw]
+
+
+class AnonymousRecommendations(msgspec.Struct, frozen=True):
+    """POST /v1/recommendations/anonymous; ``unknown_items`` are those given that the model does not know."""
+
+    model_version: str
+    strategy: Strategy
+    items: list[ScoredItem]
+    unknown_items: list[Id]
+
+
+class SimilarUsers(msgspec.Struct, frozen=True):
+    """GET /v1/users/{user}/similar."""
+
+    model_version: str
+    user_id: Id
+    users: list[ScoredUser]
+
+
+class SimilarItems(msgspec.Struct, frozen=True):
+    """GET /v1/items/{item}/similar."""
+
+    model_version: str
+    item_id: Id
+    items: list[ScoredItem]
+
+
+class ItemScores(msgspec.Struct, frozen=True):
+    """GET /v1/users/{user}/scores: one entry for each item, in the order asked."""
+
+    model_version: str
+    user_id: Id
+    items: list[ScoredItem | UnknownItem]
+
+
+class UserItems(msgspec.Struct, frozen=True):
+    """GET /v1/users/{user}/items: what the user already had."""
+
+    model_version: str
+    user_id: Id
+    items: list[WeightedItem]
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """GET /v1/users/{user}/explanations/{item}: ``score`` is the sum over all of the user's items."""
+
+    model_version: str
+    user_id: Id
+    item_id: Id
+    score: float
+    items: list[ScoredItem]
+
+
+class PopularItems(msgspec.Struct, frozen=True):
+    """GET /v1/items/popular."""
+
+    model_version: str
+    items: list[ScoredItem]
+
+
+def response(body: bytes, version: str) -> web.Response:
+    """Answer a body that was computed from the model of this version."""
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE, MODEL_VERSION: version})
+
+
+def scored_items(snapshot: Snapshot, rows: Int32, scores: list[float]) -> list[ScoredItem]:
+    """Pair item rows, as ids, with their scores."""
+    return list(map(ScoredItem, snapshot.model.item_ids.at(rows), scores))
+
+
+def model_scores(snapshot: Snapshot, scores: Float32, *, normalize: bool) -> list[float]:
+    """Return a model's scores as answered: mapped to [0, 1] by its own score range, or as they are."""
+    if not normalize:
+        return compact(scores)
+    return list(map(snapshot.manifest.scores.normalize, scores.tolist()))
+
+
+def popular_scores(snapshot: Snapshot, users: Float32, *, normalize: bool) -> list[float]:
+    """Return numbers of users as answered: as a share of the most popular item's, or as they are."""
+    ranges = snapshot.manifest.scores.popularity
+    if not normalize or ranges is None or ranges.max == 0:
+        return compact(users)
+    return [count / ranges.max for count in users.tolist()]
+
+
+def compact(numbers: Float32) -> list[float]:
+    """Return float32 numbers, each as the decimal that JSON writes shortest and that reads back as the same float32.
+
+    A float32 below 2^e lies at least 2^(e-25) from its neighbours, so a decimal within half of that suffices.
+    Written as the double that it also is, 0.1 would be 0.10000000149011612: an answer would be a quarter longer.
+    """
+    scale = _SCALES[np.frexp(numbers)[1] - _SMALLEST_EXPONENT]
+    rounded: list[float] = (np.rint(numbers * scale) / scale).tolist()
+    return rounded
+
+
+_SMALLEST_EXPONENT, _LARGEST_EXPONENT = -148, 128
+_SCALES = 10.0 ** np.ceil((25 - np.arange(_SMALLEST_EXPONENT, _LARGEST_EXPONENT + 1.0)) * np.log10(2))

@@ -1,0 +1,113 @@
+"""Bodies of requests: their size, the time they may take, and their shape.
+
+A body is sent as ``Content-Type: application/json``; none at all is refused like any other, so that a form that
+a browser or curl sends by default is not taken for JSON by accident.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, TypeAlias, TypeVar
+
+import msgspec
+from aiohttp import ClientError, web
+from msgspec import UNSET, Meta, UnsetType
+
+from service.api.keys import LIMITS, Fallback
+from service.api.parameters import DEFAULT_N, MAX_IDS, MAX_OFFSET
+from service.errors import (
+    BadBodyError,
+    BodyTooLargeError,
+    InvalidBodyError,
+    RequestTimeoutError,
+    UnsupportedMediaTypeError,
+)
+from service.model.factors import Id
+
+MAX_BYTES = 2**20
+#: Training data weighs by plays, purchases, minutes: far below this, and its square still is a float32.
+MAX_WEIGHT = 1e6
+
+Ids: TypeAlias = Annotated[list[Id], Meta(max_length=MAX_IDS)]
+_N: TypeAlias = Annotated[int, Meta(ge=1)] | UnsetType
+_Offset: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_OFFSET)]
+
+
+class BatchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /v1/recommendations: up to 1000 users, and options as in the query of one user's recommendations."""
+
+    users: Ids
+    n: _N = UNSET
+    offset: _Offset = 0
+    exclude_seen: bool = True
+    exclude: Ids = msgspec.field(default_factory=list)
+    fallback: Fallback | UnsetType = UNSET
+    normalize: bool = False
+
+
+class GivenItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An item that an anonymous user had, and how much it counts; a negative weight says it is not liked."""
+
+    item_id: Id
+    weight: Annotated[float, Meta(ge=-MAX_WEIGHT, le=MAX_WEIGHT)] = 1.0
+
+
+class AnonymousBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /v1/recommendations/anonymous: 1 to 1000 items; the weights of one that is named twice add up."""
+
+    items: Annotated[list[GivenItem], Meta(min_length=1, max_length=MAX_IDS)]
+    n: _N = UNSET
+    offset: _Offset = 0
+    exclude: Ids = msgspec.field(default_factory=list)
+    normalize: bool = False
+
+
+Body = TypeVar("Body")
+
+
+async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body]) -> Body:
+    """Read and decode a JSON body.
+
+    Raises UnsupportedMediaTypeError, BodyTooLargeError, RequestTimeoutError, BadBodyError, InvalidBodyError.
+    """
+    if request.content_type != "application/json":
+        raise UnsupportedMediaTypeError(
+            "The body must be JSON; send it with the header Content-Type: application/json."
+        )
+    raw = await _in_time(request)
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise InvalidBodyError(f"The body does not fit: {error}.") from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise BadBodyError(f"The body is not JSON: {error}.") from None
+
+
+def body_n(n: int | UnsetType, max_n: int) -> int:
+    """Return how many entries a body asks for. Raises InvalidBodyError."""
+    if n is UNSET:
+        return min(DEFAULT_N, max_n)
+    if n > max_n:
+        raise InvalidBodyError(f"The body does not fit: Expected `int` <= {max_n} - at `$.n`.")
+    return n
+
+
+async def _in_time(request: web.Request) -> bytes:
+    seconds = request.app[LIMITS].body_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return await _whole(request)
+    except TimeoutError:
+        raise RequestTimeoutError(f"The body did not arrive within {seconds:g} seconds; send it faster.") from None
+
+
+async def _whole(request: web.Request) -> bytes:
+    body = bytearray()
+    try:
+        while chunk := await request.content.readany():
+            body += chunk
+            if len(body) > MAX_BYTES:
+                raise BodyTooLargeError(f"The body is larger than {MAX_BYTES} bytes; send less at once.")
+    except (ClientError, web.RequestPayloadError, ConnectionError) as error:
+        raise BadBodyError(f"The body did not arrive whole: {error}.") from None
+    return bytes(body)

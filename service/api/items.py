@@ -1,0 +1,41 @@
+"""About the items of the model: which are alike, and which are popular."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from service.api import answers
+from service.api.answers import PopularItems, SimilarItems
+from service.api.keys import LIMITS, QUERIES, served
+from service.api.lookups import known_item, own_form
+from service.api.parameters import path_id, query_of
+from service.model import scoring
+from service.model.factors import Id
+from service.model.snapshot import Snapshot
+
+
+async def similar(request: web.Request) -> web.Response:
+    """GET /v1/items/{item}/similar: by cosine, without the item."""
+    snapshot = served(request)
+    n = query_of(request, "n").n(request.app[LIMITS].max_n)
+    row = known_item(snapshot.model, item := path_id(request, "item"))
+    estimate = snapshot.manifest.costs.similar_items
+    body = await request.app[QUERIES].run(estimate, _similar, snapshot, item, row, n)
+    return answers.response(body, snapshot.version)
+
+
+async def popular(request: web.Request) -> web.Response:
+    """GET /v1/items/popular: by how many users had them."""
+    snapshot = served(request)
+    query = query_of(request, "n", "offset")
+    ranked = scoring.popular(snapshot.model, query.n(request.app[LIMITS].max_n), offset=query.offset())
+    scores = answers.popular_scores(snapshot, ranked.scores, normalize=False)
+    body = answers.encode(PopularItems(snapshot.version, answers.scored_items(snapshot, ranked.rows, scores)))
+    return answers.response(body, snapshot.version)
+
+
+def _similar(snapshot: Snapshot, item: Id, row: int, n: int) -> bytes:
+    ranked = scoring.similar_items(snapshot.model, row, n)
+    asked = own_form(snapshot.model.item_ids, item)
+    items = answers.scored_items(snapshot, ranked.rows, answers.compact(ranked.scores))
+    return answers.encode(SimilarItems(snapshot.version, asked, items))

@@ -1,0 +1,50 @@
+"""What the handlers of one app share, each thing under its own key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from aiohttp import web
+
+from service.api.queries import Queries
+from service.errors import NotReadyError
+from service.live.store import ModelStore
+from service.metrics import Metrics
+from service.model.snapshot import Snapshot
+
+Fallback: TypeAlias = Literal["popular", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may ask for, and what it gets where it does not say.
+
+    max_n: the largest n. fallback: what an unknown user gets. body_seconds: how long a body may take to arrive.
+    """
+
+    max_n: int = 1000
+    fallback: Fallback = "popular"
+    body_seconds: float = 10.0
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Where the server stands; ``draining`` from SIGTERM on, while it still answers."""
+
+    draining: bool = False
+
+
+STORE = web.AppKey("store", ModelStore)
+LIMITS = web.AppKey("limits", Limits)
+METRICS = web.AppKey("metrics", Metrics)
+LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
+QUERIES = web.AppKey("queries", Queries)
+
+
+def served(request: web.Request) -> Snapshot:
+    """Take the served snapshot; a handler calls this once and answers from nothing else. Raises NotReadyError."""
+    snapshot = request.app[STORE].current
+    if snapshot is None:
+        raise NotReadyError("No model is served yet; try again soon, and see /v1/model for what it is waiting for.")
+    return snapshot

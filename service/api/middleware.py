@@ -1,0 +1,97 @@
+"""What happens to every request, around its handler: an id, a problem document for every error, and numbers."""
+
+from __future__ import annotations
+
+import os
+from time import perf_counter
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from prometheus_client import Counter, Histogram
+
+from service.api import problems
+from service.api.keys import Lifecycle
+from service.errors import HTTP_STATUS, AlsServeError
+from service.logs import log_event
+from service.metrics import Metrics
+
+REQUEST_ID = "X-Request-Id"
+#: The ``route`` of a request whose path or method is none of ours, so that clients cannot make up labels.
+UNMATCHED = "unmatched"
+#: The ``status`` of a request whose client went away before its answer.
+CLIENT_GONE = 499
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_MAX_ID_LENGTH = 128
+
+
+def around_every_request(metrics: Metrics, lifecycle: Lifecycle) -> Middleware:
+    """Make the one middleware of an app."""
+    numbers = _Numbers(metrics)
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = perf_counter()
+        request_id = _request_id(request)
+        numbers.in_flight += 1
+        status = CLIENT_GONE
+        try:
+            response = await _answer(request, handler, request_id)
+            status = response.status
+        finally:
+            numbers.in_flight -= 1
+            numbers.count(_route(request), request.method, status, perf_counter() - started)
+        response.headers[REQUEST_ID] = request_id
+        if lifecycle.draining:
+            response.force_close()
+        return response
+
+    return middleware
+
+
+async def _answer(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return problems.from_http(error, request.method, request_id)
+    except Exception as error:
+        if isinstance(error, AlsServeError) and type(error) in HTTP_STATUS:
+            return problems.from_error(error, request_id)
+        log_event("request_failed", exc_info=True, route=_route(request), request_id=request_id)
+        return problems.unexpected(request_id)
+
+
+def _request_id(request: web.Request) -> str:
+    """Return the id that the client gave, where it is 1 to 128 printable ASCII characters, or a new one."""
+    given = request.headers.get(REQUEST_ID, "")
+    if 0 < len(given) <= _MAX_ID_LENGTH and given.isascii() and given.isprintable():
+        return given
+    return os.urandom(8).hex()
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return UNMATCHED if resource is None else resource.canonical
+
+
+class _Numbers:
+    """The metrics of requests; the children for a combination of labels are looked up once."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self.in_flight = 0
+        metrics.requests_in_flight.set_function(lambda: self.in_flight)
+
+    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        key = route, method if method in _METHODS else "OTHER", status
+        children = self._children.get(key)
+        if children is None:
+            children = self._children[key] = self._look_up(*key)
+        requests, duration = children
+        requests.inc()
+        duration.observe(seconds)
+
+    def _look_up(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+        return self._metrics.requests.labels(route, method, str(status)), self._metrics.request_seconds.labels(route)

@@ -1,0 +1,110 @@
+"""Which model is served, where it came from, and what became of the last attempt to replace it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from service.api import answers
+from service.api.keys import STORE
+from service.api.parameters import query_of
+from service.live.store import ModelStore
+from service.model.scores import ScoreRanges
+from service.model.snapshot import Snapshot
+
+
+class SourceFacts(msgspec.Struct, frozen=True):
+    """The file that a model was read from; ``bytes`` is its size."""
+
+    path: str
+    format: str
+    bytes: int
+    sha256: str
+    modified_at: datetime
+
+
+class LastReload(msgspec.Struct, frozen=True):
+    """How the last look at a changed model file ended; of a rejection, its code and its sentence."""
+
+    outcome: str
+    reason: str
+    detail: str
+    finished_at: datetime
+    version: str | None
+    seconds: dict[str, float]
+
+
+class EarlierVersion(msgspec.Struct, frozen=True):
+    """A model version that was served before, and since when."""
+
+    version: str
+    loaded_at: datetime
+
+
+class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /v1/model. Everything about the served model is null while there is none.
+
+    ``bytes`` is the size of the snapshot on disk, ``load_seconds`` are those of each phase, and
+    ``earlier_versions`` are those served before, the latest first.
+    """
+
+    model_version: str | None = None
+    state: Literal["loading", "ready", "stale"]
+    source: SourceFacts | None = None
+    users: int | None = None
+    items: int | None = None
+    factors: int | None = None
+    seen_pairs: int | None = None
+    bytes: int | None = None
+    loaded_at: datetime | None = None
+    load_seconds: dict[str, float] | None = None
+    score_ranges: ScoreRanges | None = None
+    last_reload: LastReload | None
+    earlier_versions: list[EarlierVersion]
+
+
+async def served_model(request: web.Request) -> web.Response:
+    """GET /v1/model: 200 also while no model is served."""
+    query_of(request)
+    store = request.app[STORE]
+    snapshot = store.current
+    body = ServedModel(
+        state=store.state,
+        last_reload=msgspec.convert(store.last_reload, LastReload | None, from_attributes=True),
+        earlier_versions=msgspec.convert(store.history, list[EarlierVersion], from_attributes=True),
+        **({} if snapshot is None else _facts(snapshot, store)),
+    )
+    answer = web.Response(body=answers.encode(body), content_type=answers.CONTENT_TYPE)
+    if snapshot is not None:
+        answer.headers[answers.MODEL_VERSION] = snapshot.version
+    return answer
+
+
+def _facts(snapshot: Snapshot, store: ModelStore) -> dict[str, Any]:
+    manifest = snapshot.manifest
+    return {
+        "model_version": snapshot.version,
+        "source": _source(snapshot),
+        "users": manifest.users,
+        "items": manifest.items,
+        "factors": manifest.factors,
+        "seen_pairs": manifest.seen_pairs,
+        "bytes": manifest.bytes,
+        "loaded_at": store.loaded_at,
+        "load_seconds": store.load_seconds,
+        "score_ranges": manifest.scores,
+    }
+
+
+def _source(snapshot: Snapshot) -> SourceFacts:
+    source = snapshot.manifest.source
+    return SourceFacts(
+        path=source.path,
+        format=snapshot.manifest.source_format,
+        bytes=source.signature.size,
+        sha256=source.sha256,
+        modified_at=datetime.fromtimestamp(source.signature.mtime_ns / 1e9, UTC),
+    )

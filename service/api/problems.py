@@ -1,0 +1,87 @@
+"""Errors as problem documents (RFC 9457): every answer of status 400 and above has this one shape.
+
+``type`` is the URI reference ``/problems/<code>``: a stable name of the kind of problem, relative to the server.
+``title`` is the phrase of the status, ``code`` what machines read, ``detail`` what people read.
+
+Two answers cannot have this shape, because aiohttp gives them before any of our code runs: 400 to bytes that
+are no HTTP request, and 417 to an ``Expect`` header other than 100-continue.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import hdrs, web
+
+from service.errors import HTTP_STATUS, AlsServeError, BodyTooLargeError
+
+CONTENT_TYPE = "application/problem+json"
+#: Seconds after which a client may try again what was answered with 503.
+RETRY_AFTER = "1"
+
+_API_PATHS = (
+    "GET /v1/users/{user}/recommendations, /similar, /scores, /items and /explanations/{item}; "
+    "GET /v1/items/popular and /v1/items/{item}/similar; POST /v1/recommendations and /v1/recommendations/anonymous; "
+    "GET /v1/model, /healthz, /readyz and /metrics"
+)
+_NOT_FOUND = (
+    f"There is nothing at this path; there is {_API_PATHS}. A slash within an id is written %2F, or the id goes into "
+    "the body of a POST."
+)
+_UNEXPECTED = "The server failed to answer because of an error of its own; its log says more under this request_id."
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The body of an answer that is an error."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+
+
+def from_error(error: AlsServeError, request_id: str) -> web.Response:
+    """Answer an error raised on purpose, with its own sentence."""
+    status = HTTP_STATUS[type(error)]
+    response = problem(status, error.code, str(error), request_id)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers[hdrs.RETRY_AFTER] = RETRY_AFTER
+    return response
+
+
+def from_http(error: web.HTTPException, method: str, request_id: str) -> web.Response:
+    """Answer what aiohttp itself raises: no such path, a method that is not allowed there, and the like."""
+    response = problem(error.status, _code(error), _detail(error, method), request_id)
+    if hdrs.ALLOW in error.headers:
+        response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+    return response
+
+
+def unexpected(request_id: str) -> web.Response:
+    """Answer an error that nobody foresaw; what it was stays in the log."""
+    return problem(500, AlsServeError.code, _UNEXPECTED, request_id)
+
+
+def problem(status: int, code: str, detail: str, request_id: str) -> web.Response:
+    """Make the answer of one problem."""
+    body = Problem(f"/problems/{code}", HTTPStatus(status).phrase, status, detail, code, request_id)
+    return web.Response(status=status, body=msgspec.json.encode(body), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+
+def _code(error: web.HTTPException) -> str:
+    if error.status == HTTPStatus.NOT_FOUND:
+        return "no_such_path"
+    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return BodyTooLargeError.code
+    return HTTPStatus(error.status).name.lower()
+
+
+def _detail(error: web.HTTPException, method: str) -> str:
+    if error.status == HTTPStatus.NOT_FOUND:
+        return _NOT_FOUND
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"{method} is not possible here; allowed is {', '.join(sorted(error.allowed_methods))}."
+    return f"{HTTPStatus(error.status).description or error.reason}."

@@ -1,0 +1,183 @@
+"""What should this user see: one user, many users, or one who is not in the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+from aiohttp import web
+from msgspec import UNSET
+
+from service.api import answers
+from service.api.answers import (
+    AnonymousRecommendations,
+    BatchRecommendations,
+    Recommendations,
+    UserFailure,
+    UserResult,
+    model_scores,
+    popular_scores,
+    scored_items,
+)
+from service.api.bodies import AnonymousBody, BatchBody, body_n, read_body
+from service.api.keys import LIMITS, QUERIES, Limits, served
+from service.api.lookups import MICROSECONDS, item_rows, own_form
+from service.api.parameters import Query, path_id
+from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
+from service.model.factors import Id, Int32
+from service.model.scoring import fold_in, popular, recommend, top_n
+from service.model.snapshot import Snapshot
+
+#: Users times n in one batch: the answer stays below some 5 MB, and so is sent without a pause for others.
+MAX_BATCH_ENTRIES = 100_000
+
+# QueryCosts measures up to here; what is beyond takes longer in proportion.
+_MEASURED_DEPTH = 1000
+_MEASURED_FOLDED_ITEMS = 50
+
+_batch_decoder = msgspec.json.Decoder(BatchBody)
+_anonymous_decoder = msgspec.json.Decoder(AnonymousBody)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a request for recommendations asks for, besides whom they are for."""
+
+    n: int
+    offset: int
+    exclude_seen: bool
+    exclude: Sequence[Id]
+    fallback: str
+    normalize: bool
+
+
+async def for_user(request: web.Request) -> web.Response:
+    """GET /v1/users/{user}/recommendations."""
+    snapshot = served(request)
+    options = _options_of_query(request.rel_url.raw_query_string, request.app[LIMITS])
+    estimate = _estimate(snapshot, options)
+    user = path_id(request, "user")
+    body = await request.app[QUERIES].run(estimate, _one_user, snapshot, user, options)
+    return answers.response(body, snapshot.version)
+
+
+async def for_users(request: web.Request) -> web.Response:
+    """POST /v1/recommendations."""
+    body = await read_body(request, _batch_decoder)
+    snapshot = served(request)
+    options = _options_of_body(body, request.app[LIMITS])
+    estimate = len(body.users) * _estimate(snapshot, options)
+    answer = await request.app[QUERIES].run(estimate, _many_users, snapshot, body.users, options)
+    return answers.response(answer, snapshot.version)
+
+
+async def for_anonymous(request: web.Request) -> web.Response:
+    """POST /v1/recommendations/anonymous."""
+    body = await read_body(request, _anonymous_decoder)
+    snapshot = served(request)
+    n = body_n(body.n, request.app[LIMITS].max_n)
+    estimate = _anonymous_estimate(snapshot, body, n)
+    answer = await request.app[QUERIES].run(estimate, _anonymous, snapshot, body, n)
+    return answers.response(answer, snapshot.version)
+
+
+@lru_cache
+def _options_of_query(raw: str, limits: Limits) -> Options:
+    """Read the options of a query string; most requests repeat one of a few. Raises BadParameterError."""
+    query = Query(raw, "n", "offset", "exclude_seen", "exclude", "fallback", "normalize")
+    return Options(
+        n=query.n(limits.max_n),
+        offset=query.offset(),
+        exclude_seen=query.flag("exclude_seen", default=True),
+        exclude=query.ids("exclude"),
+        fallback=query.choice("fallback", limits.fallback, ("popular", "none")),
+        normalize=query.flag("normalize", default=False),
+    )
+
+
+def _options_of_body(body: BatchBody, limits: Limits) -> Options:
+    n = body_n(body.n, limits.max_n)
+    if n * len(body.users) > MAX_BATCH_ENTRIES:
+        raise InvalidBodyError(
+            f"The body asks for {n} items for each of {len(body.users)} users; users times n may be up to "
+            f"{MAX_BATCH_ENTRIES}, so ask for fewer at once."
+        )
+    fallback = limits.fallback if body.fallback is UNSET else body.fallback
+    return Options(n, body.offset, body.exclude_seen, body.exclude, fallback, body.normalize)
+
+
+def _estimate(snapshot: Snapshot, options: Options, users: int = 1) -> float:
+    """Return the microseconds that recommendations for so many users take."""
+    each = _top_n_microseconds(snapshot, options.n + options.offset) + MICROSECONDS
+    return users * each + len(options.exclude) * MICROSECONDS
+
+
+def _top_n_microseconds(snapshot: Snapshot, depth: int) -> float:
+    return snapshot.manifest.costs.recommend(depth) * max(1.0, depth / _MEASURED_DEPTH)
+
+
+def _anonymous_estimate(snapshot: Snapshot, body: AnonymousBody, n: int) -> float:
+    fold_in_us = snapshot.manifest.costs.fold_in * max(1.0, len(body.items) / _MEASURED_FOLDED_ITEMS)
+    lookups = (len(body.items) + len(body.exclude)) * MICROSECONDS
+    return fold_in_us + _top_n_microseconds(snapshot, n + body.offset) + lookups
+
+
+def _one_user(snapshot: Snapshot, user: Id, options: Options) -> bytes:
+    result = _result(snapshot, user, options, item_rows(snapshot.model, options.exclude))
+    return answers.encode(Recommendations(snapshot.version, result.user_id, result.strategy, result.items))
+
+
+def _many_users(snapshot: Snapshot, users: Sequence[Id], options: Options) -> bytes:
+    exclude = item_rows(snapshot.model, options.exclude)
+    # One by one: encoding all at once would hold the interpreter lock for as long as it takes.
+    results = [msgspec.Raw(answers.encode(_result_or_failure(snapshot, user, options, exclude))) for user in users]
+    return answers.encode(BatchRecommendations(snapshot.version, results))
+
+
+def _result_or_failure(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> UserResult | UserFailure:
+    try:
+        return _result(snapshot, user, options, exclude)
+    except UnknownUserError:
+        return UserFailure(own_form(snapshot.model.user_ids, user))
+
+
+def _result(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> UserResult:
+    """Recommend to one user. Raises UnknownUserError where there is no fallback either."""
+    model = snapshot.model
+    row = model.user_ids.row(user)
+    if row is None:
+        return _fallback(snapshot, user, options, exclude)
+    ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
+    scores = model_scores(snapshot, ranked.scores, normalize=options.normalize)
+    return UserResult(own_form(model.user_ids, user), "als", scored_items(snapshot, ranked.rows, scores))
+
+
+def _fallback(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> UserResult:
+    model = snapshot.model
+    unknown = f"The user {user!r} is not in the served model"
+    if options.fallback == "none":
+        raise UnknownUserError(f"{unknown}.")
+    if model.popularity is None:
+        raise UnknownUserError(f"{unknown}, and it carries no popularity to fall back on.")
+    ranked = popular(model, options.n, offset=options.offset, exclude=exclude)
+    scores = popular_scores(snapshot, ranked.scores, normalize=options.normalize)
+    return UserResult(own_form(model.user_ids, user), "popular", scored_items(snapshot, ranked.rows, scores))
+
+
+def _anonymous(snapshot: Snapshot, body: AnonymousBody, n: int) -> bytes:
+    """Fold in a user and recommend. Raises UnknownItemError where no item says anything."""
+    model = snapshot.model
+    given = [(item, model.item_ids.row(item.item_id)) for item in body.items]
+    rows = np.array([row for _, row in given if row is not None], np.int32)
+    weights = np.array([item.weight for item, row in given if row is not None], np.float32)
+    if not len(rows):
+        raise UnknownItemError("None of the items given is in the served model; give at least one that is.")
+    without = np.union1d(rows, item_rows(model, body.exclude))
+    ranked = top_n(model, fold_in(model, rows, weights), n, offset=body.offset, without=without)
+    scores = model_scores(snapshot, ranked.scores, normalize=body.normalize)
+    items = scored_items(snapshot, ranked.rows, scores)
+    unknown = [item.item_id for item, row in given if row is None]
+    return answers.encode(AnonymousRecommendations(snapshot.version, "fold_in", items, unknown))

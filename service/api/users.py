@@ -1,0 +1,122 @@
+"""About one user of the model: who is alike, how items score, what the user had, and why an item is recommended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from aiohttp import web
+
+from service.api import answers
+from service.api.answers import (
+    Explanation,
+    ItemScores,
+    ScoredItem,
+    ScoredUser,
+    SimilarUsers,
+    UnknownItem,
+    UserItems,
+    WeightedItem,
+)
+from service.api.keys import LIMITS, QUERIES, served
+from service.api.lookups import MICROSECONDS, known_item, known_user, own_form
+from service.api.parameters import path_id, query_of
+from service.errors import BadParameterError, NoSeenItemsError
+from service.model.factors import Id, Seen
+from service.model.ordering import Model
+from service.model.scoring import explain, item_scores, similar_users
+from service.model.snapshot import Snapshot
+
+
+async def similar(request: web.Request) -> web.Response:
+    """GET /v1/users/{user}/similar: by cosine, without the user."""
+    snapshot = served(request)
+    n = query_of(request, "n").n(request.app[LIMITS].max_n)
+    row = known_user(snapshot.model, user := path_id(request, "user"))
+    estimate = snapshot.manifest.costs.similar_users
+    body = await request.app[QUERIES].run(estimate, _similar, snapshot, user, row, n)
+    return answers.response(body, snapshot.version)
+
+
+async def scores(request: web.Request) -> web.Response:
+    """GET /v1/users/{user}/scores: one entry for each item, in the order asked."""
+    snapshot = served(request)
+    query = query_of(request, "items", "normalize")
+    items = query.ids("items")
+    if not items:
+        raise BadParameterError("The parameter items is missing; give the ids to score, separated by commas.")
+    normalize = query.flag("normalize", default=False)
+    row = known_user(snapshot.model, user := path_id(request, "user"))
+    estimate = len(items) * MICROSECONDS
+    body = await request.app[QUERIES].run(estimate, _scores, snapshot, user, row, items, normalize)
+    return answers.response(body, snapshot.version)
+
+
+async def seen(request: web.Request) -> web.Response:
+    """GET /v1/users/{user}/items: what the user already had, in the model's order of items."""
+    snapshot = served(request)
+    query = query_of(request, "n", "offset")
+    n, offset = query.n(request.app[LIMITS].max_n), query.offset()
+    row = known_user(snapshot.model, user := path_id(request, "user"))
+    return answers.response(_seen(snapshot, user, row, slice(offset, offset + n)), snapshot.version)
+
+
+async def explanation(request: web.Request) -> web.Response:
+    """GET /v1/users/{user}/explanations/{item}: which of the user's items speak for this one."""
+    snapshot = served(request)
+    n = query_of(request, "n").n(request.app[LIMITS].max_n)
+    user_row = known_user(snapshot.model, user := path_id(request, "user"))
+    item_row = known_item(snapshot.model, item := path_id(request, "item"))
+    estimate = _explanation_estimate(snapshot, user_row)
+    rows = user_row, item_row
+    body = await request.app[QUERIES].run(estimate, _explanation, snapshot, (user, item), rows, n)
+    return answers.response(body, snapshot.version)
+
+
+def _similar(snapshot: Snapshot, user: Id, row: int, n: int) -> bytes:
+    ids = snapshot.model.user_ids
+    ranked = similar_users(snapshot.model, row, n)
+    users = list(map(ScoredUser, ids.at(ranked.rows), answers.compact(ranked.scores)))
+    return answers.encode(SimilarUsers(snapshot.version, own_form(ids, user), users))
+
+
+def _scores(snapshot: Snapshot, user: Id, row: int, items: Sequence[Id], normalize: bool) -> bytes:
+    model = snapshot.model
+    rows = [model.item_ids.row(item) for item in items]
+    known = np.array([item_row for item_row in rows if item_row is not None], np.int32)
+    values = iter(answers.model_scores(snapshot, item_scores(model, row, known), normalize=normalize))
+    entries = [
+        UnknownItem(item) if item_row is None else ScoredItem(own_form(model.item_ids, item), next(values))
+        for item, item_row in zip(items, rows, strict=True)
+    ]
+    return answers.encode(ItemScores(snapshot.version, own_form(model.user_ids, user), entries))
+
+
+def _seen(snapshot: Snapshot, user: Id, row: int, page: slice) -> bytes:
+    model = snapshot.model
+    seen = _known_seen(model)
+    ids = model.item_ids.at(seen.of(row)[page])
+    items = list(map(WeightedItem, ids, answers.compact(seen.weights_of(row)[page])))
+    return answers.encode(UserItems(snapshot.version, own_form(model.user_ids, user), items))
+
+
+def _explanation(snapshot: Snapshot, ids: tuple[Id, Id], rows: tuple[int, int], n: int) -> bytes:
+    model = snapshot.model
+    all_items = explain(model, *rows, len(_known_seen(model).of(rows[0])))
+    total = answers.compact(all_items.scores.sum(keepdims=True))[0]
+    items = answers.scored_items(snapshot, all_items.rows[:n], answers.compact(all_items.scores[:n]))
+    user, item = own_form(model.user_ids, ids[0]), own_form(model.item_ids, ids[1])
+    return answers.encode(Explanation(snapshot.version, user, item, total, items))
+
+
+def _explanation_estimate(snapshot: Snapshot, row: int) -> float:
+    """Return the microseconds for this user: what was measured, times how much more than others the user had."""
+    seen = _known_seen(snapshot.model)
+    share = len(seen.of(row)) * len(snapshot.model.user_ids) / max(1, len(seen.items))
+    return snapshot.manifest.costs.explain * max(1.0, share)
+
+
+def _known_seen(model: Model) -> Seen:
+    if model.seen is None:
+        raise NoSeenItemsError("The served model does not carry what users already had.")
+    return model.seen
