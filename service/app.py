@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Never
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -13,26 +14,44 @@ from service import api
 from service.live.child import ImportLimits
 from service.live.lag import measure_lag
 from service.live.store import ModelStore
+from service.live.tasks import keep_running
 from service.live.watcher import Watcher
 from service.metrics import Metrics
 from service.model.shelf import Shelf
 from service.settings import Settings, child_environment
+
+Work = Callable[[], Awaitable[Never]]
 
 
 def create_store(settings: Settings, metrics: Metrics) -> ModelStore:
     """Return the store that imports, keeps and serves the model of these settings."""
     limits = ImportLimits(settings.import_timeout_seconds, settings.import_memory_mb, child_environment())
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots)
-    return ModelStore(settings.model_path, shelf, limits, metrics)
+    return ModelStore(settings.model_path, shelf, limits, metrics, settle_seconds=settings.watch_seconds)
 
 
 def create_app(settings: Settings) -> web.Application:
-    """Return the server's application; its background tasks run from its start to its clean-up."""
+    """Return the server's application; its background work runs from its start to its clean-up."""
     metrics = Metrics(CollectorRegistry())
     store = create_store(settings, metrics)
     watcher = Watcher(settings.model_path, store, settings.watch_seconds, metrics)
     app = web.Application()
     api.set_up(app, settings, store, metrics)
-    for task in (store.run, watcher.run, lambda: measure_lag(metrics)):
-        app.cleanup_ctx.append(_running(task))
+    for name, work in (
+        ("Keeping the model current", store.run),
+        ("Watching the model file", watcher.run),
+        ("Measuring the event loop's lag", lambda: measure_lag(metrics)),
+    ):
+        app.cleanup_ctx.append(_in_background(name, work))
     return app
+
+
+def _in_background(name: str, work: Work) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def context(_: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(keep_running(name, work))
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    return context

@@ -44,7 +44,8 @@ async def serve_demo(model_path: Path, host: str, port: int) -> None:
 
 
 async def _show_tour(app: web.Application, url: str) -> None:
-    snapshot = await app[STORE].first_model()
+    while (snapshot := app[STORE].current) is None:
+        await asyncio.sleep(0.05)
     click.echo(tour(snapshot, url))
 
 

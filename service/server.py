@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 
@@ -31,7 +32,11 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     app = create_app(settings)
     stop, at_once = _signals()
     runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=_SHUTDOWN_SECONDS
+        app,
+        access_log=None,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+        handler_cancellation=True,  # a client that goes away gives its place in the queue back
     )
     await runner.setup()
     try:
@@ -65,7 +70,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> int:
         await web.TCPSite(runner, settings.host, settings.port).start()
     except OSError as error:
         raise SettingsError(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}; set ALS_HOST or ALS_PORT."
+            f"Cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}; set ALS_HOST or ALS_PORT."
         ) from None
     port: int = runner.addresses[0][1]
     log_event("listening", host=settings.host, port=port)

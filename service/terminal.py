@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from service.app import create_store
-from service.errors import ModelRejectedError, UnknownUserError
+from service.errors import UnknownUserError
 from service.metrics import Metrics
 from service.model import scoring, source
-from service.model.factors import Id
-from service.model.scores import ScoreRanges
-from service.model.snapshot import Manifest, Snapshot, verify
+from service.model.scores import Range, ScoreRanges
+from service.model.snapshot import Snapshot, verify
 from service.settings import Settings
 
 _RULE = "=" * 40
@@ -39,7 +38,7 @@ async def check(settings: Settings, *, deep: bool) -> None:
     if deep:
         await asyncio.to_thread(verify, snapshot.directory)
         click.echo(f"✅ Every file of {snapshot.directory} has its sha256")
-    Console().print(_ranges(snapshot.manifest.scores), _facts(snapshot.manifest))
+    Console().print(_ranges(snapshot.manifest.scores), _facts(snapshot))
     click.echo("✅ Model loading test completed successfully!")
 
 
@@ -63,3 +62,34 @@ async def load(settings: Settings) -> Snapshot:
     """
     store = create_store(settings, Metrics(CollectorRegistry()))
     return await store.load()
+
+
+def _ranges(scores: ScoreRanges) -> Table:
+    """Lay the score ranges out: a row for each kind, a column for each statistic."""
+    statistics = Range.__struct_fields__
+    table = Table("scores", *statistics, title="Score ranges", title_justify="left", box=box.SIMPLE)
+    for kind in ScoreRanges.__struct_fields__:
+        found: Range | None = getattr(scores, kind)
+        if found:
+            table.add_row(kind, *(f"{getattr(found, statistic):.4g}" for statistic in statistics))
+    return table
+
+
+def _facts(snapshot: Snapshot) -> Table:
+    """Lay out what would be served."""
+    manifest = snapshot.manifest
+    seen = "unknown" if manifest.seen_pairs is None else f"{manifest.seen_pairs} pairs"
+    facts = {
+        "version": snapshot.version,
+        "format": manifest.source_format,
+        "users": f"{manifest.users} ({manifest.user_id_kind} ids)",
+        "items": f"{manifest.items} ({manifest.item_id_kind} ids)",
+        "factors": str(manifest.factors),
+        "seen": seen,
+        "on disk": f"{manifest.bytes} bytes in {snapshot.directory}",
+        "a top 10 takes": f"{manifest.costs.recommend_10:.0f} µs",
+    }
+    table = Table(title="Would be served", title_justify="left", box=box.SIMPLE, show_header=False)
+    for name, fact in facts.items():
+        table.add_row(name, fact)
+    return table

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Never
 
 from service.metrics import Metrics
 
 _INTERVAL_SECONDS = 0.1
 
 
-async def measure_lag(metrics: Metrics) -> None:
+async def measure_lag(metrics: Metrics) -> Never:
     """Observe, ten times a second and until cancelled, how much later than asked a timer wakes."""
     loop = asyncio.get_running_loop()
     while True:

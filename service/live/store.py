@@ -139,10 +139,13 @@ class ModelStore:
         return seen
 
     def _rewritten(self, seen: Signature | str) -> bool:
-        """Say whether this is the very file that was read last, and no longer as it was."""
+        """Say whether this is the very file that was read last, and was written to since."""
         if self._read is None or isinstance(seen, str) or seen == self._read:
             return False
-        return (seen.device, seen.inode) == (self._read.device, self._read.inode)
+        # A freed inode number is soon given to the next file, but a rename is later than the last write:
+        # only where writing was the last thing that happened to this inode, it may go on.
+        same_inode = (seen.device, seen.inode) == (self._read.device, self._read.inode)
+        return same_inode and seen.ctime_ns == seen.mtime_ns
 
     async def _take(self, reading: _Reading) -> Snapshot:
         """Identify, find or import, warm and swap. Raises ModelRejectedError and its kinds."""
