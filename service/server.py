@@ -6,10 +6,11 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 from aiohttp import web
 
-from service.api.keys import LIFECYCLE
+from service.api.keys import LIFECYCLE, Lifecycle
 from service.app import create_app
 from service.errors import SettingsError
 from service.logs import log_event
@@ -18,6 +19,9 @@ from service.settings import Settings
 KEEP_ALIVE_SECONDS = 75.0
 # What is in flight when the port closes may take this long; a query takes milliseconds.
 _SHUTDOWN_SECONDS = 30.0
+_FINISH_LOOK_SECONDS = 0.01
+# And what was answered already, this long to be sent to a slow client.
+_SENDING_SECONDS = 5.0
 
 OnStart = Callable[[web.Application, int], None]
 
@@ -35,16 +39,18 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
         app,
         access_log=None,
         keepalive_timeout=KEEP_ALIVE_SECONDS,
-        shutdown_timeout=_SHUTDOWN_SECONDS,
+        shutdown_timeout=_SENDING_SECONDS,
         handler_cancellation=True,  # a client that goes away gives its place in the queue back
     )
     await runner.setup()
     try:
-        port = await _listen(runner, settings)
+        site = await _listen(runner, settings)
         if on_start:
-            on_start(app, port)
+            on_start(app, _port(runner))
         await stop.wait()
-        await _drain(app, settings.drain_seconds, at_once)
+        await _drain(app[LIFECYCLE], settings.drain_seconds, at_once)
+        await site.stop()
+        await _finish(app[LIFECYCLE])
     finally:
         await runner.cleanup()
     log_event("stopped")
@@ -64,24 +70,36 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
     return stop, at_once
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> int:
-    """Open the port and return its number."""
+async def _listen(runner: web.AppRunner, settings: Settings) -> web.TCPSite:
+    """Open the port."""
+    site = web.TCPSite(runner, settings.host, settings.port)
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        await site.start()
     except OSError as error:
         raise SettingsError(
-            f"Cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}; set ALS_HOST or ALS_PORT."
+            f"Cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}; "
+            "set ALS_HOST or ALS_PORT."
         ) from None
+    log_event("listening", host=settings.host, port=_port(runner))
+    return site
+
+
+def _port(runner: web.AppRunner) -> int:
     port: int = runner.addresses[0][1]
-    log_event("listening", host=settings.host, port=port)
     return port
 
 
-async def _drain(app: web.Application, seconds: float, at_once: asyncio.Event) -> None:
+async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -> None:
     """Say "not ready" for a while, so that load balancers look elsewhere before the port closes."""
-    app[LIFECYCLE].draining = True
+    lifecycle.draining = True
     log_event("draining", seconds=seconds)
-    try:
+    with suppress(TimeoutError):
         await asyncio.wait_for(at_once.wait(), seconds)
-    except TimeoutError:
-        return
+
+
+async def _finish(lifecycle: Lifecycle) -> None:
+    """Let the requests in flight end. aiohttp's own clean-up no longer reads bodies that are still arriving."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_SHUTDOWN_SECONDS):
+            while lifecycle.in_flight:
+                await asyncio.sleep(_FINISH_LOOK_SECONDS)

@@ -30,9 +30,10 @@ class Limits:
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Where the server stands; ``draining`` from SIGTERM on, while it still answers."""
+    """Where the server stands: ``draining`` from SIGTERM on, while it still answers; the requests ``in_flight``."""
 
     draining: bool = False
+    in_flight: int = 0
 
 
 STORE = web.AppKey("store", ModelStore)

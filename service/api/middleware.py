@@ -28,18 +28,19 @@ _MAX_ID_LENGTH = 128
 def around_every_request(metrics: Metrics, lifecycle: Lifecycle) -> Middleware:
     """Make the one middleware of an app."""
     numbers = _Numbers(metrics)
+    metrics.requests_in_flight.set_function(lambda: lifecycle.in_flight)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = perf_counter()
         request_id = _request_id(request)
-        numbers.in_flight += 1
+        lifecycle.in_flight += 1
         status = CLIENT_GONE
         try:
             response = await _answer(request, handler, request_id)
             status = response.status
         finally:
-            numbers.in_flight -= 1
+            lifecycle.in_flight -= 1
             numbers.count(_route(request), request.method, status, perf_counter() - started)
         response.headers[REQUEST_ID] = request_id
         if lifecycle.draining:
@@ -80,8 +81,6 @@ class _Numbers:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self.in_flight = 0
-        metrics.requests_in_flight.set_function(lambda: self.in_flight)
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request."""
