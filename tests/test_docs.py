@@ -1,0 +1,82 @@
+"""The documents say what is true: settings, routes, metrics and links are held against the code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.app import create_app
+from service.metrics import Metrics
+from service.settings import Settings, variable
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/measurements.md")]
+
+
+def settings_table() -> str:
+    """Return the README's table of settings as it has to be."""
+    rows = [
+        f"| `{variable(setting.name)}` | `{setting.default}` | {setting.metadata['help']}"
+        + (f" Allowed: {setting.metadata['allowed']}." if setting.metadata["allowed"] else "")
+        + " |"
+        for setting in fields(Settings)
+    ]
+    return "\n".join(["| variable | default | what it does |", "|---|---|---|", *rows])
+
+
+def test_every_setting_is_documented_as_it_is() -> None:
+    """The README's table is the table of settings.py, word for word."""
+    assert settings_table() in README
+
+
+def test_every_route_is_documented(tmp_path: Path) -> None:
+    """What can be asked stands in the README, and nothing that cannot."""
+    app = create_app(Settings(state_dir=tmp_path))
+    served = {
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource and route.method != "HEAD"
+    }
+    documented = set(re.findall(r"`(GET|POST) (/[^`?]*)", README))
+    assert documented == served
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_into_the_repository_leads_somewhere(document: Path) -> None:
+    """A relative link names a file that is there."""
+    links = re.findall(r"\]\(([^)#\s]+)\)", document.read_text(encoding="utf-8"))
+    broken = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+    assert broken == []
+
+
+def test_every_variable_that_a_document_names_exists() -> None:
+    """No document speaks of a setting that is none."""
+    known = {variable(setting.name) for setting in fields(Settings)}
+    named = {
+        name for document in DOCUMENTS for name in re.findall(r"\bALS_[A-Z_]+[A-Z]\b", document.read_text("utf-8"))
+    }
+    assert named <= known
+
+
+def test_every_metric_has_a_help_text_and_the_conventional_form() -> None:
+    """Names start with als_, are snake_case, counters end in _total, times are in seconds and sizes in bytes."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    ours = [family for family in registry.collect() if family.name.startswith("als_")]
+    assert len(ours) > 15
+    for family in ours:
+        assert family.documentation.endswith("."), family.name
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", family.name)
+        assert not re.search(r"milli|micro|_ms$|_mb$|kilo|mega", family.name)
+
+
+def test_make_is_all_that_a_newcomer_needs() -> None:
+    """The two commands of the README are targets of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"\$ make (\w+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
