@@ -67,7 +67,7 @@ async def load(settings: Settings) -> Snapshot:
 def _ranges(scores: ScoreRanges) -> Table:
     """Lay the score ranges out: a row for each kind, a column for each statistic."""
     statistics = Range.__struct_fields__
-    table = Table("scores", *statistics, title="Score ranges", title_justify="left", box=box.SIMPLE)
+    table = Table("scores", *statistics, title="Score ranges", title_justify="left", box=box.SIMPLE, padding=0)
     for kind in ScoreRanges.__struct_fields__:
         found: Range | None = getattr(scores, kind)
         if found:
