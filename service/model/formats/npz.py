@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import zipfile
 import zlib
@@ -51,7 +52,10 @@ def _damage_explained() -> Iterator[None]:
     damages = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, NotImplementedError, RuntimeError)
     try:
         yield
-    except damages as error:
+    except (*damages, OSError) as error:
+        # A seek to where no file can be is the archive's fault, any other OSError the disk's.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise CorruptFileError("The npz archive is damaged or cut short; copy it again, whole.") from error
 
 
