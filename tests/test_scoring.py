@@ -276,7 +276,10 @@ def test_similar_users_need_no_copy_of_the_factors() -> None:
 def as_implicit(model: Model) -> AlternatingLeastSquares:
     """Return implicit's own model with the same factors and parameters."""
     theirs = AlternatingLeastSquares(
-        factors=model.item_factors.shape[1], regularization=model.regularization, alpha=model.alpha
+        factors=model.item_factors.shape[1],
+        regularization=model.regularization,
+        alpha=model.alpha,
+        num_threads=1,
     )
     theirs.user_factors, theirs.item_factors = model.user_factors.copy(), model.item_factors.copy()
     return theirs
@@ -319,18 +322,33 @@ def test_a_user_of_whom_nothing_is_known_is_a_zero_vector() -> None:
     assert not scoring.fold_in(model, np.array([3], np.int32), np.array([-1.0], np.float32)).any()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 40.0])
 def test_singular_equations_have_the_shortest_solution(seed: int, alpha: float) -> None:
-    """Without regularization and with items in a plane only, the answer is finite and lies in that plane."""
+    """Without regularization and with items in a subspace only, the answer lies in it."""
     rng = np.random.default_rng(seed)
-    plane = rng.normal(size=(2, 4))
-    flat = (rng.normal(size=(60, 2)) @ plane).astype(np.float32)
+    subspace = rng.normal(size=(3, 4))
+    flat = (rng.normal(size=(60, 3)) @ subspace).astype(np.float32)
     model = arrange(dataclasses.replace(moderate, item_factors=flat, regularization=0.0, alpha=alpha))
     vector = scoring.fold_in(model, np.array([1, 5, 9], np.int32), np.array([1.0, 2.0, 1.0], np.float32))
-    within = np.linalg.pinv(plane) @ (plane @ vector)
+    within = np.linalg.pinv(subspace) @ (subspace @ vector)
     np.testing.assert_allclose(vector, within, atol=1e-5)
     assert vector.any() == (alpha > 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_too_little_regularization_is_no_failure(seed: int) -> None:
+    """Where rounding outweighs lambda, items in a subspace still get the scores they would have without it."""
+    rng = np.random.default_rng(seed)
+    flat = (rng.normal(size=(60, 2)) @ rng.normal(size=(2, 8))).astype(np.float32)
+    items, weights = np.array([1, 5, 9], np.int32), np.ones(3, np.float32)
+    folded = [
+        scoring.fold_in(
+            arrange(dataclasses.replace(moderate, item_factors=flat, regularization=little)), items, weights
+        )
+        for little in (0.0, 1e-12)
+    ]
+    np.testing.assert_allclose(flat @ folded[1], flat @ folded[0], atol=1e-4)
 
 
 @implicit_warns_of_threads

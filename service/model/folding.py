@@ -7,6 +7,8 @@ confidence c = alpha w; one of negative weight is not preferred, with confidence
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
@@ -16,8 +18,8 @@ from service.model.factors import Float32, Int32
 from service.model.ordering import Model
 from service.model.ranking import Ranked
 
-# The Gram matrix is a float32 sum: what is smaller beside its largest part is rounding.
-_NOISE = float(np.finfo(np.float32).eps)
+# The Gram matrix is a float32 sum: a direction in which it is smaller than this, times its size, is not known.
+_ROUNDING = float(np.finfo(np.float32).eps)
 
 _Float64 = NDArray[np.float64]
 
@@ -34,7 +36,7 @@ def fold_in(model: Model, items: Int32, weights: Float32) -> Float32:
     np.add.at(totals, place, weights)
     factors, confidence = _confidence(model, rows, totals)
     preferred = factors.T @ np.maximum(confidence, 0)
-    return _solve(_equations(model, factors, confidence), preferred).astype(np.float32)
+    return _solve(_equations(model, factors, confidence), preferred, model.regularization).astype(np.float32)
 
 
 def explain(model: Model, user: int, item: int, n: int) -> Ranked:
@@ -48,7 +50,8 @@ def explain(model: Model, user: int, item: int, n: int) -> Ranked:
         raise NoSeenItemsError("The served model does not carry what users already had, so nothing can be explained.")
     rows = model.seen.of(user)
     factors, confidence = _confidence(model, rows, model.seen.weights_of(user))
-    weighted = _solve(_equations(model, factors, confidence), model.item_factors[item].astype(np.float64))
+    wanted = model.item_factors[item].astype(np.float64)
+    weighted = _solve(_equations(model, factors, confidence), wanted, model.regularization)
     scores = ((factors @ weighted) * confidence).astype(np.float32)
     preferred = np.flatnonzero(confidence >= 0)
     order = preferred[np.argsort(-scores[preferred], kind="stable")][:n]
@@ -66,18 +69,10 @@ def _equations(model: Model, factors: _Float64, confidence: _Float64) -> _Float6
     return model.item_gram + model.regularization * np.eye(len(known)) + known
 
 
-def _solve(equations: _Float64, right: _Float64) -> _Float64:
-    """Solve by Cholesky; where the equations are singular, take the shortest least-squares solution."""
-    try:
-        factor = scipy.linalg.cho_factor(equations)
-    except scipy.linalg.LinAlgError:
-        return _shortest(equations, right)
-    pivots = np.square(np.diagonal(factor[0]))
-    if pivots.min() <= _NOISE * pivots.max():
-        return _shortest(equations, right)
-    return scipy.linalg.cho_solve(factor, right)
-
-
-def _shortest(equations: _Float64, right: _Float64) -> _Float64:
-    solution: _Float64 = scipy.linalg.lstsq(equations, right, cond=_NOISE)[0]
+def _solve(equations: _Float64, right: _Float64, regularization: float) -> _Float64:
+    """Solve by Cholesky; equations that may be singular get the shortest least-squares solution."""
+    if regularization > 0:
+        with suppress(scipy.linalg.LinAlgError):  # so small beside the rest that rounding outweighs it
+            return scipy.linalg.cho_solve(scipy.linalg.cho_factor(equations), right)
+    solution: _Float64 = scipy.linalg.lstsq(equations, right, cond=len(right) * _ROUNDING)[0]
     return solution
