@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 import subprocess
@@ -18,21 +17,14 @@ import pytest
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 
-from service.errors import BadDtypeError, BadIdsError, BadSeenMatrixError, CorruptFileError, UnknownFormatError
 from service.model.factors import RawModel, RawSeen
-from service.model.formats import read
 from service.model.validation import validate
+from tests.pickles import make_model, pickled, read_bytes
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures" / "pickles").glob("*.tar.xz"))
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
-
-
-def read_bytes(content: bytes) -> RawModel:
-    """Read a file's content."""
-    return read(Path("model.pkl"), io.BytesIO(content))
 
 
 @cache
@@ -143,25 +135,6 @@ def test_ids_are_plain_python() -> None:
     assert [type(value) for pair in raw.user_ids.items() for value in pair] == [int, str, int, str, int, int]
 
 
-def make_model(users: int = 3, items: int = 4, factors: int = 2) -> AlternatingLeastSquares:
-    """Make a fitted model."""
-    rng = np.random.default_rng(users * items)
-    model = AlternatingLeastSquares(factors=factors, random_state=1)
-    model.user_factors = rng.random((users, factors), np.float32)
-    model.item_factors = rng.random((items, factors), np.float32)
-    return model
-
-
-def pickled(protocol: int = 4, /, **changes: object) -> bytes:
-    """Pickle a good dict with some components changed; None leaves a component out."""
-    good: dict[str, object] = {
-        "model": make_model(),
-        "user_id_map": {0: "ann", 1: "bob", 2: "cid"},
-        "product_id_map": {0: 10, 1: 11, 2: 12, 3: 13},
-    }
-    return pickle.dumps({name: part for name, part in (good | changes).items() if part is not None}, protocol)
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
     "extra",
@@ -197,116 +170,6 @@ def test_plain_data_beside_the_model_is_no_obstacle(extra: object, protocol: int
     model.random_state = extra
     raw = read_bytes(pickled(protocol, model=model, extra=extra))
     np.testing.assert_array_equal(np.asarray(raw.user_factors), model.user_factors)
-
-
-@pytest.mark.parametrize(
-    ("changes", "missing"),
-    [
-        ({}, ()),
-        ({"model": None, "user_id_map": None}, ("model", "user_id_map")),
-        ({"model": None, "user_id_map": None, "product_id_map": None}, ("model", "user_id_map", "product_id_map")),
-        ({"user_id_map": None, "reverse_user_id_map": {"ann": 0}}, ()),
-        ({"product_id_map": None, "reverse_product_id_map": {10: 0}}, ()),
-    ],
-    ids=str,
-)
-def test_what_is_missing_is_named(changes: dict[str, object], missing: tuple[str, ...]) -> None:
-    """Each required component that is absent is named in order; a map is there in either direction."""
-    assert read_bytes(pickled(**changes)).missing == missing
-
-
-@pytest.mark.parametrize(
-    ("content", "error", "sentence"),
-    [
-        (
-            pickle.dumps(make_model()),
-            UnknownFormatError,
-            "The pickle is a bare AlternatingLeastSquares; save a dict with the keys 'model', 'user_id_map' and "
-            "'product_id_map' (each map row number -> id), or use model.save('model.npz').",
-        ),
-        (
-            pickle.dumps([1]),
-            UnknownFormatError,
-            "The pickle is a list; save a dict with the keys 'model', 'user_id_map' and 'product_id_map'.",
-        ),
-        (
-            pickle.dumps(None),
-            UnknownFormatError,
-            "The pickle is None; save a dict with the keys 'model', 'user_id_map' and 'product_id_map'.",
-        ),
-        (
-            pickled(model={"user_factors": 1}),
-            UnknownFormatError,
-            "model is a dict; save implicit's AlternatingLeastSquares itself.",
-        ),
-        (
-            pickled(user_id_map={1, 2}),
-            BadIdsError,
-            "user_id_map is a set; it must be a dict row number -> id, or a list of ids.",
-        ),
-        (
-            pickled(reverse_user_id_map=["ann"]),
-            BadIdsError,
-            "reverse_user_id_map is a list; it must be a dict id -> row number.",
-        ),
-        (
-            pickled(product_id_map=np.array([b"a", b"\xff"])),
-            BadIdsError,
-            "product_id_map holds bytes that are no UTF-8 text in row 1.",
-        ),
-        (
-            pickled(user_id_map=np.array(["a", 1.5, "c"], object)),
-            BadDtypeError,
-            "user_id_map holds a float in row 1; an id is a whole number or text.",
-        ),
-        (
-            pickled(user_id_map=np.array([["a"], ["b"]], object)),
-            CorruptFileError,
-            "user_id_map states another shape than it brings; save the model again.",
-        ),
-        (
-            pickled(sparse_matrix=[1]),
-            BadSeenMatrixError,
-            "sparse_matrix is a list; save a csr, csc or coo matrix of scipy.",
-        ),
-        (
-            pickled(sparse_matrix=scipy.sparse.coo_array(np.ones(3))),
-            BadSeenMatrixError,
-            "sparse_matrix has other than two coordinates; save a users x items matrix.",
-        ),
-    ],
-)
-def test_a_component_of_another_kind_is_named(content: bytes, error: type[Exception], sentence: str) -> None:
-    """A pickle that is honest and not what we serve is refused with what to save instead."""
-    with pytest.raises(error) as caught:
-        read_bytes(content)
-    assert str(caught.value) == sentence
-
-
-def test_object_factors_are_refused() -> None:
-    """Factors of Python objects are no numbers."""
-    model = make_model()
-    model.user_factors = model.user_factors.astype(object)
-    with pytest.raises(BadDtypeError) as caught:
-        read_bytes(pickled(model=model))
-    assert str(caught.value) == ("model.user_factors is an array of Python objects; convert it to an array of numbers.")
-
-
-@pytest.mark.parametrize("attribute", ["indptr", "data", "_shape"])
-def test_a_seen_matrix_without_a_part_is_refused(attribute: str) -> None:
-    """A sparse matrix that lacks an array or its shape is named."""
-    matrix = scipy.sparse.csr_matrix(np.eye(3, 4))
-    del matrix.__dict__[attribute]
-    with pytest.raises(BadSeenMatrixError) as caught:
-        read_bytes(pickled(sparse_matrix=matrix))
-    what = "states no shape" if attribute == "_shape" else f"has no array {attribute}"
-    assert str(caught.value) == f"sparse_matrix {what}; save a csr, csc or coo matrix of scipy."
-
-
-def test_an_unfitted_model_is_left_to_the_gate() -> None:
-    """Factors that are None arrive as None."""
-    raw = read_bytes(pickled(model=AlternatingLeastSquares()))
-    assert (raw.user_factors, raw.item_factors, raw.missing) == (None, None, ())
 
 
 READ_ALL = """

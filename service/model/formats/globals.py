@@ -116,8 +116,6 @@ def _bytearray(arguments: tuple[object, ...]) -> bytearray:
             return bytearray()
         case (bytes(data),):
             return bytearray(data)
-        case (str(text), "latin-1"):
-            return bytearray(_encode((text, "latin1")))
     raise UnexpectedError
 
 
