@@ -163,10 +163,10 @@ def popular_scores(snapshot: Snapshot, users: Float32, *, normalize: bool) -> li
 
 
 def compact(numbers: Float32) -> list[float]:
-    """Return float32 numbers, each as the decimal that JSON writes shortest and that reads back as the same float32.
+    """Return float32 numbers as decimals of at most ten digits that read back as the same float32.
 
     A float32 below 2^e lies at least 2^(e-25) from its neighbours, so a decimal within half of that suffices.
-    Written as the double that it also is, 0.1 would be 0.10000000149011612: an answer would be a quarter longer.
+    Written as the double that it also is, 0.3 would be 0.30000001192092896: an answer would be a quarter longer.
     """
     scale = _SCALES[np.frexp(numbers)[1] - _SMALLEST_EXPONENT]
     rounded: list[float] = (np.rint(numbers * scale) / scale).tolist()

@@ -14,7 +14,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import hdrs, web
 
-from service.errors import HTTP_STATUS, AlsServeError, BodyTooLargeError
+from service.errors import HTTP_STATUS, AlsServeError
 
 CONTENT_TYPE = "application/problem+json"
 #: Seconds after which a client may try again what was answered with 503.
@@ -49,6 +49,8 @@ def from_error(error: AlsServeError, request_id: str) -> web.Response:
     response = problem(status, error.code, str(error), request_id)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers[hdrs.RETRY_AFTER] = RETRY_AFTER
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        response.force_close()
     return response
 
 
@@ -74,8 +76,6 @@ def problem(status: int, code: str, detail: str, request_id: str) -> web.Respons
 def _code(error: web.HTTPException) -> str:
     if error.status == HTTPStatus.NOT_FOUND:
         return "no_such_path"
-    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return BodyTooLargeError.code
     return HTTPStatus(error.status).name.lower()
 
 

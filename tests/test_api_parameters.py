@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.models import make_factors
+from tests.serving import ApiSettings, make_snapshot, serving
+
+SNAPSHOT = make_snapshot(make_factors())
+USER = SNAPSHOT.model.user_ids.at(np.array([0]))[0]
+ITEM = SNAPSHOT.model.item_ids.at(np.array([0]))[0]
+
+RECOMMENDATIONS = f"/v1/users/{USER}/recommendations"
+SCORES = f"/v1/users/{USER}/scores"
+N = "a whole number from 1 to 1000."
+OFFSET = "a whole number from 0 to 10000."
+KNOWN = "known are exclude, exclude_seen, fallback, n, normalize, offset."
+
+REFUSED = [
+    (f"{RECOMMENDATIONS}?n=0", f"The parameter n is '0'; allowed is {N}"),
+    (f"{RECOMMENDATIONS}?n=1001", f"The parameter n is '1001'; allowed is {N}"),
+    (f"{RECOMMENDATIONS}?n=-1", f"The parameter n is '-1'; allowed is {N}"),
+    (f"{RECOMMENDATIONS}?n=", f"The parameter n is ''; allowed is {N}"),
+    (f"{RECOMMENDATIONS}?n", f"The parameter n is ''; allowed is {N}"),
+    (f"{RECOMMENDATIONS}?n=1.0", f"The parameter n is '1.0'; allowed is {N}"),
+    (f"{RECOMMENDATIONS}?n=%201", f"The parameter n is ' 1'; allowed is {N}"),
+    (f"{RECOMMENDATIONS}?n=1_0", f"The parameter n is '1_0'; allowed is {N}"),
+    (f"{RECOMMENDATIONS}?n=%D9%A3", f"The parameter n is '٣'; allowed is {N}"),
+    (f"{RECOMMENDATIONS}?n=" + "9" * 5000, f"The parameter n is '{'9' * 5000}'; allowed is {N}"),
+    (f"{RECOMMENDATIONS}?offset=-1", f"The parameter offset is '-1'; allowed is {OFFSET}"),
+    (f"{RECOMMENDATIONS}?offset=10001", f"The parameter offset is '10001'; allowed is {OFFSET}"),
+    (f"{RECOMMENDATIONS}?exclude_seen=True", "The parameter exclude_seen is 'True'; allowed is true or false."),
+    (f"{RECOMMENDATIONS}?exclude_seen=1", "The parameter exclude_seen is '1'; allowed is true or false."),
+    (f"{RECOMMENDATIONS}?normalize=", "The parameter normalize is ''; allowed is true or false."),
+    (f"{RECOMMENDATIONS}?fallback=random", "The parameter fallback is 'random'; allowed is popular or none."),
+    (f"{RECOMMENDATIONS}?n=1&n=1", "The parameter n is given more than once; give it once."),
+    (f"{RECOMMENDATIONS}?n=1&%6E=1", "The parameter n is given more than once; give it once."),
+    (f"{RECOMMENDATIONS}?limit=5", f"The parameter 'limit' is not known here; {KNOWN}"),
+    (f"{RECOMMENDATIONS}?N=5", f"The parameter 'N' is not known here; {KNOWN}"),
+    (f"{RECOMMENDATIONS}?n=5&", f"The parameter '' is not known here; {KNOWN}"),
+    (f"{RECOMMENDATIONS}?exclude=%FF", "The parameter exclude is not UTF-8; percent-encode the bytes of its UTF-8."),
+    (f"{RECOMMENDATIONS}?%FF=1", "A parameter's name is not UTF-8; percent-encode the bytes of its UTF-8."),
+    (
+        f"{RECOMMENDATIONS}?exclude=" + ",".join(["7"] * 1001),
+        "The parameter exclude lists 1001 ids; allowed are up to 1000.",
+    ),
+    ("/v1/users/%FF/recommendations", "The user in the path is not UTF-8; percent-encode the bytes of its UTF-8."),
+    ("/v1/users/a%2F%C3/similar", "The user in the path is not UTF-8; percent-encode the bytes of its UTF-8."),
+    (
+        f"/v1/users/{USER}/explanations/%ED%A0%80",
+        "The item in the path is not UTF-8; percent-encode the bytes of its UTF-8.",
+    ),
+    (f"/v1/users/{USER}/similar?n=0", f"The parameter n is '0'; allowed is {N}"),
+    (f"/v1/users/{USER}/similar?offset=1", "The parameter 'offset' is not known here; known are n."),
+    (f"/v1/items/{ITEM}/similar?n=0", f"The parameter n is '0'; allowed is {N}"),
+    (SCORES, "The parameter items is missing; give the ids to score, separated by commas."),
+    (f"{SCORES}?items=", "The parameter items is missing; give the ids to score, separated by commas."),
+    (f"{SCORES}?items=1&normalize=yes", "The parameter normalize is 'yes'; allowed is true or false."),
+    (f"{SCORES}?items=" + "," * 1000, "The parameter items lists 1001 ids; allowed are up to 1000."),
+    (f"/v1/users/{USER}/items?n=1001", f"The parameter n is '1001'; allowed is {N}"),
+    (f"/v1/users/{USER}/items?offset=x", f"The parameter offset is 'x'; allowed is {OFFSET}"),
+    (f"/v1/users/{USER}/explanations/{ITEM}?n=x", f"The parameter n is 'x'; allowed is {N}"),
+    ("/v1/items/popular?n=x", f"The parameter n is 'x'; allowed is {N}"),
+    ("/v1/items/popular?exclude=1", "The parameter 'exclude' is not known here; known are n, offset."),
+    ("/v1/model?n=1", "The parameter 'n' is not known here; this path takes none."),
+    ("/healthz?x", "The parameter 'x' is not known here; this path takes none."),
+    ("/readyz?x", "The parameter 'x' is not known here; this path takes none."),
+]
+
+
+@pytest.mark.parametrize(("path", "detail"), REFUSED, ids=[path[:60] for path, _ in REFUSED])
+async def test_a_malformed_parameter_is_named(path: str, detail: str) -> None:
+    """The answer is 400 and says which parameter it is and what is allowed."""
+    async with serving(SNAPSHOT) as api:
+        answer = await api.get(path)
+    assert (answer.status, answer.json["code"], answer.json["detail"]) == (400, "bad_parameter", detail)
+
+
+@pytest.mark.parametrize(
+    ("query", "plain"),
+    [
+        ("", "n=10"),
+        ("n=1000&offset=10000", "offset=10000"),
+        ("n=0010", "n=10"),
+        ("%6E=%33", "n=3"),
+        ("exclude_seen=true&normalize=false&fallback=popular&offset=0", ""),
+        ("exclude=", ""),
+        ("exclude=a%2Cb", "exclude=a,b"),
+        (f"exclude={ITEM}%2C1", f"exclude=1,{ITEM}"),
+    ],
+)
+async def test_two_ways_to_ask_for_the_same(query: str, plain: str) -> None:
+    """What is left out has its documented default, and percent-encoding changes nothing."""
+    async with serving(SNAPSHOT) as api:
+        one, other = await api.get(f"{RECOMMENDATIONS}?{query}"), await api.get(f"{RECOMMENDATIONS}?{plain}")
+    assert (one.status, one.json) == (200, other.json)
+
+
+async def test_the_largest_n_is_a_setting() -> None:
+    """It bounds every n, in queries and bodies, and the default n too."""
+    items = [{"item_id": ITEM}]
+    async with serving(SNAPSHOT, ApiSettings(max_n=4)) as api:
+        over = await api.get(f"{RECOMMENDATIONS}?n=5")
+        assert over.json["detail"] == "The parameter n is '5'; allowed is a whole number from 1 to 4."
+        for path, body in (("", {"users": [USER]}), ("/anonymous", {"items": items})):
+            posted = await api.post(f"/v1/recommendations{path}", body | {"n": 5})
+            assert (posted.status, posted.json["code"]) == (422, "invalid_body")
+            assert posted.json["detail"] == "The body does not fit: Expected `int` <= 4 - at `$.n`."
+        assert len((await api.get(RECOMMENDATIONS)).json["items"]) == 4
+        assert len((await api.post("/v1/recommendations/anonymous", {"items": items})).json["items"]) == 4

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+import numpy as np
+import pytest
+
+from service.api import recommendations
+from service.api.keys import QUERIES
+from service.api.queries import INLINE_MICROSECONDS, Queries
+from service.errors import OverloadedError
+from service.model.snapshot import Snapshot
+from tests.models import make_factors
+from tests.serving import Answer, Api, ApiSettings, make_snapshot, serving
+
+LONG = INLINE_MICROSECONDS + 1
+SNAPSHOT = make_snapshot(make_factors())
+USER = SNAPSHOT.model.user_ids.at(np.array([0]))[0]
+
+
+@contextmanager
+def made(threads: int, waiting_limit: int | None = None) -> Iterator[Queries]:
+    """Make queries, and close them."""
+    queries = Queries(threads, waiting_limit)
+    try:
+        yield queries
+    finally:
+        queries.close()
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for something to happen."""
+    async with asyncio.timeout(10):
+        while not happened():
+            await asyncio.sleep(0.001)
+
+
+async def test_cheap_queries_run_on_the_event_loop_and_long_ones_do_not() -> None:
+    """The estimate decides, and the limit itself is still cheap."""
+    with made(1) as queries:
+        here = threading.get_ident()
+        assert await queries.run(INLINE_MICROSECONDS, threading.get_ident) == here
+        assert await queries.run(LONG, threading.get_ident) != here
+
+
+async def test_a_query_fails_as_it_would_alone() -> None:
+    """An error comes out as it is, from a thread too."""
+    with made(1) as queries:
+        for estimate in (0, LONG):
+            with pytest.raises(ValueError, match="invalid literal"):
+                await queries.run(estimate, int, "x")
+
+
+async def test_one_too_many_is_refused_at_once() -> None:
+    """So many run and so many wait; the next is told to come back, and those admitted are all answered."""
+    gate = threading.Event()
+    with made(2, waiting_limit=3) as queries:
+        admitted = [asyncio.create_task(queries.run(LONG, gate.wait, 10)) for _ in range(5)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await queries.run(LONG, gate.wait, 10)
+        assert await queries.run(0, len, "cheap") == 5
+        gate.set()
+        assert await asyncio.gather(*admitted) == [True] * 5
+        assert await queries.run(LONG, len, "again") == 5
+
+
+async def test_sixteen_may_wait_for_each_thread() -> None:
+    """That is the limit unless another is given."""
+    gate = threading.Event()
+    with made(1) as queries:
+        admitted = [asyncio.create_task(queries.run(LONG, gate.wait, 10)) for _ in range(17)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await queries.run(LONG, gate.wait, 10)
+        gate.set()
+        await asyncio.gather(*admitted)
+
+
+async def test_who_goes_away_gives_the_place_back() -> None:
+    """A cancelled query that still waits is never begun, and its place is free at once."""
+    gate, begun = threading.Event(), list[int]()
+    with made(1, waiting_limit=1) as queries:
+        running = asyncio.create_task(queries.run(LONG, gate.wait, 10))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(queries.run(LONG, begun.append, 1))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        other = asyncio.create_task(queries.run(LONG, begun.append, 2))
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(running, other)
+    assert begun == [2]
+
+
+def slow(snapshot: Snapshot) -> Snapshot:
+    """Let every query of a snapshot count as long."""
+    costs = snapshot.manifest.costs
+    stretched = msgspec.structs.replace(costs, **dict.fromkeys(costs.__struct_fields__, 1e6))
+    return snapshot._replace(manifest=msgspec.structs.replace(snapshot.manifest, costs=stretched))
+
+
+async def test_the_measured_costs_decide_for_every_route() -> None:
+    """On a model whose queries are long, all of them run in threads, and answer the same."""
+    item = SNAPSHOT.model.item_ids.at(np.array([0]))[0]
+    gets = [
+        f"/v1/users/{USER}/recommendations",
+        f"/v1/users/{USER}/similar",
+        f"/v1/items/{item}/similar",
+        f"/v1/users/{USER}/explanations/{item}",
+        f"/v1/users/{USER}/scores?items=" + ",".join(["0"] * 500),
+    ]
+    posts: list[tuple[str, object]] = [
+        ("/v1/recommendations", {"users": [USER]}),
+        ("/v1/recommendations/anonymous", {"items": [{"item_id": item}]}),
+    ]
+
+    async def all_answers(api: Api) -> list[Answer]:
+        return [await api.get(path) for path in gets] + [await api.post(path, body) for path, body in posts]
+
+    async with serving(slow(SNAPSHOT)) as long, serving(SNAPSHOT) as cheap:
+        assert [answer.json for answer in await all_answers(long)] == [
+            answer.json for answer in await all_answers(cheap)
+        ]
+        long.app[QUERIES]._limit = cheap.app[QUERIES]._limit = 0
+        assert [answer.status for answer in await all_answers(long)] == [503] * 7
+        # Five hundred look-ups are long wherever they are made.
+        assert [answer.status for answer in await all_answers(cheap)] == [200] * 4 + [503] + [200] * 2
+
+
+async def test_overload_is_said_at_once_and_does_not_stop_the_health_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the threads busy and the queue full: 503 with Retry-After; the rest of the server answers."""
+    gate = threading.Event()
+    one_user = recommendations._one_user
+
+    def held(*arguments: object) -> bytes:
+        gate.wait(10)
+        return one_user(*arguments)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(recommendations, "_one_user", held)
+    path = f"/v1/users/{USER}/recommendations"
+    async with serving(slow(SNAPSHOT), ApiSettings(query_threads=1)) as api:
+        waiting = [asyncio.create_task(api.get(path)) for _ in range(17)]
+        await until(lambda: api.app[QUERIES]._admitted == 17)
+        refused = await api.get(path)
+        assert (refused.status, refused.json["code"], refused.headers["Retry-After"]) == (503, "overloaded", "1")
+        assert (await api.get("/readyz")).status == 200
+        gate.set()
+        assert {answer.status for answer in await asyncio.gather(*waiting)} == {200}
+
+
+async def test_a_client_that_hangs_up_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request whose connection is gone no longer counts among those that wait."""
+    gate = threading.Event()
+    monkeypatch.setattr(recommendations, "_one_user", lambda *_: gate.wait(10) and b"{}")
+    request = f"GET /v1/users/{USER}/recommendations HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    async with serving(slow(SNAPSHOT), ApiSettings(query_threads=1)) as api:
+        _, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
+        writer.write(request)
+        await until(lambda: api.app[QUERIES]._admitted == 1)
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: api.app[QUERIES]._admitted == 0)
+        gate.set()
+
+
+async def test_a_swap_during_a_slow_query_does_not_touch_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The query ends on the snapshot that it began with; the next request has the new one."""
+    gate = threading.Event()
+    one_user = recommendations._one_user
+
+    def held(*arguments: object) -> bytes:
+        gate.wait(10)
+        return one_user(*arguments)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(recommendations, "_one_user", held)
+    before, after = slow(SNAPSHOT), slow(make_snapshot(make_factors(seed=1), "another"))
+    path = f"/v1/users/{USER}/recommendations"
+    async with serving(before) as api:
+        waiting = asyncio.create_task(api.get(path))
+        await until(lambda: api.app[QUERIES]._admitted == 1)
+        api.store.current = after
+        gate.set()
+        held_up, next_one = await waiting, await api.get(path)
+    async with serving(before) as api:
+        assert held_up.json == (await api.get(path)).json
+    assert held_up.headers["X-Model-Version"] == before.version
+    assert next_one.json["model_version"] == next_one.headers["X-Model-Version"] == after.version
