@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,13 +14,22 @@ from service.api import recommendations
 from service.api.keys import QUERIES
 from service.api.queries import INLINE_MICROSECONDS, Queries
 from service.errors import OverloadedError
+from service.model.costs import QueryCosts
 from service.model.snapshot import Snapshot
 from tests.models import make_factors
 from tests.serving import Answer, Api, ApiSettings, make_snapshot, serving
 
+
+def busiest(snapshot: Snapshot) -> int:
+    """Return the row of the user who had most."""
+    assert snapshot.model.seen
+    return int(np.diff(snapshot.model.seen.indptr).argmax())
+
+
 LONG = INLINE_MICROSECONDS + 1
 SNAPSHOT = make_snapshot(make_factors())
 USER = SNAPSHOT.model.user_ids.at(np.array([0]))[0]
+BUSIEST = SNAPSHOT.model.user_ids.at(np.array([busiest(SNAPSHOT)]))[0]
 
 
 @contextmanager
@@ -192,3 +202,42 @@ async def test_a_swap_during_a_slow_query_does_not_touch_it(monkeypatch: pytest.
         assert held_up.json == (await api.get(path)).json
     assert held_up.headers["X-Model-Version"] == before.version
     assert next_one.json["model_version"] == next_one.headers["X-Model-Version"] == after.version
+
+
+def estimated(costs: QueryCosts, seen_share: float) -> list[tuple[str, object, float]]:
+    """Return requests, GET where there is no body, and what they should be estimated to take in microseconds."""
+    item, other = SNAPSHOT.model.item_ids.at(np.array([0, 1]))
+    base = costs.recommend_10 + 3 + 10 * 0.3
+    deep = 11 * costs.recommend_1000 + 3 + 1000 * 0.3
+    basket = [{"item_id": item}] * 100
+    path, batch = f"/v1/users/{USER}/recommendations", "/v1/recommendations"
+    anonymous = f"{batch}/anonymous"
+    return [
+        (path, None, base),
+        (f"{path}?exclude={item},{other}", None, base + 2 * 3),
+        (f"{path}?n=1000&offset=10000", None, deep),
+        (batch, {"users": [USER] * 7, "exclude": [item]}, 7 * base + 3),
+        (anonymous, {"items": basket[:1], "exclude": [1]}, costs.fold_in + costs.recommend_10 + 2 * 3),
+        (anonymous, {"items": basket, "offset": 50}, 2 * costs.fold_in + costs.recommend_100 + 100 * 3),
+        (f"/v1/users/{BUSIEST}/explanations/{item}", None, costs.explain * seen_share),
+    ]
+
+
+async def test_more_is_estimated_to_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates grow with users, depth, listed ids, a basket, and with what the user had, beyond what was measured."""
+    estimates = list[float]()
+    run = Queries.run
+
+    async def recording(self: Queries, estimate_us: float, *rest: Any) -> object:
+        estimates.append(estimate_us)
+        return await run(self, estimate_us, *rest)
+
+    monkeypatch.setattr(Queries, "run", recording)
+    seen = SNAPSHOT.model.seen
+    assert seen is not None
+    cases = estimated(SNAPSHOT.manifest.costs, np.diff(seen.indptr).max() / np.diff(seen.indptr).mean())
+    async with serving(SNAPSHOT) as api:
+        for path, body, _ in cases:
+            answer = await (api.post(path, body) if body else api.get(path))
+            assert answer.status == 200
+    assert estimates == pytest.approx([expected for _, _, expected in cases])
