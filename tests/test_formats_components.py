@@ -117,6 +117,15 @@ def test_a_seen_matrix_without_a_part_is_refused(attribute: str) -> None:
     assert str(caught.value) == f"sparse_matrix {what}; save a csr, csc or coo matrix of scipy."
 
 
+def test_a_shape_without_underscore_is_a_shape() -> None:
+    """The oldest matrices keep their shape under its plain name."""
+    matrix = scipy.sparse.csr_matrix(np.eye(3, 4))
+    matrix.__dict__["shape"] = matrix.__dict__.pop("_shape")
+    raw = read_bytes(pickled(sparse_matrix=matrix))
+    assert raw.seen is not None
+    assert raw.seen.shape == (3, 4)
+
+
 def test_an_unfitted_model_is_left_to_the_gate() -> None:
     """Factors that are None arrive as None."""
     raw = read_bytes(pickled(model=AlternatingLeastSquares()))

@@ -73,6 +73,10 @@ def _broken_archives() -> dict[str, tuple[bytes, str]]:
         "npz with a wrong checksum": (stored.replace(npy(), npy(bytes(15) + b"\x01"), 1), broken),
         "npz with a bit flipped": (good.replace(b"PK\x01\x02", b"PK\x01\x03", 1), broken),
         "npz with a longer member than listed": (_relisted(-4), broken),
+        "npz with a directory before its beginning": (
+            good[:-6] + struct.pack("<I", 2**31) + good[-2:],
+            broken,
+        ),
         "npz encrypted": (bytes(encrypted), method),
         "npz compressed with bzip2": (npz({"user_factors.npy": npy()}, zipfile.ZIP_BZIP2), method),
         "npz with no header": (with_factors(user_factors=b"hello, world"), broken),

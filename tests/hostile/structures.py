@@ -48,6 +48,12 @@ def changes() -> dict[str, HostileFile]:
             ALS + b")\x81" + slots + b"b", "an object of the class AlternatingLeastSquares"
         ),
         "BUILD twice": refused(twice, "an object of the class AlternatingLeastSquares"),
+        "BUILD twice on an array": refused(
+            array(dtype("f4"), group(number(2)), raw(bytes(8)))
+            + group(number(1), group(number(1)), dtype("f4"), NO, raw(bytes(4)))
+            + b"b",
+            "an object of the class Array",
+        ),
         "BUILD of a dict on an array": refused(ARRAY + attributes + b"b", "an object of the class Array"),
         "BUILD on a dict": HostileFile(whole(b"}" + attributes + b"b"), CorruptFileError, DAMAGED),
         "a class as a key": HostileFile(whole(b"}" + DTYPE + NONE + b"s"), CorruptFileError, DAMAGED),

@@ -165,12 +165,12 @@ class Dtype(StandIn):
         self._keep("dtype", np.dtype("u1") if self.holds_objects else arrays.plain_dtype("The pickle", name))
 
     def __setstate__(self, state: object) -> None:
-        letter = "O" if self.holds_objects else self.dtype.kind
+        usual_flags = _DTYPE_FLAGS.get("O" if self.holds_objects else self.dtype.kind, 0)
+        sizes = (-1, self.dtype.itemsize)
         match state:
-            case (3, "<" | ">" | "|" as order, None, None, None, int(size), int(), int(flags)) if size in {
-                -1,
-                self.dtype.itemsize,
-            } and flags == _DTYPE_FLAGS.get(letter, 0):
+            case (3, "<" | ">" | "|" as order, None, None, None, size, int(), flags) if (
+                size in sizes and flags == usual_flags
+            ):
                 self._keep("dtype", self.dtype.newbyteorder(order))
             case _:
                 raise UnsafePickleError(
