@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from prometheus_client import CollectorRegistry
-from service.live.watcher import Watcher
-from tests.benchmarks.made import als_like
 
 from service.app import create_store
+from service.live.watcher import Watcher
 from service.metrics import Metrics
 from service.settings import Settings
+from tests.benchmarks.made import als_like
 from tests.running import running_server
 
 

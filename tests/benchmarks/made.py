@@ -1,10 +1,14 @@
-"""Factors that look like those of a trained model, for benchmarks at sizes that nobody can ship."""
+"""Models for benchmarks at sizes that nobody can ship: trained on made-up interactions, or made up themselves."""
 
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
+from implicit.cpu.als import AlternatingLeastSquares
 
 from service.model.factors import Float32
+
+GENRES, TASTES, OFF_TASTE = 40, 3, 0.1
 
 
 def als_like(users: int, items: int, factors: int, seed: int) -> tuple[Float32, Float32]:
@@ -17,3 +21,30 @@ def als_like(users: int, items: int, factors: int, seed: int) -> tuple[Float32, 
     item_factors = rng.standard_normal((items, factors), np.float32)
     item_factors *= ((1 + np.arange(items) / 10) ** -0.35).astype(np.float32)[:, None]
     return rng.standard_normal((users, factors), np.float32), item_factors
+
+
+def trained(users: int, items: int, factors: int, per_user: int, seed: int) -> AlternatingLeastSquares:
+    """Train ALS on :func:`interactions`."""
+    model = AlternatingLeastSquares(factors=factors, regularization=0.05, alpha=4, iterations=5, random_state=seed)
+    model.fit(interactions(users, items, per_user, seed), show_progress=False)
+    return model
+
+
+def interactions(users: int, items: int, per_user: int, seed: int) -> sp.csr_matrix:
+    """Return a users x items matrix: each user has a few genres' items, the popular ones (Zipf) most often."""
+    rng = np.random.default_rng(seed)
+    genre_of = rng.integers(0, GENRES, items)
+    tastes = rng.integers(0, GENRES, (users, TASTES))
+    user = np.repeat(np.arange(users), per_user)
+    genre = tastes[user, rng.integers(0, TASTES, len(user))]
+    stray = rng.random(len(user)) < OFF_TASTE
+    genre[stray] = rng.integers(0, GENRES, int(stray.sum()))
+    item = np.empty_like(user)
+    for kind in range(GENRES):
+        members = np.flatnonzero(genre_of == kind)
+        weights = 1 / (members + 10.0) ** 0.8
+        chosen = np.flatnonzero(genre == kind)
+        item[chosen] = rng.choice(members, len(chosen), p=weights / weights.sum())
+    matrix = sp.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=(users, items))
+    matrix.sum_duplicates()
+    return matrix

@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.throughput [--rounds 5] [--seconds 4]
 
-The model has 18,902 users, 34,911 items and 50 factors, and users are drawn at random. The bare handler returns
+The model has 18,902 users, 34,911 items and 50 factors, trained by implicit on made-up interactions of users with
+taste; users are drawn at random. The bare handler returns
 the same number of bytes without any work; the naive one is what teams write first: globals, implicit's own
 ``model.recommend``, and a list of dicts. Each round measures all three; the ratios are of a round's own figures.
 Needs wrk.
@@ -24,14 +25,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse as sp
 from aiohttp import web
-from implicit.cpu.als import AlternatingLeastSquares
-from tests.benchmarks.made import als_like
+from aiohttp.typedefs import Handler
 
+from tests.benchmarks.made import interactions, trained
 from tests.running import running_server
 
-USERS, ITEMS, FACTORS, SEEN = 18_902, 34_911, 50, 30
+USERS, ITEMS, FACTORS, PER_USER, SEED = 18_902, 34_911, 50, 30, 1
 TOP = 10
 _SCRIPT = f"""
 request = function()
@@ -41,31 +41,20 @@ end
 
 
 def _write_model(path: Path) -> None:
-    users, items = als_like(USERS, ITEMS, FACTORS, seed=1)
-    seen = _seen()
-    np.savez(path, user_factors=users, item_factors=items, seen_indptr=seen.indptr, seen_indices=seen.indices)
-
-
-def _seen() -> sp.csr_matrix:
-    rng = np.random.default_rng(2)
-    pairs = USERS * SEEN
-    rows, columns = np.repeat(np.arange(USERS), SEEN), (ITEMS * rng.random(pairs) ** 3).astype(np.int32)
-    return sp.csr_matrix((np.ones(pairs, np.float32), (rows, columns)), shape=(USERS, ITEMS))
+    model, seen = trained(USERS, ITEMS, FACTORS, PER_USER, SEED), interactions(USERS, ITEMS, PER_USER, SEED)
+    factors = {"user_factors": model.user_factors, "item_factors": model.item_factors}
+    np.savez(path, **factors, seen_indptr=seen.indptr, seen_indices=seen.indices)
 
 
 def _bare(body: bytes) -> web.Application:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=body, content_type="application/json")
 
-    app = web.Application()
-    app.router.add_get("/v1/users/{user}/recommendations", answer)
-    return app
+    return _app(answer)
 
 
 def _naive() -> web.Application:
-    model = AlternatingLeastSquares(factors=FACTORS)
-    model.user_factors, model.item_factors = als_like(USERS, ITEMS, FACTORS, seed=1)
-    seen = _seen()
+    model, seen = trained(USERS, ITEMS, FACTORS, PER_USER, SEED), interactions(USERS, ITEMS, PER_USER, SEED)
 
     async def answer(request: web.Request) -> web.Response:
         user = int(request.match_info["user"])
@@ -73,6 +62,10 @@ def _naive() -> web.Application:
         items = [{"item_id": int(item), "score": float(score)} for item, score in zip(ids, scores, strict=True)]
         return web.json_response({"user_id": user, "items": items})
 
+    return _app(answer)
+
+
+def _app(answer: Handler) -> web.Application:
     app = web.Application()
     app.router.add_get("/v1/users/{user}/recommendations", answer)
     return app
