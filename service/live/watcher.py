@@ -58,8 +58,7 @@ class Watcher:
             seen = now
             if self._watched != await asyncio.to_thread(places, self._path):
                 self._moved.set()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._hinted.wait(), self._watch_seconds)
+            await _set_within(self._watch_seconds, self._hinted)
             self._hinted.clear()
 
     async def _keep_hinting(self) -> Never:
@@ -75,8 +74,7 @@ class Watcher:
                 pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
             finally:
                 self._metrics.watcher_up.set(0)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), pause)
+            await _set_within(pause, self._moved)
 
     async def _hint(self) -> None:
         """Watch the directories until one of them is another. Raises whatever watching them raises."""
@@ -95,6 +93,14 @@ class Watcher:
         )
         async for _ in events:
             self._hinted.set()
+
+
+async def _set_within(seconds: float, event: asyncio.Event) -> None:
+    """Wait until the event is set, or the time is over."""
+    with suppress(TimeoutError):
+        # Before Python 3.12, wait_for() loses a cancellation that comes together with what it waits for.
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def places(path: Path) -> Places:

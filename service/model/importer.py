@@ -14,7 +14,7 @@ import select
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -102,6 +102,8 @@ def main() -> None:  # pragma: no cover - runs in the child alone, where nothing
     """Do one job under its limits."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     _end_with_parent(sys.stdin.fileno())
+    with suppress(OSError):  # should memory run out, the kernel ends the import, not the server
+        Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_seconds, job.cpu_seconds + 1))
     resource.setrlimit(resource.RLIMIT_AS, (job.memory_bytes, job.memory_bytes))

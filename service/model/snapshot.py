@@ -139,7 +139,7 @@ def open_snapshot(directory: Path) -> Snapshot:
     try:
         return Snapshot(directory, manifest, _model(arrays, manifest))
     except KeyError as error:
-        raise SnapshotDamagedError(f"{directory} lacks {error.args[0]}; delete the directory.") from None
+        raise _damaged(directory, f"lacks {error.args[0]}") from None
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -147,7 +147,7 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         return msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
     except (FileNotFoundError, msgspec.DecodeError) as error:
-        raise SnapshotDamagedError(f"{directory / MANIFEST} cannot be read: {error}; delete the directory.") from None
+        raise _damaged(directory / MANIFEST, f"cannot be read: {error}") from None
 
 
 def verify(directory: Path) -> None:
@@ -155,7 +155,7 @@ def verify(directory: Path) -> None:
     for name, facts in read_manifest(directory).files.items():
         path = directory / name
         if not path.is_file() or _sha256(path) != facts.sha256:
-            raise SnapshotDamagedError(f"{path} is not what was written (sha256); delete the directory.")
+            raise _damaged(path, "is not what was written (sha256)")
 
 
 def warm(snapshot: Snapshot) -> None:
@@ -214,15 +214,26 @@ def _write_array(directory: Path, name: str, array: NDArray[Any]) -> FileFacts:
 
 
 def _map(path: Path, facts: FileFacts) -> NDArray[Any]:
+    """Map one file. Raises SnapshotDamagedError, OSError."""
+    if not path.is_file():
+        raise _damaged(path, "is missing")
+    size = path.stat().st_size
+    if size != facts.bytes:
+        raise _damaged(path, f"has {size} bytes instead of {facts.bytes}")
     try:
-        size = path.stat().st_size
-        if size != facts.bytes:
-            raise SnapshotDamagedError(f"{path} has {size} bytes instead of {facts.bytes}; delete the directory.")
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (FileNotFoundError, ValueError) as error:
-        raise SnapshotDamagedError(f"{path} cannot be read: {error}; delete the directory.") from None
+        mapped: np.memmap[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header raises whatever Python's own parser does
+        raise _damaged(path, f"has a damaged header ({error})") from None
+    if mapped.offset + mapped.nbytes != size:
+        raise _damaged(path, f"has a damaged header (it says {mapped.shape})")
     # A plain view of the map: np.memmap's own bookkeeping costs a microsecond at every slice.
     return np.asarray(mapped).view(np.ndarray)
+
+
+def _damaged(path: Path, what: str) -> SnapshotDamagedError:
+    return SnapshotDamagedError(f"{path} {what}; delete the directory.")
 
 
 def _sha256(path: Path) -> str:

@@ -1,0 +1,85 @@
+"""What the child does with a job, here without its process: a snapshot, or an exact reason."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.model import importer, snapshot
+from service.model.importer import Job, Outcome, answer
+from service.model.source import identify
+from tests.helpers import model_bytes
+from tests.models import make_factors
+
+
+def job_for(path: Path, content: bytes) -> Job:
+    """Return the job to import a file of this content."""
+    path.write_bytes(content)
+    staged = path.parent / "staged"
+    staged.mkdir()
+    return Job(identify(path), str(staged), 2**30, 60)
+
+
+@pytest.mark.parametrize("ids", ["int", "str"])
+def test_a_good_file_becomes_a_snapshot(tmp_path: Path, ids: str) -> None:
+    """Every number and id arrives, the score ranges and costs are measured, every phase is timed."""
+    factors = make_factors(ids="str" if ids == "str" else "int")
+    job = job_for(tmp_path / "m", model_bytes(factors=factors))
+    assert answer(job) == Outcome()
+    opened = snapshot.open_snapshot(Path(job.staged))
+    manifest = opened.manifest
+    assert (manifest.source, manifest.source_format) == (job.source, "npz")
+    assert (manifest.users, manifest.items, manifest.factors) == (40, 60, 4)
+    assert manifest.costs.recommend_10 > 0
+    assert manifest.scores.popularity
+    assert list(manifest.seconds) == ["read", "validate", "arrange", "analyse", "write"]
+    for row, user in enumerate(factors.user_ids[:5]):
+        wanted = user.decode() if ids == "str" else int(user)
+        place = opened.model.user_ids.row(wanted)
+        assert place is not None
+        np.testing.assert_array_equal(opened.model.user_factors[place], factors.user_factors[row])
+
+
+def test_a_rejection_is_answered_with_its_code(tmp_path: Path) -> None:
+    """The code and the sentence, and nothing is written."""
+    packed = io.BytesIO()
+    np.savez(packed, user_factors=np.full((2, 2), np.nan, "f"), item_factors=np.ones((2, 2), "f"))
+    job = job_for(tmp_path / "m", packed.getvalue())
+    outcome = answer(job)
+    assert outcome.code == "not_finite"
+    assert "row 0" in outcome.detail
+    assert not list(Path(job.staged).iterdir())
+
+
+def test_a_file_that_changed_since_is_not_read(tmp_path: Path) -> None:
+    """What is imported is what was hashed."""
+    job = job_for(tmp_path / "m", model_bytes(1))
+    (tmp_path / "m").write_bytes(model_bytes(2))
+    assert answer(job).code == "file_changed"
+
+
+def test_the_memory_limit_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory in any phase: the sentence says how much was allowed, and which setting allows more."""
+
+    def exhausted(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(importer, "arrange", exhausted)
+    job = job_for(tmp_path / "m", model_bytes())
+    assert answer(job) == Outcome(
+        "import_memory",
+        f"{tmp_path / 'm'} needs more than 1024 MB of address space to import; "
+        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
+    )
+
+
+def test_a_state_directory_that_cannot_be_written_is_a_reason(tmp_path: Path) -> None:
+    """The sentence names the state directory, not the staged one."""
+    job = job_for(tmp_path / "m", model_bytes())
+    Path(job.staged).rmdir()
+    outcome = answer(job)
+    assert outcome.code == "state_directory"
+    assert f"The state directory {tmp_path} cannot be used: No such file or directory." in outcome.detail

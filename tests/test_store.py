@@ -1,0 +1,438 @@
+"""The store: one reload at a time, the newest file wins, and a bad one never costs the good one."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service.errors import SourceMissingError, UnknownFormatError
+from service.live import store as stores
+from service.live.child import import_in_child
+from service.model import scoring, snapshot
+from service.model.shelf import Shelf
+from service.model.source import Source
+from tests.helpers import (
+    Place,
+    at_work,
+    eventually,
+    held_back,
+    metric,
+    model_bytes,
+    put,
+    rejected,
+    rejections,
+    serves,
+    until_served,
+    version,
+)
+
+ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Return a new place."""
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the versions that are imported from now on; two at a time are an error."""
+    begun: list[str] = []
+    ended: list[str] = []
+
+    async def watched(source: Source, *others: object) -> None:
+        assert len(begun) == len(ended), "one import at a time"
+        begun.append(source.version)
+        try:
+            await import_in_child(source, *others)  # type: ignore[arg-type] # passed on as they came
+        finally:
+            ended.append(source.version)
+
+    monkeypatch.setattr(stores, "import_in_child", watched)
+    return begun
+
+
+def events(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the events that were logged."""
+    return [record.event for record in caplog.records if hasattr(record, "event")]
+
+
+async def test_the_first_load_is_told_step_by_step(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """The console shows what operators know: found, verified, loaded, counted, analysed."""
+    caplog.set_level("INFO")
+    async with place.serving(ONE):
+        await eventually(lambda: "initialized" in events(caplog))
+    assert caplog.messages[:10] == [
+        "🚀 Initializing ML model...",
+        f"✅ ALS model npz file found: {place.path} ({len(ONE)} bytes)",
+        "📚 Loading pre-trained model (skipping training)",
+        f"📚 Loading ALS model from: {place.path}",
+        f"✅ Model file verified: {place.path} ({len(ONE)} bytes)",
+        "✅ Loaded ALS model successfully",
+        "📊 Model info: 20 users, 30 products",
+        "📊 Model factors: 4 dimensions",
+        "🔍 Analyzing ALS score ranges...",
+        "✅ ALS score range analysis completed",
+    ]
+    assert events(caplog)[10:] == ["score_range"] * 3 + ["initialized"]
+
+
+async def test_a_later_model_is_told_in_one_line(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """A swap, and a swap to a model that was served before."""
+    caplog.set_level("INFO")
+    async with place.serving(ONE) as store:
+        caplog.clear()
+        put(place.path, TWO)
+        await until_served(store, version(TWO))
+        put(place.path, ONE)
+        await until_served(store, version(ONE))
+        await eventually(lambda: len(events(caplog)) == 3)
+    assert events(caplog) == ["swapped", "reused", "swapped"]
+    assert f"🔁 Now serving model {version(TWO)}" in caplog.text
+
+
+async def test_a_swap_shows_everywhere(place: Place) -> None:
+    """The record, the times, the history and the metrics of the served model, and of no other."""
+    async with place.serving(ONE) as store:
+        first_loaded = store.loaded_at
+        put(place.path, TWO)
+        await until_served(store, version(TWO))
+        last = store.last_reload
+        assert last and store.loaded_at and store.current
+        assert (last.outcome, last.reason, last.detail, last.version) == ("swapped", "", "", version(TWO))
+        assert last.finished_at >= store.loaded_at
+        assert [(served.version, served.loaded_at) for served in store.history] == [(version(ONE), first_loaded)]
+        phases = {"verify", "read", "validate", "arrange", "analyse", "write", "open", "warm", "swap"}
+        assert set(store.load_seconds) == set(last.seconds) == phases
+        assert metric(store, "als_model_info", version=version(ONE), format="npz") is None
+        assert metric(store, "als_model_info", version=version(TWO), format="npz") == 1
+        assert metric(store, "als_model_ready") == 1
+        assert metric(store, "als_model_users") == 20
+        assert metric(store, "als_model_items") == 30
+        assert metric(store, "als_model_factors") == 4
+        assert metric(store, "als_model_source_bytes") == len(TWO)
+        assert metric(store, "als_model_snapshot_bytes") == store.current.manifest.bytes
+        assert metric(store, "als_model_loaded_timestamp_seconds") == store.loaded_at.timestamp()
+        assert metric(store, "als_model_load_seconds", phase="read") == last.seconds["read"]
+        best = store.current.manifest.scores.recommendation.max
+        assert metric(store, "als_model_score", kind="recommendation", statistic="max") == best
+        assert metric(store, "als_model_reloads_total", outcome="swapped", reason="") == 2
+        finished = last.finished_at.timestamp()
+        assert metric(store, "als_model_last_reload_timestamp_seconds") == finished
+        assert metric(store, "als_model_last_reload_success_timestamp_seconds") == finished
+
+
+async def test_a_rejection_shows_everywhere(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """The good model serves on; the reason is counted, told, and shown with a hint."""
+    async with place.serving(ONE) as store:
+        success = metric(store, "als_model_last_reload_success_timestamp_seconds")
+        served = store.current
+        bad = put(place.path, b"<html>502</html>")
+        await eventually(lambda: rejected(store, "unknown_format"))
+        last = store.last_reload
+        assert last
+        assert last.version == bad
+        assert "looks like an HTML page" in last.detail
+        assert (store.current, store.state, store.history) == (served, "stale", [])
+        assert metric(store, "als_model_ready") == 1
+        assert metric(store, "als_model_stale") == 1
+        assert metric(store, "als_model_last_reload_timestamp_seconds") == last.finished_at.timestamp()
+        assert metric(store, "als_model_last_reload_success_timestamp_seconds") == success
+        await eventually(lambda: len(caplog.messages) == 2)
+    assert caplog.messages == [f"❌ {last.detail}", "💡 The model file may be corrupted or incompatible"]
+
+
+async def test_a_rejected_file_is_not_imported_again(place: Place, imports: list[str]) -> None:
+    """However often it is asked for, until the file is another one."""
+    async with place.serving(ONE) as store:
+        bad = put(place.path, b"bad")
+        await eventually(lambda: rejected(store, "unknown_format"))
+        for _ in range(5):
+            store.request_reload()
+            await eventually(lambda: not store._requested.is_set())
+        assert imports == [version(ONE), bad]
+        assert rejections(store) == 1
+        put(place.path, TWO)
+        await until_served(store, version(TWO))
+
+
+async def test_a_storm_of_requests_is_one_more_look(
+    place: Place, imports: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests during an import are coalesced: one import at a time, and the newest file wins."""
+    async with place.serving(ONE, watched=False) as store:
+        waits, go = held_back(tmp_path, monkeypatch)
+        put(place.path, TWO)
+        store.request_reload()
+        await eventually(waits.exists)
+        for content in (THREE, ONE, THREE):
+            put(place.path, content)
+            for _ in range(100):
+                store.request_reload()
+            await asyncio.sleep(0)
+        go.touch()
+        await until_served(store, version(THREE))
+        assert imports == [version(ONE), version(TWO), version(THREE)]
+
+
+async def test_a_change_during_a_load_needs_no_request(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every reload the path is looked at once more."""
+    async with place.serving(ONE, watched=False) as store:
+        warm = snapshot.warm
+
+        def replace_meanwhile(opened: snapshot.Snapshot) -> None:
+            if opened.version == version(TWO):
+                put(place.path, THREE)
+            warm(opened)
+
+        monkeypatch.setattr(snapshot, "warm", replace_meanwhile)
+        put(place.path, TWO)
+        store.request_reload()
+        await until_served(store, version(THREE))
+        assert [served.version for served in store.history] == [version(TWO), version(ONE)]
+
+
+async def test_a_request_finishes_on_the_snapshot_it_took(place: Place) -> None:
+    """A swap during a slow request: the old snapshot answers as before, though its directory is gone."""
+    place.shelf = Shelf(place.shelf.root, keep=1)
+    async with place.serving(ONE) as store:
+        taken = store.current
+        assert taken
+        before = scoring.recommend(taken.model, 3, 10).rows.tolist()
+        put(place.path, TWO)
+        await until_served(store, version(TWO))
+        await eventually(lambda: not taken.directory.exists())
+        assert taken.version == version(ONE)
+        assert scoring.recommend(taken.model, 3, 10).rows.tolist() == before
+
+
+def footprint() -> tuple[int, int, int]:
+    """Return how many files, threads and mappings this process holds."""
+    gc.collect()
+    mappings = Path("/proc/self/maps").read_text().count("\n")
+    return len(os.listdir("/proc/self/fd")), threading.active_count(), mappings  # noqa: PTH208 - this lists itself too
+
+
+async def test_two_hundred_swaps_leave_nothing_behind(place: Place) -> None:
+    """Files, threads and mappings are as many after 200 swaps as after the first ones; nothing is imported again."""
+    async with place.serving(ONE) as store:
+
+        async def swap(times: int) -> None:
+            for turn in range(times):
+                content = (TWO, ONE)[turn % 2]
+                put(place.path, content)
+                await until_served(store, version(content))
+
+        await swap(20)
+        await eventually(lambda: place.is_clean)
+        before = footprint()
+        await swap(200)
+        for now, then, slack in zip(footprint(), before, (2, 2, 20), strict=True):
+            assert now <= then + slack
+        assert len(store.history) == 10
+        assert [served.version for served in store.history[:2]] == [version(TWO), version(ONE)]
+
+
+async def test_a_restart_opens_what_was_imported(place: Place, imports: list[str]) -> None:
+    """The same file after a restart: opened by its digest, nothing is imported, ready at once."""
+    async with place.serving(ONE):
+        pass
+    async with place.serving(ONE) as store:
+        assert set(store.load_seconds) == {"verify", "open", "warm", "swap"}
+    assert imports == [version(ONE)]
+
+
+async def test_a_damaged_snapshot_is_imported_again(place: Place, imports: list[str]) -> None:
+    """A snapshot cut short on disk is found when it is opened, removed and made anew."""
+    async with place.serving(ONE) as store:
+        assert store.current
+        directory = store.current.directory
+    os.truncate(directory / "item_factors.npy", 200)
+    async with place.serving(ONE) as store:
+        assert store.current
+        snapshot.verify(store.current.directory)
+    assert imports == [version(ONE)] * 2
+
+
+async def test_two_stores_share_one_snapshot(place: Place) -> None:
+    """Two processes of one state directory that see the same new file end with one directory, both serving."""
+    async with place.serving(ONE) as one, place.started() as other:
+        put(place.path, TWO)
+        await eventually(lambda: serves(one, version(TWO)) and serves(other, version(TWO)))
+        assert one.current and other.current
+        assert one.current.directory == other.current.directory
+        await eventually(lambda: place.is_clean)
+    assert len(list(place.shelf.root.iterdir())) == 2
+
+
+@pytest.mark.parametrize("bad", [None, b"", b"bad", ONE[:1000]], ids=["missing", "empty", "no model", "cut short"])
+async def test_a_bad_file_at_start_leaves_the_last_good_model(
+    place: Place, bad: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The snapshot used last is served, and everything says that it is stale; a good file ends that."""
+    async with place.serving(ONE):
+        pass
+    if bad is None:
+        place.path.unlink()
+    else:
+        put(place.path, bad)
+    async with place.started() as store:
+        await eventually(lambda: store.current)
+        assert store.current and store.last_reload
+        assert (store.current.version, store.state) == (version(ONE), "stale")
+        assert store.last_reload.outcome == "rejected"
+        assert metric(store, "als_model_ready") == 1
+        assert metric(store, "als_model_stale") == 1
+        assert metric(store, "als_model_last_reload_successful") == 0
+        assert set(store.load_seconds) == {"open", "warm", "swap"}
+        await eventually(lambda: "stale" in events(caplog))
+        put(place.path, ONE)
+        await until_served(store, version(ONE))
+        assert metric(store, "als_model_reloads_total", outcome="unchanged", reason="") == 1
+        put(place.path, TWO)
+        await until_served(store, version(TWO))
+
+
+async def test_with_no_file_and_no_snapshot_it_says_what_to_do(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Missing, a hint, and what it waits for; once, however often it looks."""
+    caplog.set_level("INFO")
+    async with place.started() as store:
+        await eventually(lambda: "waiting" in events(caplog))
+        store.request_reload()
+        await eventually(lambda: not store._requested.is_set())
+    assert events(caplog) == ["initializing", "file_missing", "file_missing_hint", "waiting"]
+    assert f"❌ Model file not found: {place.path}" in caplog.messages
+
+
+async def test_a_deleted_file_needs_no_hint(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """While a model is served, a missing file is one line."""
+    async with place.serving(ONE) as store:
+        place.path.unlink()
+        await eventually(lambda: rejected(store, "file_missing"))
+        await eventually(lambda: events(caplog) == ["file_missing"])
+
+
+async def test_a_fault_of_ours_is_counted_and_costs_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch, imports: list[str]
+) -> None:
+    """An unexpected exception ends the run, counted; started again, the same file is not tried over and over."""
+
+    def broken(_: snapshot.Snapshot) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with place.serving(ONE):
+        pass
+    store = place.store()
+    put(place.path, TWO)
+    with monkeypatch.context() as patched:
+        patched.setattr(Shelf, "find", lambda *_: broken(None))  # type: ignore[arg-type] # never looked at
+        with pytest.raises(ZeroDivisionError):
+            await store.run()
+    assert rejected(store, "internal_error")
+    assert store.last_reload
+    assert store.last_reload.detail == "Unexpected ZeroDivisionError: a bug."
+    assert store.current and (store.current.version, store.state) == (version(ONE), "stale")
+    async with at_work(store.run()):
+        await eventually(lambda: not store._requested.is_set())
+        assert imports == [version(ONE)]
+        put(place.path, THREE)
+        store.request_reload()
+        await until_served(store, version(THREE))
+
+
+async def test_what_cannot_be_tidied_is_only_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure to remove old snapshots costs no model."""
+
+    def broken(_: Shelf) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Shelf, "tidy", broken)
+    async with place.serving(ONE):
+        await eventually(lambda: "Read-only file system" in caplog.text)
+
+
+async def test_old_snapshots_are_removed(place: Place) -> None:
+    """As many as asked for stay on disk, the served one among them."""
+    place.shelf = replace(place.shelf, keep=2)
+    async with place.serving(ONE) as store:
+        for content in (TWO, THREE):
+            put(place.path, content)
+            await until_served(store, version(content))
+        kept = {f"1-{version(TWO)}", f"1-{version(THREE)}"}
+        await eventually(lambda: {found.name for found in place.shelf.root.iterdir()} == kept)
+
+
+async def test_a_single_load_returns_what_is_served(place: Place) -> None:
+    """For the command line: the file at the path, once, or the reason why not; a stale model does not count."""
+    put(place.path, ONE)
+    store = place.store()
+    loaded = await store.load()
+    assert loaded is store.current
+    assert await store.load() is loaded
+    assert serves(store, version(ONE))
+    put(place.path, b"bad")
+    with pytest.raises(UnknownFormatError, match="a model is a pickled dict or an npz archive"):
+        await place.store().load()
+    place.path.unlink()
+    with pytest.raises(SourceMissingError):
+        await place.store().load()
+
+
+async def test_a_single_load_reads_a_changing_file_again(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replaced while it was read: read again, not refused."""
+    put(place.path, ONE)
+    waits, go = held_back(tmp_path, monkeypatch)
+    loading = asyncio.create_task(place.store().load())
+    await eventually(waits.exists)
+    put(place.path, TWO)
+    go.touch()
+    assert (await loading).version == version(TWO)
+
+
+async def test_the_loop_is_never_held_by_the_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that touches a file or unmaps one runs in a thread."""
+    loop_thread = threading.get_ident()
+
+    def off_the_loop(function: Callable[..., object]) -> Callable[..., object]:
+        def checked(*arguments: object) -> object:
+            assert threading.get_ident() != loop_thread, function
+            return function(*arguments)
+
+        return checked
+
+    for name in ("look", "identify", "format_of"):
+        monkeypatch.setattr(stores, name, off_the_loop(getattr(stores, name)))
+    for name in ("find", "last_used", "tidy", "_stage"):
+        monkeypatch.setattr(Shelf, name, off_the_loop(getattr(Shelf, name)))
+    for name in ("warm", "publish"):
+        monkeypatch.setattr(snapshot, name, off_the_loop(getattr(snapshot, name)))
+    async with place.started() as store:
+        await eventually(lambda: rejected(store, "file_missing"))
+        put(place.path, ONE)
+        await until_served(store, version(ONE))
+        assert rejections(store) == 1
+
+
+async def test_a_store_needs_no_watcher_to_start(place: Place) -> None:
+    """Alone, it loads what is there, and looks again when asked."""
+    put(place.path, ONE)
+    async with place.started(watched=False) as store:
+        await until_served(store, version(ONE))
+        put(place.path, TWO)
+        store.request_reload()
+        await until_served(store, version(TWO))
