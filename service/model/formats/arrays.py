@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ _LONGEST_DIMENSION = 2**48
 _LAST_CODE_POINT = 0x10FFFF
 
 
+@lru_cache(maxsize=256)  # every NumPy text among a million ids brings its own dtype
 def plain_dtype(component: str, name: str, order: str = "=") -> np.dtype[Any]:
     """Return the dtype of a name such as ``f4``, ``i8``, ``b1``, ``U7`` or ``S7``: no fields, no objects.
 

@@ -71,10 +71,10 @@ def _frombuffer(arguments: tuple[object, ...]) -> Array:
 
 def _scalar(arguments: tuple[object, ...]) -> object:
     match arguments:
-        case (Dtype(holds_objects=False, dtype=dtype), bytes(data)) if len(data) == dtype.itemsize:
-            if dtype.kind != "U":
-                return np.frombuffer(data, dtype).item() if data else b""
-            return _text(data, big_endian=dtype.byteorder == ">")
+        case (Dtype() as of, bytes(data)) if len(data) == of.dtype.itemsize and not of.holds_objects:
+            if of.dtype.kind != "U":
+                return np.frombuffer(data, of.dtype).item() if data else b""
+            return _text(data, big_endian=of.dtype.byteorder == ">")
     raise UnexpectedError
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -30,6 +31,11 @@ _SKIPPED = (
 )
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 1
+#: What zipfile, zlib and NumPy's reader of headers raise over bytes that they did not write.
+_DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError),
+    *(EOFError, ValueError, NotImplementedError, RuntimeError),
+)
 _CHUNK = 2**20
 
 _Archived = dict[str, NDArray[Any]]
@@ -49,10 +55,9 @@ def read_npz(file: BinaryIO) -> RawModel:
 
 @contextmanager
 def _damage_explained() -> Iterator[None]:
-    damages = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, NotImplementedError, RuntimeError)
     try:
         yield
-    except (*damages, OSError) as error:
+    except (*_DAMAGES, OSError) as error:
         # A seek to where no file can be is the archive's fault, any other OSError the disk's.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
