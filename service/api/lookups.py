@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from service.errors import UnknownItemError, UnknownUserError
 from service.model.factors import Id, Int32
 from service.model.ids import Ids
 from service.model.ordering import Model
+from service.model.ranking import NO_ROWS
 
 #: One look-up in the largest models measured (10 million ids), for the estimate of what a query takes.
 MICROSECONDS = 3.0
@@ -31,8 +32,10 @@ def known_item(model: Model, asked: Id) -> int:
     return row
 
 
-def item_rows(model: Model, asked: Iterable[Id]) -> Int32:
+def item_rows(model: Model, asked: Sequence[Id]) -> Int32:
     """Return the rows of those items that the model knows, int32, in the order asked."""
+    if not asked:
+        return NO_ROWS
     rows = map(model.item_ids.row, asked)
     return np.array([row for row in rows if row is not None], np.int32)
 
