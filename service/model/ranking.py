@@ -43,18 +43,34 @@ class Ranked:
 def rank(score: Score, bound: Bound, count: int, n: int, *, offset: int = 0, without: Int32 = NO_ROWS) -> Ranked:
     """Return the ``n`` best of rows 0…count-1 after the ``offset`` best, exactly as a full sort would.
 
-    A row whose score is -inf is left out, as are those in ``without`` (ascending, no repeats). Blocks grow, so
-    that where the bound never ends the scan, a block's fixed cost is soon small beside its work.
+    A row whose score is -inf is left out, as are those in ``without`` (ascending, no repeats).
     """
     best = _Best(n + offset)
-    start, size = 0, max(FIRST_BLOCK, 4 * best.wanted)
-    while start < count and bound(start) > best.floor:
-        stop = _reachable(bound, best.floor, start, min(start + size, count))
+    start, stop = 0, min(max(FIRST_BLOCK, 4 * best.wanted), count)
+    while start < stop:
         scores = score(start, stop)
         _strike(scores, without, start, stop)
         best.add(scores, start)
-        start, size = stop, max(size, min(size * GROWTH, LARGEST_BLOCK))
+        start, stop = stop, _next_stop(bound, best, start, stop, count)
     return best.ranked(offset, scanned=start)
+
+
+def _next_stop(bound: Bound, best: _Best, start: int, stop: int, count: int) -> int:
+    """Return where the block after start…stop-1 ends; at ``stop`` itself where no row beats the floor any more.
+
+    A score that equals the floor does not beat it: the earlier row stands first. Blocks grow, so that their
+    fixed cost is soon small beside their work, and at once where even the last row could beat the floor:
+    then no end is in sight.
+    """
+    if stop == count:
+        return count
+    floor = best.raise_floor()
+    if bound(stop) <= floor:
+        return stop
+    if bound(count - 1) > floor:
+        return min(stop + LARGEST_BLOCK, count)
+    end = min(stop + GROWTH * (stop - start), stop + LARGEST_BLOCK, count)
+    return end if bound(end - 1) > floor else bisect_left(range(end), True, stop, key=lambda row: bound(row) <= floor)
 
 
 def _strike(scores: Float32, without: Int32, start: int, stop: int) -> None:
@@ -65,23 +81,12 @@ def _strike(scores: Float32, without: Int32, start: int, stop: int) -> None:
         scores[struck - start] = _STRUCK
 
 
-def _reachable(bound: Bound, floor: float, start: int, stop: int) -> int:
-    """Return the first row after ``start`` that cannot beat ``floor``, or ``stop``.
-
-    A score that equals ``floor`` does not beat it: the earlier row stands first.
-    """
-    if bound(stop - 1) > floor:
-        return stop
-    return bisect_left(range(stop), True, start + 1, key=lambda row: bound(row) <= floor)
-
-
 class _Best:
     """A superset of the ``wanted`` best rows so far, in row order, so that one stable sort at the end ranks them."""
 
     def __init__(self, wanted: int) -> None:
         self.wanted = wanted
-        #: The lowest score among the ``wanted`` best; -inf while there are fewer.
-        self.floor = -np.inf
+        self._floor = -np.inf
         self._rows: Int64 = _NO_INT64
         self._scores: Float32 = NO_SCORES
 
@@ -90,14 +95,28 @@ class _Best:
         if len(self._rows) < self.wanted:
             found = (scores >= self._opening_floor(scores)).nonzero()[0]
         else:
-            found = (scores > self.floor).nonzero()[0]
-        if len(found):
-            self._rows = np.concatenate((self._rows, found + start)) if start else found
-            self._scores = np.concatenate((self._scores, scores[found])) if start else scores[found]
-            self._raise_floor()
+            found = (scores > self._floor).nonzero()[0]
+        if start:
+            self._rows = np.concatenate((self._rows, found + start))
+            self._scores = np.concatenate((self._scores, scores[found]))
+        else:
+            self._rows, self._scores = found, scores[found]
+
+    def raise_floor(self) -> float:
+        """Return the lowest score among the ``wanted`` best so far, or -inf while there are fewer."""
+        if len(self._scores) >= self.wanted:
+            self._floor = float(_nth_largest(self._scores, self.wanted))
+        return self._floor
+
+    def _prune(self) -> None:
+        """Let go of what is not among the best where it is much, as a partition costs less than a sort."""
+        if len(self._scores) > 2 * self.wanted:
+            kept = (self._scores >= self.raise_floor()).nonzero()[0]
+            self._rows, self._scores = self._rows[kept], self._scores[kept]
 
     def ranked(self, offset: int, scanned: int) -> Ranked:
         """Sort what is left, and skip the first ``offset``."""
+        self._prune()
         order = (-self._scores).argsort(kind="stable")[offset : self.wanted]
         return Ranked(self._rows[order].astype(np.int32), self._scores[order], scanned)
 
@@ -105,15 +124,6 @@ class _Best:
         """Return a score that ``wanted`` rows of the block reach: that many of its first rows do."""
         sample = scores[: max(SAMPLE, 2 * self.wanted)]
         return max(_LOWEST, _nth_largest(sample, self.wanted)) if self.wanted <= len(sample) else _LOWEST
-
-    def _raise_floor(self) -> None:
-        if len(self._scores) < self.wanted:
-            return
-        lowest = _nth_largest(self._scores, self.wanted)
-        self.floor = float(lowest)
-        if len(self._scores) > 2 * self.wanted:
-            kept = (self._scores >= lowest).nonzero()[0]
-            self._rows, self._scores = self._rows[kept], self._scores[kept]
 
 
 def _nth_largest(scores: Float32, n: int) -> np.float32:
