@@ -18,12 +18,16 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.live.child import ImportLimits
+from service.live import store as stores
+from service.live.child import ImportLimits, import_in_child
 from service.live.store import ModelStore
 from service.live.watcher import Watcher
 from service.metrics import Metrics
+from service.model import scoring
 from service.model.factors import Factors
 from service.model.shelf import Shelf
+from service.model.snapshot import Snapshot
+from service.model.source import Source
 from service.settings import child_environment
 from tests.models import make_factors
 
@@ -210,3 +214,35 @@ def held_back(directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, P
 def is_alive(pid: int) -> bool:
     """Say whether a process runs (one that ended and was not reaped counts as alive)."""
     return Path(f"/proc/{pid}").exists()
+
+
+async def finished(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+
+
+def answer(snapshot: Snapshot) -> list[int | str]:
+    """Answer one request from a snapshot."""
+    return snapshot.model.item_ids.at(scoring.recommend(snapshot.model, 0, 5).rows)
+
+
+def events(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the events that were logged."""
+    return [record.event for record in caplog.records if hasattr(record, "event")]
+
+
+def counted_imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the versions that stores import from now on; two imports at a time are an error."""
+    begun: list[str] = []
+    ended: list[str] = []
+
+    async def counted(source: Source, shelf: Shelf, limits: ImportLimits) -> None:
+        assert len(begun) == len(ended), "one import at a time"
+        begun.append(source.version)
+        try:
+            await import_in_child(source, shelf, limits)
+        finally:
+            ended.append(source.version)
+
+    monkeypatch.setattr(stores, "import_in_child", counted)
+    return begun

@@ -13,15 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import SourceMissingError, UnknownFormatError
 from service.live import store as stores
-from service.live.child import import_in_child
 from service.model import scoring, snapshot
 from service.model.shelf import Shelf
-from service.model.source import Source
 from tests.helpers import (
     Place,
-    at_work,
+    counted_imports,
+    events,
     eventually,
     held_back,
     metric,
@@ -29,7 +27,6 @@ from tests.helpers import (
     put,
     rejected,
     rejections,
-    serves,
     until_served,
     version,
 )
@@ -45,45 +42,8 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the versions that are imported from now on; two at a time are an error."""
-    begun: list[str] = []
-    ended: list[str] = []
-
-    async def watched(source: Source, *others: object) -> None:
-        assert len(begun) == len(ended), "one import at a time"
-        begun.append(source.version)
-        try:
-            await import_in_child(source, *others)  # type: ignore[arg-type] # passed on as they came
-        finally:
-            ended.append(source.version)
-
-    monkeypatch.setattr(stores, "import_in_child", watched)
-    return begun
-
-
-def events(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the events that were logged."""
-    return [record.event for record in caplog.records if hasattr(record, "event")]
-
-
-async def test_the_first_load_is_told_step_by_step(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """The console shows what operators know: found, verified, loaded, counted, analysed."""
-    caplog.set_level("INFO")
-    async with place.serving(ONE):
-        await eventually(lambda: "initialized" in events(caplog))
-    assert caplog.messages[:10] == [
-        "🚀 Initializing ML model...",
-        f"✅ ALS model npz file found: {place.path} ({len(ONE)} bytes)",
-        "📚 Loading pre-trained model (skipping training)",
-        f"📚 Loading ALS model from: {place.path}",
-        f"✅ Model file verified: {place.path} ({len(ONE)} bytes)",
-        "✅ Loaded ALS model successfully",
-        "📊 Model info: 20 users, 30 products",
-        "📊 Model factors: 4 dimensions",
-        "🔍 Analyzing ALS score ranges...",
-        "✅ ALS score range analysis completed",
-    ]
-    assert events(caplog)[10:] == ["score_range"] * 3 + ["initialized"]
+    """Return the versions that are imported from now on."""
+    return counted_imports(monkeypatch)
 
 
 async def test_a_later_model_is_told_in_one_line(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -244,111 +204,12 @@ async def test_two_hundred_swaps_leave_nothing_behind(place: Place) -> None:
         assert [served.version for served in store.history[:2]] == [version(TWO), version(ONE)]
 
 
-async def test_a_restart_opens_what_was_imported(place: Place, imports: list[str]) -> None:
-    """The same file after a restart: opened by its digest, nothing is imported, ready at once."""
-    async with place.serving(ONE):
-        pass
-    async with place.serving(ONE) as store:
-        assert set(store.load_seconds) == {"verify", "open", "warm", "swap"}
-    assert imports == [version(ONE)]
-
-
-async def test_a_damaged_snapshot_is_imported_again(place: Place, imports: list[str]) -> None:
-    """A snapshot cut short on disk is found when it is opened, removed and made anew."""
-    async with place.serving(ONE) as store:
-        assert store.current
-        directory = store.current.directory
-    os.truncate(directory / "item_factors.npy", 200)
-    async with place.serving(ONE) as store:
-        assert store.current
-        snapshot.verify(store.current.directory)
-    assert imports == [version(ONE)] * 2
-
-
-async def test_two_stores_share_one_snapshot(place: Place) -> None:
-    """Two processes of one state directory that see the same new file end with one directory, both serving."""
-    async with place.serving(ONE) as one, place.started() as other:
-        put(place.path, TWO)
-        await eventually(lambda: serves(one, version(TWO)) and serves(other, version(TWO)))
-        assert one.current and other.current
-        assert one.current.directory == other.current.directory
-        await eventually(lambda: place.is_clean)
-    assert len(list(place.shelf.root.iterdir())) == 2
-
-
-@pytest.mark.parametrize("bad", [None, b"", b"bad", ONE[:1000]], ids=["missing", "empty", "no model", "cut short"])
-async def test_a_bad_file_at_start_leaves_the_last_good_model(
-    place: Place, bad: bytes | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The snapshot used last is served, and everything says that it is stale; a good file ends that."""
-    async with place.serving(ONE):
-        pass
-    if bad is None:
-        place.path.unlink()
-    else:
-        put(place.path, bad)
-    async with place.started() as store:
-        await eventually(lambda: store.current)
-        assert store.current and store.last_reload
-        assert (store.current.version, store.state) == (version(ONE), "stale")
-        assert store.last_reload.outcome == "rejected"
-        assert metric(store, "als_model_ready") == 1
-        assert metric(store, "als_model_stale") == 1
-        assert metric(store, "als_model_last_reload_successful") == 0
-        assert set(store.load_seconds) == {"open", "warm", "swap"}
-        await eventually(lambda: "stale" in events(caplog))
-        put(place.path, ONE)
-        await until_served(store, version(ONE))
-        assert metric(store, "als_model_reloads_total", outcome="unchanged", reason="") == 1
-        put(place.path, TWO)
-        await until_served(store, version(TWO))
-
-
-async def test_with_no_file_and_no_snapshot_it_says_what_to_do(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """Missing, a hint, and what it waits for; once, however often it looks."""
-    caplog.set_level("INFO")
-    async with place.started() as store:
-        await eventually(lambda: "waiting" in events(caplog))
-        store.request_reload()
-        await eventually(lambda: not store._requested.is_set())
-    assert events(caplog) == ["initializing", "file_missing", "file_missing_hint", "waiting"]
-    assert f"❌ Model file not found: {place.path}" in caplog.messages
-
-
 async def test_a_deleted_file_needs_no_hint(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     """While a model is served, a missing file is one line."""
     async with place.serving(ONE) as store:
         place.path.unlink()
         await eventually(lambda: rejected(store, "file_missing"))
         await eventually(lambda: events(caplog) == ["file_missing"])
-
-
-async def test_a_fault_of_ours_is_counted_and_costs_nothing(
-    place: Place, monkeypatch: pytest.MonkeyPatch, imports: list[str]
-) -> None:
-    """An unexpected exception ends the run, counted; started again, the same file is not tried over and over."""
-
-    def broken(_: snapshot.Snapshot) -> None:
-        raise ZeroDivisionError("a bug")
-
-    async with place.serving(ONE):
-        pass
-    store = place.store()
-    put(place.path, TWO)
-    with monkeypatch.context() as patched:
-        patched.setattr(Shelf, "find", lambda *_: broken(None))  # type: ignore[arg-type] # never looked at
-        with pytest.raises(ZeroDivisionError):
-            await store.run()
-    assert rejected(store, "internal_error")
-    assert store.last_reload
-    assert store.last_reload.detail == "Unexpected ZeroDivisionError: a bug."
-    assert store.current and (store.current.version, store.state) == (version(ONE), "stale")
-    async with at_work(store.run()):
-        await eventually(lambda: not store._requested.is_set())
-        assert imports == [version(ONE)]
-        put(place.path, THREE)
-        store.request_reload()
-        await until_served(store, version(THREE))
 
 
 async def test_what_cannot_be_tidied_is_only_told(
@@ -375,35 +236,6 @@ async def test_old_snapshots_are_removed(place: Place) -> None:
         await eventually(lambda: {found.name for found in place.shelf.root.iterdir()} == kept)
 
 
-async def test_a_single_load_returns_what_is_served(place: Place) -> None:
-    """For the command line: the file at the path, once, or the reason why not; a stale model does not count."""
-    put(place.path, ONE)
-    store = place.store()
-    loaded = await store.load()
-    assert loaded is store.current
-    assert await store.load() is loaded
-    assert serves(store, version(ONE))
-    put(place.path, b"bad")
-    with pytest.raises(UnknownFormatError, match="a model is a pickled dict or an npz archive"):
-        await place.store().load()
-    place.path.unlink()
-    with pytest.raises(SourceMissingError):
-        await place.store().load()
-
-
-async def test_a_single_load_reads_a_changing_file_again(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Replaced while it was read: read again, not refused."""
-    put(place.path, ONE)
-    waits, go = held_back(tmp_path, monkeypatch)
-    loading = asyncio.create_task(place.store().load())
-    await eventually(waits.exists)
-    put(place.path, TWO)
-    go.touch()
-    assert (await loading).version == version(TWO)
-
-
 async def test_the_loop_is_never_held_by_the_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that touches a file or unmaps one runs in a thread."""
     loop_thread = threading.get_ident()
@@ -426,13 +258,3 @@ async def test_the_loop_is_never_held_by_the_disk(place: Place, monkeypatch: pyt
         put(place.path, ONE)
         await until_served(store, version(ONE))
         assert rejections(store) == 1
-
-
-async def test_a_store_needs_no_watcher_to_start(place: Place) -> None:
-    """Alone, it loads what is there, and looks again when asked."""
-    put(place.path, ONE)
-    async with place.started(watched=False) as store:
-        await until_served(store, version(ONE))
-        put(place.path, TWO)
-        store.request_reload()
-        await until_served(store, version(TWO))
