@@ -130,7 +130,13 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
             user_factors=np.full((3, 2), 1e20, np.float32), item_factors=np.full((4, 2), 1e20, np.float32)
         ),
         NotFiniteError,
-        "The factors are so large that a score can reach 2e+40, which float32 cannot hold; "
+        "The factors are so large that sums of their products can reach 8e+40, which float32 cannot hold; "
+        "train the model again with regularization.",
+    ),
+    "squares beyond float32": (
+        lambda: raw_model(item_factors=np.full((4, 2), 1e19, np.float32)),
+        NotFiniteError,
+        "The factors are so large that sums of their products can reach 8e+38, which float32 cannot hold; "
         "train the model again with regularization.",
     ),
     "too few ids": (
@@ -193,6 +199,26 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
         lambda: raw_model(user_ids=[1, 2, 2**63]),
         BadIdsError,
         "user_id_map has the id 9223372036854775808, which 64 bits cannot hold; use a str id.",
+    ),
+    "id of more digits than Python prints": (
+        lambda: raw_model(user_ids=[1, 2, 10**5000]),
+        BadIdsError,
+        "user_id_map has the id a number of thousands of digits, which 64 bits cannot hold; use a str id.",
+    ),
+    "row of more digits than Python prints": (
+        lambda: raw_model(user_ids={0: "ann", 1: "bob", 10**5000: "cid"}),
+        BadIdsError,
+        "user_id_map has the row number a number of thousands of digits; rows are whole numbers from 0 to 2.",
+    ),
+    "regularization of more digits than Python prints": (
+        lambda: raw_model(regularization=-(10**5000)),
+        NotFiniteError,
+        "regularization is a number of thousands of digits; it must be from 0 to 1e+09.",
+    ),
+    "a regularization that float cannot hold": (
+        lambda: raw_model(regularization=10**400),
+        NotFiniteError,
+        "regularization is 100000000000000000...0000000000000000000; it must be from 0 to 1e+09.",
     ),
     "empty id": (
         lambda: raw_model(user_ids=["ann", "", "cid"]),
@@ -283,7 +309,7 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "negative regularization": (
         lambda: raw_model(regularization=-0.1),
         NotFiniteError,
-        "regularization is -0.1; it must be 0 or more.",
+        "regularization is -0.1; it must be from 0 to 1e+09.",
     ),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from reprlib import repr as quoted  # a crafted id may be huge: a message quotes its beginning
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from service.errors import BadIdsError
 from service.model.factors import RawIds, RawModel
 from service.model.ids import MAX_ID_BYTES
+from service.model.wording import quoted
 
 _INT64 = np.iinfo(np.int64)
 
@@ -122,7 +122,7 @@ def _as_array(ids: list[Any], name: str) -> NDArray[Any]:
 def _numbers(ids: list[int], name: str) -> NDArray[np.int64]:
     for identity in (min(ids), max(ids)):
         if not _INT64.min <= identity <= _INT64.max:
-            raise BadIdsError(f"{name} has the id {identity}, which 64 bits cannot hold; use a str id.")
+            raise BadIdsError(f"{name} has the id {quoted(identity)}, which 64 bits cannot hold; use a str id.")
     return np.array(ids, np.int64)
 
 

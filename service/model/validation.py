@@ -15,12 +15,14 @@ from service.errors import BadDtypeError, BadShapeError, MissingComponentsError,
 from service.model.factors import Factors, Float32, RawModel
 from service.model.id_gates import prove_ids
 from service.model.seen_gates import prove_seen
+from service.model.wording import quoted
 
 # implicit's own defaults, for sources that do not state them
 _DEFAULT_REGULARIZATION = 0.01
 _DEFAULT_ALPHA = 1.0
 
 _ROWS_AT_ONCE = 65_536
+_LARGEST_PARAMETER = 1e9  # beyond this, folding a user in is arithmetic with infinities
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -90,11 +92,13 @@ def _finite(raw: RawModel, component: str, matrix: NDArray[Any]) -> Float32:
 
 
 def _scores_stay_finite(users: Float32, items: Float32) -> None:
-    largest = _largest_norm(users) * _largest_norm(items)
+    """Refuse factors of which a score, or V'V for folding users in, could overflow."""
+    longest = _largest_norm(items)
+    largest = max(_largest_norm(users) * longest, len(items) * longest * longest)
     if largest > _FLOAT32_MAX:
         raise NotFiniteError(
-            f"The factors are so large that a score can reach {largest:.3g}, which float32 cannot hold; "
-            "train the model again with regularization."
+            f"The factors are so large that sums of their products can reach {largest:.3g}, which float32 cannot "
+            "hold; train the model again with regularization."
         )
 
 
@@ -108,6 +112,6 @@ def _number(value: object, name: str, default: float) -> float:
         return default
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise BadDtypeError(f"{name} is a {type(value).__name__}, not a number.")
-    if not 0 <= value < float("inf"):
-        raise NotFiniteError(f"{name} is {value}; it must be 0 or more.")
+    if not 0 <= value <= _LARGEST_PARAMETER:
+        raise NotFiniteError(f"{name} is {quoted(value)}; it must be from 0 to {_LARGEST_PARAMETER:g}.")
     return float(value)

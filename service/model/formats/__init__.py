@@ -12,7 +12,7 @@ from service.errors import UnknownFormatError, UnreadableSourceError
 from service.model.factors import RawModel
 from service.model.formats.npz import read_npz
 from service.model.formats.pickle import read_pickle
-from service.model.formats.wording import shown
+from service.model.wording import shown
 
 _HEAD = 1024
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from service.errors import BadDtypeError, BadShapeError, CorruptFileError, UnknownFormatError
 from service.model.factors import RawModel, RawSeen
 from service.model.formats import arrays
-from service.model.formats.wording import shown
+from service.model.wording import shown
 
 _FACTORS = ("user_factors", "item_factors")
 _SEEN = ("seen_indptr", "seen_indices", "seen_weights")

@@ -21,7 +21,7 @@ from service.errors import (
 from service.model.factors import RawIds, RawModel, RawSeen
 from service.model.formats.globals import find
 from service.model.formats.standins import AlternatingLeastSquares, Array, Sealed, SparseMatrix, StandIn
-from service.model.formats.wording import kind
+from service.model.wording import kind
 
 _NAMES = {
     "user_factors": "model.user_factors",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+
 _LONGEST = 80
 
 
@@ -15,3 +17,11 @@ def kind(value: object) -> str:
     """Name what a value is, with its article; the value itself is never printed, it could be made to explode."""
     name = "None" if value is None else type(value).__name__
     return name if value is None else f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
+
+
+def quoted(value: object) -> str:
+    """Quote the beginning of a value that may be of any size, numbers of more digits than Python prints included."""
+    try:
+        return shown(reprlib.repr(value))
+    except ValueError:  # sys.set_int_max_str_digits
+        return "a number of thousands of digits"
