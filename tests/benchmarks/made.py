@@ -11,16 +11,20 @@ from service.model.factors import Float32
 GENRES, TASTES, OFF_TASTE = 40, 3, 0.1
 
 
-def als_like(users: int, items: int, factors: int, seed: int) -> tuple[Float32, Float32]:
-    """Return float32 [users, factors] and [items, factors].
-
-    The items' norms fall off with popularity rank as they do in a model of Gowalla's check-ins,
-    (1 + rank / 10)^-0.35; directions are random.
-    """
+def gaussian(users: int, items: int, factors: int, seed: int) -> tuple[Float32, Float32]:
+    """Return float32 [users, factors] and [items, factors], whose norms hardly differ."""
     rng = np.random.default_rng(seed)
-    item_factors = rng.standard_normal((items, factors), np.float32)
+    return rng.standard_normal((users, factors), np.float32), rng.standard_normal((items, factors), np.float32)
+
+
+def als_like(users: int, items: int, factors: int, seed: int) -> tuple[Float32, Float32]:
+    """Return the same, the items' norms falling off with popularity rank as they do in a model of Gowalla's check-ins.
+
+    That is (1 + rank / 10)^-0.35; directions are random.
+    """
+    user_factors, item_factors = gaussian(users, items, factors, seed)
     item_factors *= ((1 + np.arange(items) / 10) ** -0.35).astype(np.float32)[:, None]
-    return rng.standard_normal((users, factors), np.float32), item_factors
+    return user_factors, item_factors
 
 
 def trained(users: int, items: int, factors: int, per_user: int, seed: int) -> AlternatingLeastSquares:

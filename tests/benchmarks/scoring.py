@@ -27,6 +27,7 @@ from scipy.sparse import csr_matrix
 from service.model import scoring
 from service.model.factors import Factors, Float32, Seen
 from service.model.ordering import Model, arrange
+from tests.benchmarks.made import als_like, gaussian
 from tests.models import make_seen
 
 Answer: TypeAlias = Callable[[Model, int, int], scoring.Ranked]
@@ -57,11 +58,8 @@ def gowalla(path: Path, factors: int, cache: Path | None) -> Model:
 
 def generated(items: int, factors: int, *, falling: bool) -> Model:
     """Make Gaussian factors, the items' norms falling with their rank or left as they are."""
+    users, made = als_like(USERS, items, factors, seed=0) if falling else gaussian(USERS, items, factors, seed=0)
     rng = np.random.default_rng(0)
-    made = rng.standard_normal((items, factors), np.float32)
-    if falling:
-        made *= ((1 + np.arange(items) / 10) ** -0.35).astype(np.float32)[:, None]
-    users = rng.standard_normal((USERS, factors), np.float32)
     return with_factors(users, made, make_seen(rng, USERS, items, USERS * SEEN_PER_USER))
 
 
