@@ -207,8 +207,8 @@ async def test_a_swap_during_a_slow_query_does_not_touch_it(monkeypatch: pytest.
 def estimated(costs: QueryCosts, seen_share: float) -> list[tuple[str, object, float]]:
     """Return requests, GET where there is no body, and what they should be estimated to take in microseconds."""
     item, other = SNAPSHOT.model.item_ids.at(np.array([0, 1]))
-    base = costs.recommend_10 + 3 + 10 * 0.3
-    deep = 11 * costs.recommend_1000 + 3 + 1000 * 0.3
+    base = costs.recommend_10 + 3 + 10 * 0.5
+    deep = 11 * costs.recommend_1000 + 3 + 1000 * 0.5
     basket = [{"item_id": item}] * 100
     path, batch = f"/v1/users/{USER}/recommendations", "/v1/recommendations"
     anonymous = f"{batch}/anonymous"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from math import ceil, frexp, log10
 from typing import Literal, TypeAlias
 
 import msgspec
-import numpy as np
 from aiohttp import hdrs, web
 
 from service.model.factors import Float32, Id, Int32
@@ -165,13 +165,17 @@ def popular_scores(snapshot: Snapshot, users: Float32, *, normalize: bool) -> li
 def compact(numbers: Float32) -> list[float]:
     """Return float32 numbers as decimals of at most ten digits that read back as the same float32.
 
-    A float32 below 2^e lies at least 2^(e-25) from its neighbours, so a decimal within half of that suffices.
     Written as the double that it also is, 0.3 would be 0.30000001192092896: an answer would be a quarter longer.
     """
-    scale = _SCALES[np.frexp(numbers)[1] - _SMALLEST_EXPONENT]
-    rounded: list[float] = (np.rint(numbers * scale) / scale).tolist()
-    return rounded
+    # For the ten scores of most answers, NumPy's calls cost more than this loop.
+    return list(map(_compact, numbers.tolist()))
+
+
+def _compact(number: float) -> float:
+    """Round a float32, which below 2^e lies 2^(e-25) or more from its neighbours, to within half of that."""
+    scale = _SCALES[frexp(number)[1] - _SMALLEST_EXPONENT]
+    return round(number * scale) / scale
 
 
 _SMALLEST_EXPONENT, _LARGEST_EXPONENT = -148, 128
-_SCALES = 10.0 ** np.ceil((25 - np.arange(_SMALLEST_EXPONENT, _LARGEST_EXPONENT + 1.0)) * np.log10(2))
+_SCALES = [10.0 ** ceil((25 - e) * log10(2)) for e in range(_SMALLEST_EXPONENT, _LARGEST_EXPONENT + 1)]

@@ -24,10 +24,13 @@ def path_id(request: web.Request, name: str) -> str:
     It is decoded from the path as sent: a slash within an id is %2F, a percent sign %25. The ids "." and ".."
     cannot be sent in a path, because clients resolve them even when percent-encoded; the POST forms take them.
     """
+    raw = request.rel_url.raw_path
+    if "%" not in raw and raw.isascii():
+        return request.match_info[name]
     resource = request.match_info.route.resource
     assert resource is not None
     position = resource.canonical.split("/").index(f"{{{name}}}")
-    segment = request.rel_url.raw_path.split("/")[position]
+    segment = raw.split("/")[position]
     try:
         return unquote_to_bytes(segment).decode()
     except UnicodeError:

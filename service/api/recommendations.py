@@ -38,7 +38,7 @@ MAX_BATCH_ENTRIES = 100_000
 _MEASURED_DEPTH = 1000
 _MEASURED_FOLDED_ITEMS = 50
 # To look up an entry's id and write it as JSON.
-_ENTRY_MICROSECONDS = 0.3
+_ENTRY_MICROSECONDS = 0.5
 
 _batch_decoder = msgspec.json.Decoder(BatchBody)
 _anonymous_decoder = msgspec.json.Decoder(AnonymousBody)
