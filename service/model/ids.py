@@ -15,7 +15,7 @@ IdKind: TypeAlias = Literal["int", "str"]
 
 MAX_ID_BYTES = 256
 _CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,18}")
-_INT64 = np.iinfo(np.int64)
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Ids:
         key = self._key(wanted)
         if key is None:
             return None
-        place = int(np.searchsorted(self.values, key, sorter=self.sorter))
+        place = int(self.values.searchsorted(key, sorter=self.sorter))
         if place == len(self.values):
             return None
         row = place if self.sorter is None else int(self.sorter[place])
@@ -70,4 +70,4 @@ def _int64(wanted: Id) -> np.int64 | None:
         if not _CANONICAL_INT.fullmatch(wanted):
             return None
         wanted = int(wanted)
-    return np.int64(wanted) if _INT64.min <= wanted <= _INT64.max else None
+    return np.int64(wanted) if _SMALLEST <= wanted <= _LARGEST else None
