@@ -90,12 +90,13 @@ class Place:
         self.path = directory / "models" / "model.npz"
         self.shelf = Shelf(directory / "state" / "snapshots", keep=3)
         self.limits = ImportLimits(60, 0, child_environment())
+        self.settle_seconds = WATCH_SECONDS
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def store(self) -> ModelStore:
         """Return a store that has not looked at anything yet."""
         metrics = Metrics(CollectorRegistry())
-        return ModelStore(self.path, self.shelf, self.limits, metrics, settle_seconds=WATCH_SECONDS)
+        return ModelStore(self.path, self.shelf, self.limits, metrics, settle_seconds=self.settle_seconds)
 
     @asynccontextmanager
     async def started(self, *, watched: bool = True, watch_seconds: float = WATCH_SECONDS) -> AsyncIterator[ModelStore]:
