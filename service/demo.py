@@ -59,7 +59,8 @@ def tour(snapshot: Snapshot, url: str) -> str:
    curl '{url}/v1/users/{user}/recommendations?n=5'
    curl '{url}/v1/users/{user}/items?n=5'
    curl '{url}/v1/items/{item}/similar?n=5'
-   curl '{url}/v1/recommendations/anonymous' --json '{{"items": [{{"item_id": "{item}"}}], "n": 5}}'
+   curl '{url}/v1/recommendations/anonymous' -H 'Content-Type: application/json' \\
+        -d '{{"items": [{{"item_id": "{item}"}}], "n": 5}}'
    curl '{url}/v1/model'
 
    Ctrl+C stops it."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import subprocess
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,8 +14,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.app import create_app
+from service.demo import train_on_sample
 from service.metrics import Metrics
 from service.settings import Settings, variable
+from tests.running import running_server
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,6 +79,33 @@ def test_every_metric_has_a_help_text_and_the_conventional_form() -> None:
         assert family.documentation.endswith("."), family.name
         assert re.fullmatch(r"[a-z]+(_[a-z]+)+", family.name)
         assert not re.search(r"milli|micro|_ms$|_mb$|kilo|mega", family.name)
+
+
+@pytest.fixture(scope="module")
+def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the demonstration's own model."""
+    directory = tmp_path_factory.mktemp("demo")
+    with running_server(train_on_sample(directory), directory / "state") as server:
+        server.wait_until_ready()
+        yield server.url
+
+
+TOUR = re.findall(r"^\$ (curl .*)\n(.*)$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("command", "shown"), TOUR, ids=[command[:60] for command, _ in TOUR])
+def test_the_tour_shows_what_the_demo_answers(demo_url: str, command: str, shown: str) -> None:
+    """Each curl line of the README, sent to the demo's model, is answered in the shape that stands below it."""
+    command = command.replace("http://127.0.0.1:8080", demo_url)
+    answer = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout
+    assert shape(json.loads(answer)) == shape(json.loads(shown))
+
+
+def shape(value: object) -> object:
+    """Return the keys and types of an answer: its numbers depend on the machine that trained."""
+    if isinstance(value, dict):
+        return {key: shape(member) for key, member in value.items()}
+    return [shape(member) for member in value] if isinstance(value, list) else type(value).__name__
 
 
 def test_make_is_all_that_a_newcomer_needs() -> None:
