@@ -65,7 +65,7 @@ async def test_a_rejection_keeps_its_kind_and_sentence(place: Place) -> None:
 
 
 async def test_a_source_replaced_since_it_was_hashed_is_not_imported(place: Place) -> None:
-    """The child reads the very file that was hashed or none: a version never names other bytes."""
+    """What is read is the very file that was hashed, or nothing: a version never names other bytes."""
     source = source_of(place, model_bytes(1))
     put(place.path, model_bytes(2))
     with pytest.raises(SourceChangedError):

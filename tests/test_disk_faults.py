@@ -47,7 +47,7 @@ def place(tmp_path: Path) -> Place:
 async def test_a_file_replaced_while_it_is_read_is_read_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Renamed over between its hash and its import, the newer file is the one that is served."""
+    """Renamed over between its hash and its import, it is imported whole all the same, and then the newer one is."""
     async with place.serving(ONE) as store:
         waits, go = held_back(tmp_path, monkeypatch)
         put(place.path, TWO)
@@ -56,7 +56,7 @@ async def test_a_file_replaced_while_it_is_read_is_read_again(
         go.touch()
         await until_served(store, version(THREE))
         assert rejections(store) == 0
-        assert [served.version for served in store.history] == [version(ONE)]
+        assert [served.version for served in store.history] == [version(TWO), version(ONE)]
 
 
 async def test_a_file_rewritten_while_it_is_read_is_read_again(
@@ -78,7 +78,9 @@ async def test_a_half_copied_file_that_goes_on_is_not_reported(
 ) -> None:
     """A verdict on half a file is not reported if the copy went on while it was found."""
     goes_on = f"open({str(place.path)!r}, 'ab').write({ONE[2000:]!r})"
-    stand_in(tmp_path, monkeypatch, f"import subprocess\nsubprocess.run([REAL, *sys.argv[1:]])\n{goes_on}")
+    stand_in(
+        tmp_path, monkeypatch, f"import subprocess\nsubprocess.run([REAL, *sys.argv[1:]], close_fds=False)\n{goes_on}"
+    )
     put(place.path, ONE[:2000])
     async with place.started() as store:
         await eventually(lambda: place.path.stat().st_size == len(ONE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def job_for(path: Path, content: bytes) -> Job:
     path.write_bytes(content)
     staged = path.parent / "staged"
     staged.mkdir()
-    return Job(identify(path), str(staged), 2**30, 60)
+    return Job(identify(path), os.open(path, os.O_RDONLY), str(staged), 2**30, 60)
 
 
 @pytest.mark.parametrize("ids", ["int", "str"])

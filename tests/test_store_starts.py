@@ -180,12 +180,12 @@ async def test_a_single_load_returns_what_is_served(place: Place) -> None:
 async def test_a_single_load_reads_a_changing_file_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Replaced while it was read: read again, not refused."""
+    """Written over while it was read: read again, not refused."""
     put(place.path, ONE)
     waits, go = held_back(tmp_path, monkeypatch)
     loading = asyncio.create_task(place.store().load())
     await eventually(waits.exists)
-    put(place.path, TWO)
+    place.path.write_bytes(TWO)
     go.touch()
     assert (await loading).version == version(TWO)
 

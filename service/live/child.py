@@ -6,9 +6,10 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -17,16 +18,16 @@ from service.errors import (
     ImportCrashedError,
     ImportTimeoutError,
     ModelRejectedError,
-    StateDirectoryError,
 )
 from service.logs import log_event
 from service.model import snapshot
 from service.model.importer import Job, Outcome
 from service.model.shelf import Shelf, unwritable
-from service.model.source import Source
+from service.model.source import Source, opened
 
 _MODULE = "service.model.importer"
 _MEGABYTE = 2**20
+_Lent = TypeVar("_Lent")
 #: How much of what a child writes is kept: its answer and its last words are short, a broken one's may be endless.
 _KEPT = 16_384
 
@@ -61,8 +62,13 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits) ->
 
     Raises ModelRejectedError and its kinds. Cancelled, it kills and reaps the child. No temporary file stays.
     """
-    async with _staging(shelf) as staged:
-        await _run(Job(source, str(staged), limits.memory_bytes(source), limits.cpu_seconds), limits)
+    # Opened here, for a child takes its time to start, and the path may name another file by then.
+    async with (
+        _in_threads(opened(Path(source.path), source.signature)) as file,
+        _in_threads(shelf.staging()) as staged,
+    ):
+        job = Job(source, file.fileno(), str(staged), limits.memory_bytes(source), limits.cpu_seconds)
+        await _run(job, limits)
         try:
             await asyncio.to_thread(snapshot.publish, staged, shelf.place_of(source))
         except OSError as error:
@@ -70,16 +76,22 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits) ->
 
 
 @asynccontextmanager
-async def _staging(shelf: Shelf) -> AsyncIterator[Path]:
-    """Lend a staged directory; it is made and removed in a thread, for gigabytes take their time."""
-    staging = shelf.staging()
-    entering = asyncio.ensure_future(asyncio.to_thread(staging.__enter__))
+async def _in_threads(context: AbstractContextManager[_Lent]) -> AsyncIterator[_Lent]:
+    """Enter and leave a context in threads: disks take their time, and removing gigabytes does."""
+    entering = asyncio.ensure_future(asyncio.to_thread(context.__enter__))
     try:
-        yield await asyncio.shield(entering)
-    finally:
-        with suppress(StateDirectoryError):  # raised above already
+        lent = await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        with suppress(ModelRejectedError):
             await entering
-            await asyncio.to_thread(staging.__exit__, None, None, None)
+            await asyncio.to_thread(context.__exit__, None, None, None)
+        raise
+    try:
+        yield lent
+    except BaseException as error:
+        await asyncio.to_thread(context.__exit__, type(error), error, error.__traceback__)
+        raise
+    await asyncio.to_thread(context.__exit__, None, None, None)
 
 
 async def _run(job: Job, limits: ImportLimits) -> None:
@@ -102,7 +114,7 @@ async def _start(job: Job, limits: ImportLimits) -> asyncio.subprocess.Process:
     command = (sys.executable, "-m", _MODULE)
     try:
         return await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(limits.environment)
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(limits.environment), pass_fds=(job.descriptor,)
         )
     except OSError as error:
         raise ImportCrashedError(

@@ -26,14 +26,18 @@ from service.model.formats import read
 from service.model.ordering import Model, arrange
 from service.model.shelf import unwritable
 from service.model.snapshot import Analysis
-from service.model.source import Source, opened
+from service.model.source import Source, unchanged
 from service.model.validation import validate
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One import: the file, where to write, and the limits (bytes of address space, seconds of CPU)."""
+    """One import: the file, open and inherited, where to write, and the limits.
+
+    These are bytes of address space and seconds of CPU.
+    """
 
     source: Source
+    descriptor: int
     staged: str
     memory_bytes: int
     cpu_seconds: int
@@ -50,7 +54,7 @@ def import_model(job: Job) -> None:
     """Read, prove, analyse and write one model. Raises ModelRejectedError and its kinds."""
     seconds: dict[str, float] = {}
     with _phase(seconds, "read"):
-        raw = _read(job.source)
+        raw = _read(job)
     with _phase(seconds, "validate"):
         source_format, factors = raw.format, validate(raw)
     del raw
@@ -62,9 +66,9 @@ def import_model(job: Job) -> None:
     _write(job, model, analysis, source_format, seconds)
 
 
-def _read(source: Source) -> RawModel:
-    path = Path(source.path)
-    with opened(path, source.signature) as file:
+def _read(job: Job) -> RawModel:
+    path = Path(job.source.path)
+    with unchanged(os.fdopen(job.descriptor, "rb"), path, job.source.signature) as file:
         return read(path, file)
 
 

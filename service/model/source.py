@@ -91,6 +91,16 @@ def opened(path: Path, expected: Signature) -> Iterator[BufferedReader]:
         raise SourceMissingError(f"Model file not found: {path}") from None
     except OSError as error:
         raise _unreadable(path, error) from None
+    with unchanged(file, path, expected):
+        yield file
+
+
+@contextmanager
+def unchanged(file: BufferedReader, path: Path, expected: Signature) -> Iterator[BufferedReader]:
+    """Make sure that an open file is the one that ``expected`` describes and stays so; close it in the end.
+
+    Raises SourceChangedError, which calls the file ``path``.
+    """
     with file:
         _expect(path, file, expected)
         yield file
