@@ -50,24 +50,24 @@ class Ids:
         if place == len(self.values):
             return None
         row = place if self.sorter is None else int(self.sorter[place])
-        return row if self.values[row] == key else None
+        return row if self.values.item(row) == key else None
 
     def at(self, rows: NDArray[np.integer[Any]]) -> list[Id]:
         """Return the ids of these rows, numbers as int and text as str."""
         found: list[Any] = self.values[rows].tolist()
         return found if self.kind == "int" else [value.decode() for value in found]
 
-    def _key(self, wanted: Id) -> np.int64 | np.bytes_ | None:
+    def _key(self, wanted: Id) -> int | bytes | None:
         if self.kind == "int":
             return _int64(wanted)
         key = str(wanted).encode(errors="surrogatepass")
         # A longer key would make NumPy widen, that is copy, the whole array; and NumPy strips NULs.
-        return np.bytes_(key) if 0 < len(key) <= self.values.dtype.itemsize and b"\0" not in key else None
+        return key if 0 < len(key) <= self.values.dtype.itemsize and b"\0" not in key else None
 
 
-def _int64(wanted: Id) -> np.int64 | None:
+def _int64(wanted: Id) -> int | None:
     if isinstance(wanted, str):
         if not _CANONICAL_INT.fullmatch(wanted):
             return None
         wanted = int(wanted)
-    return np.int64(wanted) if _SMALLEST <= wanted <= _LARGEST else None
+    return wanted if _SMALLEST <= wanted <= _LARGEST else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,11 +52,11 @@ def rank(score: Score, bound: Bound, count: int, n: int, *, offset: int = 0, wit
         scores = score(start, stop)
         _strike(scores, without, start, stop)
         best.add(scores, start)
-        start, stop = stop, _next_stop(bound, best, start, stop, count)
-    return best.ranked(offset, scanned=start)
+        start, stop = stop, _next_stop(bound, best.floor, start, stop, count)
+    return Ranked(best.rows[offset:].astype(np.int32), best.scores[offset:], scanned=start)
 
 
-def _next_stop(bound: Bound, best: _Best, start: int, stop: int, count: int) -> int:
+def _next_stop(bound: Bound, floor: float, start: int, stop: int, count: int) -> int:
     """Return where the block after start…stop-1 ends; at ``stop`` itself where no row beats the floor any more.
 
     A score that equals the floor does not beat it: the earlier row stands first. Blocks grow, so that their
@@ -64,7 +65,6 @@ def _next_stop(bound: Bound, best: _Best, start: int, stop: int, count: int) -> 
     """
     if stop == count:
         return count
-    floor = best.raise_floor()
     if bound(stop) <= floor:
         return stop
     if bound(count - 1) > floor:
@@ -75,50 +75,42 @@ def _next_stop(bound: Bound, best: _Best, start: int, stop: int, count: int) -> 
 
 def _strike(scores: Float32, without: Int32, start: int, stop: int) -> None:
     """Take the rows that are to be left out of the running."""
-    low = bisect_left(without, start)
-    struck = without[low : bisect_left(without, stop, low)]
-    if len(struck):
-        scores[struck - start] = _STRUCK
+    low = bisect_left(without, start) if start else 0
+    high = bisect_left(without, stop, low)
+    if low < high:
+        scores[without[low:high] - start if start else without[:high]] = _STRUCK
 
 
 class _Best:
-    """A superset of the ``wanted`` best rows so far, in row order, so that one stable sort at the end ranks them."""
+    """The ``wanted`` best rows so far, best first, equal scores by row; ``floor`` is what a later one has to beat."""
 
     def __init__(self, wanted: int) -> None:
         self.wanted = wanted
-        self._floor = -np.inf
-        self._rows: Int64 = _NO_INT64
-        self._scores: Float32 = NO_SCORES
+        self.floor = -math.inf
+        self.rows: Int64 = _NO_INT64
+        self.scores: Float32 = NO_SCORES
 
     def add(self, scores: Float32, start: int) -> None:
         """Take in the scores of the rows from ``start`` on, which follow all that were taken in before."""
-        if len(self._rows) < self.wanted:
+        if self.floor > -math.inf:
+            found = (scores > self.floor).nonzero()[0]
+        else:
             found = (scores >= self._opening_floor(scores)).nonzero()[0]
-        else:
-            found = (scores > self._floor).nonzero()[0]
-        if start:
-            self._rows = np.concatenate((self._rows, found + start))
-            self._scores = np.concatenate((self._scores, scores[found]))
-        else:
-            self._rows, self._scores = found, scores[found]
+        if not start:
+            self._keep_best(found, scores[found])
+        elif len(found):
+            rows = np.concatenate((self.rows, found + start))
+            self._keep_best(rows, np.concatenate((self.scores, scores[found])))
 
-    def raise_floor(self) -> float:
-        """Return the lowest score among the ``wanted`` best so far, or -inf while there are fewer."""
-        if len(self._scores) >= self.wanted:
-            self._floor = float(_nth_largest(self._scores, self.wanted))
-        return self._floor
-
-    def _prune(self) -> None:
-        """Let go of what is not among the best where it is much, as a partition costs less than a sort."""
-        if len(self._scores) > 2 * self.wanted:
-            kept = (self._scores >= self.raise_floor()).nonzero()[0]
-            self._rows, self._scores = self._rows[kept], self._scores[kept]
-
-    def ranked(self, offset: int, scanned: int) -> Ranked:
-        """Sort what is left, and skip the first ``offset``."""
-        self._prune()
-        order = (-self._scores).argsort(kind="stable")[offset : self.wanted]
-        return Ranked(self._rows[order].astype(np.int32), self._scores[order], scanned)
+    def _keep_best(self, rows: Int64, scores: Float32) -> None:
+        """Sort once, stably: those from before are in order already, and stand before later rows of equal score."""
+        if len(scores) > SAMPLE + 2 * self.wanted:  # then a partition first costs less
+            kept = (scores >= _nth_largest(scores, self.wanted)).nonzero()[0]
+            rows, scores = rows[kept], scores[kept]
+        order = (-scores).argsort(kind="stable")[: self.wanted]
+        self.rows, self.scores = rows[order], scores[order]
+        if len(order) == self.wanted:
+            self.floor = float(self.scores[-1])
 
     def _opening_floor(self, scores: Float32) -> np.float32:
         """Return a score that ``wanted`` rows of the block reach: that many of its first rows do."""

@@ -58,8 +58,7 @@ def _cauchy_schwarz(model: Model, vector: Float32) -> Bound:
     an absolute term for products and norms in the subnormal range, where the relative error is not bounded.
     """
     norms = model.item_norms
-    exact = vector.astype(np.float64)
-    length = math.sqrt(np.dot(exact, exact))
+    length = math.hypot(*vector.tolist())
     errors = (len(vector) + 4) * _UNIT_ROUNDOFF
     reach = length * (1 + errors / (1 - errors))
     subnormal = 2 * (length + len(vector)) * _SMALLEST if length else 0.0
