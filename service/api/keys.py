@@ -16,7 +16,7 @@ from service.model.snapshot import Snapshot
 Fallback: TypeAlias = Literal["popular", "none"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Limits:
     """What a request may ask for, and what it gets where it does not say.
 

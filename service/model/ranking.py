@@ -25,7 +25,7 @@ SAMPLE = 256
 NO_ROWS: Int32 = np.empty(0, np.int32)
 NO_SCORES: Float32 = np.empty(0, np.float32)
 _NO_INT64: Int64 = np.empty(0, np.int64)
-_LOWEST = np.float32(np.finfo(np.float32).min)
+_LOWEST = float(np.finfo(np.float32).min)
 _STRUCK = np.float32(-np.inf)
 
 
@@ -78,7 +78,7 @@ def _strike(scores: Float32, without: Int32, start: int, stop: int) -> None:
     low = bisect_left(without, start) if start else 0
     high = bisect_left(without, stop, low)
     if low < high:
-        scores[without[low:high] - start if start else without[:high]] = _STRUCK
+        scores.put(without[low:high] - start if start else without[:high], _STRUCK)
 
 
 class _Best:
@@ -97,30 +97,29 @@ class _Best:
         else:
             found = (scores >= self._opening_floor(scores)).nonzero()[0]
         if not start:
-            self._keep_best(found, scores[found])
+            self._keep_best(found, scores.take(found))
         elif len(found):
             rows = np.concatenate((self.rows, found + start))
-            self._keep_best(rows, np.concatenate((self.scores, scores[found])))
+            self._keep_best(rows, np.concatenate((self.scores, scores.take(found))))
 
     def _keep_best(self, rows: Int64, scores: Float32) -> None:
         """Sort once, stably: those from before are in order already, and stand before later rows of equal score."""
         if len(scores) > SAMPLE + 2 * self.wanted:  # then a partition first costs less
             kept = (scores >= _nth_largest(scores, self.wanted)).nonzero()[0]
-            rows, scores = rows[kept], scores[kept]
+            rows, scores = rows.take(kept), scores.take(kept)
         order = (-scores).argsort(kind="stable")[: self.wanted]
-        self.rows, self.scores = rows[order], scores[order]
+        self.rows, self.scores = rows.take(order), scores.take(order)
         if len(order) == self.wanted:
-            self.floor = float(self.scores[-1])
+            self.floor = self.scores.item(-1)
 
-    def _opening_floor(self, scores: Float32) -> np.float32:
+    def _opening_floor(self, scores: Float32) -> float:
         """Return a score that ``wanted`` rows of the block reach: that many of its first rows do."""
         sample = scores[: max(SAMPLE, 2 * self.wanted)]
         return max(_LOWEST, _nth_largest(sample, self.wanted)) if self.wanted <= len(sample) else _LOWEST
 
 
-def _nth_largest(scores: Float32, n: int) -> np.float32:
+def _nth_largest(scores: Float32, n: int) -> float:
     place = len(scores) - n
     ordered = scores.copy()
     ordered.partition(place)
-    lowest: np.float32 = ordered[place]
-    return lowest
+    return ordered.item(place)
