@@ -94,7 +94,8 @@ async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -
     lifecycle.draining = True
     log_event("draining", seconds=seconds)
     with suppress(TimeoutError):
-        await asyncio.wait_for(at_once.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await at_once.wait()
 
 
 async def _finish(lifecycle: Lifecycle) -> None:

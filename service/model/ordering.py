@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from service.model.factors import Factors, Float32, Int32, Int64, Seen
 from service.model.ids import Ids
@@ -80,16 +81,14 @@ def _by_descending_norm(factors: Factors) -> tuple[Int64, Float32]:
 
 def _reorder(seen: Seen, users: NDArray[Any], items: NDArray[Any]) -> Seen:
     """Carry the seen pairs to the new user and item rows."""
+    shape = (len(users), len(items))
+    moved = csr_matrix((seen.weights, seen.items, seen.indptr), shape, copy=False)[users]
     new_row = np.empty(len(items), np.int32)
     new_row[items] = np.arange(len(items), dtype=np.int32)
-    counts = np.diff(seen.indptr)
-    new_user = np.empty(len(users), np.int64)
-    new_user[users] = np.arange(len(users))
-    owner = np.repeat(new_user, counts)
-    moved = new_row[seen.items]
-    order = np.lexsort((moved, owner))
-    indptr = np.concatenate(([0], np.cumsum(counts[users]))).astype(np.int64)
-    return Seen(indptr, moved[order], seen.weights[order])
+    moved.indices = new_row[moved.indices]
+    moved.has_sorted_indices = False
+    moved.sort_indices()
+    return Seen(moved.indptr.astype(np.int64), moved.indices, moved.data)
 
 
 def _popularity(seen: Seen, by_id: Int64) -> Popularity:
