@@ -83,12 +83,12 @@ def _reorder(seen: Seen, users: NDArray[Any], items: NDArray[Any]) -> Seen:
     """Carry the seen pairs to the new user and item rows."""
     shape = (len(users), len(items))
     moved = csr_matrix((seen.weights, seen.items, seen.indptr), shape, copy=False)[users]
-    new_row = np.empty(len(items), np.int32)
-    new_row[items] = np.arange(len(items), dtype=np.int32)
+    new_row = np.empty(len(items), moved.indices.dtype)
+    new_row[items] = np.arange(len(items))
     moved.indices = new_row[moved.indices]
     moved.has_sorted_indices = False
     moved.sort_indices()
-    return Seen(moved.indptr.astype(np.int64), moved.indices, moved.data)
+    return Seen(moved.indptr.astype(np.int64), moved.indices.astype(np.int32), moved.data)
 
 
 def _popularity(seen: Seen, by_id: Int64) -> Popularity:
