@@ -11,6 +11,7 @@ from aiohttp import web
 from service.api import answers
 from service.api.keys import STORE
 from service.api.parameters import query_of
+from service.live.report import Reload, Served
 from service.live.store import ModelStore
 from service.model.scores import ScoreRanges
 from service.model.snapshot import Snapshot
@@ -24,24 +25,6 @@ class SourceFacts(msgspec.Struct, frozen=True):
     bytes: int
     sha256: str
     modified_at: datetime
-
-
-class LastReload(msgspec.Struct, frozen=True):
-    """How the last look at a changed model file ended; of a rejection, its code and its sentence."""
-
-    outcome: str
-    reason: str
-    detail: str
-    finished_at: datetime
-    version: str | None
-    seconds: dict[str, float]
-
-
-class EarlierVersion(msgspec.Struct, frozen=True):
-    """A model version that was served before, and since when."""
-
-    version: str
-    loaded_at: datetime
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +45,8 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     loaded_at: datetime | None = None
     load_seconds: dict[str, float] | None = None
     score_ranges: ScoreRanges | None = None
-    last_reload: LastReload | None
-    earlier_versions: list[EarlierVersion]
+    last_reload: Reload | None
+    earlier_versions: list[Served]
 
 
 async def served_model(request: web.Request) -> web.Response:
@@ -73,8 +56,8 @@ async def served_model(request: web.Request) -> web.Response:
     snapshot = store.current
     body = ServedModel(
         state=store.state,
-        last_reload=msgspec.convert(store.last_reload, LastReload | None, from_attributes=True),
-        earlier_versions=msgspec.convert(store.history, list[EarlierVersion], from_attributes=True),
+        last_reload=store.last_reload,
+        earlier_versions=store.history,
         **({} if snapshot is None else _facts(snapshot, store)),
     )
     answer = web.Response(body=answers.encode(body), content_type=answers.CONTENT_TYPE)
