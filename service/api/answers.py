@@ -7,11 +7,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 from aiohttp import hdrs, web
+from multidict import istr
 
 from service.model.factors import Float32, Id, Int32
 from service.model.snapshot import Snapshot
 
-MODEL_VERSION = "X-Model-Version"
+MODEL_VERSION = istr("X-Model-Version")
 CONTENT_TYPE = "application/json"
 
 Strategy: TypeAlias = Literal["als", "popular", "fold_in"]

@@ -8,6 +8,7 @@ from time import perf_counter
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import istr
 from prometheus_client import Counter, Histogram
 
 from service.api import problems
@@ -16,7 +17,7 @@ from service.errors import HTTP_STATUS, AlsServeError
 from service.logs import log_event
 from service.metrics import Metrics
 
-REQUEST_ID = "X-Request-Id"
+REQUEST_ID = istr("X-Request-Id")
 #: The ``route`` of a request whose path or method is none of ours, so that clients cannot make up labels.
 UNMATCHED = "unmatched"
 #: The ``status`` of a request whose client went away before its answer.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,8 +28,7 @@ _LOWEST = float(np.finfo(np.float32).min)
 _STRUCK = np.float32(-np.inf)
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """Rows by descending score; equal scores by ascending row. Only real rows, so there may be few or none.
 
     rows: int32 [found]; scores: float32 [found], finite; scanned: how many rows had their score computed.
