@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from service.logs import logger
 
 # A deadline per example is a timed assertion: it fails on a busy machine and says nothing about the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def logging_restored() -> Iterator[None]:
+    """Let no test that sets logging up, as commands do, change what another sees of the log."""
+    root = logging.getLogger()
+    handlers, level, ours = root.handlers[:], root.level, logger.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logger.setLevel(ours)

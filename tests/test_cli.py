@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import signal
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -149,3 +154,20 @@ def test_a_setting_may_come_from_the_environment(model: Path, monkeypatch: pytes
     """A variable does what its flag does."""
     monkeypatch.setenv("ALS_MODEL_PATH", str(model))
     assert als_serve("check").exit_code == 0
+
+
+def test_the_demonstration_trains_serves_and_shows_what_to_try(tmp_path: Path) -> None:
+    """One command from nothing to answers: the curl lines that it prints work as they are, and Ctrl+C ends it."""
+    command = [sys.executable, "-u", "-m", "service", "demo", "--directory", str(tmp_path / "shop"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as demo:
+        assert demo.stdout
+        said = "".join(iter(demo.stdout.readline, "   Ctrl+C stops it.\n"))
+        tour = said.split("in another terminal:")[1].replace("\\\n", "")
+        lines = [line.strip() for line in tour.splitlines() if line.strip()]
+        answers = [subprocess.run(shlex.split(line), capture_output=True, text=True, check=True) for line in lines]
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(30) == 0
+    versions = {json.loads(answer.stdout)["model_version"] for answer in answers}
+    assert len(lines) == 5
+    assert len(versions) == 1
+    assert "🛒 3000 users had" in said

@@ -6,21 +6,8 @@ import io
 import json
 import logging
 import string
-from collections.abc import Iterator
 
-import pytest
-
-from service.logs import EVENTS, log_event, logger, set_up_logging
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, ours = root.handlers[:], root.level, logger.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logger.setLevel(ours)
+from service.logs import EVENTS, log_event, set_up_logging
 
 
 def logged(log_format: str, level: str = "info") -> io.StringIO:
