@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from service.logs import logger
+from tests.helpers import Place, counted_imports
 
 # A deadline per example is a timed assertion: it fails on a busy machine and says nothing about the code.
 settings.register_profile("untimed", deadline=None)
@@ -24,3 +26,15 @@ def logging_restored() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logger.setLevel(ours)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Return a model path and a shelf of its own."""
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the versions that stores import from now on."""
+    return counted_imports(monkeypatch)

@@ -27,12 +27,6 @@ from tests.helpers import Place, eventually, is_alive, model_bytes, put, stand_i
 from tests.hostile.bombs import bombs
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Return a new place."""
-    return Place(tmp_path)
-
-
 def source_of(place: Place, content: bytes) -> Source:
     """Put a file of this content into its place and identify it."""
     put(place.path, content)

@@ -38,12 +38,6 @@ from tests.hostile.bombs import bombs
 ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Return a new place."""
-    return Place(tmp_path)
-
-
 async def test_a_file_replaced_while_it_is_read_is_read_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

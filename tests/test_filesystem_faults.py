@@ -37,12 +37,6 @@ ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
 NO_EVENTS = 3600.0
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Return a new place."""
-    return Place(tmp_path)
-
-
 async def test_of_a_thousand_renames_the_last_is_served(place: Place) -> None:
     """1000 atomic renames while requests are answered: no request finds nothing, and the last model is served."""
     expected: dict[str, list[int | str]] = {}

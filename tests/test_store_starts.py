@@ -14,7 +14,6 @@ from service.model.shelf import Shelf
 from tests.helpers import (
     Place,
     at_work,
-    counted_imports,
     events,
     eventually,
     held_back,
@@ -28,18 +27,6 @@ from tests.helpers import (
 )
 
 ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Return a new place."""
-    return Place(tmp_path)
-
-
-@pytest.fixture
-def imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the versions that are imported from now on."""
-    return counted_imports(monkeypatch)
 
 
 async def test_the_first_load_is_told_step_by_step(place: Place, caplog: pytest.LogCaptureFixture) -> None:

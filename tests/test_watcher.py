@@ -14,12 +14,6 @@ from service.live.watcher import Watcher, is_single_file_mount, places
 from tests.helpers import WATCH_SECONDS, Place, at_work, eventually, metric, metrics_of, put
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Return a new place."""
-    return Place(tmp_path)
-
-
 class CountingStore(ModelStore):
     """A store that only counts what it is asked."""
 
