@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from service.errors import (
 )
 from service.live.child import ImportLimits, import_in_child
 from service.model import snapshot
+from service.model.shelf import Shelf
 from service.model.source import Source, identify
 from service.settings import child_environment
 from tests.helpers import Place, eventually, is_alive, model_bytes, put, stand_in
@@ -199,3 +201,26 @@ async def test_a_state_directory_that_cannot_be_made_is_a_rejection(place: Place
     place.shelf.root.parent.write_text("in the way")
     with pytest.raises(StateDirectoryError, match="set ALS_STATE_DIR"):
         await import_in_child(identify(place.path), place.shelf, place.limits)
+
+
+async def test_a_stop_while_the_directory_is_being_made_leaves_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled before the child has even started: what was staged is removed."""
+    source, entered, go_on = source_of(place, model_bytes(1)), threading.Event(), threading.Event()
+    stage = Shelf._stage
+
+    def slow(shelf: Shelf) -> tuple[Path, int]:
+        staged = stage(shelf)
+        entered.set()
+        go_on.wait(10)
+        return staged
+
+    monkeypatch.setattr(Shelf, "_stage", slow)
+    importing = asyncio.create_task(import_in_child(source, place.shelf, place.limits))
+    await asyncio.to_thread(entered.wait, 10)
+    importing.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await importing
+    assert list(place.shelf.root.iterdir()) == []

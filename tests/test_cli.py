@@ -60,6 +60,16 @@ def test_check_shows_what_would_be_served(model: Path) -> None:
     assert "recommendation" in result.stdout
 
 
+def test_check_of_a_model_that_knows_no_seen_items(tmp_path: Path) -> None:
+    """What implicit's own save writes has no popularity, and so no range of it."""
+    path = tmp_path / "m.npz"
+    np.savez(path, user_factors=np.ones((2, 2), np.float32), item_factors=np.ones((3, 2), np.float32))
+    result = als_serve("check", "--model-path", path, "--state-dir", tmp_path / "state")
+    assert result.exit_code == 0, result.output
+    assert "recommendation" in result.stdout
+    assert "popularity" not in result.stdout
+
+
 def test_check_of_a_good_model_leaves_it_imported(model: Path) -> None:
     """A later start opens what check imported; checking again finds it, and --deep reads every byte."""
     als_serve("check", "--model-path", model)

@@ -222,7 +222,7 @@ def _map(path: Path, facts: FileFacts) -> NDArray[Any]:
         raise _damaged(path, f"has {size} bytes instead of {facts.bytes}")
     try:
         mapped: np.memmap[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:
+    except OSError:  # pragma: no cover - the file was there a line ago: a disk that fails just now
         raise
     except Exception as error:  # a damaged header raises whatever Python's own parser does
         raise _damaged(path, f"has a damaged header ({error})") from None
