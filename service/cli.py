@@ -80,10 +80,13 @@ def serve_command(**values: Any) -> None:
 
 
 @main.command()
-@click.option("--deep", is_flag=True, help="Also compare every file of the imported model with its sha256.")
+@click.option("--deep", is_flag=True, help="Also verify by sha256 what the state directory keeps of the model.")
 @settings_options(*_LOADING)
 def check(deep: bool, **values: Any) -> None:
-    """Test whether the model would be served, and show what would be; exit 0 if so, 1 if not."""
+    """Test whether the model would be served, and show what would be; exit 0 if so, 1 if not.
+
+    The model is imported into a temporary directory (TMPDIR): what a server keeps is not touched.
+    """
     set_up_logging("console", "info", sys.stdout)
     asyncio.run(terminal.check(Settings(**values), deep=deep))
 

@@ -43,9 +43,10 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "rejected": (_W, "❌ {detail}"),
     "corrupt_hint": (_W, "💡 The model file may be corrupted or incompatible"),
+    "still_serving": (_W, "🛡️ Model {version} goes on serving"),
     "changed_while_read": (_I, "🔄 The model file changed while it was read: reading it again"),
     "stale": (_W, "⚠️ Serving model {version} from the state directory (stale): {reason}"),
-    "waiting": (_I, "⏳ No model yet: waiting for {path}"),
+    "waiting": (_I, "⏳ No model yet: waiting for a good file at {path}"),
     "child_said": (_W, "⚠️ The importing process said: {text}"),
     "housekeeping_failed": (_W, "⚠️ The state directory could not be tidied: {detail}"),
     "single_file_mount": (
@@ -94,4 +95,6 @@ def set_up_logging(log_format: str, level: str, stream: TextIO | None = None) ->
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # What is no HTTP is answered with 400 by aiohttp itself, which would log a traceback for every such client.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     logger.setLevel(level.upper())

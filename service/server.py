@@ -31,8 +31,10 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
 
     After SIGTERM the server says "not ready" for ``drain_seconds`` while it goes on answering, closes the
     port, and lets the requests in flight finish. SIGINT, or a second signal, skips the wait.
-    ``on_start`` is called with the app and the port once it listens. Raises SettingsError if it cannot listen.
+    ``on_start`` is called with the app and the port once it listens. Raises SettingsError if it cannot listen,
+    or has nowhere to keep models.
     """
+    _make_state_directory(settings)
     app = create_app(settings)
     stop, at_once = _signals()
     runner = web.AppRunner(
@@ -54,6 +56,15 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     finally:
         await runner.cleanup()
     log_event("stopped")
+
+
+def _make_state_directory(settings: Settings) -> None:
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"ALS_STATE_DIR {settings.state_dir} cannot be used: {error.strerror}; name a directory to write into."
+        ) from None
 
 
 def _signals() -> tuple[asyncio.Event, asyncio.Event]:

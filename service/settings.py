@@ -99,7 +99,7 @@ def refuse_unknown_variables() -> None:
     known = [variable(setting.name) for setting in fields(Settings)]
     for name in sorted(os.environ):
         if name.startswith("ALS_") and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
             remedy = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
             raise SettingsError(f"The environment variable {name} is no setting of als-serve; {remedy}")
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,6 +20,7 @@ from service.errors import UnknownUserError
 from service.metrics import Metrics
 from service.model import scoring, source
 from service.model.scores import Range, ScoreRanges
+from service.model.shelf import unwritable
 from service.model.snapshot import Snapshot, verify
 from service.settings import Settings
 
@@ -23,9 +28,10 @@ _RULE = "=" * 40
 
 
 async def check(settings: Settings, *, deep: bool) -> None:
-    """Load the model as the server would, and print what is found.
+    """Import the model as the server would, into a place of its own, and print what is found.
 
-    Raises ModelRejectedError and its kinds, with the reason, where the server would not serve it.
+    ``deep`` also compares what the server keeps of this model on disk, if anything, with its sha256s. Raises
+    ModelRejectedError and its kinds, with the reason, where the server would not serve it.
     """
     path = settings.model_path.absolute()
     click.echo(f"🧪 Testing ALS Model Loading\n{_RULE}")
@@ -34,34 +40,52 @@ async def check(settings: Settings, *, deep: bool) -> None:
     click.echo(f"✅ Model file exists: {path} ({found.size} bytes)")
     await asyncio.to_thread(source.identify, path)
     click.echo("✅ Model file verification passed\n🚀 Testing model initialization...")
-    snapshot = await load(settings)
-    if deep:
-        await asyncio.to_thread(verify, snapshot.directory)
-        click.echo(f"✅ Every file of {snapshot.directory} has its sha256")
-    Console().print(_ranges(snapshot.manifest.scores), _facts(snapshot))
+    async with _imported(settings) as snapshot:
+        if deep:
+            await asyncio.to_thread(_verify_kept, settings, snapshot)
+        Console().print(_ranges(snapshot.manifest.scores), _facts(snapshot))
     click.echo("✅ Model loading test completed successfully!")
 
 
 async def recommend(settings: Settings, user: str, n: int) -> None:
     """Print a user's recommendations as a table. Raises ModelRejectedError, UnknownUserError."""
-    snapshot = await load(settings)
-    row = snapshot.model.user_ids.row(user)
-    if row is None:
-        raise UnknownUserError(f"The model {snapshot.version} has no user {user!r}.")
-    ranked = scoring.recommend(snapshot.model, row, n)
+    async with _imported(settings) as snapshot:
+        row = snapshot.model.user_ids.row(user)
+        if row is None:
+            raise UnknownUserError(f"The model {snapshot.version} has no user {user!r}.")
+        ranked = scoring.recommend(snapshot.model, row, n)
+        ids = snapshot.model.item_ids.at(ranked.rows)
     table = Table("#", "item", "score", title=f"For {user}, by model {snapshot.version}", box=box.SIMPLE)
-    for rank, (item, score) in enumerate(zip(snapshot.model.item_ids.at(ranked.rows), ranked.scores, strict=True), 1):
+    for rank, (item, score) in enumerate(zip(ids, ranked.scores, strict=True), 1):
         table.add_row(str(rank), str(item), f"{score:.4f}")
     Console().print(table)
 
 
-async def load(settings: Settings) -> Snapshot:
-    """Bring the file at the model path into a snapshot, as the server does; a stale one does not count.
+@asynccontextmanager
+async def _imported(settings: Settings) -> AsyncIterator[Snapshot]:
+    """Bring the file at the model path into a snapshot, as the server does, and let go of it afterwards.
 
-    Raises ModelRejectedError and its kinds.
+    In a directory of its own: a look at a model must not change what a server keeps, or would serve after a
+    restart. Raises ModelRejectedError and its kinds.
     """
-    store = create_store(settings, Metrics(CollectorRegistry()))
-    return await store.load()
+    try:
+        scratch = tempfile.TemporaryDirectory(
+            prefix=".check-", dir=settings.state_dir if settings.state_dir.is_dir() else None
+        )
+    except OSError as error:
+        raise unwritable(settings.state_dir, error) from None
+    with scratch:
+        store = create_store(replace(settings, state_dir=Path(scratch.name)), Metrics(CollectorRegistry()))
+        yield await store.load()
+
+
+def _verify_kept(settings: Settings, snapshot: Snapshot) -> None:
+    kept = settings.state_dir / "snapshots" / snapshot.directory.name
+    if not kept.exists():
+        click.echo(f"💤 Nothing is kept of this model in {settings.state_dir}")
+        return
+    verify(kept)
+    click.echo(f"✅ Every file of {kept} has its sha256")
 
 
 def _ranges(scores: ScoreRanges) -> Table:
@@ -86,7 +110,7 @@ def _facts(snapshot: Snapshot) -> Table:
         "items": f"{manifest.items} ({manifest.item_id_kind} ids)",
         "factors": str(manifest.factors),
         "seen": seen,
-        "on disk": f"{manifest.bytes} bytes in {snapshot.directory}",
+        "on disk": f"{manifest.bytes} bytes",
         "a top 10 takes": f"{manifest.costs.recommend_10:.0f} µs",
     }
     table = Table(title="Would be served", title_justify="left", box=box.SIMPLE, show_header=False)

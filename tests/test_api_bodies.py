@@ -213,3 +213,12 @@ async def test_a_batch_may_ask_for_so_much_at_once() -> None:
     assert most.status == 200
     assert (more.status, more.json["code"]) == (422, "invalid_body")
     assert "up to 100000" in more.json["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/recommendations", "/v1/recommendations/anonymous"])
+async def test_options_of_a_post_stand_in_its_body(path: str) -> None:
+    """A parameter beside a body would be ignored: it is refused, so that nobody waits for its effect."""
+    async with serving(SNAPSHOT) as api:
+        answer = await api.post(path + "?n=1", {"users": [1]})
+    assert_is_problem(answer, 400, "bad_parameter")
+    assert answer.json["detail"] == "The parameter 'n' is not known here; this path takes none."

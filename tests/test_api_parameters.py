@@ -37,7 +37,7 @@ REFUSED = [
     (f"{RECOMMENDATIONS}?n=1&%6E=1", "The parameter n is given more than once; give it once."),
     (f"{RECOMMENDATIONS}?limit=5", f"The parameter 'limit' is not known here; {KNOWN}"),
     (f"{RECOMMENDATIONS}?N=5", f"The parameter 'N' is not known here; {KNOWN}"),
-    (f"{RECOMMENDATIONS}?n=5&", f"The parameter '' is not known here; {KNOWN}"),
+    (f"{RECOMMENDATIONS}?=5", f"The parameter '' is not known here; {KNOWN}"),
     (f"{RECOMMENDATIONS}?exclude=%FF", "The parameter exclude is not UTF-8; percent-encode the bytes of its UTF-8."),
     (f"{RECOMMENDATIONS}?%FF=1", "A parameter's name is not UTF-8; percent-encode the bytes of its UTF-8."),
     (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from service.cli import main
 from service.settings import Settings, variable
+from tests.running import running_server
 
 
 @pytest.fixture
@@ -70,24 +73,62 @@ def test_check_of_a_model_that_knows_no_seen_items(tmp_path: Path) -> None:
     assert "popularity" not in result.stdout
 
 
-def test_check_of_a_good_model_leaves_it_imported(model: Path) -> None:
-    """A later start opens what check imported; checking again finds it, and --deep reads every byte."""
-    als_serve("check", "--model-path", model)
+@pytest.fixture
+def kept(model: Path) -> Path:
+    """Return where a server that has served the model keeps it."""
+    with running_server(model, Path("als_state")) as server:
+        server.wait_until_ready()
+    return next(Path("als_state/snapshots").glob("1-*"))
+
+
+def test_a_look_at_a_model_changes_nothing_that_a_server_keeps(model: Path, kept: Path) -> None:
+    """Neither a checked model nor one recommended from is served after a restart, or pushes another out."""
+    before = {entry: entry.stat().st_mtime_ns for entry in Path("als_state").rglob("*")}
+    candidate = model.with_name("candidate.npz")
+    np.savez(candidate, user_factors=np.ones((2, 2), np.float32), item_factors=np.ones((3, 2), np.float32))
+    assert als_serve("check", "--model-path", candidate).exit_code == 0
+    assert als_serve("recommend", "--user", 1, "--model-path", candidate).exit_code == 0
+    assert als_serve("check", "--model-path", model).exit_code == 0
+    assert {entry: entry.stat().st_mtime_ns for entry in Path("als_state").rglob("*")} == before
+    assert kept in before
+
+
+def test_check_without_a_state_directory_leaves_none(model: Path) -> None:
+    """Where no server has run there is nothing to verify, and nothing is left behind."""
     result = als_serve("check", "--deep", "--model-path", model)
     assert result.exit_code == 0, result.output
-    assert "has its sha256" in result.stdout.replace("\n", "")
+    assert "💤 Nothing is kept of this model in als_state" in result.stdout
+    assert not Path("als_state").exists()
 
 
-def test_check_deep_finds_a_flipped_bit(model: Path) -> None:
+def test_check_deep_verifies_what_is_kept(model: Path, kept: Path) -> None:
+    """Every byte that a restart would map is compared."""
+    result = als_serve("check", "--deep", "--model-path", model)
+    assert result.exit_code == 0, result.output
+    assert f"✅ Every file of {kept} has its sha256" in result.stdout
+
+
+def test_check_deep_finds_a_flipped_bit(model: Path, kept: Path) -> None:
     """A snapshot whose bytes were changed on disk is named, and the exit code is 1."""
-    als_serve("check", "--model-path", model)
-    damaged = next(Path("als_state/snapshots").glob("1-*/item_factors.npy"))
+    damaged = kept / "item_factors.npy"
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(content)
     result = als_serve("check", "--deep", "--model-path", model)
     assert result.exit_code == 1
     assert "item_factors.npy is not what was written (sha256); delete the directory." in result.stderr
+
+
+def test_check_where_nothing_can_be_written_says_so(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No room for the import is one sentence."""
+
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    result = als_serve("check", "--model-path", model)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: The state directory als_state cannot be used: No space left on device.")
 
 
 def test_check_of_a_missing_model_says_so(tmp_path: Path) -> None:

@@ -108,6 +108,16 @@ def shape(value: object) -> object:
     return [shape(member) for member in value] if isinstance(value, list) else type(value).__name__
 
 
+def test_every_metric_that_the_readme_names_exists() -> None:
+    """No one looks for a metric that is not there."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    exposed = {sample for family in registry.collect() for sample in (family.name, f"{family.name}_total")}
+    named = set(re.findall(r"`(als_(?:model|http|event|watcher)_[a-z_]+)`", README)) - {"als_model"}
+    assert len(named) > 10
+    assert named <= exposed
+
+
 def test_make_is_all_that_a_newcomer_needs() -> None:
     """The two commands of the README are targets of the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -54,9 +54,9 @@ def test_an_exception_is_one_json_line_too() -> None:
 def test_other_libraries_warnings_are_shown() -> None:
     """A warning of a library goes the same way."""
     stream = logged("json")
-    logging.getLogger("aiohttp.server").warning("slow")
+    logging.getLogger("asyncio").warning("slow")
     line = json.loads(stream.getvalue())
-    assert (line["event"], line["message"]) == ("aiohttp.server", "slow")
+    assert (line["event"], line["message"]) == ("asyncio", "slow")
 
 
 def test_the_level_is_obeyed() -> None:

@@ -141,3 +141,12 @@ def test_a_taken_port_is_said_in_one_sentence(model: Path, tmp_path: Path) -> No
     assert result.stderr == (
         f"Error: Cannot listen on 127.0.0.1:{port}: Address already in use; set ALS_HOST or ALS_PORT.\n"
     )
+
+
+def test_a_state_directory_that_cannot_be_is_said_at_once(model: Path, tmp_path: Path) -> None:
+    """A server with nowhere to keep models does not start, and says what to set."""
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "service", "serve", "--model-path", str(model), "--state-dir", "file"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "Error: ALS_STATE_DIR file cannot be used: File exists; name a directory to write into.\n"

@@ -94,8 +94,12 @@ async def test_a_rejection_shows_everywhere(place: Place, caplog: pytest.LogCapt
         assert metric(store, "als_model_stale") == 1
         assert metric(store, "als_model_last_reload_timestamp_seconds") == last.finished_at.timestamp()
         assert metric(store, "als_model_last_reload_success_timestamp_seconds") == success
-        await eventually(lambda: len(caplog.messages) == 2)
-    assert caplog.messages == [f"❌ {last.detail}", "💡 The model file may be corrupted or incompatible"]
+        await eventually(lambda: len(caplog.messages) == 3)
+    assert caplog.messages == [
+        f"❌ {last.detail}",
+        "💡 The model file may be corrupted or incompatible",
+        f"🛡️ Model {version(ONE)} goes on serving",
+    ]
 
 
 async def test_a_rejected_file_is_not_imported_again(place: Place, imports: list[str]) -> None:
@@ -192,11 +196,21 @@ async def test_two_hundred_swaps_leave_nothing_behind(place: Place) -> None:
 
 
 async def test_a_deleted_file_needs_no_hint(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """While a model is served, a missing file is one line."""
+    """While a model is served, a missing file is no emergency."""
     async with place.serving(ONE) as store:
         place.path.unlink()
         await eventually(lambda: rejected(store, "file_missing"))
-        await eventually(lambda: events(caplog) == ["file_missing"])
+        await eventually(lambda: events(caplog) == ["file_missing", "still_serving"])
+
+
+async def test_the_source_is_where_the_bytes_came_from_this_time(place: Place) -> None:
+    """Imported before under another name: the model is told by the file that stands at the path now."""
+    async with place.serving(ONE):
+        pass
+    place.path = place.path.with_name("another.npz")
+    async with place.serving(ONE) as store:
+        assert store.current
+        assert store.current.manifest.source.path == str(place.path)
 
 
 async def test_what_cannot_be_tidied_is_only_told(

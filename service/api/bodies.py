@@ -108,6 +108,6 @@ async def _whole(request: web.Request) -> bytes:
             body += chunk
             if len(body) > MAX_BYTES:
                 raise BodyTooLargeError(f"The body is larger than {MAX_BYTES} bytes; send less at once.")
-    except (ClientError, web.RequestPayloadError, ConnectionError) as error:
-        raise BadBodyError(f"The body did not arrive whole: {error}.") from None
+    except (ClientError, web.RequestPayloadError, ConnectionError):
+        raise BadBodyError("The body did not arrive whole, or is not encoded as its headers say.") from None
     return bytes(body)

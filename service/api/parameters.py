@@ -58,7 +58,7 @@ class Query:
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
         """Return a whole number from ``low`` to ``high``."""
-        text = self._given.get(name)
+        text = self._text(name)
         if text is None:
             return default
         if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and low <= int(text) <= high:
@@ -79,23 +79,33 @@ class Query:
 
     def choice(self, name: str, default: str, choices: Sequence[str]) -> str:
         """Return one of ``choices``."""
-        text = self._given.get(name, default)
+        text = self._text(name)
+        if text is None:
+            return default
         if text not in choices:
             raise BadParameterError(f"The parameter {name} is {text!r}; allowed is {' or '.join(choices)}.")
         return text
 
     def ids(self, name: str) -> list[str]:
-        """Return comma-separated ids, in the order given; an id that has a comma can only be sent by POST."""
-        text = self._given.get(name)
+        """Return comma-separated ids, in the order given.
+
+        Clients write the separating commas as %2C too, so an id that has a comma itself can only be sent by POST.
+        """
+        text = self._text(name)
         ids = text.split(",") if text else []
         if len(ids) > MAX_IDS:
             raise BadParameterError(f"The parameter {name} lists {len(ids)} ids; allowed are up to {MAX_IDS}.")
         return ids
 
+    def _text(self, name: str) -> str | None:
+        raw = self._given.get(name)
+        return None if raw is None else _decode(raw, f"The parameter {name}")
+
 
 def _parse(raw: str, known: Sequence[str]) -> dict[str, str]:
+    """Return the values as sent, by name."""
     given: dict[str, str] = {}
-    for part in raw.split("&"):
+    for part in filter(None, raw.split("&")):
         name, _, value = part.partition("=")
         name = _decode(name, "A parameter's name")
         if name not in known:
@@ -103,7 +113,7 @@ def _parse(raw: str, known: Sequence[str]) -> dict[str, str]:
             raise BadParameterError(f"The parameter {name!r} is not known here; {allowed}.")
         if name in given:
             raise BadParameterError(f"The parameter {name} is given more than once; give it once.")
-        given[name] = _decode(value, f"The parameter {name}")
+        given[name] = value
     return given
 
 

@@ -25,7 +25,7 @@ from service.api.answers import (
 from service.api.bodies import AnonymousBody, BatchBody, body_n, read_body
 from service.api.keys import LIMITS, QUERIES, Limits, served
 from service.api.lookups import MICROSECONDS, item_rows, own_form
-from service.api.parameters import Query, path_id
+from service.api.parameters import Query, path_id, query_of
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.model.factors import Id, Int32
 from service.model.scoring import fold_in, popular, recommend, top_n
@@ -68,6 +68,7 @@ async def for_user(request: web.Request) -> web.Response:
 
 async def for_users(request: web.Request) -> web.Response:
     """POST /v1/recommendations."""
+    query_of(request)
     body = await read_body(request, _batch_decoder)
     snapshot = served(request)
     options = _options_of_body(body, request.app[LIMITS])
@@ -78,6 +79,7 @@ async def for_users(request: web.Request) -> web.Response:
 
 async def for_anonymous(request: web.Request) -> web.Response:
     """POST /v1/recommendations/anonymous."""
+    query_of(request)
     body = await read_body(request, _anonymous_decoder)
     snapshot = served(request)
     n = body_n(body.n, request.app[LIMITS].max_n)

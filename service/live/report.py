@@ -107,13 +107,15 @@ def announce_first(snapshot: Snapshot) -> None:
     log_event("initialized")
 
 
-def announce_rejection(error: ModelRejectedError, path: str, *, first: bool) -> None:
-    """Log why a file was not taken, and a hint; ``first`` says that no model was served so far."""
+def announce_rejection(error: ModelRejectedError, path: str, served: Snapshot | None) -> None:
+    """Log why a file was not taken, a hint, and what is served all the same."""
     if isinstance(error, SourceMissingError):
         log_event("file_missing", path=path)
-        if first:
+        if served is None:
             log_event("file_missing_hint")
-        return
-    log_event("rejected", detail=str(error))
-    if not isinstance(error, _NOT_THE_CONTENT):
-        log_event("corrupt_hint")
+    else:
+        log_event("rejected", detail=str(error), reason=error.code, path=path)
+        if not isinstance(error, _NOT_THE_CONTENT):
+            log_event("corrupt_hint")
+    if served:
+        log_event("still_serving", version=served.version)

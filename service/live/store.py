@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Never
 
+import msgspec
+
 from service.errors import (
     AlsServeError,
     ModelRejectedError,
@@ -190,7 +192,8 @@ class ModelStore:
             found = await asyncio.to_thread(self._shelf.find, source)
         if found:
             log_event("reused", version=found.version)
-            return found
+            # The same bytes may have come from elsewhere then.
+            return found._replace(manifest=msgspec.structs.replace(found.manifest, source=source))
         await import_in_child(source, self._shelf, self._limits)
         with reading.phase("open"):
             found = await asyncio.to_thread(self._shelf.find, source)
@@ -202,6 +205,7 @@ class ModelStore:
     async def _warm(self, snapshot: Snapshot, reading: _Reading) -> None:
         with reading.phase("warm"):
             await asyncio.to_thread(snapshots.warm, snapshot)
+            await asyncio.to_thread(self._shelf.mark_used, snapshot)
 
     def _swap(self, snapshot: Snapshot, reading: _Reading) -> Snapshot | None:
         """Serve a snapshot from now on, and return the one before."""
@@ -223,7 +227,7 @@ class ModelStore:
             await self._pause()
         else:
             self._conclude(reading, "rejected", error)
-            announce_rejection(error, str(self.path), first=self.current is None)
+            announce_rejection(error, str(self.path), self.current)
         if isinstance(error, StateDirectoryError):
             self._concluded = None
             asyncio.get_running_loop().call_later(_STATE_DIRECTORY_RETRY_SECONDS, self.request_reload)

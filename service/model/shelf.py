@@ -50,8 +50,15 @@ class Shelf:
         """Open the snapshot that was used last, passing over those that cannot be opened."""
         for place in self._places():
             with suppress(SnapshotDamagedError, OSError):
-                return self._open(place)
+                return snapshot.open_snapshot(place)
         return None
+
+    def mark_used(self, served: Snapshot) -> None:
+        """Note that a snapshot is served now: those served last are the ones that stay."""
+        with suppress(OSError):  # a read-only state directory still serves; only the order of use is lost
+            # Later than any use so far, even if the clock was set back.
+            now = max([time.time_ns(), *(used.stat().st_mtime_ns + 1 for used in self._places()[:1])])
+            os.utime(served.directory, ns=(now, now))
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -83,7 +90,7 @@ class Shelf:
         if not place.exists():
             return None
         with suppress(SnapshotDamagedError):
-            found = self._open(place)
+            found = snapshot.open_snapshot(place)
             if found.manifest.source.sha256 == source.sha256:
                 return found
         self._discard(place)
@@ -100,14 +107,6 @@ class Shelf:
                 if staged.exists():
                     return staged, lock
                 os.close(lock)
-
-    def _open(self, place: Path) -> Snapshot:
-        opened = snapshot.open_snapshot(place)
-        with suppress(OSError):  # a read-only state directory still serves; only the order of use is lost
-            # Later than any use so far, even if the clock was set back.
-            now = max([time.time_ns(), *(used.stat().st_mtime_ns + 1 for used in self._places()[:1])])
-            os.utime(place, ns=(now, now))
-        return opened
 
     def _places(self) -> list[Path]:
         """Return the snapshot directories of our format, the last used first."""
