@@ -220,5 +220,5 @@ async def test_options_of_a_post_stand_in_its_body(path: str) -> None:
     """A parameter beside a body would be ignored: it is refused, so that nobody waits for its effect."""
     async with serving(SNAPSHOT) as api:
         answer = await api.post(path + "?n=1", {"users": [1]})
-    assert_is_problem(answer, 400, "bad_parameter")
+    assert (answer.status, answer.json["code"]) == (400, "bad_parameter")
     assert answer.json["detail"] == "The parameter 'n' is not known here; this path takes none."
