@@ -144,8 +144,8 @@ async def test_the_measured_costs_decide_for_every_route() -> None:
         assert [answer.status for answer in await all_answers(cheap)] == [200] * 4 + [503] + [200] * 2
 
 
-async def test_overload_is_said_at_once_and_does_not_stop_the_health_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the threads busy and the queue full: 503 with Retry-After; the rest of the server answers."""
+def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Hold every query for one user back until the event returned is set."""
     gate = threading.Event()
     one_user = recommendations._one_user
 
@@ -154,6 +154,12 @@ async def test_overload_is_said_at_once_and_does_not_stop_the_health_checks(monk
         return one_user(*arguments)  # type: ignore[arg-type]  # handed on as they came
 
     monkeypatch.setattr(recommendations, "_one_user", held)
+    return gate
+
+
+async def test_overload_is_said_at_once_and_does_not_stop_the_health_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the threads busy and the queue full: 503 with Retry-After; the rest of the server answers."""
+    gate = held_back(monkeypatch)
     path = f"/v1/users/{USER}/recommendations"
     async with serving(slow(SNAPSHOT), ApiSettings(query_threads=1)) as api:
         waiting = [asyncio.create_task(api.get(path)) for _ in range(17)]
@@ -182,14 +188,7 @@ async def test_a_client_that_hangs_up_frees_its_place(monkeypatch: pytest.Monkey
 
 async def test_a_swap_during_a_slow_query_does_not_touch_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The query ends on the snapshot that it began with; the next request has the new one."""
-    gate = threading.Event()
-    one_user = recommendations._one_user
-
-    def held(*arguments: object) -> bytes:
-        gate.wait(10)
-        return one_user(*arguments)  # type: ignore[arg-type]  # handed on as they came
-
-    monkeypatch.setattr(recommendations, "_one_user", held)
+    gate = held_back(monkeypatch)
     before, after = slow(SNAPSHOT), slow(make_snapshot(make_factors(seed=1), "another"))
     path = f"/v1/users/{USER}/recommendations"
     async with serving(before) as api:

@@ -31,7 +31,7 @@ PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 def unpacked(path: Path) -> dict[str, bytes]:
     """Return the members of a fixture archive."""
     with tarfile.open(path) as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]  # all files
 
 
 def fixture_pickles() -> list[Any]:

@@ -60,7 +60,7 @@ async def _answer(request: web.Request, handler: Handler, request_id: str) -> we
         return await handler(request)
     except web.HTTPException as error:
         return problems.from_http(error, request.method, request_id)
-    except Exception as error:
+    except Exception as error:  # whatever nobody foresaw is logged here, and no client sees it
         if isinstance(error, AlsServeError) and type(error) in HTTP_STATUS:
             return problems.from_error(error, request_id)
         log_event("request_failed", exc_info=True, route=_route(request), request_id=request_id)

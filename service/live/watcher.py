@@ -68,7 +68,7 @@ class Watcher:
             try:
                 await self._hint()
                 pause = 0.0
-            except Exception as error:
+            except Exception as error:  # events are only hints: without them the looks go on
                 if not pause:
                     log_event("watch_failed", detail=str(error) or type(error).__name__, seconds=self._watch_seconds)
                 pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)

@@ -68,7 +68,7 @@ def _load(file: BinaryIO) -> object:
         return _Unpickler(file).load()
     except (ModelRejectedError, MemoryError, OSError):
         raise
-    except Exception as error:
+    except Exception as error:  # a crafted pickle can make the unpickler raise anything
         raise _explained(error, file) from error
 
 
