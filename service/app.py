@@ -15,6 +15,7 @@ from service.live.child import ImportLimits
 from service.live.lag import measure_lag
 from service.live.store import ModelStore
 from service.live.tasks import keep_running
+from service.live.trainer import FallbackTrainer
 from service.live.watcher import Watcher
 from service.metrics import Metrics
 from service.model.shelf import Shelf
@@ -37,11 +38,15 @@ def create_app(settings: Settings) -> web.Application:
     watcher = Watcher(settings.model_path, store, settings.watch_seconds, metrics)
     app = web.Application()
     api.set_up(app, settings, store, metrics)
-    for name, work in (
-        ("Keeping the model current", store.run),
-        ("Watching the model file", watcher.run),
-        ("Measuring the event loop's lag", lambda: measure_lag(metrics)),
-    ):
+    background: dict[str, Work] = {
+        "Keeping the model current": store.run,
+        "Watching the model file": watcher.run,
+        "Measuring the event loop's lag": lambda: measure_lag(metrics),
+    }
+    if settings.training_data:
+        trainer = FallbackTrainer(store, settings.training_data, settings.state_dir, child_environment(), metrics)
+        background["Training for want of a model"] = trainer.run
+    for name, work in background.items():
         app.cleanup_ctx.append(_in_background(name, work))
     return app
 

@@ -1,23 +1,24 @@
-"""The command line: als-serve serve | check | recommend | demo."""
+"""The command line: als-serve serve | check | recommend | train | evaluate | tune | demo."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from service import __version__, terminal
 from service.errors import AlsServeError
 from service.logs import set_up_logging
+from service.model.facts import Parameters
+from service.options import parameter_options, recipe_options, settings_options
 from service.server import serve
-from service.settings import Settings, refuse_unknown_variables, variable
+from service.settings import Settings, refuse_unknown_variables
 
-Command = Callable[..., None]
+if TYPE_CHECKING:
+    from service.training.recipe import Recipe
 
 _LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb")
 
@@ -31,34 +32,6 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except AlsServeError as error:
             raise click.ClickException(str(error)) from None
-
-
-def settings_options(*names: str) -> Callable[[Command], Command]:
-    """Give a command a flag for each of these settings (for all of them if none is named)."""
-    types = get_type_hints(Settings)
-    chosen = [setting for setting in fields(Settings) if not names or setting.name in names]
-
-    def decorate(command: Command) -> Command:
-        for setting in reversed(chosen):
-            option = click.option(
-                "--" + setting.name.replace("_", "-"),
-                type=_option_type(types[setting.name]),
-                default=setting.default,
-                envvar=variable(setting.name),
-                show_envvar=True,
-                show_default=True,
-                help=setting.metadata["help"],
-            )
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def _option_type(annotation: Any) -> Any:
-    if get_origin(annotation) is Literal:
-        return click.Choice(get_args(annotation))
-    return click.Path(path_type=Path) if annotation is Path else annotation
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -99,6 +72,89 @@ def recommend(user: str, n: int, **values: Any) -> None:
     """Show what a user would be recommended, as a table."""
     set_up_logging("console", "warning")
     asyncio.run(terminal.recommend(Settings(**values), user, n))
+
+
+@main.command()
+@recipe_options("DATA...")
+@parameter_options()
+@settings_options("model_path")
+@click.option("--format", "model_format", type=click.Choice(["npz", "pickle"]), default="npz", show_default=True)
+@click.option("--evaluate", "with_evaluation", is_flag=True, help="Hold a fifth of each user's pairs out first.")
+@click.option("--loss", "with_loss", is_flag=True, help="Show the loss of each iteration; takes some time.")
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+def train(
+    model_path: Path,
+    model_format: Literal["npz", "pickle"],
+    with_evaluation: bool,
+    with_loss: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Train a model on who had what, and put it where a server finds it.
+
+    DATA are CSV or TSV files (gzipped or not), Parquet files, or directories of them. The model replaces the one at
+    the model path at once and whole, so a server that watches the path swaps it in.
+    """
+    from service.workshop import train_model  # only here, as below: what serves never imports what trains
+
+    recipe, parameters = _recipe(values), Parameters(**values)
+    options = {"with_evaluation": with_evaluation, "with_loss": with_loss, "as_json": as_json}
+    train_model(recipe, model_path, parameters, model_format, **options)
+
+
+@main.command()
+@recipe_options("--test")
+@settings_options(*_LOADING)
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+def evaluate(as_json: bool, **values: Any) -> None:
+    """Judge a model by pairs that it has not seen, and popularity beside it.
+
+    What the model knows a user to have had already is not recommended, and does not count in the test.
+    """
+    from service.workshop import evaluate_model
+
+    set_up_logging("console", "warning")
+    recipe = _recipe(values)
+    asyncio.run(evaluate_model(Settings(**values), recipe, as_json=as_json))
+
+
+@main.command()
+@recipe_options("DATA...")
+@settings_options("model_path")
+@click.option("--trials", type=click.IntRange(1), default=30, show_default=True, help="How many to try in all.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Begin no other trial after so long.")
+@click.option(
+    "--storage",
+    type=click.Path(path_type=Path),
+    default=Path("als_tuning.db"),
+    show_default=True,
+    help="Where trials are kept: the same command goes on where it was interrupted.",
+)
+@click.option("--metric", type=click.Choice(["ndcg", "recall", "precision", "map"]), default="ndcg", show_default=True)
+@click.option("--max-factors", type=click.IntRange(1, 4096), default=256, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the facts of the model as JSON.")
+def tune(model_path: Path, trials: int, minutes: float | None, storage: Path, as_json: bool, **values: Any) -> None:
+    """Search for the parameters that suit the data, and train with the best.
+
+    Every trial trains on four fifths of what each user had and is judged by the rest.
+    """
+    from service.training.tuning import Budget, Tuning
+    from service.workshop import tune_model
+
+    recipe = _recipe(values)
+    tuning = Tuning(k=recipe.k, threads=recipe.threads, **values)
+    budget = Budget(trials, None if minutes is None else 60 * minutes)
+    tune_model(recipe, model_path, storage, budget, tuning, as_json=as_json)
+
+
+def _recipe(values: dict[str, Any]) -> Recipe:
+    """Take what a recipe is made of out of a command's values."""
+    from service.training.columns import ColumnNames
+    from service.training.recipe import Recipe
+
+    names = ColumnNames(**{role: values.pop(f"{role}_column") for role in ("user", "item", "weight", "time")})
+    return Recipe(names=names, **{name: values.pop(name) for name in ("paths", "skip_bad_rows", "threads", "k")})
 
 
 @main.command()

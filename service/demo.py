@@ -6,27 +6,37 @@ import asyncio
 from pathlib import Path
 
 import click
+import msgspec
 import numpy as np
 from aiohttp import web
 
 from service.api.keys import STORE
+from service.model.facts import DEFAULTS
 from service.model.snapshot import Snapshot
 from service.server import serve
 from service.settings import Settings
-from service.training.als import save_npz, train
-from service.training.interactions import read_interactions
+from service.training.recipe import Recipe
 from service.training.sample import write_sample
+from service.workshop import train_model
+
+# A small shop of twelve genres needs fewer factors than most.
+_PARAMETERS = msgspec.structs.replace(DEFAULTS, factors=32)
 
 
 def train_on_sample(directory: Path) -> Path:
     """Write the sample shop and a model trained on it; return the model's path. Raises TrainingError."""
     click.echo(f"🏪 Making the sample shop in {directory}")
     sample = write_sample(directory)
-    interactions = read_interactions(sample.interactions)
-    users, items = interactions.weights.shape
-    click.echo(f"🛒 {users} users had {interactions.weights.nnz} of {items} items: {sample.interactions}")
     model_path = directory / "als_model.npz"
-    save_npz(train(interactions, progress=True), model_path)
+    train_model(
+        Recipe([sample.interactions]),
+        model_path,
+        _PARAMETERS,
+        "npz",
+        with_evaluation=False,
+        with_loss=False,
+        as_json=False,
+    )
     return model_path
 
 

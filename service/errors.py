@@ -147,6 +147,12 @@ class TrainingError(AlsServeError):
     code = "bad_training_data"
 
 
+class PathTakenError(TrainingError):
+    """A file stands where a model was to be put without replacing anything."""
+
+    code = "path_taken"
+
+
 # ---------------------------------------------------------------- a request that is not answered
 
 
@@ -214,6 +220,12 @@ class NotReadyError(RequestError):
     code = "not_ready"
 
 
+class LimitedModelError(RequestError):
+    """The served model has popularity alone, and the question needs factors."""
+
+    code = "limited_model"
+
+
 class OverloadedError(RequestError):
     """Too many long queries are waiting already."""
 
@@ -231,5 +243,6 @@ HTTP_STATUS: dict[type[AlsServeError], int] = {
     UnsupportedMediaTypeError: 415,
     InvalidBodyError: 422,
     NotReadyError: 503,
+    LimitedModelError: 503,
     OverloadedError: 503,
 }

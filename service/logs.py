@@ -33,6 +33,7 @@ EVENTS: dict[str, tuple[int, str]] = {
         "📈 {kind} scores: {min:.4g} to {max:.4g}, mean {mean:.4g}, p1 {p1:.4g}, p99 {p99:.4g}",
     ),
     "initialized": (_I, "✅ ML model initialization completed successfully (loaded existing model)"),
+    "initialized_trained": (_I, "✅ ML model initialization completed successfully (trained new model)"),
     "reused": (_I, "♻️ Model {version} was imported before: opened its snapshot"),
     "swapped": (_I, "🔁 Now serving model {version} ({seconds:.2f} s from file to served)"),
     "unchanged": (_I, "💤 Model file touched, content unchanged: still serving {version}"),
@@ -47,7 +48,24 @@ EVENTS: dict[str, tuple[int, str]] = {
     "changed_while_read": (_I, "🔄 The model file changed while it was read: reading it again"),
     "stale": (_W, "⚠️ Serving model {version} from the state directory (stale): {reason}"),
     "waiting": (_I, "⏳ No model yet: waiting for a good file at {path}"),
-    "child_said": (_W, "⚠️ The importing process said: {text}"),
+    "child_said": (_W, "⚠️ A process of ours said: {text}"),
+    "no_model": (_W, "⚠️ No usable model at {path}: one is trained on {data}"),
+    "training": (_I, "🔄 Training new ALS model..."),
+    "skipped_rows": (_W, "⚠️ {count} bad rows of the training data were left out; the first: {first}"),
+    "trained": (_I, "✅ Trained an ALS model in {seconds:.1f} s and saved it to: {path}"),
+    "trained_elsewhere": (
+        _W,
+        "⚠️ {path} is left as it is, or cannot be written: the trained model was saved to {saved}, "
+        "and is served from there",
+    ),
+    "training_stopped": (_I, "🛑 A model file arrived: training was stopped"),
+    "training_failed": (_W, "⚠️ Training failed: {detail}"),
+    "no_functions": (_W, "⚠️ Going on without a model: recommendations answer 503 until a good file is at {path}"),
+    "limited": (
+        _W,
+        "⚠️ Going on with limited functions: only what is popular is answered until a good file is at {path}",
+    ),
+    "stood_in": (_I, "🔁 Now serving model {version} in place of {path}"),
     "housekeeping_failed": (_W, "⚠️ The state directory could not be tidied: {detail}"),
     "single_file_mount": (
         _W,

@@ -35,6 +35,9 @@ class Metrics:
             "1 while the served model is not the one at the model path.",
             registry=registry,
         )
+        self.model_limited = Gauge(
+            "als_model_limited", "1 while a model without factors is served: popularity alone.", registry=registry
+        )
         self.model_source_bytes = Gauge(
             "als_model_source_bytes", "Size of the served model's source file.", registry=registry
         )
@@ -82,6 +85,12 @@ class Metrics:
             "als_model_reloads_total",
             "Reloads by outcome (swapped, unchanged, rejected) and the reason of a rejection.",
             ["outcome", "reason"],
+            registry=registry,
+        )
+        self.trainings = Counter(
+            "als_trainings_total",
+            "Trainings for want of a model by outcome (trained, stopped, failed).",
+            ["outcome"],
             registry=registry,
         )
         self.watcher_up = Gauge(

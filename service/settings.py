@@ -73,6 +73,9 @@ class Settings:
     import_memory_mb: int = _at_least_zero(
         0, "Address space of the importing process in MB; 0 derives it from the file's size."
     )
+    training_data: Path | None = _setting(
+        None, "Interactions (a file or a directory) to train on where no usable model is found at the start."
+    )
     log_format: Literal["console", "json"] = _one_of(
         "console", "How log lines look: console or json.", "console", "json"
     )

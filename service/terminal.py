@@ -19,6 +19,7 @@ from service.app import create_store
 from service.errors import UnknownUserError
 from service.metrics import Metrics
 from service.model import scoring, source
+from service.model.facts import TrainingFacts
 from service.model.scores import Range, ScoreRanges
 from service.model.shelf import unwritable
 from service.model.snapshot import Snapshot, verify
@@ -40,7 +41,7 @@ async def check(settings: Settings, *, deep: bool) -> None:
     click.echo(f"✅ Model file exists: {path} ({found.size} bytes)")
     await asyncio.to_thread(source.identify, path)
     click.echo("✅ Model file verification passed\n🚀 Testing model initialization...")
-    async with _imported(settings) as snapshot:
+    async with imported(settings) as snapshot:
         if deep:
             await asyncio.to_thread(_verify_kept, settings, snapshot)
         Console().print(_ranges(snapshot.manifest.scores), _facts(snapshot))
@@ -49,7 +50,7 @@ async def check(settings: Settings, *, deep: bool) -> None:
 
 async def recommend(settings: Settings, user: str, n: int) -> None:
     """Print a user's recommendations as a table. Raises ModelRejectedError, UnknownUserError."""
-    async with _imported(settings) as snapshot:
+    async with imported(settings) as snapshot:
         row = snapshot.model.user_ids.row(user)
         if row is None:
             raise UnknownUserError(f"The model {snapshot.version} has no user {user!r}.")
@@ -62,7 +63,7 @@ async def recommend(settings: Settings, user: str, n: int) -> None:
 
 
 @asynccontextmanager
-async def _imported(settings: Settings) -> AsyncIterator[Snapshot]:
+async def imported(settings: Settings) -> AsyncIterator[Snapshot]:
     """Bring the file at the model path into a snapshot, as the server does, and let go of it afterwards.
 
     In a directory of its own: a look at a model must not change what a server keeps, or would serve after a
@@ -111,9 +112,21 @@ def _facts(snapshot: Snapshot) -> Table:
         "factors": str(manifest.factors),
         "seen": seen,
         "on disk": f"{manifest.bytes} bytes",
+        "trained": "unknown" if manifest.training is None else _trained(manifest.training),
         "a top 10 takes": f"{manifest.costs.recommend_10:.0f} µs",
     }
     table = Table(title="Would be served", title_justify="left", box=box.SIMPLE, show_header=False)
     for name, fact in facts.items():
         table.add_row(name, fact)
     return table
+
+
+def _trained(facts: TrainingFacts) -> str:
+    """Say in a line how a model was made, and how good it was found to be."""
+    parameters = facts.parameters
+    said = (
+        f"{facts.trained_at:%Y-%m-%d %H:%M} UTC, regularization {parameters.regularization:g}, "
+        f"alpha {parameters.alpha:g}, {parameters.iterations} iterations"
+    )
+    found = facts.evaluation
+    return f"{said}; ndcg@{found.k} {found.als.ndcg:.4f}, recall@{found.k} {found.als.recall:.4f}" if found else said

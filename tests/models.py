@@ -33,6 +33,7 @@ def make_factors(
         user_ids=make_ids(rng, users, ids, "user"),
         item_ids=make_ids(rng, items, ids, "item"),
         seen=None if pairs is None else make_seen(rng, users, items, pairs),
+        item_weights=rng.uniform(0.5, 2, items).astype(np.float32),
         regularization=0.05,
         alpha=2.0,
     )

@@ -71,13 +71,14 @@ class RunningServer:
 
     def wait_until_ready(self, seconds: float = 60) -> None:
         """Return once the server says that it is ready."""
-        self._wait_until(lambda: self.get("/readyz")[0] == 200, seconds)
+        self.wait_until(lambda: self.get("/readyz")[0] == 200, seconds)
 
     def wait_until_serving(self, version: str, seconds: float = 60) -> None:
         """Return once this version is served."""
-        self._wait_until(lambda: self.get("/v1/model")[1]["model_version"] == version, seconds)
+        self.wait_until(lambda: self.get("/v1/model")[1]["model_version"] == version, seconds)
 
-    def _wait_until(self, happened: Callable[[], bool], seconds: float) -> None:
+    def wait_until(self, happened: Callable[[], object], seconds: float = 60) -> None:
+        """Return once something has happened."""
         deadline = time.monotonic() + seconds
         while not happened():
             if time.monotonic() > deadline or self.process.poll() is not None:

@@ -29,7 +29,7 @@ from service.model import costs, scores
 from service.model.factors import Factors
 from service.model.ordering import arrange
 from service.model.shelf import Shelf
-from service.model.snapshot import FileFacts, Manifest, Snapshot
+from service.model.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot
 from service.model.source import Signature, Source
 
 
@@ -121,7 +121,7 @@ def make_snapshot(factors: Factors, name: str = "a model") -> Snapshot:
     model = arrange(factors)
     sha256 = hashlib.sha256(name.encode()).hexdigest()
     manifest = Manifest(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         source=Source(
             "/models/als_model.pkl", Signature("/models/als_model.pkl", 1, 2, 10_763_099, 10**18, 10**18), sha256
         ),
@@ -137,10 +137,11 @@ def make_snapshot(factors: Factors, name: str = "a model") -> Snapshot:
         alpha=model.alpha,
         scores=scores.analyse(model),
         costs=costs.measure(model),
+        training=factors.facts,
         seconds={"read": 0.25},
         files={"item_factors.npy": FileFacts(model.item_factors.nbytes, "00")},
     )
-    return Snapshot(Path("als_state/snapshots/1-0"), manifest, model)
+    return Snapshot(Path(f"als_state/snapshots/{FORMAT_VERSION}-0"), manifest, model)
 
 
 def encoded(text: object) -> str:

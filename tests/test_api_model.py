@@ -37,7 +37,6 @@ each_data_route = pytest.mark.parametrize(("method", "path", "body"), DATA_ROUTE
 async def test_the_model_is_described() -> None:
     """What is served, where it came from, how it loaded, and what became of later attempts."""
     async with serving(SNAPSHOT) as api:
-        api.store.state = "stale"
         api.store.loaded_at = NOON
         api.store.load_seconds = {"read": 0.25, "warm": 0.5}
         api.store.last_reload = Reload("rejected", "bad_shape", "It is no model.", NOON, "aa", {"verify": 0.1})
@@ -56,6 +55,8 @@ async def test_the_model_is_described() -> None:
             "sha256": SNAPSHOT.manifest.source.sha256,
             "modified_at": "2001-09-09T01:46:40Z",
         },
+        "trained": None,
+        "training": None,
         "users": 40,
         "items": 60,
         "factors": 4,

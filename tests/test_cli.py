@@ -78,7 +78,7 @@ def kept(model: Path) -> Path:
     """Return where a server that has served the model keeps it."""
     with running_server(model, Path("als_state")) as server:
         server.wait_until_ready()
-    return next(Path("als_state/snapshots").glob("1-*"))
+    return next(Path("als_state/snapshots").glob("2-*"))
 
 
 def test_a_look_at_a_model_changes_nothing_that_a_server_keeps(model: Path, kept: Path) -> None:
@@ -180,7 +180,8 @@ def test_help_shows_each_settings_variable_and_default() -> None:
     text = " ".join(als_serve("serve", "--help").output.split())
     for setting in fields(Settings):
         assert "--" + setting.name.replace("_", "-") in text
-        assert f"[env var: {variable(setting.name)}; default: {setting.default}" in text
+        default = "" if setting.default is None else f"; default: {setting.default}"
+        assert f"[env var: {variable(setting.name)}{default}" in text
         assert setting.metadata["help"] in text
 
 
@@ -221,4 +222,4 @@ def test_the_demonstration_trains_serves_and_shows_what_to_try(tmp_path: Path) -
     versions = {json.loads(answer.stdout)["model_version"] for answer in answers}
     assert len(lines) == 5
     assert len(versions) == 1
-    assert "🛒 3000 users had" in said
+    assert "pairs of 3000 users and" in said

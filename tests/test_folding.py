@@ -30,8 +30,8 @@ def as_implicit(model: Model) -> AlternatingLeastSquares:
 
 
 def as_csr(items: Int32, weights: Float32, model: Model) -> csr_matrix:
-    """Return one user's row as implicit takes it."""
-    return csr_matrix((weights, items, [0, len(items)]), shape=(1, len(model.item_ids)))
+    """Return one user's row as implicit takes it, which knows no weights of items."""
+    return csr_matrix((weights * model.item_weights[items], items, [0, len(items)]), shape=(1, len(model.item_ids)))
 
 
 moderate = make_factors(users=5, items=60, factors=4, pairs=120, seed=1)

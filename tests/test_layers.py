@@ -25,11 +25,19 @@ LAYERS = {
     "api": {"live", "model", "errors", "metrics", "logs"},
     "training": {"model", "errors"},
 }
-WIRING = {"__main__", "app", "cli", "demo", "server", "terminal"}
-#: ... except that training is reached by one road, so that no server has it in its process.
-BROUGHT_IN_BY = {"training": "service.demo", "demo": "service.cli"}
-#: Of live, the API knows the store and the words in which the store reports, nothing else.
-API_SEES_OF_LIVE = ("service.live.store", "service.live.report")
+WIRING = {"__main__", "app", "cli", "demo", "options", "server", "terminal", "workshop"}
+#: ... except that training is reached by few roads, so that no server has it in its process.
+BROUGHT_IN_BY = {
+    "training": {"service.demo", "service.workshop", "service.cli"},
+    "workshop": {"service.demo", "service.cli"},
+    "demo": {"service.cli"},
+}
+#: Of live, the API knows the store and the words in which the store reports, nothing else; of training, live knows
+#: the words that it shares with the process that trains.
+SEES = {
+    ("api", "live"): ("service.live.store", "service.live.report"),
+    ("live", "training"): ("service.training.job",),
+}
 
 NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}
 UNPICKLERS = {"pickle", "_pickle", "joblib", "cloudpickle", "dill", "shelve"}
@@ -92,10 +100,10 @@ def may_import(module: str, name: str) -> bool:
         return False
     if there not in LAYERS and there not in WIRING:
         return True
+    if (here, there) in SEES:
+        return any(is_under(name, module) for module in SEES[here, there])
     if there in BROUGHT_IN_BY and here != there:
-        return module == BROUGHT_IN_BY[there]
-    if here == "api" and there == "live":
-        return any(is_under(name, module) for module in API_SEES_OF_LIVE)
+        return module in BROUGHT_IN_BY[there]
     return here in WIRING or here == there or there in LAYERS.get(here, set())
 
 
@@ -120,13 +128,14 @@ def test_every_module_has_a_layer() -> None:
 
 
 def test_serving_loads_no_trainer() -> None:
-    """A process that serves, or imports a model, never has the training code nor implicit in it."""
+    """A process that serves, or imports a model, never has the training code nor what that needs in it."""
     program = (
         "import sys, service.cli, service.model.importer;"
-        "print([name for name in sys.modules if name.startswith(('service.training', 'implicit'))])"
+        "print([name for name in sys.modules"
+        " if name.startswith(('service.training', 'service.workshop', 'implicit', 'pyarrow', 'optuna'))])"
     )
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert loaded.stdout == "[]\n"
+    assert loaded.stdout == "['service.training', 'service.training.job']\n"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +153,8 @@ def test_serving_loads_no_trainer() -> None:
         ("service.training.als", "from service.live import store", "imports service.live.store"),
         ("service.app", "from service.training.als import train", "imports service.training.als.train"),
         ("service.app", "import service.demo", "imports service.demo"),
+        ("service.terminal", "import service.workshop", "imports service.workshop"),
+        ("service.live.trainer", "from service.training.worker import work", "imports service.training.worker.work"),
         ("service.model.scoring", "import implicit", "imports implicit"),
         ("service.model.scoring", "from implicit.als import Model", "imports implicit.als.Model"),
         ("service.model.scoring", "from implicit.cpu.topk import topk", "imports implicit.cpu.topk.topk"),
@@ -166,6 +177,7 @@ def test_a_wrong_import_is_found(module: str, statement: str, complaint: str) ->
         ("service.training.als", "from implicit.cpu.als import AlternatingLeastSquares"),
         ("service.model.formats.pickle", "import pickle"),
         ("service.api.keys", "from service.live.store import ModelStore"),
+        ("service.live.trainer", "from service.training.job import TrainingJob"),
         ("service.cli", "from service import __version__, demo"),
     ],
 )

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_matrix
 
 from service.errors import TrainingError
-from service.model.factors import Int64
+from service.model.facts import DEFAULTS
 from service.training.als import train
 from service.training.interactions import Interactions, read_interactions
+from service.training.recipe import Recipe
 from service.training.sample import GENRES, SamplePaths, write_sample
 
 
@@ -36,7 +36,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> SamplePaths:
 @pytest.fixture(scope="module")
 def interactions(shop: SamplePaths) -> Interactions:
     """Read the shop's interactions."""
-    return read_interactions(shop.interactions)
+    return read_interactions([shop.interactions])
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
@@ -96,32 +96,10 @@ def test_some_titles_are_far_more_popular(interactions: Interactions) -> None:
     assert popularity[:24].sum() > popularity[-120:].sum() / 2
 
 
-def split(interactions: Interactions) -> tuple[csr_matrix[np.float32], list[set[int]]]:
-    """Hold a fifth of the pairs back; return the rest and each user's held-out items."""
-    pairs = interactions.weights.tocoo()
-    held = np.random.default_rng(0).random(pairs.nnz) < 0.2
-    kept = csr_matrix((pairs.data[~held], (pairs.row[~held], pairs.col[~held])), shape=pairs.shape)
-    held_out: list[set[int]] = [set() for _ in interactions.user_ids]
-    for user, item in zip(pairs.row[held], pairs.col[held], strict=True):
-        held_out[user].add(int(item))
-    return kept, held_out
-
-
-def recall(recommended: Int64, held_out: list[set[int]]) -> float:
-    """Return the mean share of a user's held-out items (at most 10) among the 10 recommended."""
-    tested = [(set(row.tolist()), wanted) for row, wanted in zip(recommended, held_out, strict=True) if wanted]
-    return float(np.mean([len(found & wanted) / min(10, len(wanted)) for found, wanted in tested]))
-
-
 def test_als_learns_more_than_popularity(interactions: Interactions) -> None:
     """There is taste to be learnt: ALS finds held-out titles at least twice as often as bestsellers do."""
-    kept, held_out = split(interactions)
-    users = np.arange(len(interactions.user_ids))
-    learnt = train(Interactions(interactions.user_ids, interactions.item_ids, kept))
-    personal, _ = learnt.als.recommend(users, kept, N=10)
-    bestsellers = np.argsort(-np.bincount(kept.indices, minlength=kept.shape[1]))
-    unseen = [np.setdiff1d(bestsellers, kept[int(user)].indices, assume_unique=True)[:10] for user in users]
-    assert recall(personal, held_out) > 2 * recall(np.array(unseen), held_out) > 0
+    found = Recipe([]).evaluate(interactions, DEFAULTS)
+    assert found.als.recall > 2 * found.popular.recall > 0
 
 
 def test_recommendations_are_in_the_readers_genres(interactions: Interactions) -> None:

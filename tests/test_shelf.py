@@ -84,7 +84,7 @@ def test_what_cannot_be_read_just_now_is_kept(shelf: Shelf, monkeypatch: pytest.
 def test_another_formats_snapshots_are_left_alone(shelf: Shelf) -> None:
     """A newer als-serve writes another format number: neither misreads nor removes the other's."""
     for number in (1, 2, 3):
-        fill(shelf, number).rename(shelf.root / f"{number + 1}-{source(number).version}")
+        fill(shelf, number).rename(shelf.root / f"{snapshot.FORMAT_VERSION + number}-{source(number).version}")
     assert shelf.last_used() is None
     assert shelf.find(source(1)) is None
     shelf.tidy()

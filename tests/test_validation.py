@@ -16,6 +16,7 @@ from service.errors import (
     BadIdsError,
     BadSeenMatrixError,
     BadShapeError,
+    CorruptFileError,
     MissingComponentsError,
     ModelRejectedError,
     NotFiniteError,
@@ -119,6 +120,41 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
         with_number("item_factors", 3, np.nan),
         NotFiniteError,
         "item_factors has NaN or infinite numbers, first in row 3; train the model again.",
+    ),
+    "item weights that are whole numbers": (
+        lambda: raw_model(item_weights=np.ones(4, np.int64)),
+        BadDtypeError,
+        "item_weights is no array of floats; leave it out.",
+    ),
+    "item weights of fewer items": (
+        lambda: raw_model(item_weights=np.ones(3)),
+        BadShapeError,
+        "item_weights has the shape (3,) instead of (4,), one for each item.",
+    ),
+    "an item weight of 0": (
+        lambda: raw_model(item_weights=np.array([1.0, 0, 1, 1])),
+        NotFiniteError,
+        "item_weights has numbers that are not above 0 and up to 1e+09.",
+    ),
+    "facts that are none": (
+        lambda: raw_model(training_facts="{}"),
+        CorruptFileError,
+        "training_facts is not what als-serve train writes; leave it out.",
+    ),
+    "facts that are no text": (
+        lambda: raw_model(training_facts=7),
+        CorruptFileError,
+        "training_facts is not what als-serve train writes; leave it out.",
+    ),
+    "facts without end": (
+        lambda: raw_model(training_facts=" " * 70_000),
+        CorruptFileError,
+        "training_facts is not what als-serve train writes; leave it out.",
+    ),
+    "popularity of nobody": (
+        lambda: raw_model(popularity_only=True, user_ids=[], user_factors=None),
+        BadShapeError,
+        "user_ids or item_ids is empty; a model has at least one user and one item.",
     ),
     "beyond float32": (
         lambda: raw_model(user_factors=np.full((3, 2), 1e39)),

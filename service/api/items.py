@@ -6,7 +6,7 @@ from aiohttp import web
 
 from service.api import answers
 from service.api.answers import PopularItems, SimilarItems
-from service.api.keys import LIMITS, QUERIES, served
+from service.api.keys import LIMITS, QUERIES, served, served_with_factors
 from service.api.lookups import known_item, own_form
 from service.api.parameters import path_id, query_of
 from service.model import scoring
@@ -16,7 +16,7 @@ from service.model.snapshot import Snapshot
 
 async def similar(request: web.Request) -> web.Response:
     """GET /v1/items/{item}/similar: by cosine, without the item."""
-    snapshot = served(request)
+    snapshot = served_with_factors(request)
     n = query_of(request, "n").n(request.app[LIMITS].max_n)
     row = known_item(snapshot.model, item := path_id(request, "item"))
     estimate = snapshot.manifest.costs.similar_items

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from aiohttp import web
 
 from service.api.queries import Queries
-from service.errors import NotReadyError
+from service.errors import LimitedModelError, NotReadyError
 from service.live.store import ModelStore
 from service.metrics import Metrics
 from service.model.snapshot import Snapshot
@@ -48,4 +48,14 @@ def served(request: web.Request) -> Snapshot:
     snapshot = request.app[STORE].current
     if snapshot is None:
         raise NotReadyError("No model is served yet; try again soon, and see /v1/model for what it is waiting for.")
+    return snapshot
+
+
+def served_with_factors(request: web.Request) -> Snapshot:
+    """Take the served snapshot where popularity alone answers nothing. Raises NotReadyError, LimitedModelError."""
+    snapshot = served(request)
+    if snapshot.model.limited:
+        raise LimitedModelError(
+            "Only what is popular can be answered for now: no model with factors is served; see /v1/model for why."
+        )
     return snapshot

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -11,8 +11,9 @@ from aiohttp import web
 from service.api import answers
 from service.api.keys import STORE
 from service.api.parameters import query_of
-from service.live.report import Reload, Served
+from service.live.report import Reload, Served, State, Training
 from service.live.store import ModelStore
+from service.model.facts import TrainingFacts
 from service.model.scores import ScoreRanges
 from service.model.snapshot import Snapshot
 
@@ -30,12 +31,13 @@ class SourceFacts(msgspec.Struct, frozen=True):
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     """GET /v1/model. Everything about the served model is null while there is none.
 
-    ``bytes`` is the size of the snapshot on disk, ``load_seconds`` are those of each phase, and
+    ``bytes`` is the size of the snapshot on disk, ``load_seconds`` are those of each phase, ``trained`` is how the
+    model was made, where its file says. ``training`` is that of a model for want of one, and
     ``earlier_versions`` are those served before, the latest first.
     """
 
     model_version: str | None = None
-    state: Literal["loading", "ready", "stale"]
+    state: State
     source: SourceFacts | None = None
     users: int | None = None
     items: int | None = None
@@ -45,6 +47,8 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     loaded_at: datetime | None = None
     load_seconds: dict[str, float] | None = None
     score_ranges: ScoreRanges | None = None
+    trained: TrainingFacts | None = None
+    training: Training | None
     last_reload: Reload | None
     earlier_versions: list[Served]
 
@@ -55,7 +59,8 @@ async def served_model(request: web.Request) -> web.Response:
     store = request.app[STORE]
     snapshot = store.current
     body = ServedModel(
-        state=store.state,
+        state=store.state_of(snapshot),
+        training=store.training,
         last_reload=store.last_reload,
         earlier_versions=store.history,
         **({} if snapshot is None else _facts(snapshot, store)),
@@ -79,6 +84,7 @@ def _facts(snapshot: Snapshot, store: ModelStore) -> dict[str, Any]:
         "loaded_at": store.loaded_at,
         "load_seconds": store.load_seconds,
         "score_ranges": manifest.scores,
+        "trained": manifest.training,
     }
 
 

@@ -16,6 +16,8 @@ from service.api.answers import (
     AnonymousRecommendations,
     BatchRecommendations,
     Recommendations,
+    ScoredItem,
+    Strategy,
     UserFailure,
     UserResult,
     model_scores,
@@ -27,7 +29,9 @@ from service.api.keys import LIMITS, QUERIES, Limits, served
 from service.api.lookups import MICROSECONDS, item_rows, own_form
 from service.api.parameters import Query, path_id, query_of
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
-from service.model.factors import Id, Int32
+from service.model.factors import Float32, Id, Int32
+from service.model.ordering import Model
+from service.model.ranking import NO_ROWS
 from service.model.scoring import fold_in, popular, recommend, top_n
 from service.model.snapshot import Snapshot
 
@@ -154,9 +158,15 @@ def _result(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> U
     row = model.user_ids.row(user)
     if row is None:
         return _fallback(snapshot, user, options, exclude)
+    if model.limited:
+        return _popular(snapshot, user, options, np.concatenate((exclude, _seen(model, row, options))))
     ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
     scores = model_scores(snapshot, ranked.scores, normalize=options.normalize)
     return UserResult(own_form(model.user_ids, user), "als", scored_items(snapshot, ranked.rows, scores))
+
+
+def _seen(model: Model, row: int, options: Options) -> Int32:
+    return model.seen.of(row) if options.exclude_seen and model.seen else NO_ROWS
 
 
 def _fallback(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> UserResult:
@@ -166,6 +176,11 @@ def _fallback(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) ->
         raise UnknownUserError(f"{unknown}.")
     if model.popularity is None:
         raise UnknownUserError(f"{unknown}, and it carries no popularity to fall back on.")
+    return _popular(snapshot, user, options, exclude)
+
+
+def _popular(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> UserResult:
+    model = snapshot.model
     ranked = popular(model, options.n, offset=options.offset, exclude=exclude)
     scores = popular_scores(snapshot, ranked.scores, normalize=options.normalize)
     return UserResult(own_form(model.user_ids, user), "popular", scored_items(snapshot, ranked.rows, scores))
@@ -179,9 +194,20 @@ def _anonymous(snapshot: Snapshot, body: AnonymousBody, n: int) -> bytes:
     weights = np.array([item.weight for item, row in given if row is not None], np.float32)
     if not len(rows):
         raise UnknownItemError("None of the items given is in the served model; give at least one that is.")
+    strategy, items = _for_what_was_had(snapshot, rows, weights, body, n)
+    unknown = [item.item_id for item, row in given if row is None]
+    return answers.encode(AnonymousRecommendations(snapshot.version, strategy, items, unknown))
+
+
+def _for_what_was_had(
+    snapshot: Snapshot, rows: Int32, weights: Float32, body: AnonymousBody, n: int
+) -> tuple[Strategy, list[ScoredItem]]:
+    model = snapshot.model
     without = np.union1d(rows, item_rows(model, body.exclude))
+    if model.limited:
+        ranked = popular(model, n, offset=body.offset, exclude=without)
+        scores = popular_scores(snapshot, ranked.scores, normalize=body.normalize)
+        return "popular", scored_items(snapshot, ranked.rows, scores)
     ranked = top_n(model, fold_in(model, rows, weights), n, offset=body.offset, without=without)
     scores = model_scores(snapshot, ranked.scores, normalize=body.normalize)
-    items = scored_items(snapshot, ranked.rows, scores)
-    unknown = [item.item_id for item, row in given if row is None]
-    return answers.encode(AnonymousRecommendations(snapshot.version, "fold_in", items, unknown))
+    return "fold_in", scored_items(snapshot, ranked.rows, scores)

@@ -18,7 +18,7 @@ from service.api.answers import (
     UserItems,
     WeightedItem,
 )
-from service.api.keys import LIMITS, QUERIES, served
+from service.api.keys import LIMITS, QUERIES, served, served_with_factors
 from service.api.lookups import MICROSECONDS, known_item, known_user, own_form
 from service.api.parameters import path_id, query_of
 from service.errors import BadParameterError, NoSeenItemsError
@@ -30,7 +30,7 @@ from service.model.snapshot import Snapshot
 
 async def similar(request: web.Request) -> web.Response:
     """GET /v1/users/{user}/similar: by cosine, without the user."""
-    snapshot = served(request)
+    snapshot = served_with_factors(request)
     n = query_of(request, "n").n(request.app[LIMITS].max_n)
     row = known_user(snapshot.model, user := path_id(request, "user"))
     estimate = snapshot.manifest.costs.similar_users
@@ -40,7 +40,7 @@ async def similar(request: web.Request) -> web.Response:
 
 async def scores(request: web.Request) -> web.Response:
     """GET /v1/users/{user}/scores: one entry for each item, in the order asked."""
-    snapshot = served(request)
+    snapshot = served_with_factors(request)
     query = query_of(request, "items", "normalize")
     items = query.ids("items")
     if not items:
@@ -63,7 +63,7 @@ async def seen(request: web.Request) -> web.Response:
 
 async def explanation(request: web.Request) -> web.Response:
     """GET /v1/users/{user}/explanations/{item}: which of the user's items speak for this one."""
-    snapshot = served(request)
+    snapshot = served_with_factors(request)
     n = query_of(request, "n").n(request.app[LIMITS].max_n)
     user_row = known_user(snapshot.model, user := path_id(request, "user"))
     item_row = known_item(snapshot.model, item := path_id(request, "item"))

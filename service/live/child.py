@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from service.errors import (
     ImportTimeoutError,
     ModelRejectedError,
 )
-from service.logs import log_event
+from service.live.process import child_process, end_of, last_of, listen
 from service.model import snapshot
 from service.model.importer import Job, Outcome
 from service.model.shelf import Shelf, unwritable
@@ -28,8 +27,6 @@ from service.model.source import Source, opened
 _MODULE = "service.model.importer"
 _MEGABYTE = 2**20
 _Lent = TypeVar("_Lent")
-#: How much of what a child writes is kept: its answer and its last words are short, a broken one's may be endless.
-_KEPT = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,58 +92,24 @@ async def _in_threads(context: AbstractContextManager[_Lent]) -> AsyncIterator[_
 
 
 async def _run(job: Job, limits: ImportLimits) -> None:
-    child = await _start(job, limits)
     try:
-        async with asyncio.timeout(limits.timeout_seconds):
-            answer = await _converse(child, job)
+        async with (
+            asyncio.timeout(limits.timeout_seconds),
+            child_process(_MODULE, msgspec.json.encode(job), limits.environment, pass_fds=(job.descriptor,)) as child,
+        ):
+            assert child.stdout
+            answer, _ = await asyncio.gather(last_of(child.stdout), listen(child))
+            returncode = await child.wait()
     except TimeoutError:
         raise ImportTimeoutError(
             f"{job.source.path} was not imported within {limits.timeout_seconds:g} s and was given up; "
             "raise ALS_IMPORT_TIMEOUT_SECONDS if the file is that large."
         ) from None
-    finally:
-        await _end(child)
-    _raise_for(job, answer, child.returncode or 0)
-
-
-async def _start(job: Job, limits: ImportLimits) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    command = (sys.executable, "-m", _MODULE)
-    try:
-        return await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(limits.environment), pass_fds=(job.descriptor,)
-        )
     except OSError as error:
         raise ImportCrashedError(
             f"The process to import {job.source.path} could not be started: {error.strerror}."
         ) from None
-
-
-async def _converse(child: asyncio.subprocess.Process, job: Job) -> bytes:
-    """Hand the job over and read the answer; standard input stays open, it tells the child that we live."""
-    assert child.stdin and child.stdout and child.stderr
-    child.stdin.write(msgspec.json.encode(job) + b"\n")
-    answer, said = await asyncio.gather(_last_of(child.stdout), _last_of(child.stderr))
-    if text := said.decode(errors="replace").strip():
-        log_event("child_said", text=text)
-    await child.wait()
-    return answer
-
-
-async def _last_of(stream: asyncio.StreamReader) -> bytes:
-    """Read to the end, and keep the last of it."""
-    kept = b""
-    while more := await stream.read(_KEPT):
-        kept = (kept + more)[-_KEPT:]
-    return kept
-
-
-async def _end(child: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        child.kill()
-    await child.wait()
-    assert child.stdin
-    child.stdin.close()
+    _raise_for(job, answer, returncode)
 
 
 def _raise_for(job: Job, answer: bytes, returncode: int) -> None:
@@ -156,21 +119,13 @@ def _raise_for(job: Job, answer: bytes, returncode: int) -> None:
             "raise ALS_IMPORT_TIMEOUT_SECONDS if the file is that large."
         )
     if returncode != 0:
-        raise ImportCrashedError(f"The process that imported {job.source.path} {_end_of(returncode)}.")
+        raise ImportCrashedError(f"The process that imported {job.source.path} {end_of(returncode)}.")
     try:
         outcome = msgspec.json.decode(answer, type=Outcome)
     except msgspec.DecodeError:
         raise ImportCrashedError(f"The process that imported {job.source.path} ended without an answer.") from None
     if outcome.code:
         raise _REJECTIONS[outcome.code](outcome.detail)
-
-
-def _end_of(returncode: int) -> str:
-    if returncode > 0:
-        return f"failed with exit code {returncode}; its last words are in the log"
-    name = signal.Signals(-returncode).name
-    remedy = ", most likely for want of memory" if name == "SIGKILL" else ""
-    return f"was killed by {name}{remedy}"
 
 
 def _kinds(parent: type[ModelRejectedError]) -> dict[str, type[ModelRejectedError]]:

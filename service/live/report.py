@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,8 @@ from service.errors import (
 from service.logs import log_event
 from service.metrics import Metrics
 from service.model.snapshot import Snapshot
+
+State: TypeAlias = Literal["loading", "training", "limited", "ready", "stale"]
 
 #: Rejections that say nothing of the file's content.
 _NOT_THE_CONTENT = (
@@ -56,12 +58,28 @@ class Served(msgspec.Struct, frozen=True):
     loaded_at: datetime
 
 
+class Training(msgspec.Struct, frozen=True):
+    """A model being made for want of one, or how that ended: ``done`` of ``total`` steps of a phase are done.
+
+    ``detail`` says why it failed.
+    """
+
+    outcome: Literal["running", "trained", "stopped", "failed"]
+    data: str
+    started_at: datetime
+    phase: str = ""
+    done: int = 0
+    total: int = 0
+    detail: str = ""
+
+
 def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, seconds: dict[str, float]) -> None:
     """Set the metrics of the served model; those of the one before are gone."""
     manifest = snapshot.manifest
     metrics.model_info.clear()
     metrics.model_info.labels(snapshot.version, manifest.source_format).set(1)
     metrics.model_ready.set(1)
+    metrics.model_limited.set(snapshot.model.limited)
     metrics.model_source_bytes.set(manifest.source.signature.size)
     metrics.model_snapshot_bytes.set(manifest.bytes)
     metrics.model_users.set(manifest.users)
@@ -93,8 +111,8 @@ def score_ranges(snapshot: Snapshot) -> dict[str, dict[str, float]]:
     return {kind: statistics for kind, statistics in ranges.items() if statistics is not None}
 
 
-def announce_first(snapshot: Snapshot) -> None:
-    """Log what the first model is."""
+def announce_first(snapshot: Snapshot, *, trained: bool) -> None:
+    """Log what the first model is, and whether this server had it trained."""
     manifest = snapshot.manifest
     log_event("loaded")
     log_event("model_info", users=manifest.users, items=manifest.items)
@@ -104,7 +122,7 @@ def announce_first(snapshot: Snapshot) -> None:
     for kind, statistics in score_ranges(snapshot).items():
         facts: dict[str, Any] = {"kind": kind, **statistics}
         log_event("score_range", **facts)
-    log_event("initialized")
+    log_event("initialized_trained" if trained else "initialized")
 
 
 def announce_rejection(error: ModelRejectedError, path: str, served: Snapshot | None) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Never
@@ -21,9 +18,12 @@ from service.errors import (
     StateDirectoryError,
 )
 from service.live.child import ImportLimits, import_in_child
+from service.live.reading import Reading, Settling
 from service.live.report import (
     Reload,
     Served,
+    State,
+    Training,
     announce_first,
     announce_rejection,
     measure_model,
@@ -44,28 +44,11 @@ _PAUSE_SECONDS = 0.05
 _STATE_DIRECTORY_RETRY_SECONDS = 60.0
 
 
-@dataclass(slots=True)
-class _Reading:
-    """One reload under way: what stood at the path, what it turned out to be, and the seconds by phase."""
-
-    seen: Signature | str
-    started: float = field(default_factory=time.perf_counter)
-    version: str | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - started, 6)
-
-
 class ModelStore:
     """Holds the served model and keeps it current.
 
-    A request takes ``current`` once and answers from that snapshot to the end. ``state`` is "loading" until
-    a model is served, then "ready" while it is the one at the model path, and "stale" while the path has
-    another that was rejected, or none: a stale model serves as well as any, and someone should know.
+    A request takes ``current`` once and answers from that snapshot to the end. ``good`` is set once that is a model
+    with factors, ``looked`` once the first look at the path has ended. ``training`` is that of a model for want of one.
     ``history`` has the versions served before, the latest first. ``load_seconds`` are the phases of
     :class:`Reload` that the served model went through in this process.
     """
@@ -76,7 +59,9 @@ class ModelStore:
         """``settle_seconds`` is how long a file that is rewritten in place must rest before it is read."""
         self.path = path
         self.current: Snapshot | None = None
-        self.state: Literal["loading", "ready", "stale"] = "loading"
+        self.looked = asyncio.Event()
+        self.good = asyncio.Event()
+        self.training: Training | None = None
         self.last_reload: Reload | None = None
         self.history: list[Served] = []
         self.loaded_at: datetime | None = None
@@ -84,13 +69,36 @@ class ModelStore:
         self._shelf = shelf
         self._limits = limits
         self._metrics = metrics
-        self._settle_seconds = settle_seconds
+        self._settling = Settling(path, settle_seconds)
         self._requested = asyncio.Event()
-        self._read: Signature | None = None
         self._concluded: Signature | str | None = None
+        self._stand_in: Path | None = None
+        self._fresh = False
+
+    @property
+    def state(self) -> State:
+        """Return how things stand with the served model; see :meth:`state_of`."""
+        return self.state_of(self.current)
+
+    def state_of(self, current: Snapshot | None) -> State:
+        """Return "loading", or "training", until a model is served.
+
+        Then it is "limited" while that has no factors, "ready" while it is the one at the model path, and "stale" while
+        the path has another that was rejected, or none: a stale model serves as well as any, and someone should know.
+        """
+        if current is None:
+            return "training" if self.training and self.training.outcome == "running" else "loading"
+        if current.model.limited:
+            return "limited"
+        return "ready" if self._fresh else "stale"
 
     def request_reload(self) -> None:
         """Ask for a look at the model file; requests during a reload lead to one more."""
+        self._requested.set()
+
+    def stand_in(self, path: Path) -> None:
+        """Ask for a file that stands elsewhere to be served, unless a good model is by then."""
+        self._stand_in = path
         self._requested.set()
 
     async def run(self) -> Never:
@@ -103,21 +111,23 @@ class ModelStore:
             await self._requested.wait()
             self._requested.clear()
             await self._reload()
+            self.looked.set()
+            await self._take_stand_in()
 
     async def load(self) -> Snapshot:
         """Take the file that stands at the path, once, without :meth:`run`. Raises ModelRejectedError and its kinds."""
         while True:
             try:
-                return await self._take(_Reading(await self._settled()))
+                return await self._take(Reading(await self._settling.settled()))
             except SourceChangedError:
                 await self._pause()
 
     async def _reload(self) -> None:
         """Look at the file once, to a conclusion; or, where it changed meanwhile, ask for one more look."""
-        seen = await self._settled()
+        seen = await self._settling.settled()
         if seen == self._concluded:
             return
-        reading = _Reading(seen)
+        reading = Reading(seen)
         try:
             await self._take(reading)
         except ModelRejectedError as error:
@@ -131,25 +141,7 @@ class ModelStore:
         if await asyncio.to_thread(look, self.path) != reading.seen:
             self._requested.set()
 
-    async def _settled(self) -> Signature | str:
-        """Look at the file. One that is rewritten in place is let come to rest; a renamed one is whole at once."""
-        seen = await asyncio.to_thread(look, self.path)
-        earlier: Signature | str | None = None
-        while self._rewritten(seen) and seen != earlier:
-            await asyncio.sleep(self._settle_seconds)
-            earlier, seen = seen, await asyncio.to_thread(look, self.path)
-        return seen
-
-    def _rewritten(self, seen: Signature | str) -> bool:
-        """Say whether this is the very file that was read last, and was written to since."""
-        if self._read is None or isinstance(seen, str) or seen == self._read:
-            return False
-        # A freed inode number is soon given to the next file, but a rename is later than the last write:
-        # only where writing was the last thing that happened to this inode, it may go on.
-        same_inode = (seen.device, seen.inode) == (self._read.device, self._read.inode)
-        return same_inode and seen.ctime_ns == seen.mtime_ns
-
-    async def _take(self, reading: _Reading) -> Snapshot:
+    async def _take(self, reading: Reading) -> Snapshot:
         """Identify, find or import, warm and swap. Raises ModelRejectedError and its kinds."""
         source = await self._identify(reading)
         if self.current and self.current.manifest.source.sha256 == source.sha256:
@@ -162,7 +154,7 @@ class ModelStore:
         previous = [self._swap(snapshot, reading)]
         self._conclude(reading, "swapped")
         if first:
-            announce_first(snapshot)
+            announce_first(snapshot, trained=self.training is not None)
         else:
             log_event("swapped", version=snapshot.version, seconds=time.perf_counter() - reading.started)
         # Unmapping gigabytes takes its time, so the last reference goes in a thread.
@@ -170,23 +162,24 @@ class ModelStore:
         await self._tidy()
         return snapshot
 
-    async def _identify(self, reading: _Reading) -> Source:
+    async def _identify(self, reading: Reading) -> Source:
         if isinstance(reading.seen, Signature):
-            self._read = reading.seen
+            self._settling.read = reading.seen
             if self.current is None:
                 found = await asyncio.to_thread(format_of, self.path)
                 log_event("file_found", format=found, path=str(self.path), bytes=reading.seen.size)
-                log_event("skipping_training")
+                if self.training is None:
+                    log_event("skipping_training")
                 log_event("loading", path=str(self.path))
         with reading.phase("verify"):
             source = await asyncio.to_thread(identify, self.path)
-        self._read = reading.seen = source.signature
+        self._settling.read = reading.seen = source.signature
         reading.version = source.version
         if self.current is None:
             log_event("file_verified", path=str(self.path), bytes=source.signature.size)
         return source
 
-    async def _obtain(self, source: Source, reading: _Reading) -> Snapshot:
+    async def _obtain(self, source: Source, reading: Reading) -> Snapshot:
         """Open the snapshot of a source, imported now unless it was before."""
         with reading.phase("open"):
             found = await asyncio.to_thread(self._shelf.find, source)
@@ -202,26 +195,28 @@ class ModelStore:
         reading.seconds |= found.manifest.seconds
         return found
 
-    async def _warm(self, snapshot: Snapshot, reading: _Reading) -> None:
+    async def _warm(self, snapshot: Snapshot, reading: Reading) -> None:
         with reading.phase("warm"):
             await asyncio.to_thread(snapshots.warm, snapshot)
             await asyncio.to_thread(self._shelf.mark_used, snapshot)
 
-    def _swap(self, snapshot: Snapshot, reading: _Reading) -> Snapshot | None:
+    def _swap(self, snapshot: Snapshot, reading: Reading) -> Snapshot | None:
         """Serve a snapshot from now on, and return the one before."""
         with reading.phase("swap"):
             previous, loaded_at = self.current, datetime.now(UTC)
             if previous and self.loaded_at:
                 self.history = [Served(previous.version, self.loaded_at), *self.history][:_HISTORY]
             self.current = snapshot
+            if not snapshot.model.limited:
+                self.good.set()
         self.loaded_at, self.load_seconds = loaded_at, reading.seconds
         measure_model(self._metrics, snapshot, loaded_at, reading.seconds)
         return previous
 
-    async def _reject_or_read_again(self, reading: _Reading, error: ModelRejectedError) -> None:
+    async def _reject_or_read_again(self, reading: Reading, error: ModelRejectedError) -> None:
         """Report why the file is not served, unless its bytes were still changing: then they prove nothing."""
         now = await asyncio.to_thread(look, self.path)
-        if isinstance(error, SourceChangedError) or self._rewritten(now):
+        if isinstance(error, SourceChangedError) or self._settling.rewritten(now):
             log_event("changed_while_read")
             self._requested.set()
             await self._pause()
@@ -237,20 +232,38 @@ class ModelStore:
     async def _serve_last_used(self) -> None:
         """Serve what was served last, before this process started; it is not what stands at the path."""
         reason = self.last_reload.detail if self.last_reload else f"{self.path} is still being written."
-        reading = _Reading(reason)
+        reading = Reading(reason)
         with reading.phase("open"):
             snapshot = await asyncio.to_thread(self._shelf.last_used)
         if snapshot is None:
             log_event("waiting", path=str(self.path))
             return
+        await self._serve_in_place(snapshot, reading)
+        log_event("stale", version=snapshot.version, reason=reason)
+
+    async def _take_stand_in(self) -> None:
+        """Serve the file that was asked for in place of the one at the path, which is missing or bad."""
+        path, self._stand_in = self._stand_in, None
+        if path is None or self.good.is_set():
+            return
+        reading = Reading(str(path))
+        try:
+            snapshot = await self._obtain(await asyncio.to_thread(identify, path), reading)
+        except ModelRejectedError as error:
+            announce_rejection(error, str(path), self.current)
+            return
+        await self._serve_in_place(snapshot, reading)
+        log_event("limited" if snapshot.model.limited else "stood_in", version=snapshot.version, path=str(self.path))
+
+    async def _serve_in_place(self, snapshot: Snapshot, reading: Reading) -> None:
+        """Serve a snapshot in place of what stands at the path."""
         await self._warm(snapshot, reading)
         self._swap(snapshot, reading)
-        self._set_state("stale")
-        log_event("stale", version=snapshot.version, reason=reason)
+        self._set_fresh(False)
 
     def _conclude(
         self,
-        reading: _Reading,
+        reading: Reading,
         outcome: Literal["swapped", "unchanged", "rejected"],
         error: AlsServeError | None = None,
     ) -> None:
@@ -258,18 +271,16 @@ class ModelStore:
         reason, detail = (error.code, str(error)) if error else ("", "")
         self._concluded = reading.seen
         self.last_reload = Reload(outcome, reason, detail, datetime.now(UTC), reading.version, reading.seconds)
-        if error is None:
-            self._set_state("ready")
-        elif self.current:
-            self._set_state("stale")
+        self._set_fresh(error is None)
         measure_reload(self._metrics, self.last_reload)
 
-    def _set_state(self, state: Literal["ready", "stale"]) -> None:
-        self.state = state
-        self._metrics.model_stale.set(state == "stale")
+    def _set_fresh(self, fresh: bool) -> None:
+        """Note whether the served model is the one at the path."""
+        self._fresh = fresh
+        self._metrics.model_stale.set(self.current is not None and not fresh)
 
     async def _pause(self) -> None:
-        await asyncio.sleep(min(_PAUSE_SECONDS, self._settle_seconds))
+        await asyncio.sleep(min(_PAUSE_SECONDS, self._settling.seconds))
 
     async def _tidy(self) -> None:
         try:

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from service.model.facts import TrainingFacts
+
 Id: TypeAlias = int | str
 
 Float32: TypeAlias = NDArray[np.float32]
@@ -44,7 +46,8 @@ class RawModel:
     (``{"item_ids": "product_id_map"}``); a component without an entry is called as here.
     An ``*_ids`` maps row number -> id, a ``reverse_*_ids`` maps id -> row number; where neither is there and
     the format does not require them, the row numbers are the ids. ``missing`` names, in the source's words,
-    every component that the format requires and the source lacks.
+    every component that the format requires and the source lacks. ``popularity_only``: there are no factors, and
+    the source says so.
     """
 
     format: str
@@ -55,8 +58,11 @@ class RawModel:
     reverse_user_ids: Mapping[Any, Any] | None = None
     reverse_item_ids: Mapping[Any, Any] | None = None
     seen: RawSeen | None = None
+    item_weights: object | None = None
     regularization: object | None = None
     alpha: object | None = None
+    training_facts: object | None = None
+    popularity_only: bool = False
     missing: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
 
@@ -86,9 +92,12 @@ class Seen:
 class Factors:
     """A model that has passed the gates, in the source's row order.
 
-    user_factors: float32 [users, factors]; item_factors: float32 [items, factors], all finite.
+    user_factors: float32 [users, factors]; item_factors: float32 [items, factors], all finite. There are 0 factors
+    where the source says that it has popularity alone; then ``seen`` is there.
     user_ids, item_ids: int64 or fixed-width UTF-8 bytes, [rows], unique. seen: rows as in the factors.
-    regularization and alpha are those of training (implicit's defaults, 0.01 and 1.0, where unknown).
+    regularization and alpha are those of training (implicit's defaults, 0.01 and 1.0, where unknown). item_weights:
+    float32 [items], positive: what training multiplied the weights of an item's pairs with; None stands for 1 for each.
+    facts: how the model was made, where the source says.
     """
 
     user_factors: Float32
@@ -98,3 +107,5 @@ class Factors:
     seen: Seen | None
     regularization: float
     alpha: float
+    item_weights: Float32 | None = None
+    facts: TrainingFacts | None = None

@@ -2,7 +2,8 @@
 
 Both are the least-squares step of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit
 Feedback Datasets, 2008, sections 4 and 5), as the library ``implicit`` takes it: an item of weight w is preferred with
-confidence c = alpha w; one of negative weight is not preferred, with confidence |c|.
+confidence c = alpha w; one of negative weight is not preferred, with confidence |c|. Where training gave each item a
+weight of its own, w is multiplied with it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def explain(model: Model, user: int, item: int, n: int) -> Ranked:
 
 def _confidence(model: Model, rows: Int32, weights: Float32 | _Float64) -> tuple[_Float64, _Float64]:
     """Return the factors and the signed confidence of these item rows."""
-    return model.item_factors[rows].astype(np.float64), model.alpha * weights.astype(np.float64)
+    confidence = model.alpha * model.item_weights[rows].astype(np.float64) * weights
+    return model.item_factors[rows].astype(np.float64), confidence
 
 
 def _equations(model: Model, factors: _Float64, confidence: _Float64) -> _Float64:

@@ -7,15 +7,13 @@ the child.
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import resource
-import select
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -24,6 +22,7 @@ from service.errors import ImportMemoryError, ModelRejectedError
 from service.model import costs, scores, snapshot
 from service.model.factors import RawModel
 from service.model.formats import read
+from service.model.lifeline import be_first_to_go, end_with_parent
 from service.model.ordering import Model, arrange
 from service.model.shelf import unwritable
 from service.model.snapshot import Analysis
@@ -60,10 +59,10 @@ def import_model(job: Job) -> None:
         source_format, factors = raw.format, validate(raw)
     del raw
     with _phase(seconds, "arrange"):
-        model = arrange(factors)
+        model, facts = arrange(factors), factors.facts
     del factors
     with _phase(seconds, "analyse"):
-        analysis = Analysis(scores.analyse(model), costs.measure(model))
+        analysis = Analysis(scores.analyse(model), costs.measure(model), facts)
     _write(job, model, analysis, source_format, seconds)
 
 
@@ -106,9 +105,8 @@ def answer(job: Job) -> Outcome:
 def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures
     """Do one job under its limits."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    _end_with_parent(sys.stdin.fileno())
-    with suppress(OSError):  # should memory run out, the kernel ends the import, not the server
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    end_with_parent(sys.stdin.fileno())
+    be_first_to_go()
     gc.disable()  # an unpickler makes millions of objects and no garbage: looking for some takes a quarter of its time
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_seconds, job.cpu_seconds + 1))
@@ -116,14 +114,6 @@ def main() -> None:  # pragma: no cover - runs in the child alone, where nothing
     sys.stdout.buffer.write(msgspec.json.encode(answer(job)) + b"\n")
     sys.stdout.buffer.flush()
     os._exit(0)  # not by way of the interpreter's end, which frees a model piece by piece
-
-
-def _end_with_parent(lifeline: int) -> None:  # pragma: no cover - as above
-    # The kernel's signal ends us even in the midst of one endless C call, where no thread of ours would run.
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([lifeline], [], [], 0)[0]:  # it ended before
-        os._exit(1)
 
 
 if __name__ == "__main__":  # pragma: no cover - as above

@@ -33,6 +33,7 @@ class Model:
     item_factors: float32 [items, factors], C order, rows by descending norm, equal norms by ascending id.
     item_norms: float32 [items], Euclidean, never below the true norm by more than rounding.
     item_gram: float32 [factors, factors], the sum of v v' over all items.
+    item_weights: float32 [items], what multiplies the weights of an item's pairs.
     seen: item rows as in ``item_factors``; None where the source had none, and then popularity is None too.
     """
 
@@ -44,8 +45,14 @@ class Model:
     item_gram: Float32
     seen: Seen | None
     popularity: Popularity | None
+    item_weights: Float32
     regularization: float
     alpha: float
+
+    @property
+    def limited(self) -> bool:
+        """Say whether there are no factors, so that nothing can be answered but what is popular."""
+        return not self.item_factors.shape[1]
 
 
 def arrange(factors: Factors) -> Model:
@@ -65,6 +72,7 @@ def arrange(factors: Factors) -> Model:
         item_gram=item_factors.T @ item_factors,
         seen=seen,
         popularity=_popularity(seen, sorter) if seen else None,
+        item_weights=np.ones(len(items), np.float32) if factors.item_weights is None else factors.item_weights[items],
         regularization=factors.regularization,
         alpha=factors.alpha,
     )

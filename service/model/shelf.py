@@ -47,10 +47,12 @@ class Shelf:
             raise unwritable(self.root, error) from None
 
     def last_used(self) -> Snapshot | None:
-        """Open the snapshot that was used last, passing over those that cannot be opened."""
+        """Open the snapshot that was used last, passing over those without factors and those that cannot be opened."""
         for place in self._places():
             with suppress(SnapshotDamagedError, OSError):
-                return snapshot.open_snapshot(place)
+                found = snapshot.open_snapshot(place)
+                if not found.model.limited:
+                    return found
         return None
 
     def mark_used(self, served: Snapshot) -> None:

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from service.errors import SnapshotDamagedError
 from service.model.costs import QueryCosts
 from service.model.factors import Seen
+from service.model.facts import TrainingFacts
 from service.model.ids import IdKind, Ids
 from service.model.ordering import Model, Popularity
 from service.model.scores import ScoreRanges
 from service.model.source import Source
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 _PAGE = 4096
 
@@ -54,6 +55,7 @@ class Manifest(msgspec.Struct, frozen=True):
     alpha: float
     scores: ScoreRanges
     costs: QueryCosts
+    training: TrainingFacts | None
     seconds: dict[str, float]
     files: dict[str, FileFacts]
 
@@ -77,10 +79,11 @@ class Snapshot(NamedTuple):
 
 
 class Analysis(NamedTuple):
-    """What was measured of a model between arranging and writing it."""
+    """What was measured of a model between arranging and writing it, and what its maker told."""
 
     scores: ScoreRanges
     costs: QueryCosts
+    training: TrainingFacts | None = None
 
 
 def directory_name(source: Source) -> str:
@@ -109,6 +112,7 @@ def write(
         alpha=model.alpha,
         scores=analysis.scores,
         costs=analysis.costs,
+        training=analysis.training,
         seconds={**seconds, "write": round(time.perf_counter() - started, 6)},
         files=files,
     )
@@ -176,6 +180,7 @@ def _arrays(model: Model) -> dict[str, NDArray[Any]]:
         "item_factors.npy": model.item_factors,
         "item_norms.npy": model.item_norms,
         "item_gram.npy": model.item_gram,
+        "item_weights.npy": model.item_weights,
     }
     if model.seen and model.popularity:
         arrays |= {
@@ -199,6 +204,7 @@ def _model(arrays: dict[str, NDArray[Any]], manifest: Manifest) -> Model:
         item_gram=arrays["item_gram.npy"],
         seen=Seen(arrays["seen_indptr.npy"], arrays["seen_items.npy"], arrays["seen_weights.npy"]) if seen else None,
         popularity=Popularity(arrays["popularity.npy"], arrays["popularity_order.npy"]) if seen else None,
+        item_weights=arrays["item_weights.npy"],
         regularization=manifest.regularization,
         alpha=manifest.alpha,
     )

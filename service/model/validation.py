@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from service.errors import BadDtypeError, BadShapeError, MissingComponentsError, NotFiniteError
 from service.model.factors import Factors, Float32, RawModel
+from service.model.facts import prove_facts
 from service.model.id_gates import prove_ids
 from service.model.seen_gates import prove_seen
 from service.model.wording import quoted
@@ -32,10 +33,7 @@ def validate(raw: RawModel) -> Factors:
     Raises MissingComponentsError, BadShapeError, BadDtypeError, NotFiniteError, BadIdsError, BadSeenMatrixError.
     """
     _complete(raw)
-    users, items = _matrix(raw, "user_factors"), _matrix(raw, "item_factors")
-    _same_factors(raw, users, items)
-    user_factors, item_factors = _finite(raw, "user_factors", users), _finite(raw, "item_factors", items)
-    _scores_stay_finite(user_factors, item_factors)
+    user_factors, item_factors = _no_factors(raw) if raw.popularity_only else _factors(raw)
     user_ids, item_ids = prove_ids(raw, len(user_factors), len(item_factors))
     seen = prove_seen(raw, len(user_factors), len(item_factors)) if raw.seen else None
     return Factors(
@@ -44,14 +42,33 @@ def validate(raw: RawModel) -> Factors:
         user_ids=user_ids,
         item_ids=item_ids,
         seen=seen,
+        item_weights=_item_weights(raw.item_weights, len(item_factors)),
         regularization=_number(raw.regularization, "regularization", _DEFAULT_REGULARIZATION),
         alpha=_number(raw.alpha, "alpha", _DEFAULT_ALPHA),
+        facts=prove_facts(raw.training_facts),
     )
 
 
 def _complete(raw: RawModel) -> None:
     if raw.missing:
         raise MissingComponentsError(f"Model file is missing required components: {list(raw.missing)}")
+
+
+def _factors(raw: RawModel) -> tuple[Float32, Float32]:
+    users, items = _matrix(raw, "user_factors"), _matrix(raw, "item_factors")
+    _same_factors(raw, users, items)
+    user_factors, item_factors = _finite(raw, "user_factors", users), _finite(raw, "item_factors", items)
+    _scores_stay_finite(user_factors, item_factors)
+    return user_factors, item_factors
+
+
+def _no_factors(raw: RawModel) -> tuple[Float32, Float32]:
+    """Return zero columns for as many rows as there are ids."""
+    assert raw.user_ids is not None
+    assert raw.item_ids is not None
+    if not len(raw.user_ids) or not len(raw.item_ids):
+        raise BadShapeError("user_ids or item_ids is empty; a model has at least one user and one item.")
+    return np.zeros((len(raw.user_ids), 0), np.float32), np.zeros((len(raw.item_ids), 0), np.float32)
 
 
 def _matrix(raw: RawModel, component: str) -> NDArray[Any]:
@@ -104,6 +121,20 @@ def _scores_stay_finite(users: Float32, items: Float32) -> None:
 
 def _largest_norm(matrix: Float32) -> float:
     return float(np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64).max()))
+
+
+def _item_weights(value: object, items: int) -> Float32 | None:
+    """Return one positive weight for each item, if the source has some."""
+    if value is None:
+        return None
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        raise BadDtypeError("item_weights is no array of floats; leave it out.")
+    if value.shape != (items,):
+        raise BadShapeError(f"item_weights has the shape {value.shape} instead of ({items},), one for each item.")
+    weights: Float32 = value.astype(np.float32)
+    if not ((weights > 0) & (weights <= _LARGEST_PARAMETER)).all():
+        raise NotFiniteError(f"item_weights has numbers that are not above 0 and up to {_LARGEST_PARAMETER:g}.")
+    return weights
 
 
 def _number(value: object, name: str, default: float) -> float:

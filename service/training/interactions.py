@@ -1,142 +1,144 @@
-"""Who had what, read from CSV: the only thing ALS learns from."""
+"""Who had what: the only thing ALS learns from."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import re
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import csr_matrix
 
 from service.errors import TrainingError
-from service.model.ids import MAX_ID_BYTES
+from service.model.factors import Int64
+from service.training.columns import ColumnNames
+from service.training.rows import BadRows, Float64, Rows
+from service.training.tables import files_of, read_rows, status
 
-_WEIGHT_COLUMNS = ("quantity", "weight")
-_GZIP_MAGIC = b"\x1f\x8b"
-_CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,17}")  # 18 digits always fit an int64
-_LARGEST_WEIGHT = 1e15  # sums and squares of weights up to here stay finite in float32
+_CANONICAL_INT = r"^(0|-?[1-9][0-9]{0,18})$"
+_USUAL_NAMES = ColumnNames()
+
+#: Told how many bytes were read, of how many.
+OnRead = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """A users x items matrix of weights, and the ids of its rows and columns.
+    """A users x items matrix of weights, the ids of its rows and columns, and when each pair first met.
 
     user_ids, item_ids: int64 or str, [rows], ascending, unique. weights: float32 [users, items], positive
-    where a user had an item; columns ascend within a row and do not repeat.
+    where a user had an item; columns ascend within a row and do not repeat. first_met: float64 [pairs], in the
+    order of ``weights.data``, seconds since 1970, or what the data counts in; None unless all rows have times.
+    rows: how many rows were read; skipped: how many bad ones were left out, and first_skipped what was wrong
+    with the first.
     """
 
     user_ids: NDArray[Any]
     item_ids: NDArray[Any]
     weights: csr_matrix[np.float32]
+    first_met: Float64 | None = None
+    rows: int = 0
+    skipped: int = 0
+    first_skipped: str = ""
 
 
-class _BadRowError(Exception):
-    """A row makes no sense; whoever knows the file and the line says so."""
+def read_interactions(
+    paths: Sequence[Path],
+    names: ColumnNames = _USUAL_NAMES,
+    *,
+    skip_bad_rows: bool = False,
+    on_read: OnRead = lambda _read, _total: None,
+) -> Interactions:
+    """Read CSV, TSV (plain or gzipped) and Parquet files, and those in directories, as one.
 
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Where in a row the three things stand."""
-
-    user: int
-    item: int
-    weight: int | None
-    count: int
-
-    @classmethod
-    def of(cls, header: list[str]) -> _Columns:
-        missing = [name for name in ("user_id", "item_id") if name not in header]
-        if missing:
-            found = ", ".join(header) or "nothing"
-            raise _BadRowError(f"the header lacks {' and '.join(missing)}; it has {found}")
-        weights = [name for name in _WEIGHT_COLUMNS if name in header]
-        if len(weights) > 1:
-            raise _BadRowError(f"the header has {' and '.join(weights)}; keep the one that counts")
-        weight = header.index(weights[0]) if weights else None
-        return cls(header.index("user_id"), header.index("item_id"), weight, len(header))
-
-    def parse(self, row: list[str]) -> tuple[str, str, float]:
-        if len(row) != self.count:
-            raise _BadRowError(f"there are {len(row)} fields, and the header has {self.count}")
-        weight = 1.0 if self.weight is None else _weight(row[self.weight])
-        return _id("user_id", row[self.user]), _id("item_id", row[self.item]), weight
-
-
-def read_interactions(path: Path) -> Interactions:
-    """Read ``user_id,item_id`` and optionally ``quantity`` (or ``weight``), plain or gzipped, in UTF-8.
-
-    Other columns are ignored. A pair that is repeated has the sum of its weights; without a column of
-    weights every row weighs 1. The ids of a column are numbers if every one is written as a program would
-    write a number ("42", not "042"), else text. Raises TrainingError that names the first bad line.
+    A pair that is repeated has the sum of its weights; without a column of weights every row weighs 1. The ids
+    of a column are numbers if every one is written as a program would write a number ("42", not "042"), else
+    text. Raises TrainingError that names the first bad row, unless such rows are to be skipped.
     """
-    try:
-        with _open_text(path) as text:
-            users, items, weights = _read_rows(path, text)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path} cannot be read as CSV in UTF-8, plain or gzipped: {error}.") from error
-    if not users:
-        raise TrainingError(f"{path} has a header and no interactions.")
-    return _assemble(users, items, weights)
+    files, bad, gathered = files_of(paths), BadRows(skip_bad_rows), _Gathered()
+    sizes = [status(path).st_size for path in files]
+    for number, path in enumerate(files):
+        for rows, read in read_rows(path, names, bad):
+            gathered.add(rows)
+            on_read(sum(sizes[:number]) + read, sum(sizes))
+    where = ", ".join(map(str, paths))
+    if not gathered.rows:
+        what = f"no row that makes sense ({bad.first})" if bad.count else "no interactions"
+        raise TrainingError(f"{where} has {what}.")
+    return _assemble(gathered, bad, where)
 
 
-@contextmanager
-def _open_text(path: Path) -> Iterator[TextIO]:
-    with path.open("rb") as raw:
-        zipped = raw.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
-        binary = gzip.GzipFile(fileobj=raw) if zipped else raw
-        with io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
-            yield text
+@dataclass(slots=True)
+class _Gathered:
+    """Rows of all files so far, ids as dictionary codes: four bytes each, however long they are."""
+
+    users: list[Any] = field(default_factory=list)
+    items: list[Any] = field(default_factory=list)
+    weights: list[Float64] = field(default_factory=list)
+    times: list[Float64] = field(default_factory=list)
+    rows: int = 0
+    timed: bool = True
+
+    def add(self, rows: Rows) -> None:
+        count = len(rows.bad)
+        if not count:
+            return
+        self.rows += count
+        self.users.append(rows.users.dictionary_encode())
+        self.items.append(rows.items.dictionary_encode())
+        self.weights.append(np.ones(count) if rows.weights is None else rows.weights)
+        if rows.times is None:
+            self.timed = False
+        else:
+            self.times.append(rows.times)
 
 
-def _read_rows(path: Path, text: TextIO) -> tuple[list[str], list[str], list[float]]:
-    users, items, weights = [], [], []
-    reader = csv.reader(text, strict=True)
-    try:
-        columns = _Columns.of(next(reader, []))
-        for row in filter(None, reader):  # csv gives an empty line as an empty row
-            user, item, weight = columns.parse(row)
-            users.append(user)
-            items.append(item)
-            weights.append(weight)
-    except (csv.Error, _BadRowError) as error:
-        raise TrainingError(f"{path}, line {max(reader.line_num, 1)}: {error}.") from error
-    return users, items, weights
+def _assemble(gathered: _Gathered, bad: BadRows, where: str) -> Interactions:
+    user_ids, rows = _codes(gathered.users)
+    item_ids, columns = _codes(gathered.items)
+    for what, ids in (("user", user_ids), ("item", item_ids)):
+        if len(ids) == 1:
+            raise TrainingError(
+                f"{where} has interactions of one {what} alone, {ids[0]}; nothing can be learnt from fewer than two."
+            )
+    weights, first_met = _summed(gathered, rows * len(item_ids) + columns, (len(user_ids), len(item_ids)))
+    return Interactions(user_ids, item_ids, weights, first_met, gathered.rows, bad.count, bad.first)
 
 
-def _id(column: str, text: str) -> str:
-    if not text or "\0" in text or len(text.encode()) > MAX_ID_BYTES:
-        what = f"{text[:20]!r}…" if text else "empty"
-        raise _BadRowError(f"{column} is {what}; an id is 1 to {MAX_ID_BYTES} bytes of text without NUL")
-    return text
+def _codes(chunks: list[Any]) -> tuple[NDArray[Any], Int64]:
+    """Return the ids, ascending, and for each row the place of its id among them."""
+    unified = pa.chunked_array(chunks).unify_dictionaries()
+    values = _as_ids(unified.chunk(0).dictionary)
+    order = pc.array_sort_indices(values)  # text by its bytes, which is by its characters too
+    place = np.empty(len(order), np.int64)
+    place[order.to_numpy()] = np.arange(len(order))
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in unified.chunks])
+    return np.array(values.take(order).to_pylist()), place[codes]
 
 
-def _weight(text: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = 0.0
-    if not 0 < weight <= _LARGEST_WEIGHT:
-        raise _BadRowError(f"the weight is {text[:20]!r}; it has to be a number above 0, at most 1e15")
-    return weight
+def _as_ids(texts: Any) -> Any:
+    """Turn unique ids into numbers, where every one is the text of a number."""
+    if pc.all(pc.match_substring_regex(texts, _CANONICAL_INT)).as_py():
+        with suppress(pa.ArrowInvalid):  # one is beyond int64
+            return texts.cast(pa.int64())
+    return texts
 
 
-def _assemble(users: list[str], items: list[str], weights: list[float]) -> Interactions:
-    user_ids, rows = np.unique(_as_ids(users), return_inverse=True)
-    item_ids, columns = np.unique(_as_ids(items), return_inverse=True)
-    shape = (len(user_ids), len(item_ids))
-    summed = coo_matrix((np.array(weights), (rows, columns)), shape=shape).tocsr()
-    return Interactions(user_ids, item_ids, summed.astype(np.float32))
-
-
-def _as_ids(texts: list[str]) -> NDArray[Any]:
-    numbers = all(map(_CANONICAL_INT.fullmatch, texts))
-    return np.array([int(text) for text in texts], np.int64) if numbers else np.array(texts)
+def _summed(gathered: _Gathered, keys: Int64, shape: tuple[int, int]) -> tuple[csr_matrix[np.float32], Float64 | None]:
+    """Return the matrix of summed weights and the first time of each pair; a key is row * items + column."""
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    sums = np.add.reduceat(np.concatenate(gathered.weights)[order], starts)
+    weights = np.maximum(sums, np.finfo(np.float32).tiny).astype(np.float32)  # or the smallest would become 0
+    rows, columns = np.divmod(keys[starts], shape[1])
+    indptr = np.searchsorted(rows, np.arange(shape[0] + 1))
+    matrix = csr_matrix((weights, columns.astype(np.int32), indptr.astype(np.int64)), shape)
+    if not gathered.timed:
+        return matrix, None
+    return matrix, np.minimum.reduceat(np.concatenate(gathered.times)[order], starts)

@@ -23,12 +23,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.model.factors import Float32, Int32, Int64
-from service.training.als import TrainedModel, save_npz, save_pickle, train
+from service.model.facts import Parameters, TrainingFacts
+from service.training.als import TrainedModel, train
 from service.training.interactions import read_interactions
+from service.training.model_files import facts_of, save_npz, save_pickle
+from service.training.progress import bars
 from tests.running import RunningServer, running_server
 
 ROUNDING = 2e-6  # of float32 sums over some hundred factors, for scores around 1
-FORMS: dict[str, Callable[[TrainedModel, Path], None]] = {"gowalla.pkl": save_pickle, "gowalla.npz": save_npz}
+FORMS: dict[str, Callable[[TrainedModel, TrainingFacts, Path], None]] = {
+    "gowalla.pkl": save_pickle,
+    "gowalla.npz": save_npz,
+}
 
 
 class Compared(NamedTuple):
@@ -61,26 +67,27 @@ def _options() -> argparse.Namespace:
 
 def _train(options: argparse.Namespace) -> TrainedModel:
     started = time.perf_counter()
-    interactions = read_interactions(options.train)
+    interactions = read_interactions([options.train])
     users, items = interactions.weights.shape
     read = time.perf_counter()
     print(f"read: {users} users, {items} items, {interactions.weights.nnz} pairs in {read - started:.1f} s")
-    model = train(
-        interactions,
+    parameters = Parameters(
         factors=options.factors,
-        iterations=options.iterations,
         regularization=options.regularization,
         alpha=options.alpha,
+        popularity_discount=0.0,
+        iterations=options.iterations,
         seed=options.seed,
-        progress=True,
     )
+    with bars() as report:
+        model = train(interactions, parameters, report=report)
     print(f"trained: {options.factors} factors, {options.iterations} iterations in {time.perf_counter() - read:.1f} s")
     return model
 
 
 def _serve_and_compare(model: TrainedModel, name: str, users: Int64, options: argparse.Namespace) -> bool:
     path = options.out / name
-    FORMS[name](model, path)
+    FORMS[name](model, facts_of(model, [options.train], None, {}), path)
     started = time.perf_counter()
     with running_server(path, options.out / f"{name}.state") as server:
         server.wait_until_ready()

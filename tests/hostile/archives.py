@@ -128,7 +128,8 @@ def _lying_archives() -> dict[str, tuple[bytes, str]]:
 def _misnamed_archives() -> dict[str, tuple[bytes, str]]:
     known = (
         "which a model has no need of; known are user_factors, item_factors, user_ids, item_ids, seen_indptr, "
-        "seen_indices, seen_weights, regularization, alpha and what implicit's model.save writes."
+        "seen_indices, seen_weights, item_weights, regularization, alpha, training_facts, popularity_only and what "
+        "implicit's model.save writes."
     )
     twice = with_factors(user_factorz=npy()).replace(b"user_factorz", b"user_factors")
     return {
@@ -206,7 +207,7 @@ def _unfit_archives() -> dict[str, HostileFile]:
         "npz with many alphas": HostileFile(
             _saved(user_factors=factors, item_factors=factors, alpha=factors),
             BadShapeError,
-            "alpha is an array of the shape (2, 2); it must be a single number.",
+            "alpha is an array of the shape (2, 2); it must be a single value.",
         ),
         "npz with ids of no UTF-8": HostileFile(
             _saved(user_factors=factors, item_factors=factors, user_ids=np.array([b"a", b"\xff"])),

@@ -23,7 +23,11 @@ from service.model.wording import shown
 
 _FACTORS = ("user_factors", "item_factors")
 _SEEN = ("seen_indptr", "seen_indices", "seen_weights")
-_READ = (*_FACTORS, "user_ids", "item_ids", *_SEEN, "regularization", "alpha")
+_POPULARITY = ("user_ids", "item_ids", *_SEEN[:2])
+_READ = (
+    *(*_FACTORS, "user_ids", "item_ids", *_SEEN, "item_weights", "regularization", "alpha"),
+    *("training_facts", "popularity_only"),
+)
 #: What implicit saves beside; known, and never read.
 _SKIPPED = (
     *("factors", "num_threads", "iterations", "use_native", "use_cg", "cg_steps"),
@@ -133,13 +137,18 @@ def _model(archived: _Archived) -> RawModel:
         user_ids=_ids(archived, "user_ids"),
         item_ids=_ids(archived, "item_ids"),
         seen=_seen(archived),
-        regularization=_number(archived, "regularization"),
-        alpha=_number(archived, "alpha"),
+        item_weights=archived.get("item_weights"),
+        regularization=_single(archived, "regularization"),
+        alpha=_single(archived, "alpha"),
+        training_facts=_single(archived, "training_facts"),
+        popularity_only=_single(archived, "popularity_only") is True,
         missing=_missing(archived),
     )
 
 
 def _missing(archived: _Archived) -> tuple[str, ...]:
+    if _single(archived, "popularity_only") is True:
+        return tuple(name for name in _POPULARITY if name not in archived)
     with_seen = _SEEN[:2] if any(name in archived for name in _SEEN) else ()
     return tuple(name for name in (*_FACTORS, *with_seen) if name not in archived)
 
@@ -155,11 +164,11 @@ def _seen(archived: _Archived) -> RawSeen | None:
     return RawSeen("csr", None, weights, indptr=indptr, indices=indices)
 
 
-def _number(archived: _Archived, name: str) -> object | None:
+def _single(archived: _Archived, name: str) -> object | None:
     if name not in archived:
         return None
-    number = archived[name]
-    if number.shape != ():
-        raise BadShapeError(f"{name} is an array of the shape {number.shape}; it must be a single number.")
-    value: object = number.item()
+    array = archived[name]
+    if array.shape != ():
+        raise BadShapeError(f"{name} is an array of the shape {array.shape}; it must be a single value.")
+    value: object = array.item()
     return value

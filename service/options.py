@@ -1,0 +1,100 @@
+"""The options that commands share, each made once from what it sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import click
+
+from service.model.facts import DEFAULTS
+from service.settings import Settings, variable
+
+Command = Callable[..., None]
+
+_PARAMETERS = {
+    "factors": (click.IntRange(1, 4096), "Numbers a user or an item is described by."),
+    "regularization": (click.FloatRange(0), "How strongly factors are kept small."),
+    "alpha": (click.FloatRange(0, min_open=True), "Confidence in a pair, for each unit of its weight."),
+    "popularity_discount": (
+        click.FloatRange(0, 1),
+        "Divide an item's weights by its number of users to this power; 0 does not.",
+    ),
+    "iterations": (click.IntRange(1, 1000), "How often all users and all items are solved for."),
+    "seed": (click.IntRange(0, 2**32 - 1), "The same seed on the same data gives the same factors."),
+}
+_COLUMNS = {
+    "user": "The column of users; usual names such as user_id or customer_id are found.",
+    "item": "The column of items; usual names such as item_id or product_id are found.",
+    "weight": "The column of weights; usual names such as rating or quantity are found, and none is needed.",
+    "time": "The column of times; usual names such as timestamp or date are found, and none is needed.",
+}
+
+
+def settings_options(*names: str) -> Callable[[Command], Command]:
+    """Give a command a flag for each of these settings (for all of them if none is named)."""
+    types = get_type_hints(Settings)
+    chosen = [setting for setting in fields(Settings) if not names or setting.name in names]
+    return _options(
+        click.option(
+            _flag(setting.name),
+            type=_option_type(types[setting.name]),
+            default=setting.default,
+            envvar=variable(setting.name),
+            show_envvar=True,
+            show_default=True,
+            help=setting.metadata["help"],
+        )
+        for setting in chosen
+    )
+
+
+def parameter_options() -> Callable[[Command], Command]:
+    """Give a command a flag for each parameter of ALS."""
+    return _options(
+        click.option(_flag(name), type=kind, default=getattr(DEFAULTS, name), show_default=True, help=text)
+        for name, (kind, text) in _PARAMETERS.items()
+    )
+
+
+def recipe_options(data: str) -> Callable[[Command], Command]:
+    """Give a command what a Recipe is made of; ``data`` is what its files are called: an argument or a flag."""
+    paths = click.Path(path_type=Path)
+    files = (
+        click.option(data, "paths", type=paths, multiple=True, required=True, help="A file or directory of pairs.")
+        if data.startswith("-")
+        else click.argument("paths", metavar=data, type=paths, nargs=-1, required=True)
+    )
+    columns = [click.option(f"--{role}-column", metavar="NAME", help=text) for role, text in _COLUMNS.items()]
+    return _options(
+        [
+            files,
+            *columns,
+            click.option("--skip-bad-rows", is_flag=True, help="Leave rows out that make no sense, and count them."),
+            click.option("--threads", type=click.IntRange(0), default=0, help="Threads; 0 takes all cores."),
+            click.option("-k", type=click.IntRange(1, 1000), default=20, show_default=True, help="Evaluate the top k."),
+        ]
+    )
+
+
+def _options(made: Any) -> Callable[[Command], Command]:
+    options: Sequence[Callable[[Command], Command]] = list(made)
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _option_type(annotation: Any) -> Any:
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
+    return click.Path(path_type=Path) if annotation in (Path, Path | None) else annotation

@@ -1,0 +1,203 @@
+"""How good rankings are: the top k of ALS, and of popularity beside it, against pairs that were held out.
+
+Every number but coverage is a mean over the users of whom something was held out. Let H be a user's held-out items;
+the user is recommended k items, ranked from 1, none of them seen before; a hit is a rank whose item is in H.
+
+- precision@k = hits / k, recall@k = hits / |H|
+  (Manning, Raghavan, Schütze: Introduction to Information Retrieval, 2008, chapter 8).
+- NDCG@k = DCG@k / IDCG@k. DCG@k is the sum of 1 / log2(rank + 1) over hits; IDCG@k is that of an ideal ranking,
+  the sum over the ranks 1 to min(k, |H|) (Järvelin, Kekäläinen: Cumulated Gain-Based Evaluation of IR Techniques,
+  2002, with gain 1; the discount is that of Burges et al.: Learning to Rank Using Gradient Descent, 2005).
+- MAP@k = the mean of AP@k, which is the sum of precision@rank over hits, divided by min(k, |H|)
+  (McFee, Bertin-Mahieux, Ellis, Lanckriet: The Million Song Dataset Challenge, 2012).
+- coverage = the share of the model's items that at least one of these users was recommended
+  (Ge, Delgado-Battenfeld, Jannach: Beyond Accuracy, 2010, as catalog coverage).
+
+Who can be recommended fewer than k items, because there are no more, has misses at the ranks that remain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from implicit.cpu.topk import topk
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from service.errors import TrainingError
+from service.model.factors import Float32, Int64, Seen
+from service.model.facts import Evaluation, RankingMetrics
+from service.model.ids import Ids
+from service.model.ordering import Model
+from service.training.interactions import Interactions
+
+#: A users x items matrix of pairs: what is stored is a pair, whatever its weight.
+Pairs: TypeAlias = csr_matrix[Any]
+#: Told how many users were evaluated, of how many.
+OnEvaluated: TypeAlias = Callable[[int, int], object]
+
+_Bools: TypeAlias = NDArray[np.bool_]
+_Float64: TypeAlias = NDArray[np.float64]
+
+_BATCH = 1000
+_NOTHING = -1
+_STRUCK = np.finfo(np.float32).min
+
+
+def evaluate(
+    user_factors: Float32,
+    item_factors: Float32,
+    seen: Pairs,
+    held_out: Pairs,
+    *,
+    k: int = 20,
+    threads: int = 0,
+    unknown_users: int = 0,
+    on_progress: OnEvaluated = lambda _done, _total: None,
+) -> Evaluation:
+    """Rank for every user with held-out pairs, by ALS and by popularity, and say how good both rankings are.
+
+    user_factors: float32 [users, factors]; item_factors: float32 [items, factors]. seen: [users, items], what nobody
+    is recommended again. held_out: [users, items or more]; a column beyond the items is an item that the model does
+    not know, and a miss. Both are canonical; a pair that is in both counts as seen only. k is at least 1 and may
+    exceed the items; ``threads`` of 0 are all cores. Raises TrainingError where no user has a held-out pair.
+    """
+    held_out = _without(held_out, seen)
+    users = np.flatnonzero(np.diff(held_out.indptr))
+    if not len(users):
+        raise TrainingError(
+            "Nothing can be evaluated: no user whom the model knows has a held-out item that is new to that user."
+        )
+    popularity = _Popularity(seen)
+    als, popular = (_Tally(len(item_factors), k) for _ in range(2))
+    for start in range(0, len(users), _BATCH):
+        batch = users[start : start + _BATCH]
+        wanted, had = held_out[batch], seen[batch]
+        als.add(_best(user_factors[batch], item_factors, had, k, threads), wanted)
+        popular.add(popularity.best(had, k), wanted)
+        on_progress(start + len(batch), len(users))
+    return Evaluation(k, len(users), held_out.nnz, unknown_users, als.metrics(), popular.metrics())
+
+
+def held_out_for(model: Model, test: Interactions) -> tuple[Pairs, int]:
+    """Return a test's pairs by a served model's rows, and how many of its users the model does not know.
+
+    The pairs, [users, items + unknown items], are those of users whom the model knows.
+    """
+    users, items = _rows(model.user_ids, test.user_ids), _rows(model.item_ids, test.item_ids)
+    unknown = np.flatnonzero(items == _NOTHING)
+    items[unknown] = len(model.item_ids) + np.arange(len(unknown))
+    pairs = test.weights.tocoo()
+    known = users[pairs.row] != _NOTHING
+    rows, columns = users[pairs.row[known]], items[pairs.col[known]]
+    shape = (len(model.user_ids), len(model.item_ids) + len(unknown))
+    return csr_matrix((pairs.data[known], (rows, columns)), shape), int((users == _NOTHING).sum())
+
+
+def seen_of(model: Model) -> Pairs:
+    """Return what users already had, [users, items] in a served model's rows; nothing where it does not say."""
+    shape = (len(model.user_ids), len(model.item_ids))
+    seen = model.seen or Seen(np.zeros(shape[0] + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+    return csr_matrix((seen.weights, seen.items, seen.indptr), shape, copy=False)
+
+
+def _rows(ids: Ids, wanted: NDArray[Any]) -> Int64:
+    """Return the row of each id, -1 where it is unknown."""
+    found = (ids.row(value) for value in wanted.tolist())
+    return np.array([_NOTHING if row is None else row for row in found], np.int64)
+
+
+def _without(held_out: Pairs, seen: Pairs) -> Pairs:
+    """Return the held-out pairs that are not seen as well."""
+    users, width = held_out.shape
+    pairs = _keys(held_out, width)
+    rows, columns = np.divmod(pairs[~_among(_keys(seen, width), pairs)], width)
+    return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (users, width))
+
+
+def _keys(pairs: Pairs, width: int) -> Int64:
+    """Return row * width + column of each pair, ascending: one number stands for a pair."""
+    return _rows_of(pairs) * width + pairs.indices
+
+
+def _rows_of(pairs: Pairs) -> Int64:
+    """Return the row of each pair, in their order."""
+    return np.repeat(np.arange(pairs.shape[0], dtype=np.int64), np.diff(pairs.indptr))
+
+
+def _among(ascending: Int64, wanted: Int64) -> _Bools:
+    """Say which of the numbers, in an array of any shape, are among the ascending ones."""
+    return np.searchsorted(ascending, wanted) < np.searchsorted(ascending, wanted, side="right")
+
+
+def _best(queries: Float32, item_factors: Float32, had: Pairs, k: int, threads: int) -> Int64:
+    """Return the item rows that score best, [queries, at most k], and -1 where nothing is left."""
+    # Where k exceeds the items, topk would pad with item 0; and what was had it scores lowest, and leaves in.
+    k = min(k, len(item_factors))
+    found, scores = topk(item_factors, queries, k, filter_query_items=had, num_threads=threads)
+    best: Int64 = np.where(scores > _STRUCK, found, _NOTHING)
+    return best
+
+
+class _Popularity:
+    """Items by how many users had them, equal ones by row."""
+
+    def __init__(self, seen: Pairs) -> None:
+        self.order = np.argsort(-np.bincount(seen.indices, minlength=seen.shape[1]), kind="stable")
+        self.place = np.empty_like(self.order)
+        self.place[self.order] = np.arange(len(self.order))
+
+    def best(self, had: Pairs, k: int) -> Int64:
+        """Return the most popular items that each user did not have, [users, at most k], and -1 where none is left.
+
+        The i-th item a user had, in order of popularity at place p, has p - i before it that the user did not
+        have. So the item of rank r stands r places down, and one more for each of those with p - i <= r.
+        """
+        users, items = had.shape
+        k = min(k, items)
+        rows, places = np.divmod(np.sort(_rows_of(had) * items + self.place[had.indices]), items)
+        others = places - (np.arange(len(rows)) - had.indptr[rows])
+        near = others < k
+        passed = np.bincount(rows[near] * k + others[near], minlength=users * k).reshape(users, k).cumsum(axis=1)
+        places = np.arange(k) + passed
+        return np.where(places < items, self.order[np.minimum(places, items - 1)], _NOTHING)
+
+
+class _Tally:
+    """What one kind of ranking was worth to the users so far."""
+
+    def __init__(self, items: int, k: int) -> None:
+        self._k = k
+        self._users = 0
+        self._sums = np.zeros(4)
+        self._recommended = np.zeros(items, np.bool_)
+
+    def add(self, ranked: Int64, wanted: Pairs) -> None:
+        """Count users by their ranked items, [users, at most k] with -1 for nothing, and their held-out pairs."""
+        width = wanted.shape[1]
+        keys = np.arange(len(ranked), dtype=np.int64)[:, None] * width + ranked
+        # Nothing is in no pair, though its key is that of the last column of the user before.
+        hits = _among(_keys(wanted, width), keys) & (ranked != _NOTHING)
+        self._sums += _worth(hits, np.diff(wanted.indptr), self._k).sum(axis=1)
+        self._users += len(ranked)
+        self._recommended[ranked[ranked != _NOTHING]] = True
+
+    def metrics(self) -> RankingMetrics:
+        """Return the means."""
+        precision, recall, ndcg, average_precision = (self._sums / self._users).tolist()
+        return RankingMetrics(precision, recall, ndcg, average_precision, float(self._recommended.mean()))
+
+
+def _worth(hits: _Bools, wanted: NDArray[Any], k: int) -> _Float64:
+    """Return precision, recall, NDCG and AP at k, [4, users], of hits [users, at most k] among ``wanted`` items."""
+    ranks = np.arange(1, k + 1)
+    discounts = 1 / np.log2(ranks + 1)
+    found, most = hits.cumsum(axis=1), np.minimum(wanted, k)
+    # cumsum adds one after the other, as it does for the ideal; sum would differ from it by rounding, and exceed 1.
+    gained = (hits * discounts[: hits.shape[1]]).cumsum(axis=1)[:, -1]
+    precisions = hits * found / ranks[: hits.shape[1]]
+    return np.stack(
+        (found[:, -1] / k, found[:, -1] / wanted, gained / discounts.cumsum()[most - 1], precisions.sum(axis=1) / most)
+    )

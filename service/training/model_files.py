@@ -1,0 +1,131 @@
+"""Write what was learnt as a model file, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from service.errors import PathTakenError, TrainingError
+from service.model.factors import Id
+from service.model.facts import Evaluation, TrainingData, TrainingFacts, encode_facts
+from service.model.snapshot import sync_directory
+from service.training.als import TrainedModel
+from service.training.interactions import Interactions
+
+_LIBRARIES = ("als-serve", "implicit", "numpy", "scipy", "pyarrow")
+
+
+def facts_of(
+    model: TrainedModel, files: Sequence[Path], evaluation: Evaluation | None, seconds: dict[str, float]
+) -> TrainingFacts:
+    """Gather what is kept with a model of how it was made; ``seconds`` are those of the other phases."""
+    learnt = model.interactions
+    return TrainingFacts(
+        trained_at=datetime.now(UTC),
+        data=TrainingData(
+            files=[path.name for path in files],
+            rows=learnt.rows,
+            skipped_rows=learnt.skipped,
+            pairs=learnt.weights.nnz,
+            users=len(learnt.user_ids),
+            items=len(learnt.item_ids),
+        ),
+        parameters=model.parameters,
+        evaluation=evaluation,
+        seconds={name: round(value, 3) for name, value in {**seconds, "train": model.seconds}.items()},
+        versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+    )
+
+
+def save_npz(model: TrainedModel, facts: TrainingFacts, path: Path, *, overwrite: bool = True) -> None:
+    """Write the safe format, plain arrays; the path has the old file until it has all of this one.
+
+    Raises TrainingError, and PathTakenError where a file is there that must not be overwritten.
+    """
+    with _written_whole(path, overwrite=overwrite) as file:
+        np.savez(
+            file,
+            allow_pickle=False,
+            user_factors=model.user_factors,
+            item_factors=model.item_factors,
+            item_weights=model.item_weights,
+            regularization=np.float64(model.parameters.regularization),
+            alpha=np.float64(model.parameters.alpha),
+            training_facts=np.array(encode_facts(facts)),
+            **_had(model.interactions),
+        )
+
+
+def save_popularity(interactions: Interactions, path: Path) -> None:
+    """Write a model without factors, which serves popularity alone. Raises TrainingError."""
+    with _written_whole(path) as file:
+        np.savez(file, allow_pickle=False, popularity_only=np.True_, **_had(interactions))
+
+
+def save_pickle(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
+    """Write the pickle that is read in place of npz: implicit's model, the id maps both ways, the matrix.
+
+    As for :func:`save_npz`, the path never has half a file. Raises TrainingError.
+    """
+    users: list[Id] = model.interactions.user_ids.tolist()
+    items: list[Id] = model.interactions.item_ids.tolist()
+    components = {
+        "model": model.als,
+        "user_id_map": dict(enumerate(users)),
+        "product_id_map": dict(enumerate(items)),
+        "reverse_user_id_map": {user: row for row, user in enumerate(users)},
+        "reverse_product_id_map": {item: row for row, item in enumerate(items)},
+        "sparse_matrix": model.interactions.weights,
+        "item_weights": model.item_weights,
+        "training_facts": encode_facts(facts),
+    }
+    with _written_whole(path) as file:
+        pickle.dump(components, file)
+
+
+#: How to write each format of ``als-serve train --format``.
+SAVE = {"npz": save_npz, "pickle": save_pickle}
+
+
+def _had(interactions: Interactions) -> dict[str, Any]:
+    """Return the ids, and what each user had, as the arrays of an npz."""
+    return {
+        "user_ids": interactions.user_ids,
+        "item_ids": interactions.item_ids,
+        "seen_indptr": interactions.weights.indptr.astype(np.int64),
+        "seen_indices": interactions.weights.indices.astype(np.int32),
+        "seen_weights": interactions.weights.data,
+    }
+
+
+@contextmanager
+def _written_whole(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """Write beside the path, onto the disk, and give it its name then: nobody ever reads a half file."""
+    # Not tempfile: its files are closed to every other user, and the server may well be one.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with beside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            beside.replace(path)
+        else:
+            path.hardlink_to(beside)  # unlike a rename, refused where anything stands there, even just now
+        sync_directory(path.parent)
+    except FileExistsError:
+        raise PathTakenError(f"There is a file at {path}, and it stays.") from None
+    except OSError as error:
+        raise TrainingError(f"The model cannot be written to {path}: {error.strerror}.") from error
+    finally:
+        beside.unlink(missing_ok=True)

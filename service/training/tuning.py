@@ -1,0 +1,308 @@
+"""Search the parameters of ALS for those whose rankings are best, with Optuna's TPE, in a study that can go on later.
+
+A study is one SQLite file. Whatever ends the program, the trials that were finished are in it, and the same command
+goes on with the very trials that it would have made without the interruption.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from service.errors import TrainingError
+from service.model.facts import DEFAULTS, Parameters
+from service.training.als import train
+from service.training.evaluation import evaluate
+from service.training.interactions import Interactions
+from service.training.progress import Report, silent
+from service.training.recipe import TOP_K
+from service.training.splitting import hold_out
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+    from optuna.study import Study
+
+    _Space: TypeAlias = dict[str, IntDistribution | FloatDistribution]
+
+MOST_FACTORS = 256
+
+_STUDY = "als-serve"
+_FINGERPRINT, _SECONDS, _FAILURE = "fingerprint", "seconds", "failure"
+_MOST_FAILURES = 5
+_RATIO = "regularization_per_alpha"
+# Before these there is too little to model; the first of them has the defaults.
+_RANDOM_TRIALS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """When to stop: the study has this many finished trials, those of earlier runs included, or time is up.
+
+    seconds: of this run; no new trial begins after them, and one that has begun is finished.
+    """
+
+    trials: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What is best, and among what: ``metric`` is that of ALS at ``k``, see :mod:`service.training.evaluation`.
+
+    threads: 0 takes all cores. seed: of the split, the search and the training. max_factors: at least 1.
+    """
+
+    metric: Literal["ndcg", "recall", "precision", "map"] = "ndcg"
+    k: int = TOP_K
+    threads: int = 0
+    seed: int = 0
+    max_factors: int = MOST_FACTORS
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What parameters were worth: ``value`` is the metric, from 0 to 1; ``seconds`` are of training and evaluation."""
+
+    number: int
+    value: float
+    parameters: Parameters
+    seconds: float
+
+
+def tune(
+    interactions: Interactions, storage: Path, budget: Budget, tuning: Tuning, *, report: Report = silent
+) -> list[Trial]:
+    """Return the finished trials of the study in ``storage``, best first, after as many more as the budget allows.
+
+    Every trial trains on what :func:`hold_out` leaves and is evaluated on the rest. The first has the defaults, as
+    far as ``max_factors`` allows, so the best is never worse than they are. There is none where time was up before.
+    A study has one process at a time: whatever trial another one is at counts as interrupted, and is made again.
+    Raises TrainingError where Optuna is not installed, the storage cannot be used or holds a study of other data
+    or settings, nothing can be held out, or one trial after the other fails.
+    """
+    began = time.monotonic()
+    _need_optuna()
+    with _study_in(storage) as study:
+        remaining, held_out = hold_out(interactions, seed=tuning.seed)
+        _claim(study, storage, _fingerprint(interactions, held_out, tuning))
+        _fail_running(study)
+        search = _Search(study, remaining, held_out, tuning)
+        search.run(budget, math.inf if budget.seconds is None else began + budget.seconds, report)
+        return search.finished()
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A study and what its trials are made of."""
+
+    study: Study
+    remaining: Interactions
+    held_out: csr_matrix[np.float32]
+    tuning: Tuning
+
+    def run(self, budget: Budget, deadline: float, report: Report) -> None:
+        """Make trials while there is budget; the deadline is one of the monotonic clock."""
+        failures = 0
+        self._tell(budget, report)
+        while len(self.finished()) < budget.trials and time.monotonic() < deadline:
+            failure = self._make_trial()
+            failures = 0 if failure is None else failures + 1
+            if failures == _MOST_FAILURES:
+                raise TrainingError(f"{failures} trials in a row failed, the last with: {failure}") from failure
+            self._tell(budget, report)
+
+    def finished(self) -> list[Trial]:
+        """Return the finished trials, best first, the earlier of equals first."""
+        trials = [
+            Trial(trial.number, trial.value, self._parameters(trial.params), trial.user_attrs[_SECONDS])
+            for trial in _trials(self.study)
+            if trial.value is not None
+        ]
+        return sorted(trials, key=lambda trial: (-trial.value, trial.number))
+
+    def _parameters(self, searched: dict[str, Any]) -> Parameters:
+        others = {name: value for name, value in searched.items() if name != _RATIO}
+        return Parameters(**others, regularization=searched[_RATIO] * searched["alpha"], seed=self.tuning.seed)
+
+    def _tell(self, budget: Budget, report: Report) -> None:
+        trials = self.finished()
+        note = f"best {self.tuning.metric}@{self.tuning.k} {trials[0].value:.4f}" if trials else ""
+        report("tuning", min(len(trials), budget.trials), budget.trials, note)
+
+    def _make_trial(self) -> TrainingError | None:
+        """Let the sampler choose, train and evaluate; return what went wrong, if anything did."""
+        trial = self._ask()
+        began = time.perf_counter()
+        try:
+            value = self._value(self._parameters(trial.params))
+        except TrainingError as failure:
+            trial.set_user_attr(_FAILURE, str(failure))
+            _fail_running(self.study)
+            return failure
+        trial.set_user_attr(_SECONDS, time.perf_counter() - began)
+        self.study.tell(trial, value)
+        return None
+
+    def _ask(self) -> optuna.Trial:
+        """Return the next trial, its parameters chosen.
+
+        Each has a sampler of its own, seeded by the trial's place in a study that was never interrupted: one sampler
+        would begin anew with every run, and propose again what it did at first.
+        """
+        from optuna.samplers import TPESampler
+
+        space: dict[str, BaseDistribution] = {**_space(self.tuning.max_factors)}
+        place = sum(trial.value is not None or _FAILURE in trial.user_attrs for trial in _trials(self.study))
+        seed = np.random.SeedSequence((self.tuning.seed, place)).generate_state(1)
+        self.study.sampler = TPESampler(seed=int(seed[0]), n_startup_trials=_RANDOM_TRIALS, multivariate=True)
+        # The defaults still wait where the process was killed between these two steps.
+        if place == 0 and not _trials(self.study, "WAITING"):
+            self.study.enqueue_trial(_defaults(self.tuning.max_factors))
+        return self.study.ask(space)
+
+    def _value(self, parameters: Parameters) -> float:
+        k, threads = self.tuning.k, self.tuning.threads
+        model = train(self.remaining, parameters, threads=threads)
+        factors = (model.user_factors, model.item_factors)
+        found = evaluate(*factors, self.remaining.weights, self.held_out, k=k, threads=threads)
+        return float(getattr(found.als, self.tuning.metric))
+
+
+def _need_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise TrainingError("Tuning needs Optuna, which is not installed; pip install 'als-serve[tune]'.") from None
+
+
+def _space(max_factors: int) -> _Space:
+    """Return what is searched; a logarithmic scale where a factor of two matters alike everywhere.
+
+    The regularization is searched as a multiple of alpha: what suits the one depends on the other.
+    """
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    return {
+        "factors": IntDistribution(min(16, max_factors), max_factors, log=True),
+        _RATIO: FloatDistribution(0.005, 10.0, log=True),
+        "alpha": FloatDistribution(1.0, 100.0, log=True),
+        "popularity_discount": FloatDistribution(0.0, 0.6),
+        "iterations": IntDistribution(5, 20),
+    }
+
+
+def _defaults(max_factors: int) -> dict[str, float]:
+    """Return the defaults, or what in the space is nearest to them."""
+    defaults = {**msgspec.structs.asdict(DEFAULTS), _RATIO: DEFAULTS.regularization / DEFAULTS.alpha}
+    return {name: min(max(defaults[name], of.low), of.high) for name, of in _space(max_factors).items()}
+
+
+def _trials(study: Study, *states: str) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials in these states, or all."""
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=[TrialState[state] for state in states] or None)
+
+
+def _fail_running(study: Study) -> None:
+    """Let no trial be running: the sampler would keep away from its parameters, taking it for another process's."""
+    from optuna.trial import TrialState
+
+    for trial in _trials(study, "RUNNING"):
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _fingerprint(interactions: Interactions, held_out: csr_matrix[np.float32], tuning: Tuning) -> dict[str, str | int]:
+    """Return all that trials of one study must have in common to be comparable, by what people call it."""
+    weights = interactions.weights
+    space = {name: (of.low, of.high, of.log) for name, of in _space(MOST_FACTORS).items()}
+    return {
+        "rows": interactions.rows,
+        "pairs": int(weights.nnz),
+        "users": len(interactions.user_ids),
+        "items": len(interactions.item_ids),
+        "data": _digest(weights, interactions.user_ids, interactions.item_ids),
+        "split": _digest(held_out),
+        "space": hashlib.sha256(repr(space).encode()).hexdigest(),
+        **{name: getattr(tuning, name) for name in ("metric", "k", "seed", "max_factors")},
+    }
+
+
+def _digest(weights: csr_matrix[np.float32], *ids: NDArray[Any]) -> str:
+    # How wide scipy makes indices is its own affair.
+    arrays: list[NDArray[Any]] = [weights.indptr.astype(np.int64), weights.indices.astype(np.int64), weights.data, *ids]
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _claim(study: Study, storage: Path, ours: dict[str, str | int]) -> None:
+    """Mark a new study as one of this data and these settings. Raises TrainingError where it is one of others."""
+    if not _trials(study):
+        study.set_user_attr(_FINGERPRINT, ours)
+    theirs = study.user_attrs.get(_FINGERPRINT, {})
+    changed = [what for what in ours if theirs.get(what) != ours[what]]
+    if changed:
+        told = ", ".join(
+            f"{what} was {theirs.get(what, 'unknown')!s:.12} and is {ours[what]!s:.12}" for what in changed
+        )
+        raise TrainingError(f"{storage} holds a study of other data or settings ({told}); name another --storage file.")
+
+
+@contextmanager
+def _study_in(storage: Path) -> Iterator[Study]:
+    """Open the study in a file, or a new one. Raises TrainingError if the file cannot hold it, now or later."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        _may_be_a_study(storage)
+        yield _opened(storage)
+    except (sqlite3.Error, SQLAlchemyError, StorageInternalError) as error:
+        raise TrainingError(
+            f"{storage} cannot hold a study ({_root(error)}); name another --storage file, in a directory that can "
+            "be written to."
+        ) from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return what SQLite said; the layers above tell of it in paragraphs."""
+    return error if error.__cause__ is None else _root(error.__cause__)
+
+
+def _may_be_a_study(storage: Path) -> None:
+    """Raise TrainingError where it is the database of another program, which Optuna would put its tables into."""
+    with closing(sqlite3.connect(storage)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and "studies" not in tables:
+        raise TrainingError(f"{storage} is a database of something else; name another --storage file.")
+
+
+def _opened(storage: Path) -> Study:
+    import optuna
+    from sqlalchemy.pool import NullPool
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # A path in a URL would need quoting, which versions of SQLAlchemy undo or not; and without a pool nothing stays
+    # open between two transactions.
+    engine = {"creator": lambda: sqlite3.connect(storage), "poolclass": NullPool}
+    try:
+        opened = optuna.storages.RDBStorage("sqlite://", engine)
+    except RuntimeError as error:
+        raise TrainingError(f"{storage} was made by another version of Optuna; name another --storage file.") from error
+    return optuna.create_study(storage=opened, study_name=_STUDY, direction="maximize", load_if_exists=True)
