@@ -130,9 +130,27 @@ def evaluate(as_json: bool, **values: Any) -> None:
     show_default=True,
     help="Where trials are kept: the same command goes on where it was interrupted.",
 )
-@click.option("--metric", type=click.Choice(["ndcg", "recall", "precision", "map"]), default="ndcg", show_default=True)
-@click.option("--max-factors", type=click.IntRange(1, 4096), default=256, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option(
+    "--metric",
+    type=click.Choice(["ndcg", "recall", "precision", "map"]),
+    default="ndcg",
+    show_default=True,
+    help="What makes a trial the best.",
+)
+@click.option(
+    "--max-factors",
+    type=click.IntRange(1, 4096),
+    default=256,
+    show_default=True,
+    help="More take longer, in training and in serving.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the split, the search and the training.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the facts of the model as JSON.")
 def tune(model_path: Path, trials: int, minutes: float | None, storage: Path, as_json: bool, **values: Any) -> None:
     """Search for the parameters that suit the data, and train with the best.

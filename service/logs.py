@@ -55,8 +55,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "trained": (_I, "✅ Trained an ALS model in {seconds:.1f} s and saved it to: {path}"),
     "trained_elsewhere": (
         _W,
-        "⚠️ {path} is left as it is, or cannot be written: the trained model was saved to {saved}, "
-        "and is served from there",
+        "⚠️ {detail} The trained model is in {saved}",
     ),
     "training_stopped": (_I, "🛑 A model file arrived: training was stopped"),
     "training_failed": (_W, "⚠️ Training failed: {detail}"),

@@ -73,7 +73,7 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
             files,
             *columns,
             click.option("--skip-bad-rows", is_flag=True, help="Leave rows out that make no sense, and count them."),
-            click.option("--threads", type=click.IntRange(0), default=0, help="Threads; 0 takes all cores."),
+            click.option("--threads", type=click.IntRange(0), default=0, show_default=True, help="0 takes all cores."),
             click.option("-k", type=click.IntRange(1, 1000), default=20, show_default=True, help="Evaluate the top k."),
         ]
     )

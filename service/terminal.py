@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 
 import click
+import msgspec
 from prometheus_client import CollectorRegistry
 from rich import box
 from rich.console import Console
@@ -20,6 +22,8 @@ from service.errors import UnknownUserError
 from service.metrics import Metrics
 from service.model import scoring, source
 from service.model.facts import TrainingFacts
+from service.model.ordering import Model
+from service.model.ranking import Ranked
 from service.model.scores import Range, ScoreRanges
 from service.model.shelf import unwritable
 from service.model.snapshot import Snapshot, verify
@@ -54,12 +58,18 @@ async def recommend(settings: Settings, user: str, n: int) -> None:
         row = snapshot.model.user_ids.row(user)
         if row is None:
             raise UnknownUserError(f"The model {snapshot.version} has no user {user!r}.")
-        ranked = scoring.recommend(snapshot.model, row, n)
+        ranked = _best(snapshot.model, row, n)
         ids = snapshot.model.item_ids.at(ranked.rows)
     table = Table("#", "item", "score", title=f"For {user}, by model {snapshot.version}", box=box.SIMPLE)
     for rank, (item, score) in enumerate(zip(ids, ranked.scores, strict=True), 1):
         table.add_row(str(rank), str(item), f"{score:.4f}")
     Console().print(table)
+
+
+def _best(model: Model, row: int, n: int) -> Ranked:
+    if model.limited and model.seen:
+        return scoring.popular(model, n, exclude=model.seen.of(row))
+    return scoring.recommend(model, row, n)
 
 
 @asynccontextmanager
@@ -109,24 +119,28 @@ def _facts(snapshot: Snapshot) -> Table:
         "format": manifest.source_format,
         "users": f"{manifest.users} ({manifest.user_id_kind} ids)",
         "items": f"{manifest.items} ({manifest.item_id_kind} ids)",
-        "factors": str(manifest.factors),
+        "factors": "none: popularity alone (limited)" if snapshot.model.limited else str(manifest.factors),
         "seen": seen,
         "on disk": f"{manifest.bytes} bytes",
-        "trained": "unknown" if manifest.training is None else _trained(manifest.training),
         "a top 10 takes": f"{manifest.costs.recommend_10:.0f} µs",
     }
+    if manifest.training:
+        facts |= _trained(manifest.training)
     table = Table(title="Would be served", title_justify="left", box=box.SIMPLE, show_header=False)
     for name, fact in facts.items():
         table.add_row(name, fact)
     return table
 
 
-def _trained(facts: TrainingFacts) -> str:
-    """Say in a line how a model was made, and how good it was found to be."""
-    parameters = facts.parameters
-    said = (
-        f"{facts.trained_at:%Y-%m-%d %H:%M} UTC, regularization {parameters.regularization:g}, "
-        f"alpha {parameters.alpha:g}, {parameters.iterations} iterations"
-    )
-    found = facts.evaluation
-    return f"{said}; ndcg@{found.k} {found.als.ndcg:.4f}, recall@{found.k} {found.als.recall:.4f}" if found else said
+def _trained(facts: TrainingFacts) -> dict[str, str]:
+    """Say how a model was made, and how good it was found to be."""
+    data, found = facts.data, facts.evaluation
+    parameters = msgspec.structs.asdict(facts.parameters)
+    told = {
+        "trained": f"{facts.trained_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, in {facts.seconds.get('train', 0):.1f} s",
+        "learnt from": f"{', '.join(data.files)}: {data.rows} rows, {data.skipped_rows} left out",
+        "parameters": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in parameters.items()),
+    }
+    if found:
+        told["evaluated"] = f"ndcg@{found.k} {found.als.ndcg:.4f}, recall@{found.k} {found.als.recall:.4f}"
+    return told

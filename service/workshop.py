@@ -17,6 +17,7 @@ from service.model.ordering import Model
 from service.settings import Settings
 from service.terminal import imported
 from service.training.evaluation import evaluate, held_out_for, seen_of
+from service.training.model_files import prove_target
 from service.training.progress import Report, bars
 from service.training.recipe import Recipe, make_model
 from service.training.tuning import Budget, Trial, Tuning, tune
@@ -74,6 +75,7 @@ async def evaluate_model(settings: Settings, recipe: Recipe, *, as_json: bool) -
 
 def tune_model(recipe: Recipe, output: Path, storage: Path, budget: Budget, tuning: Tuning, *, as_json: bool) -> None:
     """Search for parameters, print the best trials, and train with the best of all. Raises TrainingError."""
+    prove_target(output)
     with bars() as report:
         trials = tune(recipe.read(report), storage, budget, tuning, report=report)
     if not trials:
@@ -111,14 +113,17 @@ def _show_made(facts: TrainingFacts, output: Path) -> None:
 
 
 def _learnt_from(data: TrainingData) -> str:
-    skipped = f"; {data.skipped_rows} bad rows were skipped" if data.skipped_rows else ""
+    skipped = f" (bad rows left out: {data.skipped_rows})" if data.skipped_rows else ""
     return f"📚 Learnt from {data.rows} rows: {data.pairs} pairs of {data.users} users and {data.items} items{skipped}"
 
 
 def _show_evaluation(found: Evaluation) -> None:
     """Print a row for each ranking, with a column for each metric."""
-    unknown = f" (users unknown to the model: {found.unknown_users})" if found.unknown_users else ""
-    click.echo(f"🎯 Top {found.k} against {found.pairs} held-out pairs of {found.users} users{unknown}")
+    click.echo(f"🎯 Top {found.k} against {found.pairs} held-out pairs of {found.users} users")
+    if found.unknown_users or found.unknown_pairs:
+        click.echo(
+            f"⚠️ Unknown to the model are {found.unknown_users} other users and the items of {found.unknown_pairs} pairs"
+        )
     metrics = RankingMetrics.__struct_fields__
     table = Table("ranking", *metrics, box=box.SIMPLE)
     for name, values in (("ALS", found.als), ("popularity", found.popular)):

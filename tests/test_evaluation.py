@@ -242,7 +242,8 @@ class TestEvaluating:
         with pytest.raises(TrainingError) as caught:
             evaluate(likers(2), FALLING, pairs([0], []), pairs([0], []))
         assert str(caught.value) == (
-            "Nothing can be evaluated: no user whom the model knows has a held-out item that is new to that user."
+            "Nothing can be evaluated: no user whom the model knows has a held-out item that is new to that user "
+            "(users unknown to the model: 0)."
         )
 
 

@@ -38,15 +38,7 @@ def state(tmp_path: Path) -> Path:
 
 def in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
     """Let every process that trains do something else once it has read the data."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys, time\n"
-        "if 'service.training.worker' in sys.orig_argv:\n"
-        "    import service.training.als as als\n"
-        "    def train(*_, **__):\n"
-        f"        {does}\n"
-        "    als.train = train\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    in_worker(tmp_path, monkeypatch, f"def train(*_, **__):\n    {does}\nworker.train = train")
 
 
 @pytest.fixture
@@ -77,6 +69,7 @@ def test_without_a_file_one_is_trained(path: Path, state: Path, data: Path) -> N
     """The model arrives at the path, by the one road; the next start finds it and does not train."""
     with running_server(path, state, training_data=data) as server:
         server.wait_until_ready()
+        server.wait_for("trained")
         said = model(server)
         assert (said["state"], said["users"], said["items"]) == ("ready", 30, 20)
         assert said["training"]["outcome"] == "trained"  # type: ignore[index]
@@ -174,15 +167,19 @@ def test_a_rejected_file_stays(path: Path, state: Path, data: Path) -> None:
         assert model(server)["state"] == "ready"
 
 
-def test_a_full_disk(path: Path, state: Path, data: Path) -> None:
-    """Where the model's volume is full, the trained model goes to the state directory and is served from there."""
-    with mounted("-t", "tmpfs", "-o", "size=4k", "tmpfs", str(path.parent)):
-        (path.parent / "full").write_bytes(b"x" * 4096)
+@pytest.mark.parametrize("options", ["size=4k", "ro"], ids=["full", "read-only"])
+def test_a_volume_that_takes_nothing(path: Path, state: Path, data: Path, options: str) -> None:
+    """Where the model's volume is full or read-only, the model goes to the state directory and is served from there."""
+    with mounted("-t", "tmpfs", "-o", options, "tmpfs", str(path.parent)):
+        if options != "ro":
+            (path.parent / "full").write_bytes(b"x" * 4096)
         with running_server(path, state, training_data=data) as server:
             server.wait_until_ready()
-            assert server.wait_for("trained_elsewhere")["saved"] == str(state / "trained.npz")
+            told = server.wait_for("trained_elsewhere")
+            assert told["saved"] == str(state / "trained.npz")
+            assert told["detail"].startswith(f"The model cannot be written to {path}: ")
             assert model(server)["state"] == "stale"
-        assert [file.name for file in path.parent.iterdir()] == ["full"]
+        assert len(list(path.parent.iterdir())) == (options != "ro")
 
 
 @pytest.mark.parametrize(
@@ -253,26 +250,70 @@ def test_a_limited_model_is_no_reason_not_to_train(
         assert model(server)["state"] == "ready"
 
 
-SLOW_TO_SAY = (
-    "import sys, time\n"
-    "if 'service.training.worker' in sys.orig_argv:\n"
-    "    import service.training.worker as worker\n"
-    "    save = worker._save\n"
-    "    def _save(*arguments):\n"
-    "        path = save(*arguments)\n"
-    "        time.sleep(3600)\n"
-    "    worker._save = _save\n"
-    "    worker.main()\n"
-)
+def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
+    """Run these lines in every process that trains, before it works; ``worker`` is its module."""
+    body = "".join(f"    {line}\n" for line in lines.splitlines())
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys, time, traceback\n"
+        "if 'service.training.worker' in sys.orig_argv:\n"
+        "    import service.training.worker as worker, service.training.model_files as model_files\n"
+        f"{body}"
+        "    try:\n"
+        "        worker.main()\n"
+        "    except BaseException:\n"
+        "        traceback.print_exc()\n"
+        "        os._exit(1)\n"
+        "    os._exit(0)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
 
 def test_a_stop_while_the_training_process_ends(
     path: Path, state: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model is served before the process that made it has said so; whenever a stop comes, it is heard."""
-    (tmp_path / "sitecustomize.py").write_text(SLOW_TO_SAY)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    in_worker(tmp_path, monkeypatch, "save = worker._save\nworker._save = lambda *a: (save(*a), time.sleep(3600))")
     with running_server(path, state, training_data=data) as server:
         server.wait_for("initialized_trained")
         assert model(server)["training"]["outcome"] == "running"  # type: ignore[index]
         assert server.stop() == 0
+        assert "training_stopped" not in logged(server)
+
+
+def test_a_stop_while_the_model_is_written_leaves_nothing(
+    path: Path, state: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed process had begun to write is removed."""
+    in_worker(tmp_path, monkeypatch, "worker._save_popularity = lambda *_: None\nos.fsync = lambda _: time.sleep(3600)")
+    with running_server(path, state, training_data=data) as server:
+        server.wait_until(lambda: list(path.parent.iterdir()))
+        assert server.stop() == 0
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "outcome"),
+    [
+        ("go = worker.train\nworker.train = lambda *a, **k: print('a word', flush=True) or go(*a, **k)", "trained"),
+        ("worker.Failed = lambda detail: worker.Trained('x' * 70_000, 0.0)\nworker.train = None", "failed"),
+        ("worker.msgspec.json.encode = lambda _: b'no message'", "failed"),
+    ],
+    ids=["a library prints", "a line without end", "no message"],
+)
+def test_whatever_the_process_says(
+    path: Path, state: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, outcome: str
+) -> None:
+    """A word that is no message neither ends a training that is good, nor begins one that failed over and over."""
+    in_worker(tmp_path, monkeypatch, lines)
+    with running_server(path, state, training_data=data) as server:
+        server.wait_until(lambda: model(server)["training"] and model(server)["training"]["outcome"] == outcome)  # type: ignore[index]
+        server.wait_until_ready() if outcome == "trained" else server.wait_for("training_failed")
+        assert logged(server).count("training") == 1
+
+
+def test_the_process_gives_way(path: Path, state: Path, endless: Path) -> None:
+    """Requests have precedence, and should memory run out, it is the training that ends."""
+    with running_server(path, state, training_data=endless) as server:
+        server.wait_until(lambda: workers(server) and workers(server)[0].nice() > 0)
+        (worker,) = workers(server)
+        assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text() == "1000\n"

@@ -90,12 +90,13 @@ def test_serving_reads_what_was_written(tmp_path: Path, save: Save) -> None:
     assert found.facts == FACTS
 
 
-def test_a_user_folded_in_is_the_user_trained(tmp_path: Path) -> None:
-    """With the weights of items in the file, what a user had leads to the factors that training found."""
+@each_form
+def test_a_user_is_folded_in_as_training_would(tmp_path: Path, save: Save) -> None:
+    """With the weights of items in the file, what a user had leads to the factors that implicit solves for."""
     model = train(SMALL, DEFAULTS, threads=1)
     settled = model.als.recalculate_user(0, csr_matrix(SMALL.weights[0].multiply(model.item_weights[None, :])))
-    save_npz(model, FACTS, tmp_path / "model.npz")
-    arranged = arrange(served(tmp_path / "model.npz"))
+    save(model, FACTS, tmp_path / "model")
+    arranged = arrange(served(tmp_path / "model"))
     assert arranged.seen is not None
     folded = scoring.fold_in(arranged, arranged.seen.of(0), arranged.seen.weights_of(0))
     np.testing.assert_allclose(folded, settled, rtol=1e-3, atol=1e-5)

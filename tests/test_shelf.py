@@ -91,6 +91,14 @@ def test_another_formats_snapshots_are_left_alone(shelf: Shelf) -> None:
     assert len(names(shelf)) == 3
 
 
+def test_an_older_formats_snapshots_go(shelf: Shelf) -> None:
+    """What an older als-serve imported is imported again, and does not fill the disk for ever."""
+    fill(shelf, 1).rename(shelf.root / f"{snapshot.FORMAT_VERSION - 1}-{source(1).version}")
+    assert shelf.last_used() is None
+    shelf.tidy()
+    assert not names(shelf)
+
+
 def use(shelf: Shelf, number: int) -> None:
     """Serve a snapshot."""
     found = shelf.find(source(number))

@@ -131,5 +131,5 @@ def test_too_few_items(count: int, share: float) -> None:
         hold_out(few, share=share)
     assert str(caught.value) == (
         f"Nothing can be held out: the user with the most items has {count}, too few for a share of {share:g}; "
-        "take a larger share or do not evaluate."
+        "train without an evaluation."
     )

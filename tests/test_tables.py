@@ -371,5 +371,5 @@ class TestUnreadable:
         """A directory without tables says what it would have read."""
         write(tmp_path / "notes.md", "rubbish")
         assert complaint_of(tmp_path) == (
-            f"{tmp_path} has no file that ends in .csv, .tsv, .txt, .csv.gz, .tsv.gz, .txt.gz, .parquet."
+            f"{tmp_path} has no file that ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet."
         )

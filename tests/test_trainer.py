@@ -9,7 +9,18 @@ import pytest
 
 from service.live.trainer import FallbackTrainer
 from service.settings import child_environment
-from tests.helpers import Place, at_work, events, eventually, metric, metrics_of, model_bytes, put, until_served
+from tests.helpers import (
+    Place,
+    at_work,
+    events,
+    eventually,
+    metric,
+    metrics_of,
+    model_bytes,
+    put,
+    until_served,
+    version,
+)
 from tests.interactions import write_interactions
 
 MODEL = model_bytes(1)
@@ -47,7 +58,6 @@ async def test_a_stand_in_comes_after_a_good_model(place: Place, tmp_path: Path)
     """Once a good model is served, nothing else takes its place."""
     put(tmp_path / "stand-in", model_bytes(2))
     async with place.serving(MODEL) as store:
-        served = store.current
         store.stand_in(tmp_path / "stand-in")
-        await eventually(lambda: store._stand_in is None)
-        assert store.current is served
+        await until_served(store, put(place.path, model_bytes(3)))
+        assert [earlier.version for earlier in store.history] == [version(MODEL)]

@@ -16,7 +16,6 @@ from service.errors import (
     BadIdsError,
     BadSeenMatrixError,
     BadShapeError,
-    CorruptFileError,
     MissingComponentsError,
     ModelRejectedError,
     NotFiniteError,
@@ -135,21 +134,6 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
         lambda: raw_model(item_weights=np.array([1.0, 0, 1, 1])),
         NotFiniteError,
         "item_weights has numbers that are not above 0 and up to 1e+09.",
-    ),
-    "facts that are none": (
-        lambda: raw_model(training_facts="{}"),
-        CorruptFileError,
-        "training_facts is not what als-serve train writes; leave it out.",
-    ),
-    "facts that are no text": (
-        lambda: raw_model(training_facts=7),
-        CorruptFileError,
-        "training_facts is not what als-serve train writes; leave it out.",
-    ),
-    "facts without end": (
-        lambda: raw_model(training_facts=" " * 70_000),
-        CorruptFileError,
-        "training_facts is not what als-serve train writes; leave it out.",
     ),
     "popularity of nobody": (
         lambda: raw_model(popularity_only=True, user_ids=[], user_factors=None),
@@ -435,3 +419,9 @@ def _laid_out(pairs: list[tuple[int, int, int]], layout: str) -> RawSeen:
     order = np.argsort(axis, kind="stable")
     indptr = np.concatenate(([0], np.cumsum(np.bincount(axis, minlength=rows))))
     return RawSeen(layout, (USERS, ITEMS), weight[order], indptr=indptr, indices=other[order])
+
+
+@pytest.mark.parametrize("facts", ["{}", "no JSON", 7, " " * 70_000, "\ud800"])
+def test_facts_that_make_no_sense_are_left_out(facts: object) -> None:
+    """No answer depends on how a model was made, so no model is refused for what it says of that."""
+    assert validate(raw_model(training_facts=facts)).facts is None

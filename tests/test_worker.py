@@ -53,14 +53,19 @@ def test_a_model_goes_to_the_path(job: TrainingJob) -> None:
 def test_a_file_at_the_path_stays(job: TrainingJob) -> None:
     """What stands there may be wanted still, however bad it is."""
     Path(job.model_path).write_text("bad")
-    assert told(job)[-1].path == job.beside  # type: ignore[union-attr]
+    trained = told(job)[-1]
+    assert isinstance(trained, Trained)
+    assert (trained.path, trained.detail) == (job.beside, f"There is a file at {job.model_path}, and it stays.")
     assert Path(job.model_path).read_text() == "bad"
 
 
 def test_a_directory_that_is_not_there(job: TrainingJob) -> None:
     """Where neither can be written, the state directory takes the model."""
     Path(job.model_path).parent.rmdir()
-    assert told(job)[-1].path == job.spare  # type: ignore[union-attr]
+    trained = told(job)[-1]
+    assert isinstance(trained, Trained)
+    assert trained.path == job.spare
+    assert trained.detail == f"The model cannot be written to {job.model_path}: No such file or directory."
 
 
 def test_nowhere_to_write(job: TrainingJob) -> None:

@@ -72,7 +72,7 @@ class ModelStore:
         self._settling = Settling(path, settle_seconds)
         self._requested = asyncio.Event()
         self._concluded: Signature | str | None = None
-        self._stand_in: Path | None = None
+        self._stand_ins: tuple[Path, ...] = ()
         self._fresh = False
 
     @property
@@ -92,13 +92,19 @@ class ModelStore:
             return "limited"
         return "ready" if self._fresh else "stale"
 
+    @property
+    def _was_trained(self) -> bool:
+        """Say whether what stands at the path is most likely what was trained for want of a model."""
+        training = self.training
+        return training is not None and (training.phase == "saving" or training.outcome == "trained")
+
     def request_reload(self) -> None:
         """Ask for a look at the model file; requests during a reload lead to one more."""
         self._requested.set()
 
-    def stand_in(self, path: Path) -> None:
-        """Ask for a file that stands elsewhere to be served, unless a good model is by then."""
-        self._stand_in = path
+    def stand_in(self, *paths: Path) -> None:
+        """Ask for the first usable of these files to be served, unless the path has a good model by then."""
+        self._stand_ins = paths
         self._requested.set()
 
     async def run(self) -> Never:
@@ -111,8 +117,9 @@ class ModelStore:
             await self._requested.wait()
             self._requested.clear()
             await self._reload()
-            self.looked.set()
-            await self._take_stand_in()
+            if self._concluded:  # a file that changes while it is read may well turn out to be good
+                self.looked.set()
+                await self._take_stand_in()
 
     async def load(self) -> Snapshot:
         """Take the file that stands at the path, once, without :meth:`run`. Raises ModelRejectedError and its kinds."""
@@ -154,7 +161,7 @@ class ModelStore:
         previous = [self._swap(snapshot, reading)]
         self._conclude(reading, "swapped")
         if first:
-            announce_first(snapshot, trained=self.training is not None)
+            announce_first(snapshot, trained=self._was_trained)
         else:
             log_event("swapped", version=snapshot.version, seconds=time.perf_counter() - reading.started)
         # Unmapping gigabytes takes its time, so the last reference goes in a thread.
@@ -168,7 +175,7 @@ class ModelStore:
             if self.current is None:
                 found = await asyncio.to_thread(format_of, self.path)
                 log_event("file_found", format=found, path=str(self.path), bytes=reading.seen.size)
-                if self.training is None:
+                if not self._was_trained:
                     log_event("skipping_training")
                 log_event("loading", path=str(self.path))
         with reading.phase("verify"):
@@ -225,7 +232,7 @@ class ModelStore:
             announce_rejection(error, str(self.path), self.current)
         if isinstance(error, StateDirectoryError):
             self._concluded = None
-            asyncio.get_running_loop().call_later(_STATE_DIRECTORY_RETRY_SECONDS, self.request_reload)
+            self._look_again_later()
         if self.current is None:
             await self._serve_last_used()
 
@@ -242,18 +249,28 @@ class ModelStore:
         log_event("stale", version=snapshot.version, reason=reason)
 
     async def _take_stand_in(self) -> None:
-        """Serve the file that was asked for in place of the one at the path, which is missing or bad."""
-        path, self._stand_in = self._stand_in, None
-        if path is None or self.good.is_set():
-            return
+        """Serve the first usable of the files that were asked for in place of the one at the path."""
+        while self._stand_ins and not self.good.is_set():
+            path, *others = self._stand_ins
+            try:
+                snapshot = await self._read_stand_in(path)
+            except StateDirectoryError as error:
+                announce_rejection(error, str(path), self.current)
+                self._look_again_later()
+                return
+            except ModelRejectedError as error:
+                announce_rejection(error, str(path), self.current)
+                self._stand_ins = tuple(others)
+            else:
+                self._stand_ins = ()
+                event = "limited" if snapshot.model.limited else "stood_in"
+                log_event(event, version=snapshot.version, path=str(self.path))
+
+    async def _read_stand_in(self, path: Path) -> Snapshot:
         reading = Reading(str(path))
-        try:
-            snapshot = await self._obtain(await asyncio.to_thread(identify, path), reading)
-        except ModelRejectedError as error:
-            announce_rejection(error, str(path), self.current)
-            return
+        snapshot = await self._obtain(await asyncio.to_thread(identify, path), reading)
         await self._serve_in_place(snapshot, reading)
-        log_event("limited" if snapshot.model.limited else "stood_in", version=snapshot.version, path=str(self.path))
+        return snapshot
 
     async def _serve_in_place(self, snapshot: Snapshot, reading: Reading) -> None:
         """Serve a snapshot in place of what stands at the path."""
@@ -278,6 +295,9 @@ class ModelStore:
         """Note whether the served model is the one at the path."""
         self._fresh = fresh
         self._metrics.model_stale.set(self.current is not None and not fresh)
+
+    def _look_again_later(self) -> None:
+        asyncio.get_running_loop().call_later(_STATE_DIRECTORY_RETRY_SECONDS, self.request_reload)
 
     async def _pause(self) -> None:
         await asyncio.sleep(min(_PAUSE_SECONDS, self._settling.seconds))

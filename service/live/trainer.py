@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Never
@@ -15,7 +17,16 @@ from service.live.report import Training
 from service.live.store import ModelStore
 from service.logs import log_event
 from service.metrics import Metrics
-from service.training.job import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
+from service.training.job import (
+    Failed,
+    Message,
+    PopularityReady,
+    Progress,
+    SkippedRows,
+    Trained,
+    TrainingJob,
+    temporary,
+)
 
 _MODULE = "service.training.worker"
 _message = msgspec.json.Decoder(Message)
@@ -30,7 +41,7 @@ class FallbackTrainer:
     def __init__(
         self, store: ModelStore, data: Path, state_dir: Path, environment: Mapping[str, str], metrics: Metrics
     ) -> None:
-        path = store.path.absolute()
+        path = store.path
         self._store = store
         self._environment = environment
         self._metrics = metrics
@@ -78,19 +89,36 @@ class FallbackTrainer:
         return self._store.training is not None and self._store.training.phase == "saving"
 
     async def _train(self) -> Trained | Failed:
-        """Run the process to its end and return how it ended."""
-        ended: Trained | Failed | None = None
+        """Run the process to its end and return how it ended; no temporary file of it stays."""
+        pid = 0
         try:
             async with child_process(_MODULE, msgspec.json.encode(self._job), self._environment) as child:
-                listening = asyncio.create_task(listen(child))
-                assert child.stdout
-                async for line in child.stdout:
-                    ended = self._hear(line) or ended
-                await listening
+                pid = child.pid
+                ended, _ = await asyncio.gather(self._converse(child), listen(child))
                 returncode = await child.wait()
         except OSError as error:
             return Failed(f"The training process could not be started: {error.strerror}.")
+        except (ValueError, msgspec.MsgspecError):  # a line longer than any of ours, or none of ours
+            return Failed("The training process said something that is no message.")
+        finally:
+            await asyncio.to_thread(self._sweep, pid)
         return ended or Failed(f"The training process {end_of(returncode)}.")
+
+    async def _converse(self, child: asyncio.subprocess.Process) -> Trained | Failed | None:
+        """Listen to the end, and return how the process says that it ended."""
+        assert child.stdout
+        ended: Trained | Failed | None = None
+        async for line in child.stdout:
+            ended = self._hear(line) or ended
+        return ended
+
+    def _sweep(self, pid: int) -> None:
+        """Remove what a process that was killed had begun to write."""
+        for path in (self._job.model_path, self._job.beside, self._job.spare, self._job.popularity):
+            pattern = temporary(Path(glob.escape(path)), pid, "*")
+            for leftover in pattern.parent.glob(pattern.name):
+                with suppress(OSError):
+                    leftover.unlink()
 
     def _hear(self, line: bytes) -> Trained | Failed | None:
         """Take note of what the process says; return how it ended, once it says so."""
@@ -113,21 +141,21 @@ class FallbackTrainer:
             return
         self._conclude("trained")
         log_event("trained", path=ended.path, seconds=ended.seconds)
-        if ended.path == self._job.model_path:
-            self._store.request_reload()
-        else:
-            log_event("trained_elsewhere", path=self._job.model_path, saved=ended.path)
-            self._store.stand_in(Path(ended.path))
+        if ended.path != self._job.model_path:
+            log_event("trained_elsewhere", detail=ended.detail, saved=ended.path)
+        elsewhere = Path(ended.path) if ended.path != self._job.model_path else None
+        # Popularity too: the import of what was trained may fail, for want of memory or time.
+        self._store.stand_in(*filter(None, (elsewhere, self._popularity)))
 
     def _go_on_without(self, detail: str) -> None:
         log_event("training_failed", detail=detail)
         if self._popularity:
             self._store.stand_in(self._popularity)
-        else:
+        elif not self._store.good.is_set():
             log_event("no_functions", path=self._job.model_path)
 
     def _conclude(self, outcome: str, detail: str = "") -> None:
-        self._note(outcome=outcome, detail=detail)
+        self._note(outcome=outcome, detail=detail, phase="", done=0, total=0)
         self._metrics.trainings.labels(outcome).inc()
 
     def _note(self, **changes: Any) -> None:

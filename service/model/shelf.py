@@ -79,10 +79,10 @@ class Shelf:
             shutil.rmtree(staged, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove all but the last used snapshots, and what killed processes left behind. Raises OSError."""
+        """Remove all but the last used snapshots, and what older versions and killed processes left. Raises OSError."""
         if not self.root.is_dir():
             return
-        for place in self._places()[self.keep :]:
+        for place in [*self._places()[self.keep :], *self._outdated()]:
             self._discard(place)
         for leftover in [*self.root.glob(_STAGED + "*"), *self.root.glob(_DISCARDED + "*")]:
             _remove_abandoned(leftover)
@@ -117,6 +117,11 @@ class Shelf:
             with suppress(FileNotFoundError):  # another process may tidy at the same time
                 found.append((place.stat().st_mtime_ns, place))
         return [place for _, place in sorted(found, reverse=True)]
+
+    def _outdated(self) -> list[Path]:
+        """Return the snapshots of older formats, which nobody will open again."""
+        versions = range(1, snapshot.FORMAT_VERSION)
+        return [place for version in versions for place in self.root.glob(f"{version}-*")]
 
     def _discard(self, place: Path) -> None:
         """Remove a snapshot at once for newcomers; who has it mapped keeps it."""

@@ -23,7 +23,7 @@ _DEFAULT_REGULARIZATION = 0.01
 _DEFAULT_ALPHA = 1.0
 
 _ROWS_AT_ONCE = 65_536
-_LARGEST_PARAMETER = 1e9  # beyond this, folding a user in is arithmetic with infinities
+LARGEST_PARAMETER = 1e9  # beyond this, folding a user in is arithmetic with infinities
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -132,8 +132,8 @@ def _item_weights(value: object, items: int) -> Float32 | None:
     if value.shape != (items,):
         raise BadShapeError(f"item_weights has the shape {value.shape} instead of ({items},), one for each item.")
     weights: Float32 = value.astype(np.float32)
-    if not ((weights > 0) & (weights <= _LARGEST_PARAMETER)).all():
-        raise NotFiniteError(f"item_weights has numbers that are not above 0 and up to {_LARGEST_PARAMETER:g}.")
+    if not ((weights > 0) & (weights <= LARGEST_PARAMETER)).all():
+        raise NotFiniteError(f"item_weights has numbers that are not above 0 and up to {LARGEST_PARAMETER:g}.")
     return weights
 
 
@@ -143,6 +143,6 @@ def _number(value: object, name: str, default: float) -> float:
         return default
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise BadDtypeError(f"{name} is a {type(value).__name__}, not a number.")
-    if not 0 <= value <= _LARGEST_PARAMETER:
-        raise NotFiniteError(f"{name} is {quoted(value)}; it must be from 0 to {_LARGEST_PARAMETER:g}.")
+    if not 0 <= value <= LARGEST_PARAMETER:
+        raise NotFiniteError(f"{name} is {quoted(value)}; it must be from 0 to {LARGEST_PARAMETER:g}.")
     return float(value)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from implicit.als import AlternatingLeastSquares
 from implicit.cpu.als import AlternatingLeastSquares as CpuAls
@@ -16,6 +17,7 @@ from scipy.sparse import csr_matrix
 from service.errors import TrainingError
 from service.model.factors import Float32
 from service.model.facts import DEFAULTS, Parameters
+from service.model.validation import LARGEST_PARAMETER
 from service.training.interactions import Interactions
 from service.training.progress import Report, silent
 
@@ -61,6 +63,7 @@ def train(
     TrainingError where the factors are no numbers.
     """
     started = time.perf_counter()
+    _prove(parameters)
     item_weights = discount(interactions.weights, parameters.popularity_discount)
     als = _als(parameters, threads, with_loss)
     try:
@@ -75,6 +78,13 @@ def train(
             f"{interactions.weights.max():g}) need a smaller alpha than {parameters.alpha:g}."
         ) from error
     return TrainedModel(_on_cpu(als), interactions, parameters, item_weights, time.perf_counter() - started)
+
+
+def _prove(parameters: Parameters) -> None:
+    """Raise TrainingError for what would be refused when the model is to be served."""
+    for name, value in msgspec.structs.asdict(parameters).items():
+        if not 0 <= value <= LARGEST_PARAMETER:
+            raise TrainingError(f"The parameter {name} is {value:g}; it must be from 0 to {LARGEST_PARAMETER:g}.")
 
 
 def discount(weights: csr_matrix[np.float32], power: float) -> Float32:

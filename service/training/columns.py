@@ -78,7 +78,8 @@ class ColumnNames:
 
 
 def _listed(header: Sequence[str]) -> str:
-    names = [name if name.isprintable() else repr(name)[:_SHOWN_CHARACTERS] for name in header[:_SHOWN_NAMES]]
+    shown = [name if name.isprintable() else repr(name) for name in header[:_SHOWN_NAMES]]
+    names = [name[:_SHOWN_CHARACTERS] for name in shown]
     return ", ".join(names + ["…"] * (len(header) > _SHOWN_NAMES))
 
 

@@ -68,7 +68,8 @@ def evaluate(
     users = np.flatnonzero(np.diff(held_out.indptr))
     if not len(users):
         raise TrainingError(
-            "Nothing can be evaluated: no user whom the model knows has a held-out item that is new to that user."
+            "Nothing can be evaluated: no user whom the model knows has a held-out item that is new to that user "
+            f"(users unknown to the model: {unknown_users})."
         )
     popularity = _Popularity(seen)
     als, popular = (_Tally(len(item_factors), k) for _ in range(2))
@@ -78,7 +79,8 @@ def evaluate(
         als.add(_best(user_factors[batch], item_factors, had, k, threads), wanted)
         popular.add(popularity.best(had, k), wanted)
         on_progress(start + len(batch), len(users))
-    return Evaluation(k, len(users), held_out.nnz, unknown_users, als.metrics(), popular.metrics())
+    unknown_pairs = int((held_out.indices >= len(item_factors)).sum())
+    return Evaluation(k, len(users), held_out.nnz, unknown_pairs, unknown_users, als.metrics(), popular.metrics())
 
 
 def held_out_for(model: Model, test: Interactions) -> tuple[Pairs, int]:

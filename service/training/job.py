@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
+
+
+def temporary(path: Path, pid: int, mark: str) -> Path:
+    """Return where a process writes what is to stand at ``path`` once it is whole; ``mark`` may be a pattern."""
+    return path.with_name(f".{path.name}.{pid}-{mark}.tmp")
 
 
 class TrainingJob(msgspec.Struct, frozen=True):
@@ -43,10 +49,11 @@ class SkippedRows(msgspec.Struct, frozen=True, tag=True):
 
 
 class Trained(msgspec.Struct, frozen=True, tag=True):
-    """The model is written to ``path``."""
+    """The model is written to ``path``; ``detail`` says why that is not the model path."""
 
     path: str
     seconds: float
+    detail: str = ""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -7,7 +7,7 @@ import pickle
 import platform
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +18,23 @@ import numpy as np
 from service.errors import PathTakenError, TrainingError
 from service.model.factors import Id
 from service.model.facts import Evaluation, TrainingData, TrainingFacts, encode_facts
+from service.model.formats import format_of
 from service.model.snapshot import sync_directory
 from service.training.als import TrainedModel
 from service.training.interactions import Interactions
+from service.training.job import temporary
 
 _LIBRARIES = ("als-serve", "implicit", "numpy", "scipy", "pyarrow")
+
+
+def prove_target(path: Path) -> None:
+    """Raise TrainingError where a model could not be put, or would replace what is none: before the work, not after."""
+    if not path.parent.is_dir():
+        raise TrainingError(f"The model cannot be written to {path}: there is no directory {path.parent}.")
+    if not os.access(path.parent, os.W_OK):
+        raise TrainingError(f"The model cannot be written to {path}: {path.parent} may not be written to.")
+    if path.exists() and format_of(path) == "unrecognized":
+        raise TrainingError(f"{path} is no model and would be overwritten; name another path with --model-path.")
 
 
 def facts_of(
@@ -112,7 +124,7 @@ def _had(interactions: Interactions) -> dict[str, Any]:
 def _written_whole(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Write beside the path, onto the disk, and give it its name then: nobody ever reads a half file."""
     # Not tempfile: its files are closed to every other user, and the server may well be one.
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    beside = temporary(path, os.getpid(), secrets.token_hex(4))
     try:
         with beside.open("xb") as file:
             yield file
@@ -122,10 +134,12 @@ def _written_whole(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
             beside.replace(path)
         else:
             path.hardlink_to(beside)  # unlike a rename, refused where anything stands there, even just now
+            beside.unlink()  # at once, for it changes what `stat` says of the file, which a server may be reading
         sync_directory(path.parent)
     except FileExistsError:
         raise PathTakenError(f"There is a file at {path}, and it stays.") from None
     except OSError as error:
         raise TrainingError(f"The model cannot be written to {path}: {error.strerror}.") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # on a volume that refused it, there is nothing either
+            beside.unlink()

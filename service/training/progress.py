@@ -30,9 +30,12 @@ def silent(_phase: str, _done: int, _total: int, _note: str = "", /) -> None:
 
 @contextmanager
 def bars() -> Iterator[Report]:
-    """Draw a bar for each phase, on standard error so that standard output can be piped."""
+    """Draw a bar for each phase on a terminal: on standard error, so that standard output can be piped."""
+    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
+    with Progress(
+        *columns, TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal
+    ) as progress:
         tasks: dict[str, TaskID] = {}
 
         def report(phase: str, done: int, total: int, note: str = "", /) -> None:

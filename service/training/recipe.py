@@ -1,4 +1,4 @@
-"""From files of interactions to a model file: the one way that train, tune, the demo and the fallback take."""
+"""From files of interactions to a model file: the way that train, tune and the demo take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.training.als import train
 from service.training.columns import ColumnNames
 from service.training.evaluation import evaluate
 from service.training.interactions import Interactions, read_interactions
-from service.training.model_files import SAVE, facts_of
+from service.training.model_files import SAVE, facts_of, prove_target
 from service.training.progress import Report, silent
 from service.training.splitting import hold_out
 
@@ -71,6 +71,7 @@ def make_model(
 
     The evaluation is of a model like the one written, trained on less.
     """
+    prove_target(output)
     started = time.perf_counter()
     interactions = recipe.read(report)
     seconds = {"read": time.perf_counter() - started}

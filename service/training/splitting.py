@@ -35,7 +35,7 @@ def hold_out(
     if not (wanted > 0).any():
         raise TrainingError(
             f"Nothing can be held out: the user with the most items has {counts.max()}, too few for a share of "
-            f"{share:g}; take a larger share or do not evaluate."
+            f"{share:g}; train without an evaluation."
         )
     held = _latest(interactions, counts, wanted, seed)
     times = None if interactions.first_met is None else interactions.first_met[~held]

@@ -19,7 +19,7 @@ from service.training.columns import ColumnNames, naming
 from service.training.rows import BadRows, Faults, Rows, check_batch, prove_types
 from service.training.text import read_text
 
-_ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
+_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 _PARQUET_MAGIC = b"PAR1"
 _BATCH_ROWS = 2**18
 

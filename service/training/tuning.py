@@ -185,7 +185,9 @@ def _need_optuna() -> None:
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise TrainingError("Tuning needs Optuna, which is not installed; pip install 'als-serve[tune]'.") from None
+        raise TrainingError(
+            "Tuning needs Optuna, which is not installed; run pip install '.[tune]' in a checkout."
+        ) from None
 
 
 def _space(max_factors: int) -> _Space:

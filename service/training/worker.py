@@ -50,8 +50,8 @@ def _make(job: TrainingJob, tell: Tell) -> Trained:
     read = time.perf_counter() - started
     model = train(interactions, report=report)
     tell(Progress("saving", 0, 1))
-    path = _save(model, job, {"read": read})
-    return Trained(str(path), time.perf_counter() - started)
+    path, detail = _save(model, job, {"read": read})
+    return Trained(path, time.perf_counter() - started, detail)
 
 
 def _save_popularity(interactions: Interactions, job: TrainingJob, tell: Tell) -> None:
@@ -60,16 +60,20 @@ def _save_popularity(interactions: Interactions, job: TrainingJob, tell: Tell) -
         tell(PopularityReady(job.popularity))
 
 
-def _save(model: TrainedModel, job: TrainingJob, seconds: dict[str, float]) -> Path:
-    """Write the model where nothing is lost by it. Raises TrainingError."""
+def _save(model: TrainedModel, job: TrainingJob, seconds: dict[str, float]) -> tuple[str, str]:
+    """Write the model where nothing is lost by it; return where, and why not at the path. Raises TrainingError."""
     facts = facts_of(model, [Path(job.data)], None, seconds)
+    detail = ""
     # Where a full disk or a read-only volume refuses both, the state directory may be on another one.
-    for path in (Path(job.model_path), Path(job.beside)):
-        with suppress(TrainingError):
-            save_npz(model, facts, path, overwrite=path == Path(job.beside))
-            return path
+    for path in (job.model_path, job.beside):
+        try:
+            save_npz(model, facts, Path(path), overwrite=path == job.beside)
+        except TrainingError as error:
+            detail = detail or str(error)
+        else:
+            return path, detail
     save_npz(model, facts, Path(job.spare))
-    return Path(job.spare)
+    return job.spare, detail
 
 
 class _Reporter:
@@ -86,18 +90,16 @@ class _Reporter:
             self._tell(Progress(phase, done, total))
 
 
-def _say(message: Message) -> None:  # pragma: no cover - runs in the child alone, where nothing measures
-    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def main() -> None:  # pragma: no cover - as above
+def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures
     """Do one job; requests that are answered meanwhile have precedence."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=TrainingJob)
     end_with_parent(sys.stdin.fileno())
     be_first_to_go()
     os.nice(_NICE)
-    work(job, _say)
+    # Whatever a library may print goes to the log: standard output is for messages alone.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        work(job, lambda message: answers.write(msgspec.json.encode(message) + b"\n"))
 
 
 if __name__ == "__main__":  # pragma: no cover - as above

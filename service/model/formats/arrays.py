@@ -71,6 +71,8 @@ def checked_text(component: str, array: NDArray[Any]) -> NDArray[Any]:
 
 def ids(component: str, array: NDArray[Any]) -> NDArray[Any]:
     """Return an array of ids with bytes read as UTF-8. Raises BadIdsError, naming the first row that is none."""
+    if array.ndim != 1:
+        raise BadIdsError(f"{component} has {array.ndim} dimensions; it must be one id after the other.")
     if array.dtype.kind != "S":
         return array
     try:
