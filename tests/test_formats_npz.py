@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 
+from service.errors import BadIdsError
 from service.model.factors import RawModel
 from service.model.formats import read
 from service.model.validation import validate
@@ -134,3 +135,13 @@ def test_any_model_goes_through_an_archive_unchanged(
     for ids, known in ((raw.user_ids, user_ids), (raw.item_ids, item_ids)):
         assert isinstance(ids, np.ndarray)
         assert ids.tolist() == known
+
+
+@pytest.mark.parametrize("ids", [np.array("ann"), np.array([["ann", "bob"]])], ids=["one", "a matrix"])
+def test_ids_are_one_after_the_other(ids: NDArray[Any]) -> None:
+    """Ids in any other arrangement are no ids of rows."""
+    content = saved(user_factors=np.ones((2, 2)), item_factors=np.ones((3, 2)), user_ids=ids)
+    with pytest.raises(
+        BadIdsError, match=f"^user_ids has {ids.ndim} dimensions; it must be one id after the other\\.$"
+    ):
+        read_bytes(content)

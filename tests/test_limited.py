@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from service.cli import main
 from service.errors import MissingComponentsError
 from service.model.formats.npz import read_npz
 from service.model.validation import validate
@@ -111,3 +114,16 @@ def test_factors_of_no_columns_are_no_limited_model() -> None:
     raw = read_npz(io.BytesIO(popularity_bytes(popularity_only=np.False_)))
     with pytest.raises(MissingComponentsError, match="'user_factors', 'item_factors'"):
         validate(raw)
+
+
+def test_a_limited_model_in_the_terminal(tmp_path: Path) -> None:
+    """Both commands say what it is: what is popular, and that this is all."""
+    (tmp_path / "m").write_bytes(popularity_bytes())
+    shown = [
+        CliRunner().invoke(main, [*command, "--model-path", str(tmp_path / "m")], catch_exceptions=False).stdout
+        for command in (("check",), ("recommend", "--user", "ann"))
+    ]
+    assert "none: popularity alone (limited)" in shown[0]
+    assert [line.split()[1:] for line in shown[1].splitlines() if line.split()[:1] in (["1"], ["2"], ["3"])] == [
+        ["ale", "2.0000"], ["rum", "1.0000"], ["gin", "0.0000"],
+    ]  # fmt: skip

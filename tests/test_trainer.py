@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import SourceChangedError, StateDirectoryError
+from service.live import store as stores
+from service.live.child import ImportLimits, import_in_child
 from service.live.trainer import FallbackTrainer
+from service.model.shelf import Shelf
+from service.model.source import Source, identify
 from service.settings import child_environment
 from tests.helpers import (
     Place,
@@ -61,3 +66,47 @@ async def test_a_stand_in_comes_after_a_good_model(place: Place, tmp_path: Path)
         store.stand_in(tmp_path / "stand-in")
         await until_served(store, put(place.path, model_bytes(3)))
         assert [earlier.version for earlier in store.history] == [version(MODEL)]
+
+
+async def test_a_full_state_directory_is_no_fault_of_a_stand_in(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried again, as a file at the path would be, and the next in line does not take its place."""
+    stand_in = put(tmp_path / "stand-in", MODEL)
+    full = True
+
+    async def import_unless_full(source: Source, shelf: Shelf, limits: ImportLimits) -> None:
+        if full:
+            raise StateDirectoryError("No space.")
+        await import_in_child(source, shelf, limits)
+
+    monkeypatch.setattr(stores, "import_in_child", import_unless_full)
+    monkeypatch.setattr(stores, "_STATE_DIRECTORY_RETRY_SECONDS", 0.02)
+    async with place.started() as store:
+        await store.looked.wait()
+        store.stand_in(tmp_path / "stand-in", tmp_path / "nothing")
+        await eventually(lambda: events(caplog).count("rejected") > 1)
+        full = False
+        await eventually(lambda: store.state == "stale")
+        assert store.current is not None
+        assert store.current.version == stand_in
+
+
+async def test_a_file_that_changes_while_it_is_read_is_not_trained_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy in progress at the start may well be a good model: nobody has looked at it to the end yet."""
+    looked: list[bool] = []
+
+    def touched(path: Path) -> Source:
+        looked.append(store.looked.is_set())
+        if len(looked) == 1:
+            raise SourceChangedError("It changed while it was being read.")
+        return identify(path)
+
+    monkeypatch.setattr("service.live.store.identify", touched)
+    store = place.store()
+    put(place.path, MODEL)
+    async with at_work(store.run()):
+        await until_served(store, version(MODEL))
+    assert looked == [False, False]

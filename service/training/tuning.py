@@ -168,9 +168,10 @@ class _Search:
         place = sum(trial.value is not None or _FAILURE in trial.user_attrs for trial in _trials(self.study))
         seed = np.random.SeedSequence((self.tuning.seed, place)).generate_state(1)
         self.study.sampler = TPESampler(seed=int(seed[0]), n_startup_trials=_RANDOM_TRIALS, multivariate=True)
-        # The defaults still wait where the process was killed between these two steps.
-        if place == 0 and not _trials(self.study, "WAITING"):
-            self.study.enqueue_trial(_defaults(self.tuning.max_factors))
+        starts = _starts(self.tuning.max_factors)
+        # One still waits where the process was killed between these two steps.
+        if place < len(starts) and not _trials(self.study, "WAITING"):
+            self.study.enqueue_trial(starts[place])
         return self.study.ask(space)
 
     def _value(self, parameters: Parameters) -> float:
@@ -206,10 +207,15 @@ def _space(max_factors: int) -> _Space:
     }
 
 
-def _defaults(max_factors: int) -> dict[str, float]:
-    """Return the defaults, or what in the space is nearest to them."""
+def _starts(max_factors: int) -> list[dict[str, float]]:
+    """Return where the search begins: what in the space is nearest to the defaults, and to what suits a large model.
+
+    The latter is many factors, few iterations and a strong regularization, found by hand on real check-ins.
+    """
     defaults = {**msgspec.structs.asdict(DEFAULTS), _RATIO: DEFAULTS.regularization / DEFAULTS.alpha}
-    return {name: min(max(defaults[name], of.low), of.high) for name, of in _space(max_factors).items()}
+    large = {"factors": 512, _RATIO: 1.5, "alpha": 40.0, "popularity_discount": 0.35, "iterations": 8}
+    space = _space(max_factors).items()
+    return [{name: min(max(start[name], of.low), of.high) for name, of in space} for start in (defaults, large)]
 
 
 def _trials(study: Study, *states: str) -> list[optuna.trial.FrozenTrial]:
