@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -29,6 +26,7 @@ from service.training.interactions import Interactions
 from service.training.progress import Report, silent
 from service.training.recipe import TOP_K
 from service.training.splitting import hold_out
+from service.training.studies import study_in
 
 if TYPE_CHECKING:
     import optuna
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 MOST_FACTORS = 256
 
-_STUDY = "als-serve"
 _FINGERPRINT, _SECONDS, _FAILURE = "fingerprint", "seconds", "failure"
 _MOST_FAILURES = 5
 _RATIO = "regularization_per_alpha"
@@ -95,7 +92,7 @@ def tune(
     """
     began = time.monotonic()
     _need_optuna()
-    with _study_in(storage) as study:
+    with study_in(storage) as study:
         remaining, held_out = hold_out(interactions, seed=tuning.seed)
         _claim(study, storage, _fingerprint(interactions, held_out, tuning))
         _fail_running(study)
@@ -270,47 +267,3 @@ def _claim(study: Study, storage: Path, ours: dict[str, str | int]) -> None:
             f"{what} was {theirs.get(what, 'unknown')!s:.12} and is {ours[what]!s:.12}" for what in changed
         )
         raise TrainingError(f"{storage} holds a study of other data or settings ({told}); name another --storage file.")
-
-
-@contextmanager
-def _study_in(storage: Path) -> Iterator[Study]:
-    """Open the study in a file, or a new one. Raises TrainingError if the file cannot hold it, now or later."""
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        _may_be_a_study(storage)
-        yield _opened(storage)
-    except (sqlite3.Error, SQLAlchemyError, StorageInternalError) as error:
-        raise TrainingError(
-            f"{storage} cannot hold a study ({_root(error)}); name another --storage file, in a directory that can "
-            "be written to."
-        ) from error
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return what SQLite said; the layers above tell of it in paragraphs."""
-    return error if error.__cause__ is None else _root(error.__cause__)
-
-
-def _may_be_a_study(storage: Path) -> None:
-    """Raise TrainingError where it is the database of another program, which Optuna would put its tables into."""
-    with closing(sqlite3.connect(storage)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables and "studies" not in tables:
-        raise TrainingError(f"{storage} is a database of something else; name another --storage file.")
-
-
-def _opened(storage: Path) -> Study:
-    import optuna
-    from sqlalchemy.pool import NullPool
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # A path in a URL would need quoting, which versions of SQLAlchemy undo or not; and without a pool nothing stays
-    # open between two transactions.
-    engine = {"creator": lambda: sqlite3.connect(storage), "poolclass": NullPool}
-    try:
-        opened = optuna.storages.RDBStorage("sqlite://", engine)
-    except RuntimeError as error:
-        raise TrainingError(f"{storage} was made by another version of Optuna; name another --storage file.") from error
-    return optuna.create_study(storage=opened, study_name=_STUDY, direction="maximize", load_if_exists=True)
