@@ -280,6 +280,24 @@ def test_a_stop_while_the_training_process_ends(
         assert "training_stopped" not in logged(server)
 
 
+def test_what_was_trained_does_not_stop_its_own_training(
+    path: Path, state: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that arrives while one is being saved is taken for that one, whose maker may say so later."""
+    wait = f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)"
+    lines = (
+        f"save = worker._save\ndef _save(*a):\n    saved = save(*a)\n    {wait}\n    return saved\nworker._save = _save"
+    )
+    in_worker(tmp_path, monkeypatch, lines)
+    with running_server(path, state, training_data=data) as server:
+        server.wait_for("initialized_trained")
+        server.wait_until_ready()
+        (tmp_path / "go").touch()
+        server.wait_for("trained", seconds=20)
+        assert model(server)["training"]["outcome"] == "trained"  # type: ignore[index]
+        assert "training_stopped" not in logged(server)
+
+
 def test_a_stop_while_the_model_is_written_leaves_nothing(
     path: Path, state: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
