@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -48,9 +49,9 @@ def endless(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return data
 
 
-def model(server: RunningServer) -> dict[str, object]:
+def model(server: RunningServer) -> dict[str, Any]:
     """Return what the server says of its model."""
-    answer: dict[str, object] = server.get("/v1/model")[1]
+    answer: dict[str, Any] = server.get("/v1/model")[1]
     return answer
 
 
@@ -72,8 +73,8 @@ def test_without_a_file_one_is_trained(path: Path, state: Path, data: Path) -> N
         server.wait_for("trained")
         said = model(server)
         assert (said["state"], said["users"], said["items"]) == ("ready", 30, 20)
-        assert said["training"]["outcome"] == "trained"  # type: ignore[index]
-        assert said["trained"]["data"]["files"] == ["data.csv"]  # type: ignore[index]
+        assert said["training"]["outcome"] == "trained"
+        assert said["trained"]["data"]["files"] == ["data.csv"]
         assert server.get("/v1/users/user-3/recommendations?n=3")[1]["strategy"] == "als"
         events = logged(server)
         for before, after in [*pairwise(TOLD), *pairwise(LOADED)]:
@@ -99,7 +100,7 @@ def test_while_it_trains_the_server_answers_what_it_can(path: Path, state: Path,
         assert server.get("/readyz")[0] == 503
         said = model(server)
         assert said["state"] == "training"
-        assert said["training"]["outcome"] == "running"  # type: ignore[index]
+        assert said["training"]["outcome"] == "running"
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(server.url + "/v1/users/7/recommendations")
         with caught.value as refused:
@@ -126,7 +127,7 @@ def test_a_file_that_arrives_wins(path: Path, state: Path, endless: Path) -> Non
         server.wait_until_serving(served)
         server.wait_for("training_stopped")
         assert model(server)["state"] == "ready"
-        assert model(server)["training"]["outcome"] == "stopped"  # type: ignore[index]
+        assert model(server)["training"]["outcome"] == "stopped"
         assert workers(server) == []
     assert path.read_bytes() == MODEL
 
@@ -196,8 +197,8 @@ def test_data_that_cannot_be_read(tmp_path: Path, path: Path, state: Path, conte
         server.wait_for("no_functions")
         said = model(server)
         assert said["state"] == "loading"
-        assert said["training"]["outcome"] == "failed"  # type: ignore[index]
-        assert why in said["training"]["detail"]  # type: ignore[index]
+        assert said["training"]["outcome"] == "failed"
+        assert why in said["training"]["detail"]
         assert server.get("/v1/users/7/recommendations")[0] == 503
         server.wait_until_serving(put(path, MODEL))
 
@@ -275,7 +276,7 @@ def test_a_stop_while_the_training_process_ends(
     in_worker(tmp_path, monkeypatch, "save = worker._save\nworker._save = lambda *a: (save(*a), time.sleep(3600))")
     with running_server(path, state, training_data=data) as server:
         server.wait_for("initialized_trained")
-        assert model(server)["training"]["outcome"] == "running"  # type: ignore[index]
+        assert model(server)["training"]["outcome"] == "running"
         assert server.stop() == 0
         assert "training_stopped" not in logged(server)
 
@@ -294,7 +295,7 @@ def test_what_was_trained_does_not_stop_its_own_training(
         server.wait_until_ready()
         (tmp_path / "go").touch()
         server.wait_for("trained", seconds=20)
-        assert model(server)["training"]["outcome"] == "trained"  # type: ignore[index]
+        assert model(server)["training"]["outcome"] == "trained"
         assert "training_stopped" not in logged(server)
 
 
@@ -324,7 +325,7 @@ def test_whatever_the_process_says(
     """A word that is no message neither ends a training that is good, nor begins one that failed over and over."""
     in_worker(tmp_path, monkeypatch, lines)
     with running_server(path, state, training_data=data) as server:
-        server.wait_until(lambda: model(server)["training"] and model(server)["training"]["outcome"] == outcome)  # type: ignore[index]
+        server.wait_until(lambda: model(server)["training"] and model(server)["training"]["outcome"] == outcome)
         server.wait_until_ready() if outcome == "trained" else server.wait_for("training_failed")
         assert logged(server).count("training") == 1
 

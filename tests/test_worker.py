@@ -38,8 +38,9 @@ def test_a_model_goes_to_the_path(job: TrainingJob) -> None:
     """Popularity is there before the training begins; every phase is told of to its end."""
     messages = told(job)
     kinds = [type(message) for message in messages]
-    assert kinds[-1] is Trained
-    assert messages[-1].path == job.model_path  # type: ignore[union-attr]
+    trained = messages[-1]
+    assert isinstance(trained, Trained)
+    assert trained.path == job.model_path
     ready = kinds.index(PopularityReady)
     assert messages[-3:-1] == [Progress("training", 15, 15), Progress("saving", 0, 1)]
     size = Path(job.data).stat().st_size

@@ -181,7 +181,7 @@ class _Search:
 
 def _need_optuna() -> None:
     try:
-        import optuna  # noqa: F401
+        import optuna  # noqa: F401 - only whether it is there
     except ImportError:
         raise TrainingError(
             "Tuning needs Optuna, which is not installed; run pip install '.[tune]' in a checkout."
