@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import Never
+from typing import TYPE_CHECKING, Never
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -19,7 +19,11 @@ from service.live.trainer import FallbackTrainer
 from service.live.watcher import Watcher
 from service.metrics import Metrics
 from service.model.shelf import Shelf
+from service.s3.location import parse_location
 from service.settings import Settings, child_environment
+
+if TYPE_CHECKING:
+    from service.live.s3 import S3Follower
 
 Work = Callable[[], Awaitable[Never]]
 
@@ -32,23 +36,49 @@ def create_store(settings: Settings, metrics: Metrics) -> ModelStore:
 
 
 def create_app(settings: Settings) -> web.Application:
-    """Return the server's application; its background work runs from its start to its clean-up."""
+    """Return the server's application; its background work runs from its start to its clean-up.
+
+    Raises SettingsError where the place in S3 is none.
+    """
     metrics = Metrics(CollectorRegistry())
     store = create_store(settings, metrics)
+    follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     watcher = Watcher(settings.model_path, store, settings.watch_seconds, metrics)
     app = web.Application()
-    api.set_up(app, settings, store, metrics)
+    api.set_up(app, settings, store, metrics, follower.following if follower else None)
     background: dict[str, Work] = {
         "Keeping the model current": store.run,
         "Watching the model file": watcher.run,
         "Measuring the event loop's lag": lambda: measure_lag(metrics),
     }
+    if follower:
+        background["Following S3"] = follower.run
     if settings.training_data:
-        trainer = FallbackTrainer(store, settings.training_data, settings.state_dir, child_environment(), metrics)
+        trainer = FallbackTrainer(
+            store,
+            settings.training_data,
+            settings.state_dir,
+            child_environment(),
+            metrics,
+            after=follower.polled if follower else None,
+        )
         background["Training for want of a model"] = trainer.run
     for name, work in background.items():
         app.cleanup_ctx.append(_in_background(name, work))
     return app
+
+
+def _follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
+    from service.live.s3 import S3Follower  # only here: botocore takes time and memory that no other server needs
+
+    return S3Follower(
+        parse_location(uri),
+        settings.model_path,
+        settings.state_dir,
+        metrics,
+        poll=settings.s3_poll_seconds,
+        timeout=settings.s3_timeout_seconds,
+    )
 
 
 def _in_background(name: str, work: Work) -> Callable[[web.Application], AsyncIterator[None]]:

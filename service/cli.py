@@ -1,4 +1,4 @@
-"""The command line: als-serve serve | check | recommend | train | evaluate | tune | demo."""
+"""The command line: als-serve serve | check | recommend | train | evaluate | tune | publish | versions | … | demo."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from service import __version__, terminal
-from service.errors import AlsServeError
+from service.errors import AlsServeError, SettingsError
 from service.logs import set_up_logging
 from service.model.facts import Parameters
-from service.options import parameter_options, recipe_options, settings_options
+from service.options import parameter_options, protection_options, recipe_options, settings_options
 from service.server import serve
 from service.settings import Settings, refuse_unknown_variables
 
 if TYPE_CHECKING:
+    from service.s3.uploading import Protection
     from service.training.recipe import Recipe
 
 _LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb")
@@ -173,6 +174,74 @@ def _recipe(values: dict[str, Any]) -> Recipe:
 
     names = ColumnNames(**{role: values.pop(f"{role}_column") for role in ("user", "item", "weight", "time")})
     return Recipe(names=names, **{name: values.pop(name) for name in ("paths", "skip_bad_rows", "threads", "k")})
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("uri", metavar="s3://BUCKET/PREFIX/")
+@click.option("--keep", type=click.IntRange(1), metavar="N", help="Then remove all but the newest N models.")
+@protection_options()
+@click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="Tag the model; may be given several times.")
+@settings_options("state_dir", "import_timeout_seconds", "import_memory_mb")
+def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
+    """Put a model in S3 and have servers follow it.
+
+    The model is checked first, as a server would; a bad one is refused. It goes up as als_model_<time>.npz or .pkl,
+    and latest.json points to it once it is there. Credentials, region and AWS_ENDPOINT_URL are found as by the AWS CLI.
+    """
+    from service.shipping import publish_model  # only here, as below: botocore takes time that no other command needs
+
+    protection = _protection(values)
+    asyncio.run(publish_model(Settings(model_path=model, **values), uri, protection, keep))
+
+
+@main.command()
+@click.argument("uri", metavar="s3://BUCKET/PREFIX/")
+@click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON.")
+def versions(uri: str, as_json: bool) -> None:
+    """Show the models in S3, the newest first, and which of them servers follow."""
+    from service.shipping import show_versions
+
+    asyncio.run(show_versions(uri, as_json=as_json))
+
+
+@main.command()
+@click.argument("uri", metavar="s3://BUCKET/PREFIX/MODEL")
+@protection_options()
+def promote(uri: str, **values: Any) -> None:
+    """Have servers follow a model that was published earlier: a rollback, or the way back from one."""
+    from service.shipping import promote_model
+
+    asyncio.run(promote_model(uri, _protection(values)))
+
+
+@main.command()
+@click.argument("uri", metavar="s3://BUCKET/PREFIX/")
+@click.option("--to", "path", type=click.Path(path_type=Path), required=True, help="Where the model is to stand.")
+@settings_options("s3_timeout_seconds")
+def pull(uri: str, path: Path, s3_timeout_seconds: float) -> None:
+    """Fetch the latest model from S3 once; exit 0 if it stands at the path then, 1 if not.
+
+    The file replaces the one before it at once and whole, so a server that watches the path swaps it in.
+    A URI that does not end with "/" names one model.
+    """
+    from service.shipping import pull_model
+
+    asyncio.run(pull_model(uri, path, s3_timeout_seconds))
+
+
+def _protection(values: dict[str, Any]) -> Protection:
+    """Take how S3 is to keep something out of a command's values."""
+    from service.s3.uploading import Protection
+
+    sse, kms_key = values.pop("sse"), values.pop("kms_key")
+    tags = []
+    for tag in values.pop("tags", ()):
+        name, equals, value = tag.partition("=")
+        if not name or not equals:
+            raise SettingsError(f"The tag {tag!r} is not NAME=VALUE.")
+        tags.append((name, value))
+    return Protection(sse or ("aws:kms" if kms_key else None), kms_key, tuple(tags))
 
 
 @main.command()

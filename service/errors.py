@@ -153,6 +153,93 @@ class PathTakenError(TrainingError):
     code = "path_taken"
 
 
+# ---------------------------------------------------------------- a model that does not come from S3, or go there
+
+
+class S3Error(AlsServeError):
+    """S3 was asked and the model did not come; what is served stays."""
+
+    code = "s3_failed"
+
+
+class S3CredentialsError(S3Error):
+    """There are no credentials, or S3 does not accept them (expired, unknown, a wrong secret)."""
+
+    code = "credentials"
+
+
+class S3DeniedError(S3Error):
+    """The credentials are good, and what was asked is not allowed to them."""
+
+    code = "access_denied"
+
+
+class S3KeyDeniedError(S3Error):
+    """The key that encrypts the object may not be used, or is disabled."""
+
+    code = "kms_denied"
+
+
+class S3NotFoundError(S3Error):
+    """There is no such bucket, object or version."""
+
+    code = "not_found"
+
+
+class S3ChangedError(S3Error):
+    """What was to be read, or replaced, is no longer what it was a moment ago."""
+
+    code = "changed"
+
+
+class S3UnavailableError(S3Error):
+    """S3 answers that it cannot answer now (5xx, SlowDown), or with something that is none of its answers."""
+
+    code = "unavailable"
+
+
+class S3UnreachableError(S3Error):
+    """Nobody answers: no such name, no connection, no trusted certificate, or silence."""
+
+    code = "unreachable"
+
+
+class S3TimeoutError(S3Error):
+    """The deadline over a whole answer or download has passed."""
+
+    code = "timeout"
+
+
+class BadPointerError(S3Error):
+    """latest.json is not what ``als-serve publish`` writes."""
+
+    code = "bad_pointer"
+
+
+class DownloadCutError(S3Error):
+    """A download ended before its end."""
+
+    code = "cut_short"
+
+
+class DownloadCorruptError(S3Error):
+    """What was downloaded is not what was published: another length or checksum."""
+
+    code = "checksum_mismatch"
+
+
+class PublishError(S3Error):
+    """A model was not published, and nothing points to it."""
+
+    code = "not_published"
+
+
+class ModelPathError(S3Error):
+    """A model cannot be written beside the model path (full, read-only, no permission)."""
+
+    code = "model_path"
+
+
 # ---------------------------------------------------------------- a request that is not answered
 
 

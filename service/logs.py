@@ -65,6 +65,11 @@ EVENTS: dict[str, tuple[int, str]] = {
         "⚠️ Going on with limited functions: only what is popular is answered until a good file is at {path}",
     ),
     "stood_in": (_I, "🔁 Now serving model {version} in place of {path}"),
+    "s3_following": (_I, "☁️ Following {uri}: asking every {seconds:g} s for a newer model"),
+    "s3_downloading": (_I, "⬇️ Downloading {key} from S3 ({bytes} bytes)"),
+    "s3_downloaded": (_I, "✅ Downloaded {key} from S3 ({bytes} bytes in {seconds:.1f} s)"),
+    "s3_failed": (_W, "⚠️ {detail} What is served stays, and S3 is asked again soon"),
+    "s3_recovered": (_I, "☁️ S3 answers again: {uri}"),
     "housekeeping_failed": (_W, "⚠️ The state directory could not be tidied: {detail}"),
     "single_file_mount": (
         _W,

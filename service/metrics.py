@@ -13,6 +13,7 @@ from prometheus_client import (
 )
 
 _REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_DOWNLOAD_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 
 
@@ -25,6 +26,7 @@ class Metrics:
             collector(registry=registry)
         self._model(registry)
         self._reloads(registry)
+        self._s3(registry)
         self._serving(registry)
 
     def _model(self, registry: CollectorRegistry) -> None:
@@ -57,6 +59,11 @@ class Metrics:
             "als_model_load_seconds",
             "How long the served model took to load, by phase.",
             ["phase"],
+            registry=registry,
+        )
+        self.model_made_timestamp = Gauge(
+            "als_model_made_timestamp_seconds",
+            "When the served model was trained, as its file says, or else when the file was written (Unix time).",
             registry=registry,
         )
         self.model_loaded_timestamp = Gauge(
@@ -95,6 +102,34 @@ class Metrics:
         )
         self.watcher_up = Gauge(
             "als_watcher_up", "1 while file events arrive; 0 while only the timer looks.", registry=registry
+        )
+
+    def _s3(self, registry: CollectorRegistry) -> None:
+        self.s3_polls = Counter(
+            "als_s3_polls_total",
+            "Looks at S3 by outcome (unchanged, downloaded, failed) and the reason of a failure.",
+            ["outcome", "reason"],
+            registry=registry,
+        )
+        self.s3_seconds_since_success = Gauge(
+            "als_s3_seconds_since_success",
+            "Seconds since S3 last answered well, or since the start; 0 where no S3 is followed.",
+            registry=registry,
+        )
+        self.s3_download_bytes = Counter(
+            "als_s3_download_bytes_total", "Bytes of models downloaded, whole or not.", registry=registry
+        )
+        self.s3_download_seconds = Histogram(
+            "als_s3_download_seconds",
+            "From asking S3 for a model to its whole, verified file at the model path.",
+            buckets=_DOWNLOAD_BUCKETS,
+            registry=registry,
+        )
+        self.s3_model_info = Gauge(
+            "als_s3_model_info",
+            "1 for each of the last models that came from S3; the version joins it with als_model_info.",
+            ["version", "key", "version_id"],
+            registry=registry,
         )
 
     def _serving(self, registry: CollectorRegistry) -> None:

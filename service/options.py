@@ -79,6 +79,20 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
     )
 
 
+def protection_options() -> Callable[[Command], Command]:
+    """Give a command a flag for each way in which S3 encrypts what it keeps."""
+    return _options(
+        [
+            click.option(
+                "--sse",
+                type=click.Choice(["AES256", "aws:kms"]),
+                help="How S3 encrypts what is put there; the bucket decides if this is not given.",
+            ),
+            click.option("--kms-key", metavar="ID", help="The key of --sse aws:kms."),
+        ]
+    )
+
+
 def _options(made: Any) -> Callable[[Command], Command]:
     options: Sequence[Callable[[Command], Command]] = list(made)
 
@@ -97,4 +111,6 @@ def _flag(name: str) -> str:
 def _option_type(annotation: Any) -> Any:
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
-    return click.Path(path_type=Path) if annotation in (Path, Path | None) else annotation
+    if annotation in (Path, Path | None):
+        return click.Path(path_type=Path)
+    return str if annotation == str | None else annotation

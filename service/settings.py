@@ -73,6 +73,11 @@ class Settings:
     import_memory_mb: int = _at_least_zero(
         0, "Address space of the importing process in MB; 0 derives it from the file's size."
     )
+    s3_uri: str | None = _setting(
+        None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
+    )
+    s3_poll_seconds: float = _positive(30.0, "How often S3 is asked for a newer model, give or take a fifth.")
+    s3_timeout_seconds: float = _positive(600.0, "How long one download from S3 may take.")
     training_data: Path | None = _setting(
         None, "Interactions (a file or a directory) to train on where no usable model is found at the start."
     )

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,16 @@ from typing import Any
 class RunningServer:
     """A started ``als-serve serve``; its log lines, as JSON, are collected in ``events``."""
 
-    def __init__(self, model_path: Path, state_dir: Path, **settings: object) -> None:
+    def __init__(
+        self, model_path: Path, state_dir: Path, environment: Mapping[str, str] | None = None, **settings: object
+    ) -> None:
         variables = {"ALS_" + name.upper(): str(value) for name, value in settings.items()}
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ALS_")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALS_")}
         self.events: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "service", "serve"],
-            env=environment
+            env=inherited
+            | dict(environment or {})
             | {"ALS_MODEL_PATH": str(model_path), "ALS_STATE_DIR": str(state_dir), "ALS_PORT": "0"}
             | {"ALS_LOG_FORMAT": "json", "ALS_WATCH_SECONDS": "0.2", "ALS_DRAIN_SECONDS": "0"}
             | variables,
@@ -97,9 +100,11 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(model_path: Path, state_dir: Path, **settings: object) -> Iterator[RunningServer]:
-    """Run a server for the length of a block."""
-    server = RunningServer(model_path, state_dir, **settings)
+def running_server(
+    model_path: Path, state_dir: Path, environment: Mapping[str, str] | None = None, **settings: object
+) -> Iterator[RunningServer]:
+    """Run a server for the length of a block; ``environment`` is added to ours."""
+    server = RunningServer(model_path, state_dir, environment, **settings)
     try:
         yield server
     finally:

@@ -57,6 +57,8 @@ async def test_the_model_is_described() -> None:
         },
         "trained": None,
         "training": None,
+        "s3": None,
+        "made_at": "2001-09-09T01:46:40Z",
         "users": 40,
         "items": 60,
         "factors": 4,

@@ -21,11 +21,12 @@ LAYERS = {
     "metrics": {"errors"},
     "logs": {"errors"},
     "model": {"errors"},
-    "live": {"model", "errors", "metrics", "logs"},
-    "api": {"live", "model", "errors", "metrics", "logs"},
+    "s3": {"model", "errors"},
+    "live": {"model", "s3", "errors", "metrics", "logs"},
+    "api": {"live", "model", "s3", "errors", "metrics", "logs"},
     "training": {"model", "errors"},
 }
-WIRING = {"__main__", "app", "cli", "demo", "options", "server", "terminal", "workshop"}
+WIRING = {"__main__", "app", "cli", "demo", "options", "server", "shipping", "terminal", "workshop"}
 #: ... except that training is reached by few roads, so that no server has it in its process.
 BROUGHT_IN_BY = {
     "training": {"service.demo", "service.workshop", "service.cli"},
@@ -37,6 +38,7 @@ BROUGHT_IN_BY = {
 SEES = {
     ("api", "live"): ("service.live.store", "service.live.report"),
     ("live", "training"): ("service.training.job",),
+    ("api", "s3"): ("service.s3.versions",),
 }
 
 NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}
@@ -128,11 +130,15 @@ def test_every_module_has_a_layer() -> None:
 
 
 def test_serving_loads_no_trainer() -> None:
-    """A process that serves, or imports a model, never has the training code nor what that needs in it."""
+    """A process that serves, or imports a model, never has the training code nor what that needs in it.
+
+    Nor has it botocore, unless it follows S3.
+    """
     program = (
         "import sys, service.cli, service.model.importer;"
         "print([name for name in sys.modules"
-        " if name.startswith(('service.training', 'service.workshop', 'implicit', 'pyarrow', 'optuna'))])"
+        " if name.startswith(('service.training', 'service.workshop', 'service.shipping', 'implicit', 'pyarrow',"
+        " 'optuna', 'botocore', 'aiobotocore'))])"
     )
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert loaded.stdout == "['service.training', 'service.training.job']\n"

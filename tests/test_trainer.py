@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -52,7 +53,7 @@ async def test_a_stand_in_has_to_be_good(place: Place, tmp_path: Path, caplog: p
     """It takes the same road as any file; what is no model is refused, and a file at the path is awaited."""
     put(tmp_path / "stand-in", b"no model")
     async with place.started() as store:
-        await store.looked.wait()
+        await store.look()
         store.stand_in(tmp_path / "stand-in")
         await eventually(lambda: "rejected" in events(caplog))
         assert store.current is None
@@ -83,7 +84,7 @@ async def test_a_full_state_directory_is_no_fault_of_a_stand_in(
     monkeypatch.setattr(stores, "import_in_child", import_unless_full)
     monkeypatch.setattr(stores, "_STATE_DIRECTORY_RETRY_SECONDS", 0.02)
     async with place.started() as store:
-        await store.looked.wait()
+        await store.look()
         store.stand_in(tmp_path / "stand-in", tmp_path / "nothing")
         await eventually(lambda: events(caplog).count("rejected") > 1)
         full = False
@@ -99,7 +100,7 @@ async def test_a_file_that_changes_while_it_is_read_is_not_trained_for(
     looked: list[bool] = []
 
     def touched(path: Path) -> Source:
-        looked.append(store.looked.is_set())
+        looked.append(ended.done())
         if len(looked) == 1:
             raise SourceChangedError("It changed while it was being read.")
         return identify(path)
@@ -107,6 +108,8 @@ async def test_a_file_that_changes_while_it_is_read_is_not_trained_for(
     monkeypatch.setattr("service.live.store.identify", touched)
     store = place.store()
     put(place.path, MODEL)
+    ended = asyncio.create_task(store.look())
     async with at_work(store.run()):
-        await until_served(store, version(MODEL))
+        await ended
+        assert store.current is not None
     assert looked == [False, False]

@@ -9,9 +9,10 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from service.api import health, items, model, recommendations, users
-from service.api.keys import LIFECYCLE, LIMITS, METRICS, QUERIES, STORE, Fallback, Lifecycle, Limits
+from service.api.keys import FOLLOWING, LIFECYCLE, LIMITS, METRICS, QUERIES, STORE, Fallback, Lifecycle, Limits
 from service.api.middleware import around_every_request
 from service.api.queries import Queries
+from service.live.report import Following
 from service.live.store import ModelStore
 from service.metrics import Metrics
 
@@ -43,15 +44,18 @@ def set_up(
     settings: Configured,
     store: ModelStore,
     metrics: Metrics,
+    following: Following | None = None,
     *,
     body_seconds: float = BODY_SECONDS,
 ) -> None:
     """Give an app the API's routes, its one middleware and what its handlers share.
 
-    ``body_seconds`` is how long the body of a request may take to arrive.
+    ``following`` tells of S3, where that is followed. ``body_seconds`` is how long the body of a request may
+    take to arrive.
     """
     app[STORE] = store
     app[METRICS] = metrics
+    app[FOLLOWING] = following
     app[LIMITS] = Limits(settings.max_n, settings.fallback, body_seconds)
     app[LIFECYCLE] = Lifecycle()
     app[QUERIES] = Queries(settings.query_threads)

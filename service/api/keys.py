@@ -9,6 +9,7 @@ from aiohttp import web
 
 from service.api.queries import Queries
 from service.errors import LimitedModelError, NotReadyError
+from service.live.report import Following
 from service.live.store import ModelStore
 from service.metrics import Metrics
 from service.model.snapshot import Snapshot
@@ -38,6 +39,7 @@ class Lifecycle:
 
 STORE = web.AppKey("store", ModelStore)
 LIMITS = web.AppKey("limits", Limits)
+FOLLOWING = web.AppKey[Following | None]("following")
 METRICS = web.AppKey("metrics", Metrics)
 LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 QUERIES = web.AppKey("queries", Queries)

@@ -9,13 +9,14 @@ import msgspec
 from aiohttp import web
 
 from service.api import answers
-from service.api.keys import STORE
+from service.api.keys import FOLLOWING, STORE
 from service.api.parameters import query_of
-from service.live.report import Reload, Served, State, Training
+from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.live.store import ModelStore
 from service.model.facts import TrainingFacts
 from service.model.scores import ScoreRanges
 from service.model.snapshot import Snapshot
+from service.s3.versions import Download
 
 
 class SourceFacts(msgspec.Struct, frozen=True):
@@ -26,6 +27,19 @@ class SourceFacts(msgspec.Struct, frozen=True):
     bytes: int
     sha256: str
     modified_at: datetime
+
+
+class S3Facts(msgspec.Struct, frozen=True):
+    """What is followed in S3; ``served`` is what brought the served model, and null if that did not come from there.
+
+    ``latest`` came last, and may have been refused.
+    """
+
+    uri: str
+    last_poll: Poll | None
+    last_success_at: datetime | None
+    served: Download | None
+    latest: Download | None
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,11 +58,13 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     factors: int | None = None
     seen_pairs: int | None = None
     bytes: int | None = None
+    made_at: datetime | None = None
     loaded_at: datetime | None = None
     load_seconds: dict[str, float] | None = None
     score_ranges: ScoreRanges | None = None
     trained: TrainingFacts | None = None
     training: Training | None
+    s3: S3Facts | None
     last_reload: Reload | None
     earlier_versions: list[Served]
 
@@ -61,6 +77,7 @@ async def served_model(request: web.Request) -> web.Response:
     body = ServedModel(
         state=store.state_of(snapshot),
         training=store.training,
+        s3=_s3(request.app[FOLLOWING], snapshot),
         last_reload=store.last_reload,
         earlier_versions=store.history,
         **({} if snapshot is None else _facts(snapshot, store)),
@@ -81,6 +98,7 @@ def _facts(snapshot: Snapshot, store: ModelStore) -> dict[str, Any]:
         "factors": manifest.factors,
         "seen_pairs": manifest.seen_pairs,
         "bytes": manifest.bytes,
+        "made_at": manifest.made_at,
         "loaded_at": store.loaded_at,
         "load_seconds": store.load_seconds,
         "score_ranges": manifest.scores,
@@ -96,4 +114,16 @@ def _source(snapshot: Snapshot) -> SourceFacts:
         bytes=source.signature.size,
         sha256=source.sha256,
         modified_at=datetime.fromtimestamp(source.signature.mtime_ns / 1e9, UTC),
+    )
+
+
+def _s3(following: Following | None, snapshot: Snapshot | None) -> S3Facts | None:
+    if following is None:
+        return None
+    return S3Facts(
+        uri=following.uri,
+        last_poll=following.last_poll,
+        last_success_at=following.last_success_at,
+        served=snapshot and following.download_of(snapshot.manifest.source.sha256),
+        latest=next(iter(following.downloads), None),
     )

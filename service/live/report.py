@@ -20,6 +20,7 @@ from service.errors import (
 from service.logs import log_event
 from service.metrics import Metrics
 from service.model.snapshot import Snapshot
+from service.s3.versions import Download
 
 State: TypeAlias = Literal["loading", "training", "limited", "ready", "stale"]
 
@@ -73,6 +74,28 @@ class Training(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class Poll(msgspec.Struct, frozen=True):
+    """How a look at S3 ended; ``reason`` is the code of a failure and ``detail`` its sentence, else both are empty."""
+
+    outcome: Literal["unchanged", "downloaded", "failed"]
+    reason: str
+    detail: str
+    finished_at: datetime
+
+
+class Following(msgspec.Struct):
+    """What is followed in S3, how the last look at it ended, and what came from there, the latest first."""
+
+    uri: str
+    last_poll: Poll | None = None
+    last_success_at: datetime | None = None
+    downloads: list[Download] = msgspec.field(default_factory=list)
+
+    def download_of(self, sha256: str) -> Download | None:
+        """Return the download that brought a model, if it came from S3."""
+        return next((download for download in self.downloads if download.sha256 == sha256), None)
+
+
 def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, seconds: dict[str, float]) -> None:
     """Set the metrics of the served model; those of the one before are gone."""
     manifest = snapshot.manifest
@@ -85,6 +108,7 @@ def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, sec
     metrics.model_users.set(manifest.users)
     metrics.model_items.set(manifest.items)
     metrics.model_factors.set(manifest.factors)
+    metrics.model_made_timestamp.set(manifest.made_at.timestamp())
     metrics.model_loaded_timestamp.set(loaded_at.timestamp())
     metrics.model_load_seconds.clear()
     for phase, value in seconds.items():

@@ -48,7 +48,7 @@ class ModelStore:
     """Holds the served model and keeps it current.
 
     A request takes ``current`` once and answers from that snapshot to the end. ``good`` is set once that is a model
-    with factors, ``looked`` once the first look at the path has ended. ``training`` is that of a model for want of one.
+    with factors. ``training`` is that of a model for want of one.
     ``history`` has the versions served before, the latest first. ``load_seconds`` are the phases of
     :class:`Reload` that the served model went through in this process.
     """
@@ -59,7 +59,6 @@ class ModelStore:
         """``settle_seconds`` is how long a file that is rewritten in place must rest before it is read."""
         self.path = path
         self.current: Snapshot | None = None
-        self.looked = asyncio.Event()
         self.good = asyncio.Event()
         self.training: Training | None = None
         self.last_reload: Reload | None = None
@@ -72,6 +71,7 @@ class ModelStore:
         self._settling = Settling(path, settle_seconds)
         self._requested = asyncio.Event()
         self._concluded: Signature | str | None = None
+        self._onlookers: list[asyncio.Event] = []
         self._stand_ins: tuple[Path, ...] = ()
         self._fresh = False
 
@@ -102,6 +102,13 @@ class ModelStore:
         """Ask for a look at the model file; requests during a reload lead to one more."""
         self._requested.set()
 
+    async def look(self) -> None:
+        """Have the file looked at, and return once such a look has come to an end, whatever it was."""
+        ended = asyncio.Event()
+        self._onlookers.append(ended)
+        self._requested.set()
+        await ended.wait()
+
     def stand_in(self, *paths: Path) -> None:
         """Ask for the first usable of these files to be served, unless the path has a good model by then."""
         self._stand_ins = paths
@@ -116,10 +123,11 @@ class ModelStore:
         while True:
             await self._requested.wait()
             self._requested.clear()
+            onlookers = tuple(self._onlookers)
             await self._reload()
             if self._concluded:  # a file that changes while it is read may well turn out to be good
-                self.looked.set()
                 await self._take_stand_in()
+                self._tell(onlookers)
 
     async def load(self) -> Snapshot:
         """Take the file that stands at the path, once, without :meth:`run`. Raises ModelRejectedError and its kinds."""
@@ -295,6 +303,11 @@ class ModelStore:
         """Note whether the served model is the one at the path."""
         self._fresh = fresh
         self._metrics.model_stale.set(self.current is not None and not fresh)
+
+    def _tell(self, onlookers: tuple[asyncio.Event, ...]) -> None:
+        for ended in onlookers:
+            ended.set()
+            self._onlookers.remove(ended)
 
     def _look_again_later(self) -> None:
         asyncio.get_running_loop().call_later(_STATE_DIRECTORY_RETRY_SECONDS, self.request_reload)

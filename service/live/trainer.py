@@ -39,12 +39,20 @@ class FallbackTrainer:
     """
 
     def __init__(
-        self, store: ModelStore, data: Path, state_dir: Path, environment: Mapping[str, str], metrics: Metrics
+        self,
+        store: ModelStore,
+        data: Path,
+        state_dir: Path,
+        environment: Mapping[str, str],
+        metrics: Metrics,
+        after: asyncio.Event | None = None,
     ) -> None:
+        """``after`` is set once whoever may bring a model has tried to for the first time."""
         path = store.path
         self._store = store
         self._environment = environment
         self._metrics = metrics
+        self._after = after
         self._popularity: Path | None = None
         self._job = TrainingJob(
             data=str(data),
@@ -56,7 +64,9 @@ class FallbackTrainer:
 
     async def run(self) -> Never:
         """Train if need be, and then never again."""
-        await self._store.looked.wait()
+        if self._after:
+            await self._after.wait()
+        await self._store.look()
         if not self._store.good.is_set():
             await self._train_until_a_model_arrives()
         while True:

@@ -64,6 +64,13 @@ class Manifest(msgspec.Struct, frozen=True):
         """Return the size of all arrays on disk."""
         return sum(facts.bytes for facts in self.files.values())
 
+    @property
+    def made_at(self) -> datetime:
+        """Return when the model was trained, as its file says, or else when the file was written."""
+        if self.training:
+            return self.training.trained_at.astimezone(UTC)
+        return datetime.fromtimestamp(self.source.signature.mtime_ns / 1e9, UTC)
+
 
 class Snapshot(NamedTuple):
     """An opened snapshot directory: what a request answers from, start to end."""

@@ -1,0 +1,158 @@
+"""Following S3: asks for a newer model at intervals and puts it at the model path. Everything else is the watcher's."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Never
+
+import msgspec
+
+from service.errors import S3Error
+from service.live.report import Following, Poll
+from service.logs import log_event
+from service.metrics import Metrics
+from service.s3.client import connected
+from service.s3.failures import deadline
+from service.s3.fetching import fetch, stands_at, sweep
+from service.s3.finding import find
+from service.s3.location import Location
+from service.s3.versions import Found, Marker
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
+
+#: Many servers must not ask all at once, nor fall into step.
+_JITTER = 0.2
+#: After failures in a row: at most 1, 2, 4, … seconds, up to this or the poll interval.
+_LONGEST_PAUSE_SECONDS = 60.0
+#: For an answer without a model in it.
+_LOOK_SECONDS = 30.0
+_REMEMBERED = 10
+
+
+class S3Follower:
+    """Keeps the file at the model path what S3 says is the latest model.
+
+    ``following`` tells of it, ``polled`` is set once the first poll has ended, well or not. A failure never takes
+    anything away: it is counted, logged and tried again. What came is remembered in the state directory, so
+    that no model is fetched twice, be it one that was rejected.
+    """
+
+    def __init__(
+        self, location: Location, path: Path, state_dir: Path, metrics: Metrics, *, poll: float, timeout: float
+    ) -> None:
+        """``poll`` is the seconds between polls, ``timeout`` those that one download may take."""
+        self.following = Following(str(location))
+        self.polled = asyncio.Event()
+        self._location = location
+        self._path = path
+        self._memory = state_dir / "s3.json"
+        self._metrics = metrics
+        self._poll_seconds = poll
+        self._timeout = timeout
+        self._marker: Marker | None = None
+        self._succeeded = time.monotonic()
+        metrics.s3_seconds_since_success.set_function(lambda: time.monotonic() - self._succeeded)
+
+    async def run(self) -> Never:
+        """Poll for ever."""
+        log_event("s3_following", uri=str(self._location), seconds=self._poll_seconds)
+        await asyncio.to_thread(self._recall)
+        if await asyncio.to_thread(self._path.exists):
+            await asyncio.sleep(random.uniform(0, self._poll_seconds))  # noqa: S311 - spreads load, hides nothing
+        failures = 0
+        while True:
+            try:
+                # A client finds its credentials once, so that after a failure only a new one can recover.
+                async with connected(self._location) as client:
+                    while True:
+                        await self._poll(client)
+                        failures = 0
+                        await asyncio.sleep(self._poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - as above
+            except S3Error as error:
+                self._fail(error)
+                await asyncio.sleep(self._pause(failures))
+                failures += 1
+
+    async def _poll(self, client: S3Client) -> None:
+        """Look once, and bring what is new. Raises S3Error."""
+        # Where the file is gone, what S3 has is wanted, known or not.
+        known = self._marker if await asyncio.to_thread(self._path.exists) else None
+        async with deadline(min(_LOOK_SECONDS, self._timeout), self._location):
+            found = await find(client, self._location, known)
+        if found is None or await self._has(found):
+            self._conclude("unchanged")
+        else:
+            await self._download(client, found)
+            self._conclude("downloaded")
+        if found:
+            self._marker = found.marker
+
+    async def _has(self, found: Found) -> bool:
+        """Say whether this version stands at the path, as after a restart, or where someone else fetched it."""
+        earlier = (download for download in self.following.downloads if download.is_of(found))
+        sha256 = found.sha256 or next((download.sha256 for download in earlier), None)
+        return sha256 is not None and await asyncio.to_thread(stands_at, self._path, found.size, sha256)
+
+    async def _download(self, client: S3Client, found: Found) -> None:
+        log_event("s3_downloading", key=found.key, bytes=found.size)
+        async with deadline(self._timeout, self._location.at(found.key)):
+            download = await fetch(
+                client, self._location.bucket, found, self._path, self._metrics.s3_download_bytes.inc
+            )
+        self._metrics.s3_download_seconds.observe(download.seconds)
+        self.following.downloads = [download, *self.following.downloads][:_REMEMBERED]
+        self._measure_downloads()
+        log_event("s3_downloaded", key=found.key, bytes=download.bytes, seconds=download.seconds)
+        await asyncio.to_thread(self._remember)
+
+    def _fail(self, error: S3Error) -> None:
+        last = self.following.last_poll
+        if last is None or last.reason != error.code:  # once, not with every try
+            log_event("s3_failed", reason=error.code, detail=str(error))
+        self._conclude("failed", error)
+
+    def _conclude(self, outcome: Literal["unchanged", "downloaded", "failed"], error: S3Error | None = None) -> None:
+        """Set down how a poll ended; every way out of one leads through here."""
+        last, now = self.following.last_poll, datetime.now(UTC)
+        if error is None:
+            self._succeeded, self.following.last_success_at = time.monotonic(), now
+            if last and last.outcome == "failed":
+                log_event("s3_recovered", uri=str(self._location))
+        reason, detail = (error.code, str(error)) if error else ("", "")
+        self.following.last_poll = Poll(outcome, reason, detail, now)
+        self._metrics.s3_polls.labels(outcome, reason).inc()
+        self.polled.set()
+
+    def _pause(self, failures: int) -> float:
+        """Return how long to wait after so many failures in a row: up to a limit that doubles (full jitter)."""
+        limit = min(max(_LONGEST_PAUSE_SECONDS, self._poll_seconds), 2.0 ** min(failures, 32))
+        return random.uniform(0, limit)  # noqa: S311 - as above
+
+    def _recall(self) -> None:
+        """Read what came before this process was started, and remove what was left half."""
+        sweep(self._path)
+        try:
+            before = msgspec.json.decode(self._memory.read_bytes(), type=Following)
+        except (OSError, msgspec.DecodeError, UnicodeError):  # at worst, something is fetched again
+            return
+        if before.uri == self.following.uri:
+            self.following.downloads = before.downloads
+            self._measure_downloads()
+
+    def _remember(self) -> None:
+        beside = self._memory.with_suffix(".tmp")
+        try:
+            beside.write_bytes(msgspec.json.encode(self.following))
+            beside.replace(self._memory)
+        except OSError as error:
+            log_event("housekeeping_failed", detail=str(error))
+
+    def _measure_downloads(self) -> None:
+        self._metrics.s3_model_info.clear()
+        for download in self.following.downloads:
+            self._metrics.s3_model_info.labels(download.sha256[:16], download.key, download.version_id or "").set(1)

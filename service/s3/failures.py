@@ -1,0 +1,114 @@
+"""What can go wrong in talking to S3, as one of our own errors with one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import aiohttp
+from botocore import exceptions as botocore
+from botocore.parsers import ResponseParserError
+
+from service.errors import (
+    DownloadCorruptError,
+    DownloadCutError,
+    S3ChangedError,
+    S3CredentialsError,
+    S3DeniedError,
+    S3Error,
+    S3KeyDeniedError,
+    S3NotFoundError,
+    S3TimeoutError,
+    S3UnavailableError,
+    S3UnreachableError,
+)
+from service.s3.location import Location
+
+#: S3's own codes, where they say more than the status beside them.
+_CREDENTIALS = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+_NO_CREDENTIALS = (
+    botocore.NoCredentialsError,
+    botocore.PartialCredentialsError,
+    botocore.CredentialRetrievalError,
+    botocore.MetadataRetrievalError,
+    botocore.ProfileNotFound,
+    botocore.SSOError,
+    botocore.TokenRetrievalError,
+)
+_PAYLOAD = (aiohttp.ClientPayloadError, botocore.IncompleteReadError, botocore.ResponseStreamingError)
+_NETWORK = (botocore.HTTPClientError, botocore.ConnectionError, aiohttp.ClientError, OSError)
+
+
+@contextmanager
+def speaking_of(place: Location) -> Iterator[None]:
+    """Raise what goes wrong in the block as an S3Error that names the place."""
+    try:
+        yield
+    except botocore.ClientError as error:
+        raise _answered(place, error) from error
+    except _NO_CREDENTIALS as error:
+        raise S3CredentialsError(
+            f"There are no usable credentials for {place} ({_brief(error)}); give the instance a role, or set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        ) from error
+    except botocore.FlexibleChecksumError as error:
+        raise DownloadCorruptError(f"{place} came with another checksum than S3 has for it; try again.") from error
+    except _PAYLOAD as error:
+        raise DownloadCutError(f"{place} ended before its end ({_brief(error)}); try again.") from error
+    except ResponseParserError as error:
+        raise S3UnavailableError(f"What answered for {place} is not S3; look at AWS_ENDPOINT_URL.") from error
+    except (*_NETWORK, botocore.BotoCoreError) as error:
+        raise S3UnreachableError(
+            f"{place} cannot be reached: {_brief(error)}; look at the network, AWS_ENDPOINT_URL and the region."
+        ) from error
+
+
+@asynccontextmanager
+async def deadline(seconds: float, place: Location) -> AsyncIterator[None]:
+    """Let the block take so long and no longer: a body that drips never times out by itself. Raises S3TimeoutError."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise S3TimeoutError(f"{place} took longer than {seconds:g} s; look at the network, or allow more.") from None
+
+
+def code_of(error: botocore.ClientError) -> str:
+    """Return S3's code for what it answers, which is the bare status where a body was not sent (304, HEAD)."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _answered(place: Location, error: botocore.ClientError) -> S3Error:
+    """Tell an answer of S3 that is none of the good ones by its code, else by its status."""
+    code, status = code_of(error), int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+    if code in _CREDENTIALS:
+        return S3CredentialsError(f"S3 does not accept the credentials for {place} ({code}); renew them.")
+    if code.startswith("KMS"):
+        return S3KeyDeniedError(f"The key that encrypts {place} cannot be used ({code}); allow kms:Decrypt on it.")
+    if status == 403:
+        return S3DeniedError(
+            f"S3 denies access to {place} ({code}); allow it to this role. "
+            "Without s3:ListBucket, S3 denies what is missing, too."
+        )
+    if status == 404:
+        return S3NotFoundError(f"{place} is not there ({code}).{_remedy(place)}")
+    if status in (409, 412):
+        return S3ChangedError(f"{place} was changed by someone else meanwhile ({code}); try again.")
+    return S3UnavailableError(f"S3 cannot answer for {place} now ({status} {code}); try again.")
+
+
+def _remedy(place: Location) -> str:
+    return "" if place.is_prefix else f" If models are under it, write {place}/ with a slash."
+
+
+def _brief(error: BaseException) -> str:
+    return str(error).rstrip(".") or type(error).__name__

@@ -1,0 +1,181 @@
+"""One exact version, streamed to a file beside the path that it then takes: whole and verified, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.errors import DownloadCorruptError, DownloadCutError, ModelPathError, ModelRejectedError
+from service.model.snapshot import sync_directory
+from service.model.source import identify, signature
+from service.s3.failures import speaking_of
+from service.s3.finding import SHA256
+from service.s3.location import Location
+from service.s3.versions import Counted, Download, Found
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
+    from types_aiobotocore_s3.type_defs import GetObjectOutputTypeDef
+
+#: Hashed and written at a time, in a thread: large enough not to be felt, small enough not to fill memory.
+_CHUNK = 2**20
+
+
+async def fetch(client: S3Client, bucket: str, found: Found, path: Path, on_bytes: Counted) -> Download:
+    """Put what was found at the path, in the place of what stands there; ``on_bytes`` is told of each piece.
+
+    Verified are its length and a sha256: the pointer's, else the one that it was published with; where neither is
+    known, the checksum that S3 has of it, if that is one of the whole object. Raises S3Error.
+    """
+    place, started = Location(bucket, found.key), time.perf_counter()
+    with speaking_of(place):
+        answer = await client.get_object(**_request(bucket, found))
+    async with answer["Body"] as body:
+        _expect("bytes", found.size, answer.get("ContentLength", found.size), place)
+        expected = found.sha256 or _published(answer)
+        async with _replacing(path, found.modified_at or answer["LastModified"]) as part:
+            with speaking_of(place):
+                async for piece in _pieces(body):
+                    await asyncio.to_thread(part.take, piece)
+                    on_bytes(len(piece))
+            if part.size < found.size:
+                raise DownloadCutError(f"{place} ended after {part.size} of {found.size} bytes; try again.")
+            _expect("bytes", found.size, part.size, place)
+            _expect("a sha256", expected or part.sha256, part.sha256, place)
+    return Download(
+        key=found.key,
+        version_id=found.version_id or answer.get("VersionId"),
+        etag=answer["ETag"],
+        sha256=part.sha256,
+        bytes=part.size,
+        modified_at=found.modified_at,
+        downloaded_at=datetime.now(UTC),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+def stands_at(path: Path, size: int, sha256: str) -> bool:
+    """Say whether this very content stands at the path already."""
+    with suppress(ModelRejectedError):
+        return signature(path).size == size and identify(path).sha256 == sha256
+    return False
+
+
+def sweep(path: Path) -> None:
+    """Remove what downloads to this path left whose process is gone."""
+    for leftover in path.parent.glob(_part_name(path, "*")):
+        with suppress(OSError), leftover.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
+
+
+class _Part:
+    """A file that is being written and hashed; locked, so that nobody takes it for a leftover."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(_part_name(path, secrets.token_hex(4)))
+        self.size = 0
+        self._digest = hashlib.sha256()
+        with _writing(path):
+            self._file = self.path.open("xb")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def take(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        self.size += len(piece)
+        with _writing(self.path):
+            self._file.write(piece)
+
+    def become(self, path: Path, modified_at: datetime) -> None:
+        """Replace the path by what was written, once that is safely on the disk."""
+        with _writing(path):
+            self._file.flush()
+            # When it was published, not when it came here: the age of a model is no server's own.
+            os.utime(self._file.fileno(), (modified_at.timestamp(),) * 2)
+            os.fsync(self._file.fileno())
+            self.path.replace(path)
+            sync_directory(path.parent)
+
+    def abandon(self) -> None:
+        """Remove what is left under the name of a part."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self.path.unlink()
+
+
+@asynccontextmanager
+async def _replacing(path: Path, modified_at: datetime) -> AsyncIterator[_Part]:
+    """Lend a part that replaces the path at the end of the block, unless the block fails. Raises ModelPathError."""
+    part = await asyncio.to_thread(_Part, path)
+    try:
+        yield part
+        await asyncio.to_thread(part.become, path, modified_at)
+    finally:
+        part.abandon()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ModelPathError(
+            f"A model from S3 cannot be written beside {path}: {error.strerror or error}. Free space, or make the "
+            "directory writable for this user."
+        ) from None
+
+
+def _part_name(path: Path, mark: str) -> str:
+    return f".{path.name}.{mark}.part"
+
+
+def _request(bucket: str, found: Found) -> Any:
+    """Ask for this version and no other, and for S3's checksum only where nothing better is known."""
+    request = {"Bucket": bucket, "Key": found.key}
+    if found.version_id:
+        request["VersionId"] = found.version_id
+    elif found.etag:
+        request["IfMatch"] = found.etag
+    return request if found.sha256 else request | {"ChecksumMode": "ENABLED"}
+
+
+def _published(answer: GetObjectOutputTypeDef) -> str | None:
+    """Return the sha256 of the whole object that S3 gives along with it, if any; that of parts has a dash."""
+    checksum = answer.get("ChecksumSHA256", "")
+    if checksum and "-" not in checksum:
+        return base64.b64decode(checksum).hex()
+    return answer["Metadata"].get(SHA256)
+
+
+async def _pieces(body: Any) -> AsyncIterator[bytes]:
+    """Gather what comes in many small reads."""
+    piece = bytearray()
+    async for chunk in body.iter_chunks(_CHUNK):
+        piece += chunk
+        if len(piece) >= _CHUNK:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
+
+
+def _expect(what: str, expected: int | str, found: int | str, place: Location) -> None:
+    if found != expected:
+        raise DownloadCorruptError(
+            f"{place} has {what} {found} where {expected} was published; publish it anew if this stays."
+        )

@@ -1,0 +1,132 @@
+"""Which version S3 has now: by a pointer, by an exact key, or the newest name; one request where nothing changed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from service.errors import BadPointerError, S3NotFoundError
+from service.s3.failures import code_of, speaking_of
+from service.s3.location import LATEST, MODEL_PREFIX, Location, timestamp_of
+from service.s3.pointer import LARGEST, Pointer, decode_pointer
+from service.s3.versions import Found, Marker
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
+    from types_aiobotocore_s3.type_defs import GetObjectOutputTypeDef, ObjectTypeDef
+
+#: The object metadata in which ``als-serve publish`` leaves the sha256 of the whole object.
+SHA256 = "sha256"
+
+
+async def find(client: S3Client, location: Location, known: Marker | None) -> Found | None:
+    """Return the version that S3 has now, or None if that is still the one that ``known`` came from.
+
+    Of a prefix it is the one that latest.json points to; without a pointer, the newest by the timestamp in its
+    name, then by when it was written. Raises S3Error.
+    """
+    if not location.is_prefix:
+        return await _exact(client, location, known)
+    pointer = location.at(location.key + LATEST)
+    if known is None or known.key == pointer.key:
+        try:
+            return await _pointed(client, pointer, known)
+        except S3NotFoundError:
+            known = None
+    return await _newest(client, location, known)
+
+
+async def read_pointer(client: S3Client, place: Location, known: Marker | None = None) -> tuple[Pointer, str] | None:
+    """Return the pointer and its ETag, or None if it did not change. Raises S3NotFoundError and other S3Errors."""
+    answer = await _get(client, place, known)
+    if answer is None:
+        return None
+    raw = b""
+    with speaking_of(place):
+        async with answer["Body"] as body:
+            while len(raw) <= LARGEST and (more := await body.read(LARGEST)):
+                raw += more
+    if len(raw) > LARGEST:
+        raise BadPointerError(f"{place} is no pointer to a model, but over {LARGEST} bytes; publish a model.")
+    return decode_pointer(raw, place), answer["ETag"]
+
+
+async def list_models(client: S3Client, location: Location) -> tuple[list[ObjectTypeDef], bool]:
+    """Return the models directly under a prefix, the newest first, and whether there is a pointer. Raises S3Error."""
+    with speaking_of(location):
+        pages = client.get_paginator("list_objects_v2").paginate(
+            Bucket=location.bucket, Prefix=location.key, Delimiter="/"
+        )
+        listed = [entry async for page in pages for entry in page.get("Contents", [])]
+    names = {entry["Key"].removeprefix(location.key): entry for entry in listed}
+    models = [entry for name, entry in names.items() if name.startswith(MODEL_PREFIX)]
+    return sorted(models, key=_age, reverse=True), LATEST in names
+
+
+def _age(entry: ObjectTypeDef) -> tuple[str, datetime]:
+    return timestamp_of(entry["Key"]), entry["LastModified"]
+
+
+async def _exact(client: S3Client, place: Location, known: Marker | None) -> Found | None:
+    # Not HEAD: its errors have no body, so that expired credentials could not be told from a missing permission.
+    answer = await _get(client, place, known)
+    if answer is None:
+        return None
+    answer["Body"].close()
+    return Found(
+        key=place.key,
+        version_id=answer.get("VersionId"),
+        etag=answer["ETag"],
+        size=answer["ContentLength"],
+        sha256=answer["Metadata"].get(SHA256),
+        modified_at=answer["LastModified"].astimezone(UTC),
+        marker=Marker(place.key, answer["ETag"]),
+    )
+
+
+async def _pointed(client: S3Client, place: Location, known: Marker | None) -> Found | None:
+    read = await read_pointer(client, place, known)
+    if read is None:
+        return None
+    pointer, etag = read
+    return Found(
+        key=pointer.key,
+        version_id=pointer.version_id,
+        size=pointer.size,
+        sha256=pointer.sha256,
+        modified_at=pointer.created_at,
+        marker=Marker(place.key, etag),
+    )
+
+
+async def _newest(client: S3Client, location: Location, known: Marker | None) -> Found | None:
+    models, has_pointer = await list_models(client, location)
+    if has_pointer:
+        return await _pointed(client, location.at(location.key + LATEST), None)
+    if not models:
+        raise S3NotFoundError(f"There is no model under {location}; als-serve publish puts one there.")
+    newest = models[0]
+    marker = Marker(newest["Key"], newest["ETag"])
+    if marker == known:
+        return None
+    return Found(
+        key=marker.key,
+        etag=marker.etag,
+        size=newest["Size"],
+        modified_at=newest["LastModified"].astimezone(UTC),
+        marker=marker,
+    )
+
+
+async def _get(client: S3Client, place: Location, known: Marker | None) -> GetObjectOutputTypeDef | None:
+    """Begin to read an object, or return None if it has the known ETag: a 304, without a body."""
+    condition: dict[str, Any] = {"IfNoneMatch": known.etag} if known else {}
+    with speaking_of(place):
+        try:
+            return await client.get_object(Bucket=place.bucket, Key=place.key, **condition)
+        except ClientError as error:
+            if code_of(error) in ("304", "NotModified"):
+                return None
+            raise

@@ -1,0 +1,69 @@
+"""Where models are in S3, and what they are called there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.errors import SettingsError
+
+#: What says which model of a prefix is the latest.
+LATEST = "latest.json"
+MODEL_PREFIX = "als_model_"
+_EXTENSIONS = {"npz": "npz", "pickle": "pkl"}
+_TIMESTAMP = "%Y%m%d_%H%M%S"
+_NAME = re.compile(rf"{MODEL_PREFIX}(\d{{8}}_\d{{6}})(?!\d)")
+_URI = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A bucket and a key in it, or all keys that begin so: a prefix ends with "/", or is empty."""
+
+    bucket: str
+    key: str
+
+    @property
+    def is_prefix(self) -> bool:
+        """Say whether this is where models are, rather than one of them."""
+        return self.key == "" or self.key.endswith("/")
+
+    @property
+    def parent(self) -> Location:
+        """Return the prefix that an object is directly under."""
+        return Location(self.bucket, self.key[: self.key.rfind("/") + 1])
+
+    def at(self, key: str) -> Location:
+        """Return another key of the same bucket."""
+        return Location(self.bucket, key)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def parse_location(uri: str) -> Location:
+    """Read ``s3://bucket/key`` or ``s3://bucket/prefix/``. Raises SettingsError."""
+    found = _URI.fullmatch(uri)
+    if not found:
+        raise SettingsError(f"{uri!r} is no place in S3; write s3://bucket/prefix/ or s3://bucket/key.")
+    return Location(found[1], found[2] or "")
+
+
+def parse_prefix(uri: str) -> Location:
+    """Read ``s3://bucket/prefix/``. Raises SettingsError where that is no prefix."""
+    location = parse_location(uri)
+    if not location.is_prefix:
+        raise SettingsError(f"{uri} names one object; write {uri}/ if models are to be under it.")
+    return location
+
+
+def model_key(prefix: Location, made_at: datetime, model_format: str) -> str:
+    """Return the key of a model that is published at this moment (UTC)."""
+    return f"{prefix.key}{MODEL_PREFIX}{made_at:{_TIMESTAMP}}.{_EXTENSIONS[model_format]}"
+
+
+def timestamp_of(key: str) -> str:
+    """Return the timestamp in a model's name, "" where it has none: later ones are greater."""
+    found = _NAME.match(key.rpartition("/")[2])
+    return found[1] if found else ""

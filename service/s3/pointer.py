@@ -1,0 +1,50 @@
+"""latest.json: which model of a prefix is the latest, what it must be, and what it is like."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from service.errors import BadPointerError
+from service.s3.location import Location
+
+#: A pointer is a few hundred bytes; whatever is larger is something else.
+LARGEST = 65_536
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How large a model is."""
+
+    users: int
+    items: int
+    factors: int
+    seen_pairs: int | None = None
+
+
+class Pointer(msgspec.Struct, frozen=True, kw_only=True):
+    """One published model: ``size`` in bytes, ``sha256`` in hex, ``metrics`` of its evaluation, such as ndcg@20.
+
+    Only ``key``, ``sha256`` and ``size`` are needed to follow a pointer, so it is easily written by other means.
+    """
+
+    key: str
+    version_id: str | None = None
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    size: Annotated[int, msgspec.Meta(ge=1)]
+    format: str = ""
+    created_at: datetime | None = None
+    counts: Counts | None = None
+    metrics: dict[str, float] | None = None
+
+
+def decode_pointer(raw: bytes, place: Location) -> Pointer:
+    """Read a pointer that stands at ``place``. Raises BadPointerError, also where it leads out of its prefix."""
+    try:
+        pointer = msgspec.json.decode(raw, type=Pointer)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise BadPointerError(f"{place} is no pointer to a model ({error}); publish a model, or remove it.") from None
+    if not pointer.key.startswith(place.parent.key) or pointer.key == place.key:
+        raise BadPointerError(f"{place} points to {pointer.key!r}, which is not beside it; publish or promote a model.")
+    return pointer

@@ -1,0 +1,161 @@
+"""A model goes up: the model first, the pointer last, and neither over what someone else has put there."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from service.errors import BadPointerError, PublishError, S3ChangedError, S3NotFoundError
+from service.s3.failures import speaking_of
+from service.s3.finding import SHA256, list_models, read_pointer
+from service.s3.location import LATEST, Location, model_key, timestamp_of
+from service.s3.pointer import Pointer
+from service.s3.uploading import Protection, Upload, upload
+from service.s3.versions import Counted
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client
+    from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef
+
+#: The object metadata that holds a model's own pointer, from which it can be promoted.
+_POINTER = "als-pointer"
+_TRIES = 5
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A model under a prefix; ``pointer`` tells of it, and is None if ``als-serve publish`` did not put it there."""
+
+    key: str
+    size: int
+    modified_at: datetime
+    pointer: Pointer | None
+    is_latest: bool
+
+
+async def publish(
+    client: S3Client, prefix: Location, path: Path, model: Pointer, protection: Protection, on_bytes: Counted
+) -> tuple[Pointer, bool]:
+    """Upload a model file, then point to it; return its pointer, and whether that is now the latest.
+
+    ``model`` describes the file; its key and time are given here. It does not become the latest where someone else
+    has published a newer one meanwhile: theirs stays. Raises S3Error.
+    """
+    created_at = datetime.now(UTC).replace(microsecond=0)
+    for _ in range(_TRIES):
+        key = model_key(prefix, created_at, model.format)
+        pointer = msgspec.structs.replace(model, key=key, created_at=created_at)
+        file = Upload(path, model.sha256, model.size, {SHA256: model.sha256, _POINTER: _metadata(pointer)})
+        try:
+            version_id = await upload(client, prefix.at(key), file, protection, on_bytes)
+        except S3ChangedError:  # another publisher of this very second
+            created_at += timedelta(seconds=1)
+        else:
+            pointer = msgspec.structs.replace(pointer, version_id=version_id)
+            return pointer, await _point_unless_newer(client, prefix, pointer, protection)
+    raise PublishError(f"Others publish under {prefix} all the time; try again.")
+
+
+async def promote(client: S3Client, place: Location, protection: Protection) -> Pointer:
+    """Point to a model that was published earlier, and return its pointer. Raises S3Error."""
+    found = await _head(client, place)
+    pointer = _pointer_of(place.key, found)
+    if pointer is None:
+        raise BadPointerError(
+            f"{place} was not put there by als-serve publish, so nothing vouches for it; pull it and publish it."
+        )
+    _, condition = await _latest(client, place.parent)
+    await _point(client, place.parent, pointer, condition, protection)
+    return pointer
+
+
+async def versions(client: S3Client, prefix: Location) -> list[Version]:
+    """Return the models under a prefix, the newest first. Raises S3Error."""
+    latest, _ = await _latest(client, prefix)
+    models, _ = await list_models(client, prefix)
+    return [
+        Version(
+            key=entry["Key"],
+            size=entry["Size"],
+            modified_at=entry["LastModified"].astimezone(UTC),
+            pointer=_pointer_of(entry["Key"], await _head(client, prefix.at(entry["Key"]))),
+            is_latest=latest is not None and latest.key == entry["Key"],
+        )
+        for entry in models
+    ]
+
+
+async def prune(client: S3Client, prefix: Location, keep: int) -> list[str]:
+    """Remove all but the newest ``keep`` models, never the one that is pointed to; return the keys. Raises S3Error."""
+    latest, _ = await _latest(client, prefix)
+    models, _ = await list_models(client, prefix)
+    outdated = [entry["Key"] for entry in models[keep:] if latest is None or entry["Key"] != latest.key]
+    for key in outdated:
+        with speaking_of(prefix.at(key)):
+            await client.delete_object(Bucket=prefix.bucket, Key=key)
+    return outdated
+
+
+async def _point_unless_newer(client: S3Client, prefix: Location, pointer: Pointer, protection: Protection) -> bool:
+    """Make a model the latest unless a newer one is; two who do so at once both look again."""
+    for _ in range(_TRIES):
+        latest, condition = await _latest(client, prefix)
+        if latest and timestamp_of(latest.key) > timestamp_of(pointer.key):
+            return False
+        try:
+            await _point(client, prefix, pointer, condition, protection)
+        except S3ChangedError:
+            continue
+        return True
+    raise PublishError(f"Others publish under {prefix} all the time; als-serve promote {prefix.at(pointer.key)}")
+
+
+async def _latest(client: S3Client, prefix: Location) -> tuple[Pointer | None, dict[str, Any]]:
+    """Return the pointer, None if there is none or a bad one, and the condition that it is still what it is now."""
+    place = prefix.at(prefix.key + LATEST)
+    try:
+        read = await read_pointer(client, place)
+    except S3NotFoundError:
+        return None, {"IfNoneMatch": "*"}
+    except BadPointerError:
+        return None, {"IfMatch": (await _head(client, place))["ETag"]}
+    assert read  # without a condition, there is always an answer
+    pointer, etag = read
+    return pointer, {"IfMatch": etag}
+
+
+async def _point(
+    client: S3Client, prefix: Location, pointer: Pointer, condition: dict[str, Any], protection: Protection
+) -> None:
+    place = prefix.at(prefix.key + LATEST)
+    with speaking_of(place):
+        await client.put_object(
+            Bucket=place.bucket,
+            Key=place.key,
+            Body=msgspec.json.format(msgspec.json.encode(pointer)),
+            ContentType="application/json",
+            **condition,
+            **protection.encryption,
+        )
+
+
+async def _head(client: S3Client, place: Location) -> HeadObjectOutputTypeDef:
+    with speaking_of(place):
+        return await client.head_object(Bucket=place.bucket, Key=place.key)
+
+
+def _metadata(pointer: Pointer) -> str:
+    """Return a pointer as object metadata, which is ASCII and short: without its key, which S3 knows."""
+    return json.dumps(msgspec.to_builtins(msgspec.structs.replace(pointer, key="")))
+
+
+def _pointer_of(key: str, found: HeadObjectOutputTypeDef) -> Pointer | None:
+    """Return the pointer that was published with an object, made to point to it as it is now."""
+    try:
+        pointer = msgspec.json.decode(found["Metadata"].get(_POINTER, ""), type=Pointer)
+    except msgspec.DecodeError:
+        return None
+    return msgspec.structs.replace(pointer, key=key, version_id=found.get("VersionId"))
