@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from service import api
 from service.live.child import ImportLimits
 from service.live.lag import measure_lag
+from service.live.report import Following
 from service.live.store import ModelStore
 from service.live.tasks import keep_running
 from service.live.trainer import FallbackTrainer
@@ -28,11 +29,18 @@ if TYPE_CHECKING:
 Work = Callable[[], Awaitable[Never]]
 
 
-def create_store(settings: Settings, metrics: Metrics) -> ModelStore:
+def create_store(settings: Settings, metrics: Metrics, following: Following | None = None) -> ModelStore:
     """Return the store that imports, keeps and serves the model of these settings."""
     limits = ImportLimits(settings.import_timeout_seconds, settings.import_memory_mb, child_environment())
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots)
-    return ModelStore(settings.model_path, shelf, limits, metrics, settle_seconds=settings.watch_seconds)
+    return ModelStore(
+        settings.model_path,
+        shelf,
+        limits,
+        metrics,
+        settle_seconds=settings.watch_seconds,
+        downloaded=following.seconds_of if following else None,
+    )
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -41,11 +49,12 @@ def create_app(settings: Settings) -> web.Application:
     Raises SettingsError where the place in S3 is none.
     """
     metrics = Metrics(CollectorRegistry())
-    store = create_store(settings, metrics)
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
+    following = follower.following if follower else None
+    store = create_store(settings, metrics, following)
     watcher = Watcher(settings.model_path, store, settings.watch_seconds, metrics)
     app = web.Application()
-    api.set_up(app, settings, store, metrics, follower.following if follower else None)
+    api.set_up(app, settings, store, metrics, following)
     background: dict[str, Work] = {
         "Keeping the model current": store.run,
         "Watching the model file": watcher.run,

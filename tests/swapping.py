@@ -42,6 +42,10 @@ class TwoModels:
         beside.write_bytes(self.contents[version])
         beside.replace(path)
 
+    def sha256(self, version: str) -> str:
+        """Return the whole hash that a version is the beginning of."""
+        return hashlib.sha256(self.contents[version]).hexdigest()
+
     def is_mixed(self, answer: Answer) -> bool:
         """Say whether anything in an answer does not belong to the version it names."""
         body, version = answer.body, answer.version

@@ -40,8 +40,8 @@ class Reload(msgspec.Struct, frozen=True):
     """How a look at a changed model file ended.
 
     ``reason`` is the code of a rejection and ``detail`` its sentence, else both are empty. ``version`` is that
-    of the file that was looked at, None where it could not be read. ``seconds`` are by phase: verify (hash),
-    read, validate, arrange, analyse and write (in the child), open, warm, swap.
+    of the file that was looked at, None where it could not be read. ``seconds`` are by phase: download (from S3),
+    verify (hash), read, validate, arrange, analyse and write (in the child), open, warm, swap.
     """
 
     outcome: Literal["swapped", "unchanged", "rejected"]
@@ -94,6 +94,11 @@ class Following(msgspec.Struct):
     def download_of(self, sha256: str) -> Download | None:
         """Return the download that brought a model, if it came from S3."""
         return next((download for download in self.downloads if download.sha256 == sha256), None)
+
+    def seconds_of(self, sha256: str) -> float | None:
+        """Return how long the download took that brought a model, if it came from S3."""
+        download = self.download_of(sha256)
+        return download.seconds if download else None
 
 
 def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, seconds: dict[str, float]) -> None:

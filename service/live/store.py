@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Never
@@ -54,9 +55,19 @@ class ModelStore:
     """
 
     def __init__(
-        self, path: Path, shelf: Shelf, limits: ImportLimits, metrics: Metrics, *, settle_seconds: float = 2.0
+        self,
+        path: Path,
+        shelf: Shelf,
+        limits: ImportLimits,
+        metrics: Metrics,
+        *,
+        settle_seconds: float = 2.0,
+        downloaded: Callable[[str], float | None] | None = None,
     ) -> None:
-        """``settle_seconds`` is how long a file that is rewritten in place must rest before it is read."""
+        """``settle_seconds`` is how long a file that is rewritten in place must rest before it is read.
+
+        ``downloaded`` tells how many seconds the download of a file with this sha256 took, None if it was none.
+        """
         self.path = path
         self.current: Snapshot | None = None
         self.good = asyncio.Event()
@@ -67,6 +78,7 @@ class ModelStore:
         self.load_seconds: dict[str, float] = {}
         self._shelf = shelf
         self._limits = limits
+        self._downloaded = downloaded
         self._metrics = metrics
         self._settling = Settling(path, settle_seconds)
         self._requested = asyncio.Event()
@@ -211,6 +223,9 @@ class ModelStore:
         return found
 
     async def _warm(self, snapshot: Snapshot, reading: Reading) -> None:
+        seconds = self._downloaded(snapshot.manifest.source.sha256) if self._downloaded else None
+        if seconds is not None:
+            reading.seconds["download"] = seconds
         with reading.phase("warm"):
             await asyncio.to_thread(snapshots.warm, snapshot)
             await asyncio.to_thread(self._shelf.mark_used, snapshot)

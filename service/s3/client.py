@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
@@ -36,8 +37,8 @@ async def connected(place: Location) -> AsyncIterator[S3Client]:
 
     Its credentials are found once, so a client that failed is best replaced.
     """
-    session = await asyncio.to_thread(_session)
     with speaking_of(place):
+        session = await asyncio.to_thread(_session)
         try:
             client = await session.create_client("s3", config=_CONFIG).__aenter__()
         except ValueError as error:  # which is all that botocore says of an endpoint that is no URL
@@ -49,11 +50,18 @@ async def connected(place: Location) -> AsyncIterator[S3Client]:
 
 
 def _session() -> AioSession:
-    """Return a session that has read what it needs of its own files: half a megabyte of JSON, not for an event loop."""
+    """Return a session that finds credentials anew, and knows already what S3 is."""
     session = get_session()
-    loader = session.get_component("data_loader")
+    session.register_component("data_loader", _loader())
+    return session
+
+
+@cache
+def _loader() -> Any:
+    """Return what has read botocore's own description of S3: megabytes of JSON, once, and not on an event loop."""
+    loader = get_session().get_component("data_loader")
     for name in ("service-2", "endpoint-rule-set-1", "paginators-1"):
         loader.load_service_model("s3", name)
     for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
         loader.load_data(name)
-    return session
+    return loader
