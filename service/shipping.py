@@ -29,6 +29,9 @@ from service.s3.versions import Counted
 from service.settings import Settings
 from service.terminal import imported
 
+#: A table in a pipe or a file is as wide as it needs to be, so that what it says can be taken from it.
+_PIPE_WIDTH = 10_000
+
 
 async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None) -> None:
     """Check a model as the server would, put it in S3 and point to it. Raises ModelRejectedError, S3Error."""
@@ -58,7 +61,10 @@ async def show_versions(uri: str, *, as_json: bool) -> None:
     table = Table(*names, "quality", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for version in found:
         table.add_row(*_row(version, prefix))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    console.print(table)
     click.echo(f"{len(found)} models under {prefix}; ▶ is the one that servers follow")
 
 

@@ -31,7 +31,6 @@ _CREDENTIALS = {
     "ExpiredTokenException",
     "InvalidAccessKeyId",
     "InvalidToken",
-    "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }
@@ -90,10 +89,16 @@ def code_of(error: botocore.ClientError) -> str:
 def _answered(place: Location, error: botocore.ClientError) -> S3Error:
     """Tell an answer of S3 that is none of the good ones by its code, else by its status."""
     code, status = code_of(error), int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+    if code == "RequestTimeTooSkewed":
+        return S3CredentialsError(f"S3 does not accept the time of a request for {place} ({code}); set the clock.")
     if code in _CREDENTIALS:
         return S3CredentialsError(f"S3 does not accept the credentials for {place} ({code}); renew them.")
-    if code.startswith("KMS"):
-        return S3KeyDeniedError(f"The key that encrypts {place} cannot be used ({code}); allow kms:Decrypt on it.")
+    # S3 has no code of its own for a key that may not be used: only its message names the permission.
+    if code.startswith("KMS") or "kms:" in error.response.get("Error", {}).get("Message", ""):
+        return S3KeyDeniedError(
+            f"The key that encrypts {place} cannot be used ({code}); allow kms:Decrypt on it, "
+            "and kms:GenerateDataKey to who publishes."
+        )
     if status == 403:
         return S3DeniedError(
             f"S3 denies access to {place} ({code}); allow it to this role. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import fcntl
+import glob
 import hashlib
 import os
 import secrets
@@ -41,7 +42,7 @@ async def fetch(client: S3Client, bucket: str, found: Found, path: Path, on_byte
     with speaking_of(place):
         answer = await client.get_object(**_request(bucket, found))
     async with answer["Body"] as body:
-        _expect("bytes", found.size, answer.get("ContentLength", found.size), place)
+        _expect("length", found.size, answer.get("ContentLength", found.size), place)
         expected = found.sha256 or _published(answer)
         async with _replacing(path, found.modified_at or answer["LastModified"]) as part:
             with speaking_of(place):
@@ -50,8 +51,8 @@ async def fetch(client: S3Client, bucket: str, found: Found, path: Path, on_byte
                     on_bytes(len(piece))
             if part.size < found.size:
                 raise DownloadCutError(f"{place} ended after {part.size} of {found.size} bytes; try again.")
-            _expect("bytes", found.size, part.size, place)
-            _expect("a sha256", expected or part.sha256, part.sha256, place)
+            _expect("length", found.size, part.size, place)
+            _expect("sha256", expected or part.sha256, part.sha256, place)
     return Download(
         key=found.key,
         version_id=found.version_id or answer.get("VersionId"),
@@ -73,7 +74,7 @@ def stands_at(path: Path, size: int, sha256: str) -> bool:
 
 def sweep(path: Path) -> None:
     """Remove what downloads to this path left whose process is gone."""
-    for leftover in path.parent.glob(_part_name(path, "*")):
+    for leftover in path.parent.glob(_part_name(glob.escape(path.name), "*")):
         with suppress(OSError), leftover.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             leftover.unlink()
@@ -83,7 +84,8 @@ class _Part:
     """A file that is being written and hashed; locked, so that nobody takes it for a leftover."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.with_name(_part_name(path, secrets.token_hex(4)))
+        self.path = path.with_name(_part_name(path.name, secrets.token_hex(4)))
+        self._target = path
         self.size = 0
         self._digest = hashlib.sha256()
         with _writing(path):
@@ -97,18 +99,18 @@ class _Part:
     def take(self, piece: bytes) -> None:
         self._digest.update(piece)
         self.size += len(piece)
-        with _writing(self.path):
+        with _writing(self._target):
             self._file.write(piece)
 
-    def become(self, path: Path, modified_at: datetime) -> None:
+    def become(self, modified_at: datetime) -> None:
         """Replace the path by what was written, once that is safely on the disk."""
-        with _writing(path):
+        with _writing(self._target):
             self._file.flush()
             # When it was published, not when it came here: the age of a model is no server's own.
             os.utime(self._file.fileno(), (modified_at.timestamp(),) * 2)
             os.fsync(self._file.fileno())
-            self.path.replace(path)
-            sync_directory(path.parent)
+            self.path.replace(self._target)
+            sync_directory(self._target.parent)
 
     def abandon(self) -> None:
         """Remove what is left under the name of a part."""
@@ -124,7 +126,7 @@ async def _replacing(path: Path, modified_at: datetime) -> AsyncIterator[_Part]:
     part = await asyncio.to_thread(_Part, path)
     try:
         yield part
-        await asyncio.to_thread(part.become, path, modified_at)
+        await asyncio.to_thread(part.become, modified_at)
     finally:
         part.abandon()
 
@@ -140,8 +142,8 @@ def _writing(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _part_name(path: Path, mark: str) -> str:
-    return f".{path.name}.{mark}.part"
+def _part_name(name: str, mark: str) -> str:
+    return f".{name}.{mark}.part"
 
 
 def _request(bucket: str, found: Found) -> Any:
@@ -177,5 +179,5 @@ async def _pieces(body: Any) -> AsyncIterator[bytes]:
 def _expect(what: str, expected: int | str, found: int | str, place: Location) -> None:
     if found != expected:
         raise DownloadCorruptError(
-            f"{place} has {what} {found} where {expected} was published; publish it anew if this stays."
+            f"{place} has the {what} {found}, not {expected} as published; publish it anew if this stays."
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from service.errors import BadPointerError, S3NotFoundError
+from service.errors import BadPointerError, S3NotFoundError, S3UnavailableError
 from service.s3.failures import code_of, speaking_of
 from service.s3.location import LATEST, MODEL_PREFIX, Location, timestamp_of
 from service.s3.pointer import LARGEST, Pointer, decode_pointer
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The object metadata in which ``als-serve publish`` leaves the sha256 of the whole object.
 SHA256 = "sha256"
+#: What S3 says of every object; a page that a proxy or a login gives in its place does not.
+_ALWAYS = {"ContentLength", "ETag", "LastModified"}
 
 
 async def find(client: S3Client, location: Location, known: Marker | None) -> Found | None:
@@ -75,6 +77,8 @@ async def _exact(client: S3Client, place: Location, known: Marker | None) -> Fou
     if answer is None:
         return None
     answer["Body"].close()
+    if missing := _ALWAYS - answer.keys():
+        raise S3UnavailableError(f"What answered for {place} is not S3 (no {min(missing)}); look at AWS_ENDPOINT_URL.")
     return Found(
         key=place.key,
         version_id=answer.get("VersionId"),

@@ -13,7 +13,7 @@ LATEST = "latest.json"
 MODEL_PREFIX = "als_model_"
 _EXTENSIONS = {"npz": "npz", "pickle": "pkl"}
 _TIMESTAMP = "%Y%m%d_%H%M%S"
-_NAME = re.compile(rf"{MODEL_PREFIX}(\d{{8}}_\d{{6}})(?!\d)")
+_NAME = re.compile(rf"{MODEL_PREFIX}(\d{{8}}_\d{{6}})(?!\d)", re.ASCII)
 _URI = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?", re.DOTALL)
 
 

@@ -12,6 +12,8 @@ from service.s3.location import Location
 
 #: A pointer is a few hundred bytes; whatever is larger is something else.
 LARGEST = 65_536
+#: What msgspec raises for what it cannot read: damaged, no UTF-8, or nested without end.
+MALFORMED = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -31,10 +33,10 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     version_id: str | None = None
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     size: Annotated[int, msgspec.Meta(ge=1)]
     format: str = ""
-    created_at: datetime | None = None
+    created_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     counts: Counts | None = None
     metrics: dict[str, float] | None = None
 
@@ -43,7 +45,7 @@ def decode_pointer(raw: bytes, place: Location) -> Pointer:
     """Read a pointer that stands at ``place``. Raises BadPointerError, also where it leads out of its prefix."""
     try:
         pointer = msgspec.json.decode(raw, type=Pointer)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except MALFORMED as error:
         raise BadPointerError(f"{place} is no pointer to a model ({error}); publish a model, or remove it.") from None
     if not pointer.key.startswith(place.parent.key) or pointer.key == place.key:
         raise BadPointerError(f"{place} points to {pointer.key!r}, which is not beside it; publish or promote a model.")

@@ -13,7 +13,7 @@ from service.errors import BadPointerError, PublishError, S3ChangedError, S3NotF
 from service.s3.failures import speaking_of
 from service.s3.finding import SHA256, list_models, read_pointer
 from service.s3.location import LATEST, Location, model_key, timestamp_of
-from service.s3.pointer import Pointer
+from service.s3.pointer import MALFORMED, Pointer
 from service.s3.uploading import Protection, Upload, upload
 from service.s3.versions import Counted
 
@@ -61,13 +61,13 @@ async def publish(
 
 async def promote(client: S3Client, place: Location, protection: Protection) -> Pointer:
     """Point to a model that was published earlier, and return its pointer. Raises S3Error."""
-    found = await _head(client, place)
-    pointer = _pointer_of(place.key, found)
+    # First, because what S3 answers to it has a body, so that bad credentials are not told as a missing permission.
+    _, condition = await _latest(client, place.parent)
+    pointer = _pointer_of(place.key, await _head(client, place))
     if pointer is None:
         raise BadPointerError(
             f"{place} was not put there by als-serve publish, so nothing vouches for it; pull it and publish it."
         )
-    _, condition = await _latest(client, place.parent)
     await _point(client, place.parent, pointer, condition, protection)
     return pointer
 
@@ -156,6 +156,6 @@ def _pointer_of(key: str, found: HeadObjectOutputTypeDef) -> Pointer | None:
     """Return the pointer that was published with an object, made to point to it as it is now."""
     try:
         pointer = msgspec.json.decode(found["Metadata"].get(_POINTER, ""), type=Pointer)
-    except msgspec.DecodeError:
+    except MALFORMED:
         return None
     return msgspec.structs.replace(pointer, key=key, version_id=found.get("VersionId"))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
 
-from service.errors import PublishError
+from service.errors import PublishError, S3Error
 from service.s3.failures import speaking_of
 from service.s3.location import Location
 from service.s3.versions import Counted
@@ -72,7 +73,8 @@ async def upload(
 
 
 async def _whole(client: S3Client, request: dict[str, Any], file: Upload, on_bytes: Counted) -> str | None:
-    content = await asyncio.to_thread(file.path.read_bytes)
+    with _reading(file.path):
+        content = await asyncio.to_thread(file.path.read_bytes)
     _expect(file, hashlib.sha256(content).hexdigest())
     put = await client.put_object(**request, Body=content, ChecksumSHA256=_base64_sha256(content), IfNoneMatch="*")
     on_bytes(len(content))
@@ -95,15 +97,27 @@ async def _in_parts(client: S3Client, request: dict[str, Any], file: Upload, on_
         put = await client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         return put.get("VersionId")
     except BaseException:
-        # Parts of an upload that was never completed are kept, unseen, and paid for.
-        await client.abort_multipart_upload(**target)
+        # Parts of an upload that was never completed are kept, unseen, and paid for; told is what failed first.
+        place = Location(target["Bucket"], target["Key"])
+        with suppress(S3Error), speaking_of(place):
+            await client.abort_multipart_upload(**target)
         raise
 
 
 async def _parts(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
+    with _reading(path), path.open("rb") as file:
         while part := await asyncio.to_thread(file.read, PART_BYTES):
             yield part
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PublishError(
+            f"{path} can no longer be read ({error.strerror or error}), and was not published."
+        ) from None
 
 
 def _expect(file: Upload, sha256: str) -> None:
