@@ -46,7 +46,7 @@ def test_every_number_is_found_in_its_row_as_a_number_and_as_text(ids: list[int]
     found = of_numbers(ids)
     assert [found.row(number) for number in ids] == list(range(len(ids)))
     assert [found.row(str(number)) for number in ids] == list(range(len(ids)))
-    assert found.at(np.arange(len(ids))) == ids
+    assert found.at(np.arange(len(ids))) == [found.of(row) for row in range(len(ids))] == ids
     assert {type(number) for number in found.at(np.arange(len(ids)))} == {int}
     assert (found.kind, len(found)) == ("int", len(ids))
 
@@ -56,7 +56,7 @@ def test_every_text_is_found_in_its_row(ids: list[str]) -> None:
     """A text finds its own row byte by byte, no matter how alike others look, and comes back as it was."""
     found = of_texts(ids)
     assert [found.row(text) for text in ids] == list(range(len(ids)))
-    assert found.at(np.arange(len(ids))) == ids
+    assert found.at(np.arange(len(ids))) == [found.of(row) for row in range(len(ids))] == ids
     assert (found.kind, len(found)) == ("str", len(ids))
 
 

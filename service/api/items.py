@@ -7,10 +7,9 @@ from aiohttp import web
 from service.api import answers
 from service.api.answers import PopularItems, SimilarItems
 from service.api.keys import LIMITS, QUERIES, served, served_with_factors
-from service.api.lookups import known_item, own_form
+from service.api.lookups import known_item
 from service.api.parameters import path_id, query_of
 from service.model import scoring
-from service.model.factors import Id
 from service.model.snapshot import Snapshot
 
 
@@ -18,9 +17,9 @@ async def similar(request: web.Request) -> web.Response:
     """GET /v1/items/{item}/similar: by cosine, without the item."""
     snapshot = served_with_factors(request)
     n = query_of(request, "n").n(request.app[LIMITS].max_n)
-    row = known_item(snapshot.model, item := path_id(request, "item"))
+    row = known_item(snapshot.model, path_id(request, "item"))
     estimate = snapshot.manifest.costs.similar_items
-    body = await request.app[QUERIES].run(estimate, _similar, snapshot, item, row, n)
+    body = await request.app[QUERIES].run(estimate, _similar, snapshot, row, n)
     return answers.response(body, snapshot.version)
 
 
@@ -34,8 +33,7 @@ async def popular(request: web.Request) -> web.Response:
     return answers.response(body, snapshot.version)
 
 
-def _similar(snapshot: Snapshot, item: Id, row: int, n: int) -> bytes:
+def _similar(snapshot: Snapshot, row: int, n: int) -> bytes:
     ranked = scoring.similar_items(snapshot.model, row, n)
-    asked = own_form(snapshot.model.item_ids, item)
     items = answers.scored_items(snapshot, ranked.rows, answers.compact(ranked.scores))
-    return answers.encode(SimilarItems(snapshot.version, asked, items))
+    return answers.encode(SimilarItems(snapshot.version, snapshot.model.item_ids.of(row), items))

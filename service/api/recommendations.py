@@ -162,7 +162,7 @@ def _result(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> U
         return _popular(snapshot, user, options, np.concatenate((exclude, _seen(model, row, options))))
     ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
     scores = model_scores(snapshot, ranked.scores, normalize=options.normalize)
-    return UserResult(own_form(model.user_ids, user), "als", scored_items(snapshot, ranked.rows, scores))
+    return UserResult(model.user_ids.of(row), "als", scored_items(snapshot, ranked.rows, scores))
 
 
 def _seen(model: Model, row: int, options: Options) -> Int32:

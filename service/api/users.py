@@ -19,7 +19,7 @@ from service.api.answers import (
     WeightedItem,
 )
 from service.api.keys import LIMITS, QUERIES, served, served_with_factors
-from service.api.lookups import MICROSECONDS, known_item, known_user, own_form
+from service.api.lookups import MICROSECONDS, known_item, known_user
 from service.api.parameters import path_id, query_of
 from service.errors import BadParameterError, NoSeenItemsError
 from service.model.factors import Id, Seen
@@ -32,9 +32,9 @@ async def similar(request: web.Request) -> web.Response:
     """GET /v1/users/{user}/similar: by cosine, without the user."""
     snapshot = served_with_factors(request)
     n = query_of(request, "n").n(request.app[LIMITS].max_n)
-    row = known_user(snapshot.model, user := path_id(request, "user"))
+    row = known_user(snapshot.model, path_id(request, "user"))
     estimate = snapshot.manifest.costs.similar_users
-    body = await request.app[QUERIES].run(estimate, _similar, snapshot, user, row, n)
+    body = await request.app[QUERIES].run(estimate, _similar, snapshot, row, n)
     return answers.response(body, snapshot.version)
 
 
@@ -46,9 +46,9 @@ async def scores(request: web.Request) -> web.Response:
     if not items:
         raise BadParameterError("The parameter items is missing; give the ids to score, separated by commas.")
     normalize = query.flag("normalize", default=False)
-    row = known_user(snapshot.model, user := path_id(request, "user"))
+    row = known_user(snapshot.model, path_id(request, "user"))
     estimate = len(items) * MICROSECONDS
-    body = await request.app[QUERIES].run(estimate, _scores, snapshot, user, row, items, normalize)
+    body = await request.app[QUERIES].run(estimate, _scores, snapshot, row, items, normalize)
     return answers.response(body, snapshot.version)
 
 
@@ -57,55 +57,54 @@ async def seen(request: web.Request) -> web.Response:
     snapshot = served(request)
     query = query_of(request, "n", "offset")
     n, offset = query.n(request.app[LIMITS].max_n), query.offset()
-    row = known_user(snapshot.model, user := path_id(request, "user"))
-    return answers.response(_seen(snapshot, user, row, slice(offset, offset + n)), snapshot.version)
+    row = known_user(snapshot.model, path_id(request, "user"))
+    return answers.response(_seen(snapshot, row, slice(offset, offset + n)), snapshot.version)
 
 
 async def explanation(request: web.Request) -> web.Response:
     """GET /v1/users/{user}/explanations/{item}: which of the user's items speak for this one."""
     snapshot = served_with_factors(request)
     n = query_of(request, "n").n(request.app[LIMITS].max_n)
-    user_row = known_user(snapshot.model, user := path_id(request, "user"))
-    item_row = known_item(snapshot.model, item := path_id(request, "item"))
+    user_row = known_user(snapshot.model, path_id(request, "user"))
+    item_row = known_item(snapshot.model, path_id(request, "item"))
     estimate = _explanation_estimate(snapshot, user_row)
-    rows = user_row, item_row
-    body = await request.app[QUERIES].run(estimate, _explanation, snapshot, (user, item), rows, n)
+    body = await request.app[QUERIES].run(estimate, _explanation, snapshot, user_row, item_row, n)
     return answers.response(body, snapshot.version)
 
 
-def _similar(snapshot: Snapshot, user: Id, row: int, n: int) -> bytes:
+def _similar(snapshot: Snapshot, row: int, n: int) -> bytes:
     ids = snapshot.model.user_ids
     ranked = similar_users(snapshot.model, row, n)
     users = list(map(ScoredUser, ids.at(ranked.rows), answers.compact(ranked.scores)))
-    return answers.encode(SimilarUsers(snapshot.version, own_form(ids, user), users))
+    return answers.encode(SimilarUsers(snapshot.version, ids.of(row), users))
 
 
-def _scores(snapshot: Snapshot, user: Id, row: int, items: Sequence[Id], normalize: bool) -> bytes:
+def _scores(snapshot: Snapshot, row: int, items: Sequence[Id], normalize: bool) -> bytes:
     model = snapshot.model
     rows = [model.item_ids.row(item) for item in items]
     known = np.array([item_row for item_row in rows if item_row is not None], np.int32)
     values = iter(answers.model_scores(snapshot, item_scores(model, row, known), normalize=normalize))
     entries = [
-        UnknownItem(item) if item_row is None else ScoredItem(own_form(model.item_ids, item), next(values))
+        UnknownItem(item) if item_row is None else ScoredItem(model.item_ids.of(item_row), next(values))
         for item, item_row in zip(items, rows, strict=True)
     ]
-    return answers.encode(ItemScores(snapshot.version, own_form(model.user_ids, user), entries))
+    return answers.encode(ItemScores(snapshot.version, model.user_ids.of(row), entries))
 
 
-def _seen(snapshot: Snapshot, user: Id, row: int, page: slice) -> bytes:
+def _seen(snapshot: Snapshot, row: int, page: slice) -> bytes:
     model = snapshot.model
     seen = _known_seen(model)
     ids = model.item_ids.at(seen.of(row)[page])
     items = list(map(WeightedItem, ids, answers.compact(seen.weights_of(row)[page])))
-    return answers.encode(UserItems(snapshot.version, own_form(model.user_ids, user), items))
+    return answers.encode(UserItems(snapshot.version, model.user_ids.of(row), items))
 
 
-def _explanation(snapshot: Snapshot, ids: tuple[Id, Id], rows: tuple[int, int], n: int) -> bytes:
+def _explanation(snapshot: Snapshot, user_row: int, item_row: int, n: int) -> bytes:
     model = snapshot.model
-    all_items = explain(model, *rows, len(_known_seen(model).of(rows[0])))
+    all_items = explain(model, user_row, item_row, len(_known_seen(model).of(user_row)))
     total = answers.compact(all_items.scores.sum(keepdims=True))[0]
     items = answers.scored_items(snapshot, all_items.rows[:n], answers.compact(all_items.scores[:n]))
-    user, item = own_form(model.user_ids, ids[0]), own_form(model.item_ids, ids[1])
+    user, item = model.user_ids.of(user_row), model.item_ids.of(item_row)
     return answers.encode(Explanation(snapshot.version, user, item, total, items))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -18,24 +18,23 @@ _CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ids:
-    """The ids of rows 0…len-1, and the way back.
+    """The ids of rows 0…len-1, and the way back; never changed once made.
 
     values: int64 or fixed-width bytes (UTF-8), [rows], in row order. sorter: int64 [rows], the rows in
-    ascending id order; None where ``values`` itself ascends.
+    ascending id order; None where ``values`` itself ascends. kind: whether the ids are numbers or text.
     """
 
     values: NDArray[Any]
     sorter: Int64 | None = None
+    kind: IdKind = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kind = "int" if self.values.dtype.kind == "i" else "str"
 
     def __len__(self) -> int:
         return len(self.values)
-
-    @property
-    def kind(self) -> IdKind:
-        """Say whether the ids are numbers or text."""
-        return "int" if self.values.dtype.kind == "i" else "str"
 
     def row(self, wanted: Id) -> int | None:
         """Return the row of an id, or None where it is unknown.
@@ -56,6 +55,11 @@ class Ids:
         """Return the ids of these rows, numbers as int and text as str."""
         found: list[Any] = self.values.take(rows).tolist()
         return found if self.kind == "int" else [value.decode() for value in found]
+
+    def of(self, row: int) -> Id:
+        """Return the id of one row."""
+        value: int | bytes = self.values.item(row)
+        return value.decode() if isinstance(value, bytes) else value
 
     def _key(self, wanted: Id) -> int | bytes | None:
         if self.kind == "int":
