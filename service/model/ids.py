@@ -53,7 +53,7 @@ class Ids:
 
     def at(self, rows: NDArray[np.integer[Any]]) -> list[Id]:
         """Return the ids of these rows, numbers as int and text as str."""
-        found: list[Any] = self.values.take(rows).tolist()
+        found: list[Any] = self.values[rows].tolist()
         return found if self.kind == "int" else [value.decode() for value in found]
 
     def of(self, row: int) -> Id:

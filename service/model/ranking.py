@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.model.factors import Float32, Int32, Int64
 
+Rows: TypeAlias = NDArray[np.int32 | np.int64]
 #: Scores of the rows start…stop-1, float32, in an array of its own.
 Score: TypeAlias = Callable[[int, int], Float32]
 #: What no score from this row on can exceed, rounding included; never rises with the row.
@@ -31,10 +33,10 @@ _STRUCK = np.float32(-np.inf)
 class Ranked(NamedTuple):
     """Rows by descending score; equal scores by ascending row. Only real rows, so there may be few or none.
 
-    rows: int32 [found]; scores: float32 [found], finite; scanned: how many rows had their score computed.
+    rows: int32 or int64 [found]; scores: float32 [found], finite; scanned: how many rows had their score computed.
     """
 
-    rows: Int32
+    rows: Rows
     scores: Float32
     scanned: int
 
@@ -51,7 +53,7 @@ def rank(score: Score, bound: Bound, count: int, n: int, *, offset: int = 0, wit
         _strike(scores, without, start, stop)
         best.add(scores, start)
         start, stop = stop, _next_stop(bound, best.floor, start, stop, count)
-    return Ranked(best.rows[offset:].astype(np.int32), best.scores[offset:], scanned=start)
+    return Ranked(best.rows[offset:], best.scores[offset:], scanned=start)
 
 
 def _next_stop(bound: Bound, floor: float, start: int, stop: int, count: int) -> int:
@@ -95,18 +97,18 @@ class _Best:
         else:
             found = (scores >= self._opening_floor(scores)).nonzero()[0]
         if not start:
-            self._keep_best(found, scores.take(found))
+            self._keep_best(found, scores[found])
         elif len(found):
             rows = np.concatenate((self.rows, found + start))
-            self._keep_best(rows, np.concatenate((self.scores, scores.take(found))))
+            self._keep_best(rows, np.concatenate((self.scores, scores[found])))
 
     def _keep_best(self, rows: Int64, scores: Float32) -> None:
         """Sort once, stably: those from before are in order already, and stand before later rows of equal score."""
         if len(scores) > SAMPLE + 2 * self.wanted:  # then a partition first costs less
             kept = (scores >= _nth_largest(scores, self.wanted)).nonzero()[0]
-            rows, scores = rows.take(kept), scores.take(kept)
+            rows, scores = rows[kept], scores[kept]
         order = (-scores).argsort(kind="stable")[: self.wanted]
-        self.rows, self.scores = rows.take(order), scores.take(order)
+        self.rows, self.scores = rows[order], scores[order]
         if len(order) == self.wanted:
             self.floor = self.scores.item(-1)
 
