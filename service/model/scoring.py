@@ -62,7 +62,7 @@ def _cauchy_schwarz(model: Model, vector: Float32) -> Bound:
     errors = (len(vector) + 4) * _UNIT_ROUNDOFF
     reach = length * (1 + errors / (1 - errors))
     subnormal = 2 * (length + len(vector)) * _SMALLEST if length else 0.0
-    return lambda row: float(norms[row]) * reach + subnormal
+    return lambda row: norms.item(row) * reach + subnormal
 
 
 def recommend(
