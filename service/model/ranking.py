@@ -18,8 +18,8 @@ Score: TypeAlias = Callable[[int, int], Float32]
 #: What no score from this row on can exceed, rounding included; never rises with the row.
 Bound: TypeAlias = Callable[[int], float]
 
-FIRST_BLOCK = 2048
-GROWTH = 4
+FIRST_BLOCK = 1536
+GROWTH = 6
 LARGEST_BLOCK = 65536
 SAMPLE = 256
 
