@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -113,7 +114,7 @@ def slow(snapshot: Snapshot) -> Snapshot:
     """Let every query of a snapshot count as long."""
     costs = snapshot.manifest.costs
     stretched = msgspec.structs.replace(costs, **dict.fromkeys(costs.__struct_fields__, 1e6))
-    return snapshot._replace(manifest=msgspec.structs.replace(snapshot.manifest, costs=stretched))
+    return replace(snapshot, manifest=msgspec.structs.replace(snapshot.manifest, costs=stretched))
 
 
 async def test_the_measured_costs_decide_for_every_route() -> None:

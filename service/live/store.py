@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Never
@@ -213,7 +214,7 @@ class ModelStore:
         if found:
             log_event("reused", version=found.version)
             # The same bytes may have come from elsewhere then.
-            return found._replace(manifest=msgspec.structs.replace(found.manifest, source=source))
+            return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
         await import_in_child(source, self._shelf, self._limits)
         with reading.phase("open"):
             found = await asyncio.to_thread(self._shelf.find, source)

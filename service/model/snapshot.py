@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,14 +74,15 @@ class Manifest(msgspec.Struct, frozen=True):
         return datetime.fromtimestamp(self.source.signature.mtime_ns / 1e9, UTC)
 
 
-class Snapshot(NamedTuple):
+@dataclass(frozen=True)
+class Snapshot:
     """An opened snapshot directory: what a request answers from, start to end."""
 
     directory: Path
     manifest: Manifest
     model: Model
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Return the model version that every answer names."""
         return self.manifest.source.version
