@@ -124,6 +124,6 @@ def _s3(following: Following | None, snapshot: Snapshot | None) -> S3Facts | Non
         uri=following.uri,
         last_poll=following.last_poll,
         last_success_at=following.last_success_at,
-        served=snapshot and following.download_of(snapshot.manifest.source.sha256),
+        served=following.download_of(snapshot.manifest.source.sha256) if snapshot else None,
         latest=next(iter(following.downloads), None),
     )
