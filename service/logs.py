@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 logger = logging.getLogger("als_serve")
+
+#: The id of the request being answered, for every line that is logged meanwhile, by whatever library.
+current_request: ContextVar[str] = ContextVar("current_request")
 
 _I, _W, _E, _D = logging.INFO, logging.WARNING, logging.ERROR, logging.DEBUG
 
@@ -34,9 +38,9 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "initialized": (_I, "✅ ML model initialization completed successfully (loaded existing model)"),
     "initialized_trained": (_I, "✅ ML model initialization completed successfully (trained new model)"),
-    "reused": (_I, "♻️ Model {version} was imported before: opened its snapshot"),
-    "swapped": (_I, "🔁 Now serving model {version} ({seconds:.2f} s from file to served)"),
-    "unchanged": (_I, "💤 Model file touched, content unchanged: still serving {version}"),
+    "reused": (_I, "♻️ Model {model_version} was imported before: opened its snapshot"),
+    "swapped": (_I, "🔁 Now serving model {model_version} ({seconds:.2f} s from file to served)"),
+    "unchanged": (_I, "💤 Model file touched, content unchanged: still serving {model_version}"),
     "file_missing": (_W, "❌ Model file not found: {path}"),
     "file_missing_hint": (
         _W,
@@ -44,9 +48,9 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "rejected": (_W, "❌ {detail}"),
     "corrupt_hint": (_W, "💡 The model file may be corrupted or incompatible"),
-    "still_serving": (_W, "🛡️ Model {version} goes on serving"),
+    "still_serving": (_W, "🛡️ Model {model_version} goes on serving"),
     "changed_while_read": (_I, "🔄 The model file changed while it was read: reading it again"),
-    "stale": (_W, "⚠️ Serving model {version} from the state directory (stale): {reason}"),
+    "stale": (_W, "⚠️ Serving model {model_version} from the state directory (stale): {reason}"),
     "waiting": (_I, "⏳ No model yet: waiting for a good file at {path}"),
     "child_said": (_W, "⚠️ A process of ours said: {text}"),
     "no_model": (_W, "⚠️ No usable model at {path}: one is trained on {data}"),
@@ -64,7 +68,7 @@ EVENTS: dict[str, tuple[int, str]] = {
         _W,
         "⚠️ Going on with limited functions: only what is popular is answered until a good file is at {path}",
     ),
-    "stood_in": (_I, "🔁 Now serving model {version} in place of {path}"),
+    "stood_in": (_I, "🔁 Now serving model {model_version} in place of {path}"),
     "s3_following": (_I, "☁️ Following {uri}: asking every {seconds:g} s for a newer model"),
     "s3_downloading": (_I, "⬇️ Downloading {key} from S3 ({bytes} bytes)"),
     "s3_downloaded": (_I, "✅ Downloaded {key} from S3 ({bytes} bytes in {seconds:.1f} s)"),
@@ -84,6 +88,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "listening": (_I, "🌐 Listening on http://{host}:{port}"),
     "draining": (_I, "🛑 Stopping: not ready from now on, the port closes in {seconds:g} s"),
     "stopped": (_I, "👋 Stopped"),
+    "request": (_I, "📨 {method} {route}: {status} in {seconds:.4f} s (request {request_id})"),
     "request_failed": (_E, "❌ Unexpected error while answering {route} (request {request_id})"),
 }
 
@@ -96,7 +101,7 @@ def log_event(event: str, *, exc_info: bool = False, **facts: Any) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time (RFC 3339, UTC), level, event, message and the event's facts."""
+    """One JSON object per line: time (RFC 3339, UTC), level, event, message, the event's facts, the request's id."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
@@ -107,6 +112,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "facts", {}),
         }
+        if "request_id" not in line and (answered := current_request.get("")):
+            line["request_id"] = answered
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)

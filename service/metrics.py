@@ -1,6 +1,10 @@
-"""Every metric once: name, help, unit and labels. One registry per app, so tests never share numbers."""
+"""Every metric once: name, type, help, unit and labels. One registry per app, so tests never share numbers."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -10,146 +14,248 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
 )
+
+from service.errors import AlsServeError, ModelRejectedError, S3Error
+from service.tallies import TallyCounter, TallyHistogram
+
+# When each series began is no news to Prometheus, and would double the number of them.
+disable_created_metrics()  # type: ignore[no-untyped-call] # the library gives it no type
 
 _REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _DOWNLOAD_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
+# Scores of implicit feedback lie around 0 to 1, those of ratings higher.
+_SCORE_BUCKETS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
+_SCANNED_BUCKETS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576, 4_194_304)
+
+#: Whose answers come from factors, and so have a score of the model and a number of items scanned.
+SCORED_STRATEGIES = ("als", "fold_in")
+STRATEGIES = (*SCORED_STRATEGIES, "popular")
+
+Metric = Counter | Gauge | Histogram | TallyCounter | TallyHistogram
 
 
+class Row(NamedTuple):
+    """A metric's row of the table.
+
+    ``known`` has the label values that are known beforehand: their series stand at 0 from the start, because a series
+    that begins with its first event hides that event from ``increase()``.
+    """
+
+    type: type[Metric]
+    name: str
+    help: str
+    labels: Sequence[str]
+    known: Sequence[Sequence[str]]
+    options: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Return the type as Prometheus calls it: counter, gauge or histogram."""
+        return self.type.__name__.removeprefix("Tally").lower()
+
+    @property
+    def unit(self) -> str:
+        """Return what a value counts: seconds, bytes, or nothing."""
+        words = self.name.removesuffix("_total").split("_")
+        return words[-1] if words[-1] in ("seconds", "bytes") else ""
+
+    def register(self, registry: CollectorRegistry) -> Metric:
+        """Make the metric, with the series that are known, in a registry."""
+        metric = self.type(self.name, self.help, self.labels, unit=self.unit, registry=registry, **self.options)
+        for values in self.known:
+            metric.labels(*values)
+        return metric
+
+
+def _metric(
+    kind: type[Metric],
+    name: str,
+    text: str,
+    *labels: str,
+    known: Sequence[Sequence[str]] = (),
+    buckets: Sequence[float] = (),
+) -> Any:
+    options = {"buckets": buckets} if buckets else {}
+    return field(init=False, metadata={"row": Row(kind, name, text, labels, known, options)})
+
+
+def _codes(error: type[AlsServeError]) -> Iterator[str]:
+    yield error.code
+    for kind in error.__subclasses__():
+        yield from _codes(kind)
+
+
+_RELOADS = [
+    ("swapped", ""),
+    ("unchanged", ""),
+    *(("rejected", code) for code in (AlsServeError.code, *_codes(ModelRejectedError))),
+]
+_POLLS = [("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in _codes(S3Error))]
+
+
+@dataclass(eq=False, slots=True)
 class Metrics:
-    """The metrics of one server, registered in ``registry``."""
+    """The metrics of one server, registered in ``registry``, beside those of its process."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
+    registry: CollectorRegistry
+
+    model_info: Gauge = _metric(Gauge, "als_model_info", "1 for the model served.", "version", "format")
+    model_ready: Gauge = _metric(Gauge, "als_model_ready", "1 while a model is served.")
+    model_stale: Gauge = _metric(Gauge, "als_model_stale", "1 while the served model is not the one at the model path.")
+    model_limited: Gauge = _metric(
+        Gauge, "als_model_limited", "1 while a model without factors is served: popularity alone."
+    )
+    model_generation: Gauge = _metric(
+        Gauge, "als_model_generation", "Models that this process has put into service so far, the one served included."
+    )
+    model_source_bytes: Gauge = _metric(Gauge, "als_model_source_bytes", "Size of the served model's source file.")
+    model_snapshot_bytes: Gauge = _metric(
+        Gauge, "als_model_snapshot_bytes", "Size of the served model's snapshot on disk, which is mapped into memory."
+    )
+    model_resident_bytes: Gauge = _metric(
+        Gauge,
+        "als_model_resident_bytes",
+        "How much of that is in memory; what is not has to be read while a request waits.",
+    )
+    model_snapshots_held: Gauge = _metric(
+        Gauge,
+        "als_model_snapshots_held",
+        "Earlier snapshots that requests still answer from, and that so are still mapped.",
+    )
+    model_users: Gauge = _metric(Gauge, "als_model_users", "Users in the served model.")
+    model_items: Gauge = _metric(Gauge, "als_model_items", "Items in the served model.")
+    model_factors: Gauge = _metric(Gauge, "als_model_factors", "Factors of the served model.")
+    model_score: Gauge = _metric(
+        Gauge,
+        "als_model_score",
+        "Score ranges of the served model: individual, recommendation or popularity.",
+        "kind",
+        "statistic",
+    )
+    model_load_seconds: Gauge = _metric(
+        Gauge, "als_model_load_seconds", "How long the served model took to load, by phase.", "phase"
+    )
+    model_made_timestamp: Gauge = _metric(
+        Gauge,
+        "als_model_made_timestamp_seconds",
+        "When the served model was trained, as its file says, or else when the file was written (Unix time).",
+    )
+    model_loaded_timestamp: Gauge = _metric(
+        Gauge, "als_model_loaded_timestamp_seconds", "When the served model was put into service (Unix time)."
+    )
+
+    last_reload_successful: Gauge = _metric(
+        Gauge, "als_model_last_reload_successful", "1 if the last look at a changed model file ended well."
+    )
+    last_reload_timestamp: Gauge = _metric(
+        Gauge, "als_model_last_reload_timestamp_seconds", "When the last reload ended (Unix time)."
+    )
+    last_reload_success_timestamp: Gauge = _metric(
+        Gauge, "als_model_last_reload_success_timestamp_seconds", "When the last successful reload ended (Unix time)."
+    )
+    reloads: Counter = _metric(
+        Counter,
+        "als_model_reloads_total",
+        "Reloads by outcome (swapped, unchanged, rejected) and the reason of a rejection.",
+        "outcome",
+        "reason",
+        known=_RELOADS,
+    )
+    trainings: Counter = _metric(
+        Counter,
+        "als_trainings_total",
+        "Trainings for want of a model by outcome (trained, stopped, failed).",
+        "outcome",
+        known=[("trained",), ("stopped",), ("failed",)],
+    )
+    watcher_up: Gauge = _metric(Gauge, "als_watcher_up", "1 while file events arrive; 0 while only the timer looks.")
+
+    s3_polls: Counter = _metric(
+        Counter,
+        "als_s3_polls_total",
+        "Looks at S3 by outcome (unchanged, downloaded, failed) and the reason of a failure.",
+        "outcome",
+        "reason",
+        known=_POLLS,
+    )
+    s3_seconds_since_success: Gauge = _metric(
+        Gauge,
+        "als_s3_seconds_since_success",
+        "Seconds since S3 last answered well, or since the start; 0 where no S3 is followed.",
+    )
+    s3_download_bytes: Counter = _metric(
+        Counter, "als_s3_download_bytes_total", "Bytes of models downloaded, whole or not."
+    )
+    s3_download_seconds: Histogram = _metric(
+        Histogram,
+        "als_s3_download_seconds",
+        "From asking S3 for a model to its whole, verified file at the model path.",
+        buckets=_DOWNLOAD_BUCKETS,
+    )
+    s3_model_info: Gauge = _metric(
+        Gauge,
+        "als_s3_model_info",
+        "1 for each of the last models that came from S3; the version joins it with als_model_info.",
+        "version",
+        "key",
+        "version_id",
+    )
+
+    requests: TallyCounter = _metric(
+        TallyCounter,
+        "als_http_requests_total",
+        "Requests by route template, method and status.",
+        "route",
+        "method",
+        "status",
+    )
+    request_seconds: TallyHistogram = _metric(
+        TallyHistogram,
+        "als_http_request_duration_seconds",
+        "From the request's headers read to its answer handed over.",
+        "route",
+        "method",
+        "status",
+        buckets=_REQUEST_BUCKETS,
+    )
+    requests_in_flight: Gauge = _metric(Gauge, "als_http_requests_in_flight", "Requests being answered.")
+    results: TallyCounter = _metric(
+        TallyCounter,
+        "als_results_total",
+        "Lists of recommendations by strategy: als (a user of the model), fold_in (someone new), popular (others).",
+        "strategy",
+        known=[(strategy,) for strategy in STRATEGIES],
+    )
+    top_score: TallyHistogram = _metric(
+        TallyHistogram,
+        "als_result_top_score",
+        "The greatest score of each list, as the model gives it, by strategy.",
+        "strategy",
+        buckets=_SCORE_BUCKETS,
+        known=[(strategy,) for strategy in SCORED_STRATEGIES],
+    )
+    scanned_items: TallyHistogram = _metric(
+        TallyHistogram,
+        "als_result_scanned_items",
+        "How many items had their score computed for each list, by strategy.",
+        "strategy",
+        buckets=_SCANNED_BUCKETS,
+        known=[(strategy,) for strategy in SCORED_STRATEGIES],
+    )
+    loop_lag_seconds: Histogram = _metric(
+        Histogram, "als_event_loop_lag_seconds", "How late the event loop woke a timer.", buckets=_LAG_BUCKETS
+    )
+
+    def __post_init__(self) -> None:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=registry)
-        self._model(registry)
-        self._reloads(registry)
-        self._s3(registry)
-        self._serving(registry)
+            collector(registry=self.registry)
+        for attribute, row in table().items():
+            setattr(self, attribute, row.register(self.registry))
 
-    def _model(self, registry: CollectorRegistry) -> None:
-        self.model_info = Gauge("als_model_info", "1 for the model served.", ["version", "format"], registry=registry)
-        self.model_ready = Gauge("als_model_ready", "1 while a model is served.", registry=registry)
-        self.model_stale = Gauge(
-            "als_model_stale",
-            "1 while the served model is not the one at the model path.",
-            registry=registry,
-        )
-        self.model_limited = Gauge(
-            "als_model_limited", "1 while a model without factors is served: popularity alone.", registry=registry
-        )
-        self.model_source_bytes = Gauge(
-            "als_model_source_bytes", "Size of the served model's source file.", registry=registry
-        )
-        self.model_snapshot_bytes = Gauge(
-            "als_model_snapshot_bytes", "Size of the served model's snapshot on disk.", registry=registry
-        )
-        self.model_users = Gauge("als_model_users", "Users in the served model.", registry=registry)
-        self.model_items = Gauge("als_model_items", "Items in the served model.", registry=registry)
-        self.model_factors = Gauge("als_model_factors", "Factors of the served model.", registry=registry)
-        self.model_score = Gauge(
-            "als_model_score",
-            "Score ranges of the served model: individual, recommendation or popularity.",
-            ["kind", "statistic"],
-            registry=registry,
-        )
-        self.model_load_seconds = Gauge(
-            "als_model_load_seconds",
-            "How long the served model took to load, by phase.",
-            ["phase"],
-            registry=registry,
-        )
-        self.model_made_timestamp = Gauge(
-            "als_model_made_timestamp_seconds",
-            "When the served model was trained, as its file says, or else when the file was written (Unix time).",
-            registry=registry,
-        )
-        self.model_loaded_timestamp = Gauge(
-            "als_model_loaded_timestamp_seconds",
-            "When the served model was put into service (Unix time).",
-            registry=registry,
-        )
 
-    def _reloads(self, registry: CollectorRegistry) -> None:
-        self.last_reload_successful = Gauge(
-            "als_model_last_reload_successful",
-            "1 if the last look at a changed model file ended well.",
-            registry=registry,
-        )
-        self.last_reload_timestamp = Gauge(
-            "als_model_last_reload_timestamp_seconds",
-            "When the last reload ended (Unix time).",
-            registry=registry,
-        )
-        self.last_reload_success_timestamp = Gauge(
-            "als_model_last_reload_success_timestamp_seconds",
-            "When the last successful reload ended (Unix time).",
-            registry=registry,
-        )
-        self.reloads = Counter(
-            "als_model_reloads_total",
-            "Reloads by outcome (swapped, unchanged, rejected) and the reason of a rejection.",
-            ["outcome", "reason"],
-            registry=registry,
-        )
-        self.trainings = Counter(
-            "als_trainings_total",
-            "Trainings for want of a model by outcome (trained, stopped, failed).",
-            ["outcome"],
-            registry=registry,
-        )
-        self.watcher_up = Gauge(
-            "als_watcher_up", "1 while file events arrive; 0 while only the timer looks.", registry=registry
-        )
-
-    def _s3(self, registry: CollectorRegistry) -> None:
-        self.s3_polls = Counter(
-            "als_s3_polls_total",
-            "Looks at S3 by outcome (unchanged, downloaded, failed) and the reason of a failure.",
-            ["outcome", "reason"],
-            registry=registry,
-        )
-        self.s3_seconds_since_success = Gauge(
-            "als_s3_seconds_since_success",
-            "Seconds since S3 last answered well, or since the start; 0 where no S3 is followed.",
-            registry=registry,
-        )
-        self.s3_download_bytes = Counter(
-            "als_s3_download_bytes_total", "Bytes of models downloaded, whole or not.", registry=registry
-        )
-        self.s3_download_seconds = Histogram(
-            "als_s3_download_seconds",
-            "From asking S3 for a model to its whole, verified file at the model path.",
-            buckets=_DOWNLOAD_BUCKETS,
-            registry=registry,
-        )
-        self.s3_model_info = Gauge(
-            "als_s3_model_info",
-            "1 for each of the last models that came from S3; the version joins it with als_model_info.",
-            ["version", "key", "version_id"],
-            registry=registry,
-        )
-
-    def _serving(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
-            "als_http_requests_total",
-            "Requests by route template, method and status.",
-            ["route", "method", "status"],
-            registry=registry,
-        )
-        self.request_seconds = Histogram(
-            "als_http_request_duration_seconds",
-            "From the request's headers read to its answer handed over.",
-            ["route"],
-            buckets=_REQUEST_BUCKETS,
-            registry=registry,
-        )
-        self.requests_in_flight = Gauge("als_http_requests_in_flight", "Requests being answered.", registry=registry)
-        self.loop_lag_seconds = Histogram(
-            "als_event_loop_lag_seconds",
-            "How late the event loop woke a timer.",
-            buckets=_LAG_BUCKETS,
-            registry=registry,
-        )
+def table() -> dict[str, Row]:
+    """Return the row of each metric of ours by its attribute of Metrics."""
+    return {attribute.name: attribute.metadata["row"] for attribute in fields(Metrics) if attribute.metadata}

@@ -88,6 +88,13 @@ class Settings:
         "info", "The least severe log lines shown.", "debug", "info", "warning", "error"
     )
 
+    access_log: float = _setting(
+        0.0,
+        "The share of requests that are logged, at level info and without ids of users: 0 for none, 1 for all.",
+        allowed="0 to 1",
+        check=lambda value: 0 <= value <= 1,
+    )
+
     def __post_init__(self) -> None:
         for setting in fields(self):
             check: Check | None = setting.metadata["check"]

@@ -18,16 +18,21 @@ from typing import Any
 
 
 class RunningServer:
-    """A started ``als-serve serve``; its log lines, as JSON, are collected in ``events``."""
+    """A started ``als-serve serve``, or another module's; its log lines, as JSON, are collected in ``events``."""
 
     def __init__(
-        self, model_path: Path, state_dir: Path, environment: Mapping[str, str] | None = None, **settings: object
+        self,
+        model_path: Path,
+        state_dir: Path,
+        environment: Mapping[str, str] | None = None,
+        module: str = "service",
+        **settings: object,
     ) -> None:
         variables = {"ALS_" + name.upper(): str(value) for name, value in settings.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALS_")}
         self.events: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve"],
+            [sys.executable, "-m", module, "serve"],
             env=inherited
             | dict(environment or {})
             | {"ALS_MODEL_PATH": str(model_path), "ALS_STATE_DIR": str(state_dir), "ALS_PORT": "0"}
@@ -101,10 +106,14 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    model_path: Path, state_dir: Path, environment: Mapping[str, str] | None = None, **settings: object
+    model_path: Path,
+    state_dir: Path,
+    environment: Mapping[str, str] | None = None,
+    module: str = "service",
+    **settings: object,
 ) -> Iterator[RunningServer]:
     """Run a server for the length of a block; ``environment`` is added to ours."""
-    server = RunningServer(model_path, state_dir, environment, **settings)
+    server = RunningServer(model_path, state_dir, environment, module, **settings)
     try:
         yield server
     finally:

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from service import api
-from service.api.keys import Fallback
+from service.api.keys import METRICS, Fallback
 from service.live.child import ImportLimits
 from service.live.store import ModelStore
 from service.metrics import Metrics
@@ -40,6 +40,7 @@ class ApiSettings:
     max_n: int = 1000
     fallback: Fallback = "popular"
     query_threads: int = 2
+    access_log: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Api:
 
     def __init__(self, app: web.Application, store: ModelStore, server: TestServer) -> None:
         self.app = app
+        self.metrics = app[METRICS]
         self.store = store
         self.server = server
         self._session = aiohttp.ClientSession()

@@ -18,12 +18,13 @@ ROOT = Path(service.__file__).parent
 LAYERS = {
     "errors": set[str](),
     "settings": {"errors"},
-    "metrics": {"errors"},
+    "metrics": {"errors", "tallies"},
+    "tallies": set[str](),
     "logs": {"errors"},
     "model": {"errors"},
     "s3": {"model", "errors"},
     "live": {"model", "s3", "errors", "metrics", "logs"},
-    "api": {"live", "model", "s3", "errors", "metrics", "logs"},
+    "api": {"live", "model", "s3", "errors", "metrics", "tallies", "logs"},
     "training": {"model", "errors"},
 }
 WIRING = {"__main__", "app", "cli", "demo", "options", "server", "shipping", "terminal", "workshop"}

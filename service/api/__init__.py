@@ -6,12 +6,23 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from aiohttp import web
-from prometheus_client.aiohttp import make_aiohttp_handler
 
-from service.api import health, items, model, recommendations, users
-from service.api.keys import FOLLOWING, LIFECYCLE, LIMITS, METRICS, QUERIES, STORE, Fallback, Lifecycle, Limits
+from service.api import exposition, health, items, model, recommendations, users
+from service.api.keys import (
+    FOLLOWING,
+    LIFECYCLE,
+    LIMITS,
+    METRICS,
+    QUERIES,
+    RESULTS,
+    STORE,
+    Fallback,
+    Lifecycle,
+    Limits,
+)
 from service.api.middleware import around_every_request
 from service.api.queries import Queries
+from service.api.results import Results
 from service.live.report import Following
 from service.live.store import ModelStore
 from service.metrics import Metrics
@@ -38,6 +49,10 @@ class Configured(Protocol):
     def query_threads(self) -> int:
         """The threads for long queries."""
 
+    @property
+    def access_log(self) -> float:
+        """The share of requests that are logged."""
+
 
 def set_up(
     app: web.Application,
@@ -59,12 +74,13 @@ def set_up(
     app[LIMITS] = Limits(settings.max_n, settings.fallback, body_seconds)
     app[LIFECYCLE] = Lifecycle()
     app[QUERIES] = Queries(settings.query_threads)
-    app.middlewares.append(around_every_request(metrics, app[LIFECYCLE]))
+    app[RESULTS] = Results(metrics)
+    app.middlewares.append(around_every_request(metrics, app[LIFECYCLE], settings.access_log))
     app.cleanup_ctx.append(_closing_queries)
-    app.add_routes(_routes(metrics))
+    app.add_routes(_routes())
 
 
-def _routes(metrics: Metrics) -> list[web.RouteDef]:
+def _routes() -> list[web.RouteDef]:
     # aiohttp tries those of one prefix in this order, so the most asked stands first.
     return [
         web.get(f"{_USER}/recommendations", recommendations.for_user),
@@ -79,7 +95,7 @@ def _routes(metrics: Metrics) -> list[web.RouteDef]:
         web.get("/v1/model", model.served_model),
         web.get("/healthz", health.alive),
         web.get("/readyz", health.ready),
-        web.get("/metrics", make_aiohttp_handler(metrics.registry)),
+        web.get("/metrics", exposition.exposition),
     ]
 
 

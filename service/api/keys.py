@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from aiohttp import web
 
 from service.api.queries import Queries
+from service.api.results import Results
 from service.errors import LimitedModelError, NotReadyError
 from service.live.report import Following
 from service.live.store import ModelStore
@@ -43,6 +44,7 @@ FOLLOWING = web.AppKey[Following | None]("following")
 METRICS = web.AppKey("metrics", Metrics)
 LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 QUERIES = web.AppKey("queries", Queries)
+RESULTS = web.AppKey("results", Results)
 
 
 def served(request: web.Request) -> Snapshot:

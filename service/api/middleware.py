@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 from time import perf_counter
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
-from prometheus_client import Counter, Histogram
 
 from service.api import problems
+from service.api.answers import MODEL_VERSION
 from service.api.keys import Lifecycle
 from service.errors import HTTP_STATUS, AlsServeError
-from service.logs import log_event
+from service.logs import current_request, log_event
 from service.metrics import Metrics
+from service.tallies import Count, Distribution
 
 REQUEST_ID = istr("X-Request-Id")
 #: The ``route`` of a request whose path or method is none of ours, so that clients cannot make up labels.
@@ -30,9 +33,9 @@ _PROCESS = os.urandom(4).hex()
 _requests = itertools.count(1)
 
 
-def around_every_request(metrics: Metrics, lifecycle: Lifecycle) -> Middleware:
-    """Make the one middleware of an app."""
-    numbers = _Numbers(metrics)
+def around_every_request(metrics: Metrics, lifecycle: Lifecycle, access_log: float) -> Middleware:
+    """Make the one middleware of an app; ``access_log`` is the share of requests that it logs."""
+    numbers = RequestNumbers(metrics)
     metrics.requests_in_flight.set_function(lambda: lifecycle.in_flight)
 
     @web.middleware
@@ -40,13 +43,18 @@ def around_every_request(metrics: Metrics, lifecycle: Lifecycle) -> Middleware:
         started = perf_counter()
         request_id = _request_id(request)
         lifecycle.in_flight += 1
-        status = CLIENT_GONE
+        response, status = None, CLIENT_GONE
+        logged_with = current_request.set(request_id)
         try:
             response = await _answer(request, handler, request_id)
             status = response.status
         finally:
             lifecycle.in_flight -= 1
-            numbers.count(_route(request), request.method, status, perf_counter() - started)
+            seconds = perf_counter() - started
+            numbers.count(_route(request), request.method, status, seconds)
+            if access_log and random.random() < access_log:  # noqa: S311 - a sample, no secret
+                _log_access(request, response, status, seconds)
+            current_request.reset(logged_with)
         response.headers[REQUEST_ID] = request_id
         if lifecycle.draining:
             response.force_close()
@@ -67,6 +75,14 @@ async def _answer(request: web.Request, handler: Handler, request_id: str) -> we
         return problems.unexpected(request_id)
 
 
+def _log_access(request: web.Request, response: web.StreamResponse | None, status: int, seconds: float) -> None:
+    """Log one request by its template: its path has ids of users."""
+    facts: dict[str, Any] = {"method": request.method, "route": _route(request), "status": status, "seconds": seconds}
+    if response is not None and MODEL_VERSION in response.headers:
+        facts["model_version"] = response.headers[MODEL_VERSION]
+    log_event("request", request_id=current_request.get(), **facts)
+
+
 def _request_id(request: web.Request) -> str:
     """Return the id that the client gave, where it is 1 to 128 printable ASCII characters, or a new one."""
     given = request.headers.get(REQUEST_ID, "")
@@ -80,12 +96,12 @@ def _route(request: web.Request) -> str:
     return UNMATCHED if resource is None else resource.canonical
 
 
-class _Numbers:
+class RequestNumbers:
     """The metrics of requests; the children for a combination of labels are looked up once."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._children: dict[tuple[str, str, int], tuple[Count, Distribution]] = {}
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -97,5 +113,6 @@ class _Numbers:
         requests.inc()
         duration.observe(seconds)
 
-    def _look_up(self, route: str, method: str, status: int) -> tuple[Counter, Histogram]:
-        return self._metrics.requests.labels(route, method, str(status)), self._metrics.request_seconds.labels(route)
+    def _look_up(self, route: str, method: str, status: int) -> tuple[Count, Distribution]:
+        labels = route, method, str(status)
+        return self._metrics.requests.labels(*labels), self._metrics.request_seconds.labels(*labels)

@@ -16,7 +16,6 @@ from service.api.answers import (
     AnonymousRecommendations,
     BatchRecommendations,
     Recommendations,
-    ScoredItem,
     Strategy,
     UserFailure,
     UserResult,
@@ -25,13 +24,14 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.bodies import AnonymousBody, BatchBody, body_n, read_body
-from service.api.keys import LIMITS, QUERIES, Limits, served
+from service.api.keys import LIMITS, QUERIES, RESULTS, Limits, served
 from service.api.lookups import MICROSECONDS, item_rows, own_form
 from service.api.parameters import Query, path_id, query_of
+from service.api.results import Results
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.model.factors import Float32, Id, Int32
 from service.model.ordering import Model
-from service.model.ranking import NO_ROWS
+from service.model.ranking import NO_ROWS, Ranked
 from service.model.scoring import fold_in, popular, recommend, top_n
 from service.model.snapshot import Snapshot
 
@@ -66,7 +66,8 @@ async def for_user(request: web.Request) -> web.Response:
     options = _options_of_query(request.rel_url.raw_query_string, request.app[LIMITS])
     estimate = _estimate(snapshot, options)
     user = path_id(request, "user")
-    body = await request.app[QUERIES].run(estimate, _one_user, snapshot, user, options)
+    results = request.app[RESULTS]
+    body = await request.app[QUERIES].run(estimate, _one_user, snapshot, user, options, results)
     return answers.response(body, snapshot.version)
 
 
@@ -77,7 +78,8 @@ async def for_users(request: web.Request) -> web.Response:
     snapshot = served(request)
     options = _options_of_body(body, request.app[LIMITS])
     estimate = _estimate(snapshot, options, len(body.users))
-    answer = await request.app[QUERIES].run(estimate, _many_users, snapshot, body.users, options)
+    results = request.app[RESULTS]
+    answer = await request.app[QUERIES].run(estimate, _many_users, snapshot, body.users, options, results)
     return answers.response(answer, snapshot.version)
 
 
@@ -88,7 +90,8 @@ async def for_anonymous(request: web.Request) -> web.Response:
     snapshot = served(request)
     n = body_n(body.n, request.app[LIMITS].max_n)
     estimate = _anonymous_estimate(snapshot, body, n)
-    answer = await request.app[QUERIES].run(estimate, _anonymous, snapshot, body, n)
+    results = request.app[RESULTS]
+    answer = await request.app[QUERIES].run(estimate, _anonymous, snapshot, body, n, results)
     return answers.response(answer, snapshot.version)
 
 
@@ -133,34 +136,39 @@ def _anonymous_estimate(snapshot: Snapshot, body: AnonymousBody, n: int) -> floa
     return fold_in_us + _top_n_microseconds(snapshot, n + body.offset) + lookups
 
 
-def _one_user(snapshot: Snapshot, user: Id, options: Options) -> bytes:
-    result = _result(snapshot, user, options, item_rows(snapshot.model, options.exclude))
+def _one_user(snapshot: Snapshot, user: Id, options: Options, results: Results) -> bytes:
+    result = _result(snapshot, user, options, item_rows(snapshot.model, options.exclude), results)
     return answers.encode(Recommendations(snapshot.version, result.user_id, result.strategy, result.items))
 
 
-def _many_users(snapshot: Snapshot, users: Sequence[Id], options: Options) -> bytes:
+def _many_users(snapshot: Snapshot, users: Sequence[Id], options: Options, results: Results) -> bytes:
     exclude = item_rows(snapshot.model, options.exclude)
     # One by one: encoding all at once would hold the interpreter lock for as long as it takes.
-    results = [msgspec.Raw(answers.encode(_result_or_failure(snapshot, user, options, exclude))) for user in users]
-    return answers.encode(BatchRecommendations(snapshot.version, results))
+    entries = (_result_or_failure(snapshot, user, options, exclude, results) for user in users)
+    return answers.encode(
+        BatchRecommendations(snapshot.version, [msgspec.Raw(answers.encode(entry)) for entry in entries])
+    )
 
 
-def _result_or_failure(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> UserResult | UserFailure:
+def _result_or_failure(
+    snapshot: Snapshot, user: Id, options: Options, exclude: Int32, results: Results
+) -> UserResult | UserFailure:
     try:
-        return _result(snapshot, user, options, exclude)
+        return _result(snapshot, user, options, exclude, results)
     except UnknownUserError:
         return UserFailure(own_form(snapshot.model.user_ids, user))
 
 
-def _result(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> UserResult:
+def _result(snapshot: Snapshot, user: Id, options: Options, exclude: Int32, results: Results) -> UserResult:
     """Recommend to one user. Raises UnknownUserError where there is no fallback either."""
     model = snapshot.model
     row = model.user_ids.row(user)
     if row is None:
-        return _fallback(snapshot, user, options, exclude)
+        return _fallback(snapshot, user, options, exclude, results)
     if model.limited:
-        return _popular(snapshot, user, options, np.concatenate((exclude, _seen(model, row, options))))
+        return _popular(snapshot, user, options, np.concatenate((exclude, _seen(model, row, options))), results)
     ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
+    results.count("als", ranked)
     scores = model_scores(snapshot, ranked.scores, normalize=options.normalize)
     return UserResult(model.user_ids.of(row), "als", scored_items(snapshot, ranked.rows, scores))
 
@@ -169,24 +177,25 @@ def _seen(model: Model, row: int, options: Options) -> Int32:
     return model.seen.of(row) if options.exclude_seen and model.seen else NO_ROWS
 
 
-def _fallback(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> UserResult:
+def _fallback(snapshot: Snapshot, user: Id, options: Options, exclude: Int32, results: Results) -> UserResult:
     model = snapshot.model
     unknown = f"The user {user!r} is not in the served model"
     if options.fallback == "none":
         raise UnknownUserError(f"{unknown}.")
     if model.popularity is None:
         raise UnknownUserError(f"{unknown}, and it carries no popularity to fall back on.")
-    return _popular(snapshot, user, options, exclude)
+    return _popular(snapshot, user, options, exclude, results)
 
 
-def _popular(snapshot: Snapshot, user: Id, options: Options, exclude: Int32) -> UserResult:
+def _popular(snapshot: Snapshot, user: Id, options: Options, exclude: Int32, results: Results) -> UserResult:
     model = snapshot.model
     ranked = popular(model, options.n, offset=options.offset, exclude=exclude)
+    results.count("popular", ranked)
     scores = popular_scores(snapshot, ranked.scores, normalize=options.normalize)
     return UserResult(own_form(model.user_ids, user), "popular", scored_items(snapshot, ranked.rows, scores))
 
 
-def _anonymous(snapshot: Snapshot, body: AnonymousBody, n: int) -> bytes:
+def _anonymous(snapshot: Snapshot, body: AnonymousBody, n: int, results: Results) -> bytes:
     """Fold in a user and recommend. Raises UnknownItemError where no item says anything."""
     model = snapshot.model
     given = [(item, model.item_ids.row(item.item_id)) for item in body.items]
@@ -194,20 +203,18 @@ def _anonymous(snapshot: Snapshot, body: AnonymousBody, n: int) -> bytes:
     weights = np.array([item.weight for item, row in given if row is not None], np.float32)
     if not len(rows):
         raise UnknownItemError("None of the items given is in the served model; give at least one that is.")
-    strategy, items = _for_what_was_had(snapshot, rows, weights, body, n)
+    strategy, ranked = _for_what_was_had(snapshot.model, rows, weights, body, n)
+    results.count(strategy, ranked)
+    to_scores = popular_scores if strategy == "popular" else model_scores
+    items = scored_items(snapshot, ranked.rows, to_scores(snapshot, ranked.scores, normalize=body.normalize))
     unknown = [item.item_id for item, row in given if row is None]
     return answers.encode(AnonymousRecommendations(snapshot.version, strategy, items, unknown))
 
 
 def _for_what_was_had(
-    snapshot: Snapshot, rows: Int32, weights: Float32, body: AnonymousBody, n: int
-) -> tuple[Strategy, list[ScoredItem]]:
-    model = snapshot.model
+    model: Model, rows: Int32, weights: Float32, body: AnonymousBody, n: int
+) -> tuple[Strategy, Ranked]:
     without = np.union1d(rows, item_rows(model, body.exclude))
     if model.limited:
-        ranked = popular(model, n, offset=body.offset, exclude=without)
-        scores = popular_scores(snapshot, ranked.scores, normalize=body.normalize)
-        return "popular", scored_items(snapshot, ranked.rows, scores)
-    ranked = top_n(model, fold_in(model, rows, weights), n, offset=body.offset, without=without)
-    scores = model_scores(snapshot, ranked.scores, normalize=body.normalize)
-    return "fold_in", scored_items(snapshot, ranked.rows, scores)
+        return "popular", popular(model, n, offset=body.offset, exclude=without)
+    return "fold_in", top_n(model, fold_in(model, rows, weights), n, offset=body.offset, without=without)

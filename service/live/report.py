@@ -107,6 +107,7 @@ def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, sec
     metrics.model_info.clear()
     metrics.model_info.labels(snapshot.version, manifest.source_format).set(1)
     metrics.model_ready.set(1)
+    metrics.model_generation.inc()
     metrics.model_limited.set(snapshot.model.limited)
     metrics.model_source_bytes.set(manifest.source.signature.size)
     metrics.model_snapshot_bytes.set(manifest.bytes)
@@ -143,7 +144,7 @@ def score_ranges(snapshot: Snapshot) -> dict[str, dict[str, float]]:
 def announce_first(snapshot: Snapshot, *, trained: bool) -> None:
     """Log what the first model is, and whether this server had it trained."""
     manifest = snapshot.manifest
-    log_event("loaded")
+    log_event("loaded", model_version=snapshot.version)
     log_event("model_info", users=manifest.users, items=manifest.items)
     log_event("model_factors", factors=manifest.factors)
     log_event("analyzing_scores")
@@ -157,7 +158,7 @@ def announce_first(snapshot: Snapshot, *, trained: bool) -> None:
 def announce_rejection(error: ModelRejectedError, path: str, served: Snapshot | None) -> None:
     """Log why a file was not taken, a hint, and what is served all the same."""
     if isinstance(error, SourceMissingError):
-        log_event("file_missing", path=path)
+        log_event("file_missing", path=path, reason=error.code)
         if served is None:
             log_event("file_missing_hint")
     else:
@@ -165,4 +166,4 @@ def announce_rejection(error: ModelRejectedError, path: str, served: Snapshot | 
         if not isinstance(error, _NOT_THE_CONTENT):
             log_event("corrupt_hint")
     if served:
-        log_event("still_serving", version=served.version)
+        log_event("still_serving", model_version=served.version)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Never
+from weakref import WeakSet
 
 import msgspec
 
@@ -35,6 +36,7 @@ from service.logs import log_event
 from service.metrics import Metrics
 from service.model import snapshot as snapshots
 from service.model.formats import format_of
+from service.model.ordering import Model
 from service.model.shelf import Shelf
 from service.model.snapshot import Snapshot
 from service.model.source import Signature, Source, identify, look
@@ -87,6 +89,8 @@ class ModelStore:
         self._onlookers: list[asyncio.Event] = []
         self._stand_ins: tuple[Path, ...] = ()
         self._fresh = False
+        self._earlier: WeakSet[Model] = WeakSet()
+        metrics.model_snapshots_held.set_function(lambda: len(self._earlier))
 
     @property
     def state(self) -> State:
@@ -174,7 +178,7 @@ class ModelStore:
         source = await self._identify(reading)
         if self.current and self.current.manifest.source.sha256 == source.sha256:
             self._conclude(reading, "unchanged")
-            log_event("unchanged", version=source.version)
+            log_event("unchanged", model_version=source.version)
             return self.current
         first = self.current is None
         snapshot = await self._obtain(source, reading)
@@ -184,7 +188,7 @@ class ModelStore:
         if first:
             announce_first(snapshot, trained=self._was_trained)
         else:
-            log_event("swapped", version=snapshot.version, seconds=time.perf_counter() - reading.started)
+            log_event("swapped", model_version=snapshot.version, seconds=time.perf_counter() - reading.started)
         # Unmapping gigabytes takes its time, so the last reference goes in a thread.
         await asyncio.to_thread(previous.clear)
         await self._tidy()
@@ -212,7 +216,7 @@ class ModelStore:
         with reading.phase("open"):
             found = await asyncio.to_thread(self._shelf.find, source)
         if found:
-            log_event("reused", version=found.version)
+            log_event("reused", model_version=found.version)
             # The same bytes may have come from elsewhere then.
             return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
         await import_in_child(source, self._shelf, self._limits)
@@ -237,6 +241,7 @@ class ModelStore:
             previous, loaded_at = self.current, datetime.now(UTC)
             if previous and self.loaded_at:
                 self.history = [Served(previous.version, self.loaded_at), *self.history][:_HISTORY]
+                self._earlier.add(previous.model)
             self.current = snapshot
             if not snapshot.model.limited:
                 self.good.set()
@@ -270,7 +275,7 @@ class ModelStore:
             log_event("waiting", path=str(self.path))
             return
         await self._serve_in_place(snapshot, reading)
-        log_event("stale", version=snapshot.version, reason=reason)
+        log_event("stale", model_version=snapshot.version, reason=reason)
 
     async def _take_stand_in(self) -> None:
         """Serve the first usable of the files that were asked for in place of the one at the path."""
@@ -288,7 +293,7 @@ class ModelStore:
             else:
                 self._stand_ins = ()
                 event = "limited" if snapshot.model.limited else "stood_in"
-                log_event(event, version=snapshot.version, path=str(self.path))
+                log_event(event, model_version=snapshot.version, path=str(self.path))
 
     async def _read_stand_in(self, path: Path) -> Snapshot:
         reading = Reading(str(path))

@@ -25,7 +25,7 @@ class Popularity:
     order: Int32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Model:
     """A model ready to answer queries; every array may be a read-only memory map.
 

@@ -106,7 +106,7 @@ def write(
 ) -> None:
     """Write a model into an empty directory, every file synced to disk. Raises OSError."""
     started = time.perf_counter()
-    files = {name: _write_array(directory, name, array) for name, array in _arrays(model).items()}
+    files = {name: _write_array(directory, name, array) for name, array in arrays_of(model).items()}
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         source=source,
@@ -174,12 +174,12 @@ def verify(directory: Path) -> None:
 
 def warm(snapshot: Snapshot) -> None:
     """Touch every page once, so that no request waits for the disk; runs without the interpreter lock."""
-    for array in _arrays(snapshot.model).values():
+    for array in arrays_of(snapshot.model).values():
         pages = array.reshape(-1).view(np.uint8)[::_PAGE]
         np.bitwise_or.reduce(pages)
 
 
-def _arrays(model: Model) -> dict[str, NDArray[Any]]:
+def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
     """Name every array of a model by its file."""
     assert model.item_ids.sorter is not None
     arrays: dict[str, NDArray[Any]] = {

@@ -33,14 +33,15 @@ from tests.running import running_server
 
 USERS, ITEMS, FACTORS, PER_USER, SEED = 18_902, 34_911, 50, 30, 1
 TOP = 10
-_SCRIPT = f"""
+SCRIPT = f"""
 request = function()
   return wrk.format("GET", "/v1/users/" .. math.random(0, {USERS - 1}) .. "/recommendations?n={TOP}")
 end
 """
 
 
-def _write_model(path: Path) -> None:
+def write_model(path: Path) -> None:
+    """Write the model of the benchmark as npz."""
     model, seen = trained(USERS, ITEMS, FACTORS, PER_USER, SEED), interactions(USERS, ITEMS, PER_USER, SEED)
     factors = {"user_factors": model.user_factors, "item_factors": model.item_factors}
     np.savez(path, **factors, seen_indptr=seen.indptr, seen_indices=seen.indices)
@@ -99,7 +100,8 @@ def _other(kind: str, body: bytes) -> Iterator[str]:
         process.wait()
 
 
-def _wrk(url: str, script: Path, seconds: int) -> float:
+def wrk(url: str, script: Path, seconds: int) -> float:
+    """Return the requests a second that a server answers."""
     command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "-s", str(script), url]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in output or "Socket errors" in output:
@@ -111,14 +113,14 @@ def _wrk(url: str, script: Path, seconds: int) -> float:
 
 def _measure(directory: Path, rounds: int, seconds: int) -> None:
     model, script = directory / "als_model.npz", directory / "users.lua"
-    _write_model(model)
-    script.write_text(_SCRIPT)
+    write_model(model)
+    script.write_text(SCRIPT)
     with ExitStack() as stack:
         server = stack.enter_context(running_server(model, directory / "state"))
         server.wait_until_ready()
         body = urllib.request.urlopen(f"{server.url}/v1/users/7/recommendations?n={TOP}").read()
         urls = {"als-serve": server.url} | {kind: stack.enter_context(_other(kind, body)) for kind in ("bare", "naive")}
-        figures = [{name: _wrk(url, script, seconds) for name, url in urls.items()} for _ in range(rounds)]
+        figures = [{name: wrk(url, script, seconds) for name, url in urls.items()} for _ in range(rounds)]
     for name in urls:
         rates = [figure[name] for figure in figures]
         ratio = statistics.median(figure["als-serve"] / figure[name] for figure in figures)

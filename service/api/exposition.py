@@ -1,0 +1,20 @@
+"""The numbers themselves, for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from service.api.keys import METRICS, STORE
+from service.model.residency import resident_bytes
+
+
+async def exposition(request: web.Request) -> web.StreamResponse:
+    """GET /metrics, in the form that the client prefers: text, or OpenMetrics."""
+    metrics, snapshot = request.app[METRICS], request.app[STORE].current
+    if snapshot is not None:
+        # In a thread: for a large model the kernel takes a while to look at every page.
+        metrics.model_resident_bytes.set(await asyncio.to_thread(resident_bytes, snapshot))
+    return await make_aiohttp_handler(metrics.registry)(request)

@@ -1,0 +1,86 @@
+"""What counting costs: requests with everything counted and with nothing, by wrk, in one run.
+
+    python -m tests.benchmarks.metrics_cost [--rounds 31] [--seconds 1]
+
+The model and the load are those of ``throughput``. Two real servers run side by side and are measured in turn; the
+other one leaves out what a request counts. Beside requests a second stands the processor's time for each, which
+other work on the machine disturbs less. A ratio is of one round's figures; its
+median is told, and in brackets its quartiles. Needs wrk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+
+from service.api.middleware import RequestNumbers
+from service.api.results import Results
+from service.cli import main as serve
+from tests.benchmarks.throughput import SCRIPT, write_model, wrk
+from tests.running import RunningServer, running_server
+
+THIS = "tests.benchmarks.metrics_cost"
+
+
+def _serve_uncounted() -> None:
+    for counts in (RequestNumbers, Results):
+        counts.count = lambda *_: None  # type: ignore[method-assign]
+    serve()
+
+
+def _measure(directory: Path, rounds: int, seconds: int) -> None:
+    model, script = directory / "als_model.npz", directory / "users.lua"
+    write_model(model)
+    script.write_text(SCRIPT)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(running_server(model, directory / kind, module=kind)) for kind in ("service", THIS)]
+        for server in servers:
+            server.wait_until_ready()
+        figures = []
+        for number in range(rounds):
+            order = servers if number % 2 else servers[::-1]
+            measured = {server: _one_round(server, script, seconds) for server in order}
+            figures.append([measured[server] for server in servers])
+    for place, name in enumerate(("requests/s", "microseconds of a processor for each")):
+        _tell(name, [(counted[place], uncounted[place]) for counted, uncounted in figures])
+
+
+def _one_round(server: RunningServer, script: Path, seconds: int) -> tuple[float, float]:
+    """Return the requests a second, and the microseconds that the server worked for each."""
+    process = psutil.Process(server.process.pid)
+    before = process.cpu_times()
+    rate = wrk(server.url, script, seconds)
+    after = process.cpu_times()
+    worked = after.user + after.system - before.user - before.system
+    return rate, 1e6 * worked / (rate * seconds)
+
+
+def _tell(name: str, figures: list[tuple[float, float]]) -> None:
+    counted, uncounted = (statistics.median(column) for column in zip(*figures, strict=True))
+    low, ratio, high = statistics.quantiles([first / second for first, second in figures], n=4)
+    print(f"{name}: counted {counted:.1f}, uncounted {uncounted:.1f}; ratio {ratio:.3f} ({low:.3f} to {high:.3f})")
+
+
+def main() -> None:
+    """Run the benchmark, or the server that counts nothing."""
+    if sys.argv[1:] == ["serve"]:
+        return _serve_uncounted()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--seconds", type=int, default=1)
+    options = parser.parse_args()
+    if not shutil.which("wrk"):
+        raise SystemExit("wrk is missing: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as directory:
+        return _measure(Path(directory), options.rounds, options.seconds)
+
+
+if __name__ == "__main__":
+    main()
