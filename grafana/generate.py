@@ -1,0 +1,79 @@
+"""The dashboard, for someone who is woken at night: is it serving, what, how fast, and what changed.
+
+    python -m grafana.generate > grafana/dashboards/als-serve.json
+
+A test fails where the file is not what this makes, and where a query has no answer from a server under load.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import count
+
+from grafana_foundation_sdk.builders import dashboard, prometheus
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import VariableRefresh, VariableSort
+
+from grafana import models, serving
+from grafana.panels import SOURCE, of
+
+ROWS = {
+    "Is it serving?": serving.is_it_serving,
+    "What is served": serving.what_is_served,
+    "Traffic": serving.traffic,
+    "Scores": models.scores,
+    "Loading": models.loading,
+    "S3": models.s3,
+    "Process": serving.process,
+}
+
+
+def build() -> dashboard.Dashboard:
+    """Put the dashboard together."""
+    board = dashboard.Dashboard("als-serve").uid("als-serve").tags(["als-serve"]).timezone("browser")
+    board = board.description("Is it serving, what, how fast, and what changed.").refresh("30s").time("now-1h", "now")
+    board = board.with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    board = board.with_variable(_variable("job", "Job", "label_values(als_model_ready, job)"))
+    instances = 'label_values(als_model_ready{job=~"$job"}, instance)'
+    board = board.with_variable(_variable("instance", "Instance", instances))
+    for annotation in events():
+        board = board.annotation(annotation)
+    numbers = count(1)
+    for title, panels in ROWS.items():
+        board = board.with_row(dashboard.Row(title).id(next(numbers)))
+        for panel in panels():
+            board = board.with_panel(panel.id(next(numbers)))
+    return board
+
+
+def events() -> Sequence[dashboard.AnnotationQuery]:
+    """Mark when models were swapped and refused; the time is the metric's value, not when it was scraped."""
+    swapped = (
+        f"1000 * {of('als_model_loaded_timestamp_seconds')} * on (job, instance) group_left (version) "
+        f"{of('als_model_info')}"
+    )
+    refused = (
+        f"1000 * ({of('als_model_last_reload_timestamp_seconds')} > 0) and on (job, instance) "
+        f"{of('als_model_last_reload_successful')} == 0"
+    )
+    return [
+        _annotation("Swaps", "blue", swapped, "{{instance}} serves {{version}}"),
+        _annotation("Refused models", "red", refused, "{{instance}} refused a model"),
+    ]
+
+
+def _annotation(name: str, color: str, expression: str, title: str) -> dashboard.AnnotationQuery:
+    target = prometheus.Dataquery().expr(expression).ref_id("Anno").range()
+    query = dashboard.AnnotationQuery().name(name).datasource(SOURCE).icon_color(color).target(target)
+    return query.title_format(title).use_value_for_time(True)
+
+
+def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
+    variable = dashboard.QueryVariable(name).label(label).datasource(SOURCE).query(query).definition(query)
+    variable = variable.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).sort(VariableSort.ALPHABETICAL_ASC)
+    return variable.multi(True).include_all(True).all_value(".+")
+
+
+if __name__ == "__main__":
+    print(json.dumps(build().build(), cls=JSONEncoder, indent=2, ensure_ascii=False, sort_keys=True))

@@ -1,0 +1,134 @@
+"""The kinds of panels that the dashboard has, and the PromQL that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from grafana_foundation_sdk.builders import bargauge, dashboard, heatmap, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders.common import GraphThresholdsStyleConfig, ReduceDataOptions, StackingConfig
+from grafana_foundation_sdk.models import common
+from grafana_foundation_sdk.models.dashboard import (
+    DataTransformerConfig,
+    DynamicConfigValue,
+    Threshold,
+    ThresholdsMode,
+    ValueMap,
+    ValueMapping,
+    ValueMappingResult,
+)
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
+#: What the variables at the top of the dashboard choose.
+CHOSEN = 'job=~"$job", instance=~"$instance"'
+
+#: Legend -> PromQL.
+Queries = Mapping[str, str]
+#: From a value on, a colour; the first is that of everything below.
+Steps = Sequence[tuple[float | None, str]]
+
+BLUE: Steps = [(None, "blue")]
+LAST = ReduceDataOptions().calcs(["lastNotNull"])
+AnyPanel = stat.Panel | table.Panel | timeseries.Panel | heatmap.Panel | bargauge.Panel
+Kind = TypeVar("Kind", stat.Panel, table.Panel, timeseries.Panel, heatmap.Panel, bargauge.Panel)
+
+
+def of(metric: str, *matchers: str) -> str:
+    """Return a metric's series of the chosen servers."""
+    return f"{metric}{{{', '.join((CHOSEN, *matchers))}}}"
+
+
+def rate(metric: str, *matchers: str) -> str:
+    """Return how fast a counter rises, a second."""
+    return f"rate({of(metric, *matchers)}[$__rate_interval])"
+
+
+def quantile(share: float, histogram: str, *matchers: str, by: str = "") -> str:
+    """Return a quantile of a histogram, for each value of a label."""
+    labels = f"le, {by}" if by else "le"
+    return f"histogram_quantile({share}, sum by ({labels}) ({rate(histogram + '_bucket', *matchers)}))"
+
+
+def quantiles(histogram: str, *matchers: str) -> Queries:
+    """Return the quantiles that are watched."""
+    return {f"p{100 * share:.0f}": quantile(share, histogram, *matchers) for share in (0.5, 0.95, 0.99)}
+
+
+def number(title: str, description: str, queries: Queries, unit: str, steps: Steps = BLUE, span: int = 4) -> stat.Panel:
+    """Make large numbers, coloured by their value, with how they went behind them."""
+    panel = _panel(stat.Panel(), title, description, unit, steps, span).height(4)
+    panel = panel.color_mode(common.BigValueColorMode.BACKGROUND).reduce_options(LAST)
+    return _asking(panel, queries)
+
+
+def words(
+    title: str, description: str, queries: Queries, said: Mapping[int, tuple[str, str]], span: int = 4
+) -> stat.Panel:
+    """Make large words: of each value, its word and its colour."""
+    results = {str(value): ValueMappingResult(text=text, color=color) for value, (text, color) in said.items()}
+    mappings: list[ValueMapping] = [ValueMap(options=results)]
+    panel = number(title, description, queries, "none", span=span).mappings(mappings)
+    return panel.graph_mode(common.BigValueGraphMode.NONE).text_mode(common.BigValueTextMode.VALUE_AND_NAME)
+
+
+def lines(
+    title: str, description: str, queries: Queries, unit: str, steps: Steps = BLUE, span: int = 8
+) -> timeseries.Panel:
+    """Make lines over time; where there are steps, they are drawn as dashed lines."""
+    panel = _panel(timeseries.Panel(), title, description, unit, steps, span).height(8)
+    if len(steps) > 1:
+        panel = panel.thresholds_style(GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
+    return _asking(panel.fill_opacity(10).show_points(common.VisibilityMode.NEVER), queries)
+
+
+def stacked(title: str, description: str, queries: Queries, unit: str, span: int = 8) -> timeseries.Panel:
+    """Make areas over time that add up."""
+    panel = lines(title, description, queries, unit, span=span).fill_opacity(40)
+    return panel.stacking(StackingConfig().mode(common.StackingMode.NORMAL))
+
+
+def bars(title: str, description: str, queries: Queries, unit: str, span: int = 8) -> bargauge.Panel:
+    """Make a bar for each series' last value."""
+    panel = _panel(bargauge.Panel(), title, description, unit, BLUE, span).height(8)
+    return _asking(panel.orientation(common.VizOrientation.HORIZONTAL).reduce_options(LAST), queries)
+
+
+def density(title: str, description: str, histogram: str, unit: str, *matchers: str, span: int = 8) -> heatmap.Panel:
+    """Make a histogram over time: the more observations, the brighter."""
+    panel = _panel(heatmap.Panel(), title, description, unit, BLUE, span).height(8)
+    panel = panel.y_axis(heatmap.YAxisConfig().unit(unit))
+    query = f"sum by (le) (increase({of(histogram + '_bucket', *matchers)}[$__rate_interval]))"
+    target = prometheus.Dataquery().expr(query).legend_format("{{le}}").format(PromQueryFormat.HEATMAP).range()
+    return panel.with_target(target.ref_id("A"))
+
+
+def rows(
+    title: str, description: str, queries: Queries, units: Mapping[str, str], hidden: Sequence[str], span: int = 24
+) -> table.Panel:
+    """Make a table: a row for each instance, a column for each query and each label that is not hidden."""
+    panel = _panel(table.Panel(), title, description, "none", BLUE, span).height(6)
+    names = {f"Value #{letter}": name for letter, name in zip("ABCDEFGH", queries, strict=False)}
+    for letter, expression in zip("ABCDEFGH", queries.values(), strict=False):
+        target = prometheus.Dataquery().expr(expression).format(PromQueryFormat.TABLE).instant().ref_id(letter)
+        panel = panel.with_target(target)
+    excluded = dict.fromkeys(("Time", "__name__", "job", *hidden), True)
+    panel = panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
+    organize = DataTransformerConfig(id_val="organize", options={"excludeByName": excluded, "renameByName": names})
+    panel = panel.with_transformation(organize)
+    for name, unit in units.items():
+        panel = panel.override_by_name(name, [DynamicConfigValue(id_val="unit", value=unit)])
+    return panel
+
+
+def _panel(panel: Kind, title: str, description: str, unit: str, steps: Steps, span: int) -> Kind:
+    colours = [Threshold(value=value, color=colour) for value, colour in steps]
+    thresholds = dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(colours)
+    return panel.title(title).description(description).datasource(SOURCE).unit(unit).thresholds(thresholds).span(span)
+
+
+def _asking(panel: Kind, queries: Queries) -> Kind:
+    for letter, (legend, expression) in zip("ABCDEFGH", queries.items(), strict=False):
+        target = prometheus.Dataquery().expr(expression).legend_format(legend).range().ref_id(letter)
+        panel = panel.with_target(target)
+    return panel
