@@ -44,7 +44,7 @@ def around_every_request(metrics: Metrics, lifecycle: Lifecycle, access_log: flo
         request_id = _request_id(request)
         lifecycle.in_flight += 1
         response, status = None, CLIENT_GONE
-        logged_with = current_request.set(request_id)
+        current_request.set(request_id)  # to the end of its sending, or the connection's next request
         try:
             response = await _answer(request, handler, request_id)
             status = response.status
@@ -54,7 +54,6 @@ def around_every_request(metrics: Metrics, lifecycle: Lifecycle, access_log: flo
             numbers.count(_route(request), request.method, status, seconds)
             if access_log and random.random() < access_log:  # noqa: S311 - a sample, no secret
                 _log_access(request, response, status, seconds)
-            current_request.reset(logged_with)
         response.headers[REQUEST_ID] = request_id
         if lifecycle.draining:
             response.force_close()
