@@ -68,9 +68,9 @@ def loading() -> Iterator[AnyPanel]:
             f"(increase({of('als_model_reloads_total')}[$__range])) > 0"
         },
         "short",
-    )
+    ).decimals(0)
     yield lines(
-        "Model's age",
+        "Model's age, by server",
         "Since each served model was trained.",
         {"{{instance}}": f"time() - ({of('als_model_made_timestamp_seconds')} > 0)"},
         "s",

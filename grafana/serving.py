@@ -111,7 +111,7 @@ def traffic() -> Iterator[AnyPanel]:
         "reqps",
     )
     yield lines(
-        "Failed",
+        "Failed, over time",
         "The share of requests to the API that got a status of 500 or above; the dashed line is where the alert is.",
         {"failed": _error_ratio()},
         "percentunit",

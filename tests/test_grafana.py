@@ -60,7 +60,7 @@ def test_the_file_is_what_the_generator_makes() -> None:
 
 
 def test_every_panel_can_be_read_at_night() -> None:
-    """Each has a title, a description in a sentence, a unit and its own place of a whole row's width."""
+    """Each has a title of its own, a description in a sentence, a unit and its own place of a whole row's width."""
     for panel in PANELS:
         assert re.fullmatch(r"[A-Z].+[.]", panel["description"], re.DOTALL), panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"]
@@ -73,7 +73,8 @@ def test_every_panel_can_be_read_at_night() -> None:
     }
     assert len(places) == sum(panel["gridPos"]["w"] * panel["gridPos"]["h"] for panel in DASHBOARD["panels"])
     assert max(x for x, _ in places) == 23
-    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    for key in ("id", "title"):
+        assert len({panel[key] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
 @contextmanager
