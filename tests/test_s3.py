@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,8 +66,8 @@ class Fleet:
     def server(self, endpoint: str | None = None, **settings: object) -> AbstractContextManager[RunningServer]:
         """Run a server that follows the models, by way of another endpoint if one is given."""
         environment = self.environment | ({"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
-        settings = {"s3_uri": self.uri, "s3_poll_seconds": 0.2, **settings}
-        return running_server(self.path, self.directory / "state", environment, **settings)
+        follows: dict[str, Any] = {"s3_uri": self.uri, "s3_poll_seconds": 0.2, **settings}
+        return running_server(self.path, self.directory / "state", environment, **follows)
 
 
 @pytest.fixture

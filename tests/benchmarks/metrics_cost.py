@@ -40,7 +40,9 @@ def _measure(directory: Path, rounds: int, seconds: int) -> None:
     write_model(model)
     script.write_text(SCRIPT)
     with ExitStack() as stack:
-        servers = [stack.enter_context(running_server(model, directory / kind, module=kind)) for kind in ("service", THIS)]
+        servers = [
+            stack.enter_context(running_server(model, directory / kind, module=kind)) for kind in ("service", THIS)
+        ]
         for server in servers:
             server.wait_until_ready()
         figures = []

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -90,7 +91,7 @@ async def _measure(megabytes: int, rate: float, directory: Path) -> None:
     models.put(next(iter(models.contents)), path)
     with running_seaweed(directory / "s3") as seaweed:
         prefix = Location(await seaweed.make_bucket(versioned=True), "models/")
-        settings = {"s3_uri": prefix, "s3_poll_seconds": 1}
+        settings: dict[str, Any] = {"s3_uri": prefix, "s3_poll_seconds": 1}
         with running_server(path, directory / "state", seaweed.environment(), **settings) as server:
             await asyncio.to_thread(server.wait_until_ready)
             before = await _under_load(server, rate, None)
