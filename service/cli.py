@@ -244,12 +244,25 @@ def _protection(values: dict[str, Any]) -> Protection:
     return Protection(sse or ("aws:kms" if kms_key else None), kms_key, tuple(tags))
 
 
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+@main.command()
+@click.option("--directory", default=Path("demo-shop"), show_default=True, type=_DIRECTORY, help="Where it is written.")
+def sample(directory: Path) -> None:
+    """Write the sample shop, as data to train on: items.csv and interactions.csv."""
+    from service.training.sample import write_sample  # only here, as above
+
+    paths = write_sample(directory)
+    click.echo(f"🏪 Wrote the sample shop: {paths.items} and {paths.interactions}")
+
+
 @main.command()
 @click.option(
     "--directory",
     default=Path("demo-shop"),
     show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_DIRECTORY,
     help="Where the sample shop, its model and the server's state are written.",
 )
 @settings_options("host", "port")

@@ -223,3 +223,21 @@ def test_the_demonstration_trains_serves_and_shows_what_to_try(tmp_path: Path) -
     assert len(lines) == 5
     assert len(versions) == 1
     assert "pairs of 3000 users and" in said
+
+
+def test_sample_writes_data_to_train_on(tmp_path: Path) -> None:
+    """The shop of the demonstration, as files for a first training of one's own."""
+    result = als_serve("sample", "--directory", tmp_path / "shop")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "shop/interactions.csv").read_text().startswith("user_id,item_id,quantity\n")
+
+
+def test_sample_where_nothing_can_be_written_says_so(tmp_path: Path) -> None:
+    """A directory that cannot be made is one sentence."""
+    (tmp_path / "file").touch()
+    result = als_serve("sample", "--directory", tmp_path / "file/shop")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: The sample shop cannot be written to {tmp_path / 'file/shop'}: Not a directory; "
+        "name another directory.\n"
+    )

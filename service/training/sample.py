@@ -103,16 +103,22 @@ class _Item:
 def write_sample(directory: Path, *, users: int = 3000, items: int = 600, seed: int = 0) -> SamplePaths:
     """Write the catalogue and who took what as two CSV files; the same numbers give the same bytes.
 
-    The items are spread evenly over the genres. Raises TrainingError if there are not that many titles.
+    The items are spread evenly over the genres. Raises TrainingError if there are not that many titles, or if the
+    directory cannot be written into.
     """
     random = np.random.default_rng(seed)
     catalogue = _catalogue(items, random)
     paths = SamplePaths(directory / "items.csv", directory / "interactions.csv")
-    directory.mkdir(parents=True, exist_ok=True)
     rows = ((item.item_id, item.title, item.genre) for item in catalogue)
-    _write_csv(paths.items, ("item_id", "title", "genre"), rows)
-    header = ("user_id", "item_id", "quantity")
-    _write_csv(paths.interactions, header, _interactions(catalogue, users, random))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_csv(paths.items, ("item_id", "title", "genre"), rows)
+        header = ("user_id", "item_id", "quantity")
+        _write_csv(paths.interactions, header, _interactions(catalogue, users, random))
+    except OSError as error:
+        raise TrainingError(
+            f"The sample shop cannot be written to {directory}: {error.strerror}; name another directory."
+        ) from None
     return paths
 
 
