@@ -1,0 +1,54 @@
+FROM docker.io/library/python:3.11-slim AS build
+
+# What others wrote goes into /venv, exactly as locked, without pip, and without 50 MB of the packages' own tests.
+COPY requirements.lock /src/
+RUN python -m venv --without-pip /venv \
+    && pip --python /venv/bin/python install --no-cache-dir --require-hashes --requirement /src/requirements.lock \
+    && find /venv -type d -name tests -prune -exec rm -rf {} +
+
+# What we wrote goes into /app, with the command in /app/bin.
+COPY pyproject.toml README.md LICENSE /src/
+COPY service /src/service
+RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-isolation --target /app /src
+
+
+FROM docker.io/library/python:3.11-slim
+
+LABEL org.opencontainers.image.title="als-serve" \
+    org.opencontainers.image.description="An asyncio server for ALS recommendation models: safe loading, exact top-N, hot swap" \
+    org.opencontainers.image.licenses="MIT"
+
+# implicit needs the OpenMP runtime. Its version is not pinned: Debian has one for each release, and takes it away when a
+# security update replaces it.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
+
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+
+# ALS_MODEL_PATH is replaced by a rename in its directory: the user may add files to /app, and own and replace those
+# alone (the sticky bit). The same user owns the volume, whose number is fixed so that a host can give it a directory.
+RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin als \
+    && chgrp als /app && chmod 1775 /app \
+    && install -d -o als -g als -m 0750 /var/lib/als-serve /var/lib/als-serve/models /var/lib/als-serve/state
+USER 10001:10001
+WORKDIR /app
+VOLUME /var/lib/als-serve
+
+ENV PATH=/app/bin:/venv/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONUNBUFFERED=1 \
+    ALS_MODEL_PATH=/app/als_model.pkl \
+    ALS_STATE_DIR=/var/lib/als-serve/state \
+    ALS_HOST=0.0.0.0
+
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+    CMD ["python", "-I", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('ALS_PORT', '8080') + '/healthz', timeout=2)"]
+
+# Python is the first process, so SIGTERM reaches it: it drains, answers what is in flight, and exits with 0.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["als-serve"]
+CMD ["serve"]

@@ -1,0 +1,126 @@
+"""The image of the Dockerfile, and containers of it on 127.0.0.1, for tests of what is deployed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.helpers import need
+
+ROOT = Path(__file__).parent.parent
+BASE = "docker.io/library/python:3.11-slim"
+IMAGE = "localhost/als-serve:test"
+
+#: Podman's own limits are above what a machine may give; these a machine always has.
+_LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
+#: As docker-compose.yml and the systemd unit run it.
+CONFINED = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")
+
+
+def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run podman to its end."""
+    return subprocess.run(["podman", *arguments], capture_output=True, text=True, check=check, timeout=120)
+
+
+def build_image() -> str:
+    """Build the Dockerfile as it is and return the image's name; layers that need not be built again are not."""
+    installed = all(map(shutil.which, ("buildah", "podman", "runc")))
+    need(installed, "Containers need: apt-get install --no-install-recommends buildah podman runc")
+    here = podman("image", "exists", BASE, check=False).returncode == 0
+    need(here, f"The image {BASE} is not here: run podman pull {BASE}, or .ci/container-base.sh")
+    build = ["buildah", "build", "--isolation", "chroot", "--pull-never", "--format", "docker", "--layers"]
+    done = subprocess.run([*build, "--tag", IMAGE, str(ROOT)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return IMAGE
+
+
+def run_once(image: str, *arguments: str, options: tuple[str, ...] = CONFINED) -> subprocess.CompletedProcess[str]:
+    """Run one command in a container of its own, to its end."""
+    return podman("run", "--rm", "--network=host", *_LIMITS, *options, image, *arguments, check=False)
+
+
+class Container:
+    """A started container that serves models from a directory of the host, mounted at /models."""
+
+    def __init__(self, image: str, models: Path, **variables: str) -> None:
+        self.port = _free_port()
+        environment = {
+            "ALS_HOST": "127.0.0.1",
+            "ALS_PORT": str(self.port),
+            "ALS_MODEL_PATH": "/models/als_model.npz",
+            "ALS_DRAIN_SECONDS": "1",
+        }
+        given = [f"--env={name}={value}" for name, value in (environment | variables).items()]
+        mounted = f"--volume={models}:/models"
+        started = podman("run", "--detach", "--network=host", *_LIMITS, *CONFINED, mounted, *given, image)
+        self.id = started.stdout.strip()
+
+    @property
+    def log(self) -> str:
+        """Return all that it has said."""
+        said = podman("logs", self.id, check=False)
+        return said.stdout + said.stderr
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the container, as ``docker exec`` does."""
+        return podman("exec", self.id, *command, check=False)
+
+    def is_healthy(self) -> bool:
+        """Run the image's HEALTHCHECK once."""
+        return podman("healthcheck", "run", self.id, check=False).returncode == 0
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Return the status and the JSON of one request; status 0 if nothing listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+        except OSError:
+            return 0, None
+
+    def wait_until(self, happened: Callable[[], object], seconds: float = 60) -> None:
+        """Return once something has happened."""
+        deadline = time.monotonic() + seconds
+        while not happened():
+            assert time.monotonic() < deadline, f"it did not happen: {self.log}"
+            time.sleep(0.02)
+
+    def wait_until_serving(self, version: str) -> None:
+        """Return once this version is served."""
+        self.wait_until(lambda: (self.get("/v1/model")[1] or {}).get("model_version") == version)
+
+    def exit_code(self) -> int:
+        """Return the exit code, once it has ended."""
+        return int(podman("wait", self.id).stdout)
+
+    def remove(self) -> None:
+        """End it, and remove it with its volumes."""
+        podman("rm", "--force", "--volumes", "--time=0", self.id)
+
+
+@contextmanager
+def running_container(image: str, models: Path, **variables: str) -> Iterator[Container]:
+    """Run a container for the length of a block."""
+    container = Container(image, models, **variables)
+    try:
+        yield container
+    finally:
+        container.remove()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
