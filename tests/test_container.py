@@ -10,6 +10,7 @@ import pytest
 
 from tests.containers import CONFINED, Container, build_image, podman, run_once, running_container
 from tests.helpers import model_bytes, put
+from tests.rendering import render
 
 USER = 10001
 
@@ -109,3 +110,80 @@ def test_the_image_says_what_it_is(image: str) -> None:
     assert list(config["Volumes"]) == ["/var/lib/als-serve"]
     assert config["StopSignal"] == "SIGTERM"
     assert {"PYTHONPATH=/app", "PYTHONUNBUFFERED=1", "ALS_MODEL_PATH=/app/als_model.pkl"} <= set(config["Env"])
+
+
+# ---------------------------------------------------------------- the first boot of an EC2 instance
+
+#: In place of every program that the script calls: it says how it was called, and fails where it is to fail.
+STUB = """#!/bin/sh
+called="$(basename "$0") $*"
+echo "called: $called"
+case "$called" in {failing}) exit 1;; esac
+"""
+BOOT = """set -euo pipefail
+mkdir -p /stubs /etc/systemd/system
+for program in docker docker-credential-ecr-login dnf systemctl sleep; do install /boot/stub /stubs/$program; done
+PATH=/stubs:$PATH
+for time in $(seq {times}); do bash /boot/init.sh; done
+cat /etc/als-serve/*.env /etc/systemd/system/als-serve.service
+[[ ! -e /root/.docker ]] || cat /root/.docker/config.json
+stat -c '%u %a %n' /var/lib/als-serve/models
+"""
+VALUES = {
+    "image": "registry.example/als-serve:1",
+    "s3_uri": "s3://shop-models/models/",
+    "environment": "A=1",
+    "unit": "[Service]",
+}
+
+
+def boot(
+    image: str, directory: Path, *, failing: str = "nothing", times: int = 1, pulled: str = VALUES["image"]
+) -> tuple[int, str]:
+    """Run the script as root in a container, and show what it has written; return its exit code and what was said."""
+    (directory / "init.sh").write_text(render(VALUES | {"image": pulled}))
+    (directory / "stub").write_text(STUB.format(failing=failing))
+    (directory / "boot").write_text(BOOT.format(times=times))
+    options = ("--user=0", "--entrypoint=/bin/bash", f"--volume={directory}:/boot")
+    done = run_once(image, "/boot/boot", options=options)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_first_boot_brings_everything_and_a_second_does_no_harm(image: str, tmp_path: Path, times: int) -> None:
+    """Image, configuration, model and service, in this order; run again, the script leaves the same behind."""
+    code, said = boot(image, tmp_path, times=times)
+    assert code == 0, said
+    steps = ["docker pull", "docker run --rm", "systemctl daemon-reload", "systemctl restart als-serve.service"]
+    places = [said.rindex(f"called: {step}") for step in steps]
+    assert places == sorted(places)
+    assert "pull s3://shop-models/models/ --to /var/lib/als-serve/models/als_model.npz" in said
+    written = "ALS_MODEL_PATH=/var/lib/als-serve/models/als_model.npz\nALS_S3_URI=s3://shop-models/models/\nA=1\n"
+    assert said.count(written) == 1
+    assert "IMAGE=registry.example/als-serve:1" in said
+    assert said.endswith(f"{USER} 750 /var/lib/als-serve/models\n")
+
+
+def test_a_first_boot_before_the_first_model_starts_the_service(image: str, tmp_path: Path) -> None:
+    """An empty bucket is no reason to give up: the server waits for a model by itself."""
+    code, said = boot(image, tmp_path, failing='"docker run"*')
+    assert code == 0, said
+    assert "No model for now" in said
+    assert "called: systemctl restart als-serve.service" in said
+
+
+def test_a_first_boot_without_its_image_fails(image: str, tmp_path: Path) -> None:
+    """What cannot be done is tried five times, said with the time, and not passed over."""
+    code, said = boot(image, tmp_path, failing='"docker pull"*')
+    assert code != 0
+    assert said.count("called: docker pull") == 5
+    assert "Z Attempt 5 failed: docker pull --quiet registry.example/als-serve:1" in said
+    assert "called: systemctl restart" not in said
+
+
+def test_an_image_in_ecr_is_pulled_by_the_role_of_the_instance(image: str, tmp_path: Path) -> None:
+    """Docker asks the helper for the registry of the image alone, and no password is written down."""
+    registry = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+    code, said = boot(image, tmp_path, pulled=f"{registry}/als-serve:1")
+    assert code == 0, said
+    assert f'{{"credHelpers": {{"{registry}": "ecr-login"}}}}' in said

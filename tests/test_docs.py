@@ -22,6 +22,7 @@ from tests.running import running_server
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS += [ROOT / "ops/runbook.md", ROOT / "ops/terraform/README.md"]
 
 
 def default_of(value: object) -> str:
@@ -57,7 +58,7 @@ def test_every_route_is_documented(tmp_path: Path) -> None:
     assert documented == served
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_into_the_repository_leads_somewhere(document: Path) -> None:
     """A relative link names a file that is there."""
     links = re.findall(r"\]\(([^)#\s]+)\)", document.read_text(encoding="utf-8"))

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.errors import HTTP_STATUS, AlsServeError, RequestError
 from service.settings import Settings, variable
+from tests.helpers import need
+from tests.rendering import TEMPLATE, render
 
 ROOT = Path(__file__).parent.parent
 OPS = ROOT / "ops"
-SCRIPTS = [*(ROOT / ".ci").iterdir(), *OPS.rglob("*.sh")]
-DEPLOYED = [ROOT / "Dockerfile", ROOT / "docker-compose.yml"]
+RUNBOOK = (OPS / "runbook.md").read_text(encoding="utf-8")
+UNIT = OPS / "systemd" / "als-serve.service"
+SCRIPTS = [path for path in [*(ROOT / ".ci").iterdir(), *OPS.rglob("*.sh")] if path != TEMPLATE]
+DEPLOYED = [ROOT / "Dockerfile", ROOT / "docker-compose.yml", OPS / "runbook.md", TEMPLATE, UNIT]
+DEPLOYED += sorted(OPS.glob("terraform/**/*.*"))
+
+VALUES = {
+    "image": "registry.example/als-serve:1",
+    "s3_uri": "s3://shop-models/models/",
+    "environment": "AWS_REGION=eu-central-1",
+    "unit": UNIT.read_text(encoding="utf-8"),
+}
 
 
 def run(*command: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -39,6 +55,14 @@ def test_the_dockerfile_is_clean() -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_every_script_is_clean(script: Path) -> None:
     """Shellcheck finds nothing."""
+    done = run(tool("shellcheck"), script)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_first_boot_is_clean_as_it_arrives(tmp_path: Path) -> None:
+    """Shellcheck finds nothing in the template once its values are in it."""
+    script = tmp_path / "init.sh"
+    script.write_text(render(VALUES))
     done = run(tool("shellcheck"), script)
     assert done.returncode == 0, done.stdout
 
@@ -104,3 +128,100 @@ def test_every_variable_that_is_set_or_named_is_a_setting(path: Path) -> None:
     """A server refuses to start with a variable that it does not know, so none is given to it."""
     known = {variable(setting.name) for setting in fields(Settings)}
     assert set(re.findall(r"\bALS_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8"))) <= known
+
+
+def headings() -> set[str]:
+    """Return the runbook's headings as a link names them."""
+    found = re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in found}
+
+
+def test_every_link_within_the_runbook_leads_somewhere() -> None:
+    """Whoever is woken at night is not sent to a heading that is not there."""
+    links = set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK))
+    assert len(links) > 10
+    assert links <= headings()
+
+
+def test_every_alert_has_its_heading() -> None:
+    """What an alert links to is the heading of its name."""
+    rules = [path.read_text(encoding="utf-8") for path in OPS.glob("prometheus/rules/*.yml")]
+    alerts = {alert.lower() for text in rules for alert in re.findall(r"alert: (\w+)", text)}
+    assert alerts <= headings()
+
+
+def every(kind: type[AlsServeError]) -> Iterator[type[AlsServeError]]:
+    """Yield an error and all that are of its kind."""
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from every(narrower)
+
+
+def test_every_error_that_an_operator_meets_is_explained() -> None:
+    """Each code of errors.py has one row, but for those that tell a client of its own mistake; no row is of none."""
+    rows = re.findall(r"^\| `(\w+)` \|", RUNBOOK, re.MULTILINE)
+    met = [
+        error.code
+        for error in every(AlsServeError)
+        if not issubclass(error, RequestError) or HTTP_STATUS.get(error) == 503
+    ]
+    assert len(met) > 30
+    assert sorted(rows) == sorted(met)
+
+
+# ---------------------------------------------------------------- EC2
+
+
+def test_systemd_reads_the_unit_and_finds_it_safe(tmp_path: Path) -> None:
+    """Systemd knows every directive of the unit, and rates its exposure as "SAFE"."""
+    need(shutil.which("systemd-analyze"), "systemd-analyze is missing: apt-get install --no-install-recommends systemd")
+    docker, unit = tmp_path / "usr/bin/docker", tmp_path / "etc/systemd/system/als-serve.service"
+    for path in (docker, unit):
+        path.parent.mkdir(parents=True)
+    docker.touch(0o755)
+    shutil.copy(UNIT, unit)
+    verified = run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={tmp_path}", unit.name)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    rated = run("systemd-analyze", "security", "--offline=true", UNIT)
+    assert re.search(r"Overall exposure level for als-serve.service: \d\.\d (SAFE|OK)", rated.stdout), rated.stdout
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the Terraform module, with its provider."""
+    if not shutil.which("terraform"):
+        pytest.skip("Terraform comes from no package registry: https://developer.hashicorp.com/terraform/install")
+    copy = tmp_path_factory.mktemp("module") / "ops"
+    shutil.copytree(OPS, copy)
+    # Where a machine reaches no registry, it may have a directory of providers, in Terraform's own layout.
+    mirrors = [f"-plugin-dir={path.parent}" for path in Path("/opt").glob("*/registry.terraform.io")]
+    done = run("terraform", "init", "-backend=false", "-input=false", *mirrors[:1], cwd=copy / "terraform")
+    if done.returncode != 0:
+        pytest.skip(f"terraform init finds no provider: {done.stderr.strip()}")
+    return copy / "terraform"
+
+
+def test_the_terraform_module_is_formatted_and_valid(module: Path) -> None:
+    """Terraform finds nothing to change in its form, and accepts every resource, type and reference."""
+    formatted = run("terraform", "fmt", "-check", "-recursive", "-diff", cwd=module)
+    assert formatted.returncode == 0, formatted.stdout
+    valid = run("terraform", "validate", "-no-color", cwd=module)
+    assert valid.returncode == 0, valid.stdout + valid.stderr
+
+
+def test_the_terraform_module_holds_its_promises(module: Path) -> None:
+    """Its own tests pass: who is let in, what the role may do, and what is refused as a variable."""
+    done = run("terraform", "test", "-no-color", cwd=module)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_template_is_rendered_as_by_terraform(tmp_path: Path) -> None:
+    """What the other tests run is, byte for byte, what Terraform makes of the template."""
+    if not shutil.which("terraform"):
+        pytest.skip("Terraform comes from no package registry: https://developer.hashicorp.com/terraform/install")
+    asked = f'base64encode(templatefile("{TEMPLATE}", jsondecode(file("values.json"))))'
+    (tmp_path / "values.json").write_text(json.dumps(VALUES))
+    done = subprocess.run(
+        ["terraform", "console"], cwd=tmp_path, input=asked, capture_output=True, text=True, check=True
+    )
+    assert base64.b64decode(done.stdout.strip().strip('"')).decode() == render(VALUES)
