@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from tests.containers import CONFINED, Container, build_image, podman, run_once, running_container
 from tests.helpers import model_bytes, put
 from tests.rendering import render
+from tests.seaweed import Seaweed, seaweed
+
+__all__ = ["seaweed"]
 
 USER = 10001
 
@@ -70,6 +74,26 @@ def test_a_model_is_swapped_in_the_container(container: Container, models: Path)
     """A file renamed over the model in the mounted directory is served, without a restart."""
     container.wait_until_serving(put(models / "als_model.npz", model_bytes(2)))
     container.wait_until_serving(put(models / "als_model.npz", model_bytes(3)))
+
+
+def test_the_container_swaps_in_what_is_published(image: str, seaweed: Seaweed, tmp_path: Path) -> None:
+    """From an empty volume on: what the image's own command publishes to S3, a container that follows S3 serves."""
+    bucket = asyncio.run(seaweed.make_bucket(versioned=True))
+    environment = seaweed.environment()
+    models, published = tmp_path / "models", tmp_path / "published"
+    for directory in (models, published):
+        directory.mkdir()
+        directory.chmod(0o777)
+    given = [f"--env={name}={value}" for name, value in environment.items()]
+    variables = {"ALS_S3_URI": f"s3://{bucket}/models/", "ALS_S3_POLL_SECONDS": "1"}
+    with running_container(image, models, **environment, **variables) as started:
+        for seed in (1, 2):
+            version = put(published / "als_model.npz", model_bytes(seed))
+            command = ("publish", "/published/als_model.npz", variables["ALS_S3_URI"])
+            done = run_once(image, *command, options=(*CONFINED, *given, f"--volume={published}:/published"))
+            assert done.returncode == 0, done.stderr
+            started.wait_until_serving(version)
+        assert started.get("/v1/model")[1]["s3"]["served"]["sha256"].startswith(version)
 
 
 def test_the_default_path_may_be_replaced_by_its_user(image: str) -> None:
