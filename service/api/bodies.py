@@ -7,14 +7,14 @@ a browser or curl sends by default is not taken for JSON by accident.
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from aiohttp import ClientError, web
 from msgspec import UNSET, Meta, UnsetType
 
-from service.api.keys import LIMITS, Fallback
-from service.api.parameters import DEFAULT_N, MAX_IDS, MAX_OFFSET
+from service.api.keys import LIMITS
+from service.api.parameters import MAX_IDS, Exclude, ExcludeSeen, N, Normalize, Offset, Unknown, n_range
 from service.errors import (
     BadBodyError,
     BodyTooLargeError,
@@ -28,21 +28,17 @@ MAX_BYTES = 2**20
 #: Training data weighs by plays, purchases, minutes: far below this, and its square still is a float32.
 MAX_WEIGHT = 1e6
 
-Ids: TypeAlias = Annotated[list[Id], Meta(max_length=MAX_IDS)]
-_N: TypeAlias = Annotated[int, Meta(ge=1)] | UnsetType
-_Offset: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_OFFSET)]
-
 
 class BatchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /v1/recommendations: up to 1000 users, and options as in the query of one user's recommendations."""
+    """Up to 1000 users, and options as in the query of one user's recommendations; users times n is up to 100,000."""
 
-    users: Ids
-    n: _N = UNSET
-    offset: _Offset = 0
-    exclude_seen: bool = True
-    exclude: Ids = msgspec.field(default_factory=list)
-    fallback: Fallback | UnsetType = UNSET
-    normalize: bool = False
+    users: Annotated[list[Id], Meta(max_length=MAX_IDS, description="Whom to recommend to.")]
+    n: N | UnsetType = UNSET
+    offset: Offset = 0
+    exclude_seen: ExcludeSeen = True
+    exclude: Exclude = msgspec.field(default_factory=list)
+    fallback: Unknown | UnsetType = UNSET
+    normalize: Normalize = False
 
 
 class GivenItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,13 +49,13 @@ class GivenItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AnonymousBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /v1/recommendations/anonymous: 1 to 1000 items; the weights of one that is named twice add up."""
+    """1 to 1000 items that someone had, and options; the weights of one that is named twice add up."""
 
     items: Annotated[list[GivenItem], Meta(min_length=1, max_length=MAX_IDS)]
-    n: _N = UNSET
-    offset: _Offset = 0
-    exclude: Ids = msgspec.field(default_factory=list)
-    normalize: bool = False
+    n: N | UnsetType = UNSET
+    offset: Offset = 0
+    exclude: Exclude = msgspec.field(default_factory=list)
+    normalize: Normalize = False
 
 
 Body = TypeVar("Body")
@@ -86,7 +82,7 @@ async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body]) -
 def body_n(n: int | UnsetType, max_n: int) -> int:
     """Return how many entries a body asks for. Raises InvalidBodyError."""
     if n is UNSET:
-        return min(DEFAULT_N, max_n)
+        return n_range(max_n)["default"]
     if n > max_n:
         raise InvalidBodyError(f"The body does not fit: Expected `int` <= {max_n} - at `$.n`.")
     return n

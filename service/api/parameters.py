@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+import msgspec
 from aiohttp import web
+from msgspec import Meta
 
+from service.api.keys import Fallback
 from service.errors import BadParameterError
+from service.model.factors import Id
 
 DEFAULT_N = 10
 #: What lies deeper than this is nobody's recommendation, and to rank it is to sort the catalogue for one request.
@@ -16,6 +21,39 @@ MAX_OFFSET = 10_000
 MAX_IDS = 1000
 
 _MAX_DIGITS = 9
+
+# A body has the same fields; bodies.py takes their types from here.
+N: TypeAlias = Annotated[int, Meta(ge=1, description="How many entries to answer at most.")]
+Offset: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_OFFSET, description="How many entries to skip first.")]
+ExcludeSeen: TypeAlias = Annotated[bool, Meta(description="Leave out what the user already had.")]
+Exclude: TypeAlias = Annotated[list[Id], Meta(max_length=MAX_IDS, description="Items to leave out, too.")]
+Unknown: TypeAlias = Annotated[
+    Fallback, Meta(description="What a user gets who is not in the model: popular items, or none (404).")
+]
+Normalize: TypeAlias = Annotated[
+    bool, Meta(description="Map scores to 0…1 by the model's own range of recommended scores, or of popularity.")
+]
+
+
+class Parameters(msgspec.Struct, kw_only=True):
+    """Every parameter of a query: one name has one range, default and meaning, whatever path takes it."""
+
+    n: N = DEFAULT_N
+    offset: Offset = 0
+    exclude_seen: ExcludeSeen = True
+    exclude: Exclude = msgspec.field(default_factory=list)
+    fallback: Unknown = "popular"
+    normalize: Normalize = False
+    items: Annotated[list[Id], Meta(min_length=1, max_length=MAX_IDS, description="The items to score.")]
+
+
+#: A JSON Schema for each: what reads a query is what describes it.
+SCHEMAS: dict[str, dict[str, Any]] = msgspec.json.schema(Parameters)["$defs"]["Parameters"]["properties"]
+
+
+def n_range(max_n: int) -> dict[str, int]:
+    """Return what a server's largest n makes of the schema of n."""
+    return {"maximum": max_n, "default": min(DEFAULT_N, max_n)}
 
 
 def path_id(request: web.Request, name: str) -> str:
@@ -56,35 +94,21 @@ class Query:
         """``raw`` is the query string as sent."""
         self._given = _parse(raw, known) if raw else {}
 
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        """Return a whole number from ``low`` to ``high``."""
-        text = self._text(name)
-        if text is None:
-            return default
-        if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and low <= int(text) <= high:
-            return int(text)
-        raise BadParameterError(f"The parameter {name} is {text!r}; allowed is a whole number from {low} to {high}.")
-
     def n(self, max_n: int) -> int:
         """Return how many entries are asked for."""
-        return self.integer("n", min(DEFAULT_N, max_n), 1, max_n)
+        return self._integer("n", SCHEMAS["n"] | n_range(max_n))
 
     def offset(self) -> int:
         """Return how many entries are skipped."""
-        return self.integer("offset", 0, 0, MAX_OFFSET)
+        return self._integer("offset", SCHEMAS["offset"])
 
-    def flag(self, name: str, *, default: bool) -> bool:
+    def flag(self, name: str) -> bool:
         """Return whether the parameter is ``true``."""
-        return self.choice(name, "true" if default else "false", ("true", "false")) == "true"
+        return self._choice(name, str(SCHEMAS[name]["default"]).lower(), ("true", "false")) == "true"
 
-    def choice(self, name: str, default: str, choices: Sequence[str]) -> str:
-        """Return one of ``choices``."""
-        text = self._text(name)
-        if text is None:
-            return default
-        if text not in choices:
-            raise BadParameterError(f"The parameter {name} is {text!r}; allowed is {' or '.join(choices)}.")
-        return text
+    def choice(self, name: str, default: str) -> str:
+        """Return one of the parameter's choices."""
+        return self._choice(name, default, SCHEMAS[name]["enum"])
 
     def ids(self, name: str) -> list[str]:
         """Return comma-separated ids, in the order given.
@@ -93,9 +117,31 @@ class Query:
         """
         text = self._text(name)
         ids = text.split(",") if text else []
-        if len(ids) > MAX_IDS:
-            raise BadParameterError(f"The parameter {name} lists {len(ids)} ids; allowed are up to {MAX_IDS}.")
+        schema = SCHEMAS[name]
+        if len(ids) < schema.get("minItems", 0):
+            raise BadParameterError(f"The parameter {name} is missing; give ids, separated by commas.")
+        if len(ids) > schema["maxItems"]:
+            raise BadParameterError(
+                f"The parameter {name} lists {len(ids)} ids; allowed are up to {schema['maxItems']}."
+            )
         return ids
+
+    def _integer(self, name: str, schema: dict[str, Any]) -> int:
+        text = self._text(name)
+        if text is None:
+            return int(schema["default"])
+        low, high = schema["minimum"], schema["maximum"]
+        if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and low <= int(text) <= high:
+            return int(text)
+        raise BadParameterError(f"The parameter {name} is {text!r}; allowed is a whole number from {low} to {high}.")
+
+    def _choice(self, name: str, default: str, choices: Sequence[str]) -> str:
+        text = self._text(name)
+        if text is None:
+            return default
+        if text not in choices:
+            raise BadParameterError(f"The parameter {name} is {text!r}; allowed is {' or '.join(choices)}.")
+        return text
 
     def _text(self, name: str) -> str | None:
         raw = self._given.get(name)

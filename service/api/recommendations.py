@@ -102,10 +102,10 @@ def _options_of_query(raw: str, limits: Limits) -> Options:
     return Options(
         n=query.n(limits.max_n),
         offset=query.offset(),
-        exclude_seen=query.flag("exclude_seen", default=True),
+        exclude_seen=query.flag("exclude_seen"),
         exclude=tuple(query.ids("exclude")),
-        fallback=query.choice("fallback", limits.fallback, ("popular", "none")),
-        normalize=query.flag("normalize", default=False),
+        fallback=query.choice("fallback", limits.fallback),
+        normalize=query.flag("normalize"),
     )
 
 

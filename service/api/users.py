@@ -21,7 +21,7 @@ from service.api.answers import (
 from service.api.keys import LIMITS, QUERIES, served, served_with_factors
 from service.api.lookups import MICROSECONDS, known_item, known_user
 from service.api.parameters import path_id, query_of
-from service.errors import BadParameterError, NoSeenItemsError
+from service.errors import NoSeenItemsError
 from service.model.factors import Id, Seen
 from service.model.ordering import Model
 from service.model.scoring import explain, item_scores, similar_users
@@ -43,9 +43,7 @@ async def scores(request: web.Request) -> web.Response:
     snapshot = served_with_factors(request)
     query = query_of(request, "items", "normalize")
     items = query.ids("items")
-    if not items:
-        raise BadParameterError("The parameter items is missing; give the ids to score, separated by commas.")
-    normalize = query.flag("normalize", default=False)
+    normalize = query.flag("normalize")
     row = known_user(snapshot.model, path_id(request, "user"))
     estimate = len(items) * MICROSECONDS
     body = await request.app[QUERIES].run(estimate, _scores, snapshot, row, items, normalize)
