@@ -55,6 +55,8 @@ REFUSED = [
     (f"/v1/items/{ITEM}/similar?n=0", f"The parameter n is '0'; allowed is {N}"),
     (SCORES, "The parameter items is missing; give ids, separated by commas."),
     (f"{SCORES}?items=", "The parameter items is missing; give ids, separated by commas."),
+    (f"{SCORES}?items=1,,2", "The parameter items has an empty id; give ids, separated by commas."),
+    (f"{RECOMMENDATIONS}?exclude=1,", "The parameter exclude has an empty id; give ids, separated by commas."),
     (f"{SCORES}?items=1&normalize=yes", "The parameter normalize is 'yes'; allowed is true or false."),
     (f"{SCORES}?items=" + "," * 1000, "The parameter items lists 1001 ids; allowed are up to 1000."),
     (f"/v1/users/{USER}/items?n=1001", f"The parameter n is '1001'; allowed is {N}"),

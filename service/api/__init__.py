@@ -7,8 +7,9 @@ from typing import Protocol
 
 from aiohttp import web
 
-from service.api import exposition, health, items, model, recommendations, users
+from service.api import answers, exposition, health, items, model, openapi, recommendations, reference, users
 from service.api.keys import (
+    DOCUMENT,
     FOLLOWING,
     LIFECYCLE,
     LIMITS,
@@ -78,6 +79,7 @@ def set_up(
     app.middlewares.append(around_every_request(metrics, app[LIFECYCLE], settings.access_log))
     app.cleanup_ctx.append(_closing_queries)
     app.add_routes(_routes())
+    app[DOCUMENT] = answers.encode(openapi.document(app.router.routes(), app[LIMITS]))
 
 
 def _routes() -> list[web.RouteDef]:
@@ -96,6 +98,9 @@ def _routes() -> list[web.RouteDef]:
         web.get("/healthz", health.alive),
         web.get("/readyz", health.ready),
         web.get("/metrics", exposition.exposition),
+        web.get("/openapi.json", reference.document),
+        web.get("/docs", reference.page),
+        web.get("/docs/{file}", reference.file),
     ]
 
 

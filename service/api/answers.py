@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from math import ceil, frexp, log10
-from typing import Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from aiohttp import hdrs, web
+from msgspec import Meta
 from multidict import istr
 
 from service.model.factors import Float32, Id
@@ -18,15 +19,28 @@ CONTENT_TYPE = "application/json"
 
 Strategy: TypeAlias = Literal["als", "popular", "fold_in"]
 
+Version: TypeAlias = Annotated[
+    str, Meta(pattern="^[0-9a-f]{16}$", description="The model that answered: how the SHA-256 of its file begins.")
+]
+Score: TypeAlias = Annotated[float, Meta(description="Of the model, a cosine, or of a popular item its users.")]
+
+#: Where the document has the schemas of the structs below.
+SCHEMAS = "#/components/schemas/{name}"
+
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
+
+
+def _one_of(*structs: type[msgspec.Struct]) -> Meta:
+    """Describe a value that is one of several structs: msgspec can only where a tag tells them apart."""
+    return Meta(extra_json_schema={"oneOf": [{"$ref": SCHEMAS.format(name=struct.__name__)} for struct in structs]})
 
 
 class ScoredItem(msgspec.Struct, frozen=True, gc=False):
     """An item and its score; of a popular item, the number of its users."""
 
     item_id: Id
-    score: float
+    score: Score
 
 
 class ScoredUser(msgspec.Struct, frozen=True, gc=False):
@@ -47,13 +61,13 @@ class UnknownItem(msgspec.Struct, frozen=True, gc=False):
     """An item that was asked about and is not in the model."""
 
     item_id: Id
-    error: str = "unknown_item"
+    error: Literal["unknown_item"] = "unknown_item"
 
 
 class Recommendations(msgspec.Struct, frozen=True):
-    """GET /v1/users/{user}/recommendations."""
+    """What a user should see, best first."""
 
-    model_version: str
+    model_version: Version
     user_id: Id
     strategy: Strategy
     items: list[ScoredItem]
@@ -71,61 +85,61 @@ class UserFailure(msgspec.Struct, frozen=True):
     """What a batch has for a user who is not in the model and gets no fallback."""
 
     user_id: Id
-    error: str = "unknown_user"
+    error: Literal["unknown_user"] = "unknown_user"
 
 
 class BatchRecommendations(msgspec.Struct, frozen=True):
-    """POST /v1/recommendations: a UserResult or a UserFailure, already encoded, for each user in the order asked."""
+    """A UserResult or a UserFailure for each user, in the order asked."""
 
-    model_version: str
-    results: list[msgspec.Raw]
+    model_version: Version
+    results: list[Annotated[msgspec.Raw, _one_of(UserResult, UserFailure)]]
 
 
 class AnonymousRecommendations(msgspec.Struct, frozen=True):
-    """POST /v1/recommendations/anonymous; ``unknown_items`` are those given that the model does not know."""
+    """What someone who is not in the model should see; ``unknown_items`` are those given that it does not know."""
 
-    model_version: str
+    model_version: Version
     strategy: Strategy
     items: list[ScoredItem]
     unknown_items: list[Id]
 
 
 class SimilarUsers(msgspec.Struct, frozen=True):
-    """GET /v1/users/{user}/similar."""
+    """Users alike, most alike first."""
 
-    model_version: str
+    model_version: Version
     user_id: Id
     users: list[ScoredUser]
 
 
 class SimilarItems(msgspec.Struct, frozen=True):
-    """GET /v1/items/{item}/similar."""
+    """Items alike, most alike first."""
 
-    model_version: str
+    model_version: Version
     item_id: Id
     items: list[ScoredItem]
 
 
 class ItemScores(msgspec.Struct, frozen=True):
-    """GET /v1/users/{user}/scores: one entry for each item, in the order asked."""
+    """A ScoredItem or an UnknownItem for each item, in the order asked."""
 
-    model_version: str
+    model_version: Version
     user_id: Id
-    items: list[ScoredItem | UnknownItem]
+    items: list[Annotated[Any, _one_of(ScoredItem, UnknownItem)]]
 
 
 class UserItems(msgspec.Struct, frozen=True):
-    """GET /v1/users/{user}/items: what the user already had."""
+    """What the user already had, in the model's order of items."""
 
-    model_version: str
+    model_version: Version
     user_id: Id
     items: list[WeightedItem]
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """GET /v1/users/{user}/explanations/{item}: ``score`` is the sum over all of the user's items."""
+    """The user's items that speak for this one, loudest first; ``score`` is the sum over all of the user's items."""
 
-    model_version: str
+    model_version: Version
     user_id: Id
     item_id: Id
     score: float
@@ -133,9 +147,9 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class PopularItems(msgspec.Struct, frozen=True):
-    """GET /v1/items/popular."""
+    """Items by how many users had them, most first."""
 
-    model_version: str
+    model_version: Version
     items: list[ScoredItem]
 
 

@@ -12,7 +12,10 @@ from service.model.residency import resident_bytes
 
 
 async def exposition(request: web.Request) -> web.StreamResponse:
-    """GET /metrics, in the form that the client prefers: text, or OpenMetrics."""
+    """Give all metrics to Prometheus.
+
+    In the form that the client prefers: text, or OpenMetrics.
+    """
     metrics, snapshot = request.app[METRICS], request.app[STORE].current
     if snapshot is not None:
         # In a thread: for a large model the kernel takes a while to look at every page.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import msgspec
 from aiohttp import web
 
 from service.api import answers
@@ -9,18 +12,36 @@ from service.api.keys import LIFECYCLE, served
 from service.api.parameters import query_of
 from service.errors import NotReadyError
 
-_ALIVE = answers.encode({"status": "ok"})
-_READY = answers.encode({"status": "ready"})
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process is alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A model is served."""
+
+    status: Literal["ready"] = "ready"
+
+
+_ALIVE, _READY = answers.encode(Alive()), answers.encode(Ready())
 
 
 async def alive(request: web.Request) -> web.Response:
-    """GET /healthz: 200 while the event loop turns."""
+    """Say that the process is alive.
+
+    200 while the event loop turns, whether or not a model is served.
+    """
     query_of(request)
     return web.Response(body=_ALIVE, content_type=answers.CONTENT_TYPE)
 
 
 async def ready(request: web.Request) -> web.Response:
-    """GET /readyz: 200 while a model is served. Raises NotReadyError before, and while draining."""
+    """Say whether to send requests here.
+
+    200 while a model is served, also during and after failed reloads; 503 before, and while the server drains.
+    """
     query_of(request)
     if request.app[LIFECYCLE].draining:
         raise NotReadyError("The server is about to stop; send new requests elsewhere.")

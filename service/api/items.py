@@ -14,7 +14,10 @@ from service.model.snapshot import Snapshot
 
 
 async def similar(request: web.Request) -> web.Response:
-    """GET /v1/items/{item}/similar: by cosine, without the item."""
+    """Find the items most like one.
+
+    By the cosine of their factors; the item itself is left out.
+    """
     snapshot = served_with_factors(request)
     n = query_of(request, "n").n(request.app[LIMITS].max_n)
     row = known_item(snapshot.model, path_id(request, "item"))
@@ -24,7 +27,10 @@ async def similar(request: web.Request) -> web.Response:
 
 
 async def popular(request: web.Request) -> web.Response:
-    """GET /v1/items/popular: by how many users had them."""
+    """List the most popular items.
+
+    The score of each is the number of users who had it.
+    """
     snapshot = served(request)
     query = query_of(request, "n", "offset")
     ranked = scoring.popular(snapshot.model, query.n(request.app[LIMITS].max_n), offset=query.offset())

@@ -43,14 +43,14 @@ class S3Facts(msgspec.Struct, frozen=True):
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """GET /v1/model. Everything about the served model is null while there is none.
+    """What is served. Everything about the model is null while there is none.
 
     ``bytes`` is the size of the snapshot on disk, ``load_seconds`` are those of each phase, ``trained`` is how the
     model was made, where its file says. ``training`` is that of a model for want of one, and
     ``earlier_versions`` are those served before, the latest first.
     """
 
-    model_version: str | None = None
+    model_version: answers.Version | None = None
     state: State
     source: SourceFacts | None = None
     users: int | None = None
@@ -70,7 +70,11 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def served_model(request: web.Request) -> web.Response:
-    """GET /v1/model: 200 also while no model is served."""
+    """Say what is served.
+
+    And since when, where it came from, what its scores look like, and how the last reload went. It is 200 also while
+    no model is served: then everything about the model is null.
+    """
     query_of(request)
     store = request.app[STORE]
     snapshot = store.current

@@ -28,7 +28,11 @@ Offset: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_OFFSET, description="How ma
 ExcludeSeen: TypeAlias = Annotated[bool, Meta(description="Leave out what the user already had.")]
 Exclude: TypeAlias = Annotated[list[Id], Meta(max_length=MAX_IDS, description="Items to leave out, too.")]
 Unknown: TypeAlias = Annotated[
-    Fallback, Meta(description="What a user gets who is not in the model: popular items, or none (404).")
+    Fallback,
+    Meta(
+        description="What a user gets who is not in the model: popular items, or none (404).",
+        extra_json_schema={"type": "string"},
+    ),
 ]
 Normalize: TypeAlias = Annotated[
     bool, Meta(description="Map scores to 0…1 by the model's own range of recommended scores, or of popularity.")
@@ -124,6 +128,8 @@ class Query:
             raise BadParameterError(
                 f"The parameter {name} lists {len(ids)} ids; allowed are up to {schema['maxItems']}."
             )
+        if "" in ids:
+            raise BadParameterError(f"The parameter {name} has an empty id; give ids, separated by commas.")
         return ids
 
     def _integer(self, name: str, schema: dict[str, Any]) -> int:

@@ -17,19 +17,20 @@ from aiohttp import hdrs, web
 from service.errors import HTTP_STATUS, AlsServeError
 
 CONTENT_TYPE = "application/problem+json"
+NO_SUCH_PATH = "no_such_path"
 #: Seconds after which a client may try again what was answered with 503.
 RETRY_AFTER = "1"
 
 _API_PATHS = (
     "GET /v1/users/{user}/recommendations, /similar, /scores, /items and /explanations/{item}; "
     "GET /v1/items/popular and /v1/items/{item}/similar; POST /v1/recommendations and /v1/recommendations/anonymous; "
-    "GET /v1/model, /healthz, /readyz and /metrics"
+    "GET /v1/model, /healthz, /readyz and /metrics; GET /openapi.json, and /docs, a page made of /docs/{file}"
 )
 _NOT_FOUND = (
     f"There is nothing at this path; there is {_API_PATHS}. A slash within an id is written %2F, or the id goes into "
     "the body of a POST."
 )
-_UNEXPECTED = "The server failed to answer because of an error of its own; its log says more under this request_id."
+UNEXPECTED = "The server failed to answer because of an error of its own; its log says more under this request_id."
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -64,18 +65,23 @@ def from_http(error: web.HTTPException, method: str, request_id: str) -> web.Res
 
 def unexpected(request_id: str) -> web.Response:
     """Answer an error that nobody foresaw; what it was stays in the log."""
-    return problem(500, AlsServeError.code, _UNEXPECTED, request_id)
+    return problem(500, AlsServeError.code, UNEXPECTED, request_id)
 
 
 def problem(status: int, code: str, detail: str, request_id: str) -> web.Response:
     """Make the answer of one problem."""
-    body = Problem(f"/problems/{code}", HTTPStatus(status).phrase, status, detail, code, request_id)
-    return web.Response(status=status, body=msgspec.json.encode(body), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    body = msgspec.json.encode(document(status, code, detail, request_id))
+    return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+
+def document(status: int, code: str, detail: str, request_id: str) -> Problem:
+    """Make the body of one problem."""
+    return Problem(f"/problems/{code}", HTTPStatus(status).phrase, status, detail, code, request_id)
 
 
 def _code(error: web.HTTPException) -> str:
     if error.status == HTTPStatus.NOT_FOUND:
-        return "no_such_path"
+        return NO_SUCH_PATH
     return HTTPStatus(error.status).name.lower()
 
 

@@ -61,7 +61,11 @@ class Options:
 
 
 async def for_user(request: web.Request) -> web.Response:
-    """GET /v1/users/{user}/recommendations."""
+    """Recommend items to one user.
+
+    The best first, exactly: no index approximates. ``strategy`` is ``als``, or ``popular`` for a user who is not in
+    the model. Equal scores always come in the same order.
+    """
     snapshot = served(request)
     options = _options_of_query(request.rel_url.raw_query_string, request.app[LIMITS])
     estimate = _estimate(snapshot, options)
@@ -72,7 +76,11 @@ async def for_user(request: web.Request) -> web.Response:
 
 
 async def for_users(request: web.Request) -> web.Response:
-    """POST /v1/recommendations."""
+    """Recommend items to many users.
+
+    The same as for one, for up to 1000 at once. A user who is not in the model, where ``fallback`` is ``none``, is
+    an entry with an error; the others are answered all the same.
+    """
     query_of(request)
     body = await read_body(request, _batch_decoder)
     snapshot = served(request)
@@ -84,7 +92,11 @@ async def for_users(request: web.Request) -> web.Response:
 
 
 async def for_anonymous(request: web.Request) -> web.Response:
-    """POST /v1/recommendations/anonymous."""
+    """Recommend items to someone who is not in the model.
+
+    Given what they had, their factors are solved for, as training would, and none of it is remembered. Items that the
+    model does not know are left out and listed in ``unknown_items``.
+    """
     query_of(request)
     body = await read_body(request, _anonymous_decoder)
     snapshot = served(request)

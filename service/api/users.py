@@ -29,7 +29,10 @@ from service.model.snapshot import Snapshot
 
 
 async def similar(request: web.Request) -> web.Response:
-    """GET /v1/users/{user}/similar: by cosine, without the user."""
+    """Find the users most like one.
+
+    By the cosine of their factors; the user is left out.
+    """
     snapshot = served_with_factors(request)
     n = query_of(request, "n").n(request.app[LIMITS].max_n)
     row = known_user(snapshot.model, path_id(request, "user"))
@@ -39,7 +42,10 @@ async def similar(request: web.Request) -> web.Response:
 
 
 async def scores(request: web.Request) -> web.Response:
-    """GET /v1/users/{user}/scores: one entry for each item, in the order asked."""
+    """Score items for a user.
+
+    There is one entry for each item, in the order asked; for one that the model does not know, it is an error.
+    """
     snapshot = served_with_factors(request)
     query = query_of(request, "items", "normalize")
     items = query.ids("items")
@@ -51,7 +57,10 @@ async def scores(request: web.Request) -> web.Response:
 
 
 async def seen(request: web.Request) -> web.Response:
-    """GET /v1/users/{user}/items: what the user already had, in the model's order of items."""
+    """List what a user already had.
+
+    With the weights that the model learnt from, in the model's order of items.
+    """
     snapshot = served(request)
     query = query_of(request, "n", "offset")
     n, offset = query.n(request.app[LIMITS].max_n), query.offset()
@@ -60,7 +69,10 @@ async def seen(request: web.Request) -> web.Response:
 
 
 async def explanation(request: web.Request) -> web.Response:
-    """GET /v1/users/{user}/explanations/{item}: which of the user's items speak for this one."""
+    """Say why an item suits a user.
+
+    Which of the items that the user had speak for this one, and how much each adds to its score.
+    """
     snapshot = served_with_factors(request)
     n = query_of(request, "n").n(request.app[LIMITS].max_n)
     user_row = known_user(snapshot.model, path_id(request, "user"))

@@ -25,7 +25,7 @@ class TrainingData(msgspec.Struct, frozen=True):
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """How ALS was told to learn; see :func:`service.training.als.train`."""
+    """How ALS was told to learn."""
 
     factors: int
     regularization: float
@@ -40,7 +40,7 @@ DEFAULTS = Parameters(factors=128, regularization=10.0, alpha=20.0, popularity_d
 
 
 class RankingMetrics(msgspec.Struct, frozen=True):
-    """How good rankings were, each number from 0 to 1; :mod:`service.training.evaluation` defines them."""
+    """How good rankings were, each number from 0 to 1."""
 
     precision: float
     recall: float

@@ -1,0 +1,92 @@
+"""Examples for the document: a tour of the sample shop, in the types that decode bodies and encode answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from service.api import health
+from service.api.answers import (
+    AnonymousRecommendations,
+    BatchRecommendations,
+    Explanation,
+    ItemScores,
+    PopularItems,
+    Recommendations,
+    ScoredItem,
+    ScoredUser,
+    SimilarItems,
+    SimilarUsers,
+    UnknownItem,
+    UserFailure,
+    UserItems,
+    UserResult,
+    WeightedItem,
+    encode,
+)
+from service.api.bodies import AnonymousBody, BatchBody, GivenItem
+from service.api.model import ServedModel, SourceFacts
+from service.live.report import Reload, Served
+from service.model.scores import Range, ScoreRanges
+
+USER, ITEM = "ana-0000", "horror-the-hungry-corpse"
+IDS = ["cookery-the-rustic-loaf", "gardening-the-wild-orchard"]
+REQUEST_ID = "8b6fcd059a734ecf"
+
+_VERSION = "ca6ec6774e50a016"
+_LOADED = datetime(2026, 3, 2, 4, 5, 6, tzinfo=UTC)
+_SECONDS = {"verify": 0.01, "read": 0.04, "validate": 0.02, "write": 0.01, "open": 0.01, "warm": 0.02, "swap": 0.0}
+_BEST = [ScoredItem(ITEM, 0.96816194), ScoredItem("horror-the-hungry-shadow", 0.95930016)]
+_MOST_HAD = [ScoredItem("history-the-colonial-archive", 797.0)]
+_COOKERY = [
+    ScoredItem("cookery-the-one-pot-feast", 0.46214393),
+    ScoredItem("cookery-the-vegetarian-supper", 0.44384485),
+]
+_MODEL = ServedModel(
+    model_version=_VERSION,
+    state="ready",
+    source=SourceFacts("/models/als_model.npz", "npz", 10_763_099, f"{_VERSION}{'0' * 48}", _LOADED),
+    users=18_902,
+    items=34_911,
+    factors=50,
+    seen_pairs=810_128,
+    bytes=21_400_000,
+    loaded_at=_LOADED,
+    load_seconds=_SECONDS,
+    score_ranges=ScoreRanges(
+        individual=Range(-0.31, 1.02, 0.01, 0.06, -0.09, 0.0, 0.27),
+        recommendation=Range(0.08, 1.31, 0.47, 0.21, 0.11, 0.44, 1.03),
+        popularity=Range(0.0, 797.0, 23.2, 41.7, 0.0, 9.0, 201.0),
+    ),
+    training=None,
+    last_reload=Reload("swapped", "", "", _LOADED, _VERSION, _SECONDS),
+    earlier_versions=[Served("0f3b8a6c51de7724", datetime(2026, 3, 1, 4, 4, 58, tzinfo=UTC))],
+)
+
+_EXAMPLES: tuple[msgspec.Struct, ...] = (
+    BatchBody(users=[USER, "nobody"], n=1, fallback="none"),
+    AnonymousBody(items=[GivenItem(IDS[0]), GivenItem(IDS[1], 2.0)], n=2),
+    Recommendations(_VERSION, USER, "als", _BEST),
+    BatchRecommendations(
+        _VERSION,
+        [msgspec.Raw(encode(UserResult(USER, "als", _BEST[:1]))), msgspec.Raw(encode(UserFailure("nobody")))],
+    ),
+    AnonymousRecommendations(_VERSION, "fold_in", _COOKERY, []),
+    UserItems(_VERSION, USER, [WeightedItem("horror-the-screaming-grave", 2.0)]),
+    ItemScores(_VERSION, USER, [_BEST[0], UnknownItem("horror-the-lost-manuscript")]),
+    Explanation(_VERSION, USER, ITEM, 0.97755802, [ScoredItem("horror-the-screaming-grave", 0.223483309)]),
+    SimilarUsers(_VERSION, USER, [ScoredUser("ben-0031", 0.98312)]),
+    SimilarItems(_VERSION, ITEM, [ScoredItem("horror-the-hungry-shadow", 0.99178)]),
+    PopularItems(_VERSION, _MOST_HAD),
+    _MODEL,
+    health.Alive(),
+    health.Ready(),
+)
+
+
+def example_of(kind: type[msgspec.Struct]) -> Any:
+    """Return the example of a body or an answer, as JSON has it."""
+    (example,) = (example for example in _EXAMPLES if type(example) is kind)
+    return msgspec.json.decode(encode(example))

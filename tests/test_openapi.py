@@ -1,0 +1,180 @@
+"""The document says what the server does, with its own limits, and shows nothing that is not so."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import validate
+
+import service
+from service.api.operations import OPERATIONS
+from service.errors import HTTP_STATUS, BadParameterError
+from tests.models import make_factors
+from tests.serving import Api, ApiSettings, make_snapshot, serving
+
+#: All but the metrics: what may be asked of those is the affair of Prometheus' library.
+STRICT = [asked for asked, operation in OPERATIONS.items() if BadParameterError in operation.errors]
+SNAPSHOT = make_snapshot(make_factors())
+KNOWN = re.compile(r"The parameter 'nonsense' is not known here; (?:known are (.*)|this path takes none)\.")
+
+
+async def document_of(api: Api) -> Any:
+    """Return the document that a server gives."""
+    answer = await api.get("/openapi.json")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    return answer.json
+
+
+def operations_of(document: Any) -> dict[tuple[str, str], Any]:
+    """Return the operations of a document by method and path."""
+    return {
+        (method.upper(), path): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+async def test_it_is_valid_openapi_3_1() -> None:
+    """Any tool for OpenAPI reads it: references lead somewhere, defaults fit, operationIds differ."""
+    async with serving(SNAPSHOT) as api:
+        document = await document_of(api)
+    validate(document)
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"]["version"] == service.__version__
+
+
+async def test_it_has_every_route_and_no_other() -> None:
+    """What can be asked is described, in words too, and nothing is that cannot."""
+    async with serving(SNAPSHOT) as api:
+        operations = operations_of(await document_of(api))
+        routes = {
+            (route.method, route.resource.canonical): route.handler
+            for route in api.app.router.routes()
+            if route.resource and route.method != "HEAD"
+        }
+    assert operations.keys() == routes.keys() == OPERATIONS.keys()
+    for asked, handler in routes.items():
+        summary, _, description = inspect.cleandoc(handler.__doc__ or "").partition("\n\n")
+        assert operations[asked]["summary"] + "." == summary
+        assert operations[asked]["description"] == description
+
+
+@pytest.mark.parametrize(("method", "path"), STRICT)
+async def test_an_operation_takes_the_parameters_that_it_says(method: str, path: str) -> None:
+    """The server, asked for a parameter that nothing has, names just those of the document."""
+    async with serving(SNAPSHOT) as api:
+        parameters = operations_of(await document_of(api))[method, path]["parameters"]
+        asked = path.replace("{file}", "start.js") + "?nonsense=1"
+        refusal = KNOWN.fullmatch((await api.request(method, asked)).json["detail"])
+    assert refusal
+    documented = sorted(parameter["name"] for parameter in parameters if parameter["in"] == "query")
+    assert documented == (refusal[1].split(", ") if refusal[1] else [])
+    assert re.findall(r"{(\w+)}", path) == [known["name"] for known in parameters if known["in"] == "path"]
+
+
+async def test_a_body_has_the_fields_that_a_query_has() -> None:
+    """With the same ranges, defaults and meanings; an id in a body may be a number too."""
+    async with serving(SNAPSHOT) as api:
+        document = await document_of(api)
+    parameters = operations_of(document)["GET", "/v1/users/{user}/recommendations"]["parameters"]
+    query = {known["name"]: known["schema"] | {"description": known["description"]} for known in parameters}
+    for name, own in (("BatchBody", {"users"}), ("AnonymousBody", {"items"})):
+        fields = document["components"]["schemas"][name]["properties"]
+        for field in fields.keys() - own:
+            assert fields[field] | {"items": 0} == query[field] | {"items": 0}
+
+
+async def test_it_has_the_limits_of_the_server() -> None:
+    """The largest n and what an unknown user gets are settings: the document is this server's own."""
+    async with serving(SNAPSHOT, ApiSettings(max_n=4, fallback="none")) as api:
+        document = await document_of(api)
+    parameters = operations_of(document)["GET", "/v1/users/{user}/recommendations"]["parameters"]
+    schemas = {known["name"]: known["schema"] for known in parameters}
+    body = document["components"]["schemas"]["BatchBody"]["properties"]
+    for known in (schemas, body):
+        assert (known["n"]["minimum"], known["n"]["maximum"], known["n"]["default"]) == (1, 4, 4)
+        assert known["fallback"]["default"] == "none"
+
+
+async def test_every_example_is_what_it_is_an_example_of() -> None:
+    """Who copies one has something that fits its schema."""
+    async with serving(SNAPSHOT) as api:
+        document = await document_of(api)
+    shown = list(examples_in(document))
+    assert len(shown) > 100
+    for schema, example in shown:
+        OAS31Validator(schema | {"components": document["components"]}).validate(example)
+
+
+def examples_in(described: Any) -> Any:
+    """Yield each schema of a document that has examples, with each of them."""
+    if isinstance(described, list):
+        for member in described:
+            yield from examples_in(member)
+    elif isinstance(described, dict):
+        if "schema" in described:
+            examples = [example["value"] for example in described.get("examples", {}).values()]
+            examples += [described["example"]] if "example" in described else []
+            yield from ((described["schema"], example) for example in examples)
+        for member in described.values():
+            yield from examples_in(member)
+
+
+async def test_an_answer_is_described_with_all_of_its_fields() -> None:
+    """A field with a default, such as null, is always written, so a client may count on it."""
+    async with serving(SNAPSHOT) as api:
+        schemas = (await document_of(api))["components"]["schemas"]
+        for name, path in (("ServedModel", "/v1/model"), ("PopularItems", "/v1/items/popular"), ("Ready", "/readyz")):
+            assert schemas[name]["required"] == list((await api.get(path)).json)
+    async with serving(None) as api:
+        assert schemas["ServedModel"]["required"] == list((await api.get("/v1/model")).json)
+        assert schemas["Problem"]["required"] == list((await api.get("/readyz")).json)
+
+
+async def test_every_kind_of_problem_is_described() -> None:
+    """Each error that a request can have stands with its status and code where it can come up."""
+    async with serving(SNAPSHOT) as api:
+        operations = operations_of(await document_of(api)).values()
+    described = {
+        (int(status), code)
+        for operation in operations
+        for status, answer in operation["responses"].items()
+        for code in answer.get("content", {}).get("application/problem+json", {}).get("examples", ())
+    }
+    raised = {(status, error.code) for error, status in HTTP_STATUS.items()}
+    assert described == raised | {(404, "no_such_path"), (500, "internal_error")}
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/start.js", "/docs/swagger-ui.js"])
+async def test_what_has_not_changed_is_not_sent_again(path: str) -> None:
+    """A browser that asks with the ETag it was given gets 304 and no body."""
+    async with serving(SNAPSHOT) as api:
+        first = await api.get(path)
+        again = await api.get(path, If_None_Match=first.headers["ETag"])
+        changed = await api.get(path, If_None_Match='"another"')
+    assert (again.status, again.body, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    assert (changed.status, changed.body) == (200, first.body)
+
+
+@pytest.mark.parametrize("name", ["..%2Findex.html", "index.html", "swagger-ui-bundle.js", "%2Fetc%2Fpasswd"])
+async def test_the_page_has_no_other_files(name: str) -> None:
+    """No request names a file of the disk."""
+    async with serving(SNAPSHOT) as api:
+        answer = await api.get(f"/docs/{name}")
+    assert (answer.status, answer.json["code"]) == (404, "no_such_path")
+
+
+def test_the_page_costs_no_import() -> None:
+    """Of the package that brings Swagger UI only files are used: nothing that it would import is loaded."""
+    program = (
+        "import sys, service.app;"
+        "print([name for name in sys.modules if name.startswith(('bs4', 'mkdocs_swagger_ui_tag.', 'jinja2', 'flask'))])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert loaded.stdout == "[]\n"

@@ -1,0 +1,63 @@
+"""The running server keeps to its document, and people can read it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browsing import chromium_started, visiting
+from tests.documented import documented_model
+from tests.running import RunningServer, running_server
+
+HOOKS = Path(__file__).parent / "fuzzing.py"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Serve a model that knows the examples of the document."""
+    directory = tmp_path_factory.mktemp("documented")
+    model = directory / "model.npz"
+    model.write_bytes(documented_model())
+    with running_server(model, directory / "state") as server:
+        server.wait_until_ready()
+        yield server
+
+
+def test_every_answer_is_as_documented(server: RunningServer, tmp_path: Path) -> None:
+    """Whatever fits the document is accepted, what does not is refused; statuses, headers and bodies are as it says."""
+    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json"]
+    bounds = ["--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--seed", "1"]
+    done = subprocess.run(
+        [*command, *bounds, "--checks", "all", "--no-color"],
+        env=os.environ | {"SCHEMATHESIS_HOOKS": str(HOOKS)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    sent = re.search(r"(\d+) generated, \1 passed", done.stdout)
+    assert sent, done.stdout
+    assert int(sent[1]) > 500
+    assert not [event for event in server.events if event["event"] == "request_failed"]
+
+
+async def test_the_page_shows_it_and_sends_requests(server: RunningServer) -> None:
+    """In a browser, under a policy that allows nothing from elsewhere, and without a complaint."""
+    async with chromium_started() as browser, visiting(browser, server.url) as page:
+        answer = await page.goto(f"{server.url}/docs")
+        assert answer
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        recommend = page.locator("#operations-Recommendations-recommend")
+        await recommend.locator(".opblock-summary-control").click()
+        await recommend.get_by_role("button", name="Try it out").click()
+        await recommend.get_by_role("button", name="Execute").click()
+        await expect(recommend.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+        await expect(recommend.locator(".live-responses-table")).to_contain_text('"strategy": "als"')
