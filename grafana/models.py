@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from grafana.panels import AnyPanel, bars, density, lines, of, quantile, quantiles, rate, rows, stacked
 
+UNCHANGED = 'outcome="unchanged"'
 KINDS = ("recommendation", "individual", "popularity")
 
 
@@ -83,7 +84,10 @@ def s3() -> Iterator[AnyPanel]:
     yield stacked(
         "Polls by outcome",
         "The normal answer is unchanged; failed has its reason.",
-        {"{{outcome}} {{reason}}": f"sum by (outcome, reason) ({rate('als_s3_polls_total')})"},
+        {
+            "{{outcome}} {{reason}}": f"sum by (outcome, reason) ({rate('als_s3_polls_total')}) > 0 or "
+            f"sum by (outcome, reason) ({rate('als_s3_polls_total', UNCHANGED)})"
+        },
         "ops",
         span=6,
     )
@@ -110,9 +114,9 @@ def s3() -> Iterator[AnyPanel]:
         span=6,
     )
     yield rows(
-        "Downloaded models",
-        "The object that each server downloaded last.",
-        {"Object": of("als_s3_model_info")},
+        "Objects served",
+        "The object in S3 that each server's model came from.",
+        {"Object": f"{of('als_s3_model_info')} and on (job, instance, version) {of('als_model_info')}"},
         {},
         hidden=["Value", "Value #A"],
     )

@@ -31,12 +31,8 @@ VARIABLES = {found["name"]: found for found in DASHBOARD["templating"]["list"]}
 #: What Grafana puts in the place of its variables.
 GIVEN = {"$job": "als-serve", "$instance": ".+", "$__rate_interval": "10s", "$__range": "5m"}
 
-#: What a server with S3 exposes besides, as far as this one does not; {n} rises at every scrape.
+#: What a server exposes besides once a model came from S3; {n} rises at every scrape.
 S3_SERVER = """
-# TYPE als_s3_polls_total counter
-als_s3_polls_total{outcome="unchanged",reason=""} {n}
-# TYPE als_s3_seconds_since_success gauge
-als_s3_seconds_since_success 12
 # TYPE als_s3_download_bytes_total counter
 als_s3_download_bytes_total {n}
 # TYPE als_s3_download_seconds histogram
@@ -45,9 +41,9 @@ als_s3_download_seconds_bucket{le="+Inf"} {n}
 als_s3_download_seconds_sum {n}
 als_s3_download_seconds_count {n}
 # TYPE als_s3_model_info gauge
-als_s3_model_info{key="models/als_model_20300102_120000.npz",version_id="v1"} 1
-# TYPE als_model_made_timestamp_seconds gauge
-als_model_made_timestamp_seconds 1.7e+09
+als_s3_model_info{version="aa",key="models/als_model_20300102_120000.npz",version_id="v1"} 1
+# TYPE als_model_info gauge
+als_model_info{version="aa",format="npz"} 1
 """
 
 
@@ -79,7 +75,7 @@ def test_every_panel_can_be_read_at_night() -> None:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Expose what a server with S3 would; give the address."""
+    """Expose what a server would to which a model came from S3; give the address."""
     scrapes = 0
 
     class Handler(BaseHTTPRequestHandler):
@@ -205,8 +201,12 @@ def test_a_server_that_is_down_is_shown_as_not_serving(prometheus: Prometheus) -
     assert served == [0, 1]
 
 
-def test_provisioning_names_what_there_is() -> None:
-    """The dashboards are looked for where compose mounts them, and need no more than a Prometheus."""
-    provisioning = ROOT / "grafana" / "provisioning"
-    assert "type: prometheus" in (provisioning / "datasources" / "prometheus.yml").read_text("utf-8")
-    assert "path: /var/lib/grafana/dashboards" in (provisioning / "dashboards" / "als-serve.yml").read_text("utf-8")
+def test_provisioning_finds_what_compose_mounts() -> None:
+    """The dashboards are looked for where the example has them, and its Prometheus is the data source."""
+    provisioning, compose = ROOT / "grafana" / "provisioning", (ROOT / "docker-compose.yml").read_text("utf-8")
+    path = re.search(r"path: (\S+)", (provisioning / "dashboards" / "als-serve.yml").read_text("utf-8"))
+    assert path
+    assert f"./grafana/dashboards:{path[1]}:ro" in compose
+    source = re.search(r"url: http://(\w+):9090", (provisioning / "datasources" / "prometheus.yml").read_text("utf-8"))
+    assert source
+    assert f"\n  {source[1]}:\n" in compose

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import model_bytes, put
-from tests.monitoring import SHIPPED, need_prometheus, running_alertmanager, running_prometheus, until
+from tests.monitoring import ROOT, SHIPPED, need_prometheus, running_alertmanager, running_prometheus, until
 from tests.running import running_server
 
 RULES = sorted((SHIPPED / "rules").glob("*.yml"))
@@ -47,6 +47,12 @@ def test_an_alert_has_cases_of_both_kinds(alert: str) -> None:
     pattern = rf'expr: ALERTS{{alertname="{alert}", alertstate="firing"}}\n +eval_time: \w+\n +exp_samples:( \[\])?'
     silent = [found[1] is not None for case in CASES for found in re.finditer(pattern, case.read_text("utf-8"))]
     assert set(silent) == {True, False}
+
+
+def test_every_alert_has_its_place_in_the_runbook() -> None:
+    """Whoever follows the link of an alert finds what it means and what to do."""
+    runbook = (ROOT / "ops" / "runbook.md").read_text("utf-8")
+    assert re.findall(r"^## (Als\w+)$", runbook, re.MULTILINE) == ALERTS
 
 
 @contextmanager
