@@ -27,9 +27,10 @@ from service.api.answers import (
     encode,
 )
 from service.api.bodies import AnonymousBody, BatchBody, GivenItem
-from service.api.model import ServedModel, SourceFacts
-from service.live.report import Reload, Served
+from service.api.model import S3Facts, ServedModel, SourceFacts
+from service.live.report import Poll, Reload, Served
 from service.model.scores import Range, ScoreRanges
+from service.s3.versions import Download
 
 USER, ITEM = "ana-0000", "horror-the-hungry-corpse"
 IDS = ["cookery-the-rustic-loaf", "gardening-the-wild-orchard"]
@@ -44,6 +45,16 @@ _COOKERY = [
     ScoredItem("cookery-the-one-pot-feast", 0.46214393),
     ScoredItem("cookery-the-vegetarian-supper", 0.44384485),
 ]
+_DOWNLOAD = Download(
+    key="models/als_model_20260302_040455.npz",
+    version_id="3HL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY",
+    etag='"9b2cf535f27731c974343645a3985328"',
+    sha256=f"{_VERSION}{'0' * 48}",
+    bytes=10_763_099,
+    modified_at=_LOADED,
+    downloaded_at=_LOADED,
+    seconds=0.4,
+)
 _MODEL = ServedModel(
     model_version=_VERSION,
     state="ready",
@@ -53,6 +64,7 @@ _MODEL = ServedModel(
     factors=50,
     seen_pairs=810_128,
     bytes=21_400_000,
+    made_at=_LOADED,
     loaded_at=_LOADED,
     load_seconds=_SECONDS,
     score_ranges=ScoreRanges(
@@ -61,6 +73,7 @@ _MODEL = ServedModel(
         popularity=Range(0.0, 797.0, 23.2, 41.7, 0.0, 9.0, 201.0),
     ),
     training=None,
+    s3=S3Facts("s3://my-bucket/models/", Poll("unchanged", "", "", _LOADED), _LOADED, _DOWNLOAD, _DOWNLOAD),
     last_reload=Reload("swapped", "", "", _LOADED, _VERSION, _SECONDS),
     earlier_versions=[Served("0f3b8a6c51de7724", datetime(2026, 3, 1, 4, 4, 58, tzinfo=UTC))],
 )
