@@ -16,6 +16,7 @@ from service.live.lag import measure_lag
 from service.live.report import Following
 from service.live.store import ModelStore
 from service.live.tasks import keep_running
+from service.live.titles import TitleKeeper
 from service.live.trainer import FallbackTrainer
 from service.live.watcher import Watcher
 from service.metrics import Metrics
@@ -31,16 +32,19 @@ Work = Callable[[], Awaitable[Never]]
 
 def create_store(settings: Settings, metrics: Metrics, following: Following | None = None) -> ModelStore:
     """Return the store that imports, keeps and serves the model of these settings."""
-    limits = ImportLimits(settings.import_timeout_seconds, settings.import_memory_mb, child_environment())
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots)
     return ModelStore(
         settings.model_path,
         shelf,
-        limits,
+        _limits(settings),
         metrics,
         settle_seconds=settings.watch_seconds,
         downloaded=following.seconds_of if following else None,
     )
+
+
+def _limits(settings: Settings) -> ImportLimits:
+    return ImportLimits(settings.import_timeout_seconds, settings.import_memory_mb, child_environment())
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -72,6 +76,10 @@ def create_app(settings: Settings) -> web.Application:
             after=follower.polled if follower else None,
         )
         background["Training for want of a model"] = trainer.run
+    if settings.item_titles:
+        shelf = Shelf(settings.state_dir / "titles", keep=1)
+        keeper = TitleKeeper(store, settings.item_titles, shelf, _limits(settings), settings.watch_seconds)
+        background["Keeping the titles of items current"] = keeper.run
     for name, work in background.items():
         app.cleanup_ctx.append(_in_background(name, work))
     return app

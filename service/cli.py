@@ -271,4 +271,4 @@ def demo(directory: Path, host: str, port: int) -> None:
     from service.demo import serve_demo, train_on_sample  # only here: what serves never imports what trains
 
     set_up_logging("console", "info")
-    asyncio.run(serve_demo(train_on_sample(directory), host, port))
+    asyncio.run(serve_demo(*train_on_sample(directory), host, port))

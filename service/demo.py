@@ -23,8 +23,8 @@ from service.workshop import train_model
 _PARAMETERS = msgspec.structs.replace(DEFAULTS, factors=32)
 
 
-def train_on_sample(directory: Path) -> Path:
-    """Write the sample shop and a model trained on it; return the model's path. Raises TrainingError."""
+def train_on_sample(directory: Path) -> tuple[Path, Path]:
+    """Write the sample shop and a model trained on it; return both paths, titles last. Raises TrainingError."""
     click.echo(f"🏪 Making the sample shop in {directory}")
     sample = write_sample(directory)
     model_path = directory / "als_model.npz"
@@ -37,13 +37,18 @@ def train_on_sample(directory: Path) -> Path:
         with_loss=False,
         as_json=False,
     )
-    return model_path
+    return model_path, sample.titles
 
 
-async def serve_demo(model_path: Path, host: str, port: int) -> None:
+async def serve_demo(model_path: Path, titles: Path, host: str, port: int) -> None:
     """Serve a model and, once it is ready, print what to try."""
     settings = Settings(
-        model_path=model_path, state_dir=model_path.parent / "state", host=host, port=port, drain_seconds=0.0
+        model_path=model_path,
+        item_titles=titles,
+        state_dir=model_path.parent / "state",
+        host=host,
+        port=port,
+        drain_seconds=0.0,
     )
     tasks: set[asyncio.Task[None]] = set()
 
@@ -64,7 +69,8 @@ def tour(snapshot: Snapshot, url: str) -> str:
     first = np.zeros(1, np.int64)
     user, item = snapshot.model.user_ids.at(first)[0], snapshot.model.item_ids.at(first)[0]
     return f"""
-🎉 Ready. Try, in another terminal:
+🎉 Ready. Look at it: {url}/
+   Or try, in another terminal:
 
    curl '{url}/v1/users/{user}/recommendations?n=5'
    curl '{url}/v1/users/{user}/items?n=5'

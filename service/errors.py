@@ -138,6 +138,15 @@ class SnapshotDamagedError(ModelRejectedError):
     code = "snapshot_damaged"
 
 
+# ---------------------------------------------------------------- titles that are not taken
+
+
+class BadTitlesError(AlsServeError):
+    """The file of item titles is not there, or is no CSV of ids and titles; what was shown before stays."""
+
+    code = "bad_titles"
+
+
 # ---------------------------------------------------------------- a model that is not made
 
 

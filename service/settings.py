@@ -81,6 +81,9 @@ class Settings:
     training_data: Path | None = _setting(
         None, "Interactions (a file or a directory) to train on where no usable model is found at the start."
     )
+    item_titles: Path | None = _setting(
+        None, "A CSV file with a title for each item id (columns such as id and title), for answers that people read."
+    )
     log_format: Literal["console", "json"] = _one_of(
         "console", "How log lines look: console or json.", "console", "json"
     )

@@ -1,4 +1,4 @@
-"""A real browser, which neither complains nor asks any other host while a page is looked at."""
+"""The explorer in a real browser, which neither complains nor asks any other host while it is looked at."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, async_playwright, expect
 
 from tests.helpers import need
+from tests.running import RunningServer
 
 _ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -55,3 +56,32 @@ async def visiting(browser: Browser, url: str, *, failing: bool = False, **optio
     yield page
     await context.close()
     assert complaints == []
+
+
+async def open_view(page: Page, server: RunningServer, fragment: str) -> None:
+    """Open a view by its address, and wait until it shows something."""
+    await page.goto("about:blank")
+    await page.goto(f"{server.url}/{fragment}")
+    await settled(page)
+
+
+async def settled(page: Page) -> None:
+    """Wait until what was asked for is shown."""
+    await page.wait_for_selector("main:not(:has([aria-busy])) h1")
+
+
+def card(page: Page, title: str) -> Locator:
+    """Return the card with this heading."""
+    return page.locator("section.card").filter(has=page.get_by_role("heading", name=title, exact=True))
+
+
+async def rows_of(card: Locator) -> list[tuple[str, str]]:
+    """Return the names and numbers of a card's rows."""
+    names = await card.locator(".row:not(.why .row) .name b").all_inner_texts()
+    numbers = await card.locator(".row:not(.why .row) .number").all_inner_texts()
+    return list(zip(names, numbers, strict=True))
+
+
+def shown(items: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return items of an answer as rows show them."""
+    return [(item.get("title", str(item["item_id"])), f"{item['score']:.3f}".replace("-", "−")) for item in items]

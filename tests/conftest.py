@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from hypothesis import settings
+from playwright.async_api import Browser
 
 from service.logs import logger
+from tests.browsing import chromium_started
 from tests.helpers import Place, counted_imports
 
 # A deadline per example is a timed assertion: it fails on a busy machine and says nothing about the code.
@@ -26,6 +29,13 @@ def logging_restored() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logger.setLevel(ours)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """Return the one browser that all tests of the explorer look through."""
+    async with chromium_started() as browser:
+        yield browser
 
 
 @pytest.fixture

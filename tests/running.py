@@ -70,8 +70,16 @@ class RunningServer:
 
     def get(self, path: str) -> tuple[int, Any]:
         """Return the status and the JSON of one request."""
+        return self._ask(self.url + path)
+
+    def post(self, path: str, body: object) -> tuple[int, Any]:
+        """Return the status and the JSON of one request with a body."""
+        headers = {"Content-Type": "application/json"}
+        return self._ask(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers))
+
+    def _ask(self, request: str | urllib.request.Request) -> tuple[int, Any]:
         try:
-            with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:

@@ -26,10 +26,11 @@ from service.live.child import ImportLimits
 from service.live.store import ModelStore
 from service.metrics import Metrics
 from service.model import costs, scores
+from service.model.array_files import FileFacts
 from service.model.factors import Factors
 from service.model.ordering import arrange
 from service.model.shelf import Shelf
-from service.model.snapshot import FORMAT_VERSION, FileFacts, Manifest, Snapshot
+from service.model.snapshot import FORMAT_VERSION, Manifest, Snapshot
 from service.model.source import Signature, Source
 
 

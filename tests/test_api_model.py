@@ -28,6 +28,7 @@ DATA_ROUTES: list[tuple[str, str, Any]] = [
     ("GET", f"/v1/users/{USER}/explanations/{ITEM}", None),
     ("GET", f"/v1/items/{ITEM}/similar", None),
     ("GET", "/v1/items/popular", None),
+    ("GET", "/v1/users", None),
     ("POST", "/v1/recommendations", {"users": [USER]}),
     ("POST", "/v1/recommendations/anonymous", {"items": [{"item_id": ITEM}]}),
 ]

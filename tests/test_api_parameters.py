@@ -14,7 +14,7 @@ RECOMMENDATIONS = f"/v1/users/{USER}/recommendations"
 SCORES = f"/v1/users/{USER}/scores"
 N = "a whole number from 1 to 1000."
 OFFSET = "a whole number from 0 to 10000."
-KNOWN = "known are exclude, exclude_seen, fallback, n, normalize, offset."
+KNOWN = "known are exclude, exclude_seen, fallback, n, normalize, offset, titles."
 
 REFUSED = [
     (f"{RECOMMENDATIONS}?n=0", f"The parameter n is '0'; allowed is {N}"),
@@ -63,7 +63,7 @@ REFUSED = [
     (f"/v1/users/{USER}/items?offset=x", f"The parameter offset is 'x'; allowed is {OFFSET}"),
     (f"/v1/users/{USER}/explanations/{ITEM}?n=x", f"The parameter n is 'x'; allowed is {N}"),
     ("/v1/items/popular?n=x", f"The parameter n is 'x'; allowed is {N}"),
-    ("/v1/items/popular?exclude=1", "The parameter 'exclude' is not known here; known are n, offset."),
+    ("/v1/items/popular?exclude=1", "The parameter 'exclude' is not known here; known are n, offset, titles."),
     ("/v1/model?n=1", "The parameter 'n' is not known here; this path takes none."),
     ("/healthz?x", "The parameter 'x' is not known here; this path takes none."),
     ("/readyz?x", "The parameter 'x' is not known here; this path takes none."),

@@ -200,3 +200,21 @@ async def test_a_model_without_seen_items_says_so(path: str) -> None:
         answer = await api.get(path)
     assert (answer.status, answer.json["code"]) == (404, "no_seen_items")
     assert answer.json["detail"].startswith("The served model does not carry what users already had")
+
+
+@each_kind
+async def test_users_are_listed(snapshot: Snapshot) -> None:
+    """Every user is listed, in the order of ids, a page at a time or by what their ids begin with."""
+    everyone = snapshot.model.user_ids.at(np.arange(40))
+    async with serving(snapshot) as api:
+        pages = [(await api.get(f"/v1/users?n=15&offset={offset}")).json for offset in (0, 15, 30, 45)]
+        assert [user for page in pages for user in page["users"]] == everyone
+        assert pages[0].keys() == {"model_version", "users"}
+        assert (await api.get("/v1/users")).json["users"] == everyone[:10]
+        prefix = str(everyone[5])[:-1]
+        alike = [user for user in everyone if str(user).startswith(prefix)]
+        assert everyone[5] in alike
+        found = (await api.get(f"/v1/users?n=40&prefix={encoded(prefix)}")).json["users"]
+        assert sorted(found, key=everyone.index) == alike
+        assert (await api.get(f"/v1/users?offset=1&prefix={encoded(prefix)}")).json["users"] == found[1:11]
+        assert (await api.get("/v1/users?prefix=nobody")).json["users"] == []

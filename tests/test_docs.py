@@ -91,7 +91,7 @@ def test_every_metric_has_a_help_text_and_the_conventional_form() -> None:
 def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the demonstration's own model."""
     directory = tmp_path_factory.mktemp("demo")
-    with running_server(train_on_sample(directory), directory / "state") as server:
+    with running_server(train_on_sample(directory)[0], directory / "state") as server:
         server.wait_until_ready()
         yield server.url
 

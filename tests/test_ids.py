@@ -111,3 +111,29 @@ def test_looking_up_never_copies_the_ids(kind: str, wanted: Id) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < values.nbytes / 10
+
+
+@given(given=numbers | st.lists(st.integers(-300, 300), unique=True), prefix=st.integers(-40, 40))
+def test_numbers_that_start_alike_are_listed(given: list[int], prefix: int) -> None:
+    """Of numbers, those are listed whose digits begin so, those with fewer digits first."""
+    ids = Ids(np.array(sorted(given), np.int64))
+    found = [sorted(given)[row] for row in ids.starting_with(str(prefix))]
+    assert sorted(found) == sorted(number for number in given if str(number).startswith(str(prefix)))
+    assert [len(str(number)) for number in found] == sorted(len(str(number)) for number in found)
+
+
+@given(given=st.lists(st.text("abß🛒", min_size=1, max_size=3), min_size=1, unique=True), prefix=st.text("abß🛒"))
+def test_texts_that_start_alike_are_listed(given: list[str], prefix: str) -> None:
+    """Text is listed in the order of its bytes, and everything where nothing is asked for."""
+    ordered = sorted(text.encode() for text in given)
+    ids = Ids(np.array(ordered))
+    assert [ordered[row] for row in ids.starting_with(prefix)] == [
+        text for text in ordered if text.startswith(prefix.encode())
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["\0", "a\0", "a" * 300, "\ud800", "-", "+1", "01", "1.", "9" * 30])
+def test_no_id_starts_like_what_no_id_has(prefix: str) -> None:
+    """What no id can begin with finds nothing, and never the whole list."""
+    assert list(Ids(np.array([b"a", b"aa"])).starting_with(prefix)) == []
+    assert list(Ids(np.array([-1, 1, 10])).starting_with(prefix)) == []

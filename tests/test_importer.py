@@ -6,10 +6,11 @@ import io
 import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from service.model import importer, snapshot
+from service.model import importer, snapshot, titles
 from service.model.importer import Job, Outcome, answer
 from service.model.source import identify
 from tests.helpers import model_bytes
@@ -84,3 +85,14 @@ def test_a_state_directory_that_cannot_be_written_is_a_reason(tmp_path: Path) ->
     outcome = answer(job)
     assert outcome.code == "state_directory"
     assert f"The state directory {tmp_path} cannot be used: No such file or directory." in outcome.detail
+
+
+def test_titles_are_imported_likewise(tmp_path: Path) -> None:
+    """A file of titles becomes titles, a bad one its reason, and a model is no file of titles."""
+    job = msgspec.structs.replace(job_for(tmp_path / "titles.csv", b"id,title\na,One\n"), content="titles")
+    assert answer(job) == Outcome()
+    assert titles.open_titles(Path(job.staged)).of(np.array([b"a"])) == ["One"]
+    (tmp_path / "other").mkdir()
+    job = msgspec.structs.replace(job_for(tmp_path / "other" / "m", model_bytes()), content="titles")
+    assert answer(job).code == "bad_titles"
+    assert not list(Path(job.staged).iterdir())

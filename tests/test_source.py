@@ -97,7 +97,7 @@ def test_a_look_never_raises(path: Path, tmp_path: Path) -> None:
     """A look returns the signature, or says why there is none, always in the same words."""
     assert look(path) == signature(path)
     assert look(tmp_path / "no") == look(tmp_path / "no") == f"Model file not found: {tmp_path / 'no'}"
-    assert look(tmp_path) == f"{tmp_path} is no regular file; the model path must name one."
+    assert look(tmp_path) == f"{tmp_path} is no regular file; put one there."
 
 
 def test_a_reader_is_not_disturbed_by_a_rename(path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from aiohttp import web
 
 from service.api import answers, exposition, health, items, model, openapi, recommendations, reference, users
+from service.api.explorer import Explorer
 from service.api.keys import (
     DOCUMENT,
     FOLLOWING,
@@ -83,6 +84,7 @@ def set_up(
 
 
 def _routes() -> list[web.RouteDef]:
+    explorer = Explorer()
     # aiohttp tries those of one prefix in this order, so the most asked stands first.
     return [
         web.get(f"{_USER}/recommendations", recommendations.for_user),
@@ -90,11 +92,14 @@ def _routes() -> list[web.RouteDef]:
         web.get(f"{_USER}/scores", users.scores),
         web.get(f"{_USER}/items", users.seen),
         web.get(f"{_USER}/explanations/{{item:[^/]+}}", users.explanation),
+        web.get("/v1/users", users.listed),
         web.get(f"{_ITEM}/similar", items.similar),
         web.get("/v1/items/popular", items.popular),
         web.post("/v1/recommendations", recommendations.for_users),
         web.post("/v1/recommendations/anonymous", recommendations.for_anonymous),
         web.get("/v1/model", model.served_model),
+        web.get("/", explorer.page),
+        web.get("/explorer/{file}", explorer.file),
         web.get("/healthz", health.alive),
         web.get("/readyz", health.ready),
         web.get("/metrics", exposition.exposition),

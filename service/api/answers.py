@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import repeat
 from math import ceil, frexp, log10
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
+import numpy as np
 from aiohttp import hdrs, web
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from multidict import istr
 
 from service.model.factors import Float32, Id
@@ -37,10 +40,11 @@ def _one_of(*structs: type[msgspec.Struct]) -> Meta:
 
 
 class ScoredItem(msgspec.Struct, frozen=True, gc=False):
-    """An item and its score; of a popular item, the number of its users."""
+    """An item and its score; of a popular item, the number of its users. Its title if asked for and known."""
 
     item_id: Id
     score: Score
+    title: str | UnsetType = UNSET
 
 
 class ScoredUser(msgspec.Struct, frozen=True, gc=False):
@@ -51,10 +55,11 @@ class ScoredUser(msgspec.Struct, frozen=True, gc=False):
 
 
 class WeightedItem(msgspec.Struct, frozen=True, gc=False):
-    """An item that a user had, and with what weight."""
+    """An item that a user had, and with what weight. Its title if asked for and known."""
 
     item_id: Id
     weight: float
+    title: str | UnsetType = UNSET
 
 
 class UnknownItem(msgspec.Struct, frozen=True, gc=False):
@@ -104,6 +109,13 @@ class AnonymousRecommendations(msgspec.Struct, frozen=True):
     unknown_items: list[Id]
 
 
+class Users(msgspec.Struct, frozen=True):
+    """Ids of users, in order."""
+
+    model_version: str
+    users: list[Id]
+
+
 class SimilarUsers(msgspec.Struct, frozen=True):
     """Users alike, most alike first."""
 
@@ -113,11 +125,12 @@ class SimilarUsers(msgspec.Struct, frozen=True):
 
 
 class SimilarItems(msgspec.Struct, frozen=True):
-    """Items alike, most alike first."""
+    """Items alike, most alike first; ``title`` is that of the item asked about."""
 
     model_version: Version
     item_id: Id
     items: list[ScoredItem]
+    title: str | UnsetType = UNSET
 
 
 class ItemScores(msgspec.Struct, frozen=True):
@@ -137,13 +150,17 @@ class UserItems(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The user's items that speak for this one, loudest first; ``score`` is the sum over all of the user's items."""
+    """The user's items that speak for this one, loudest first; ``score`` is the sum over all of the user's items.
+
+    ``title`` is that of the item asked about.
+    """
 
     model_version: Version
     user_id: Id
     item_id: Id
     score: float
     items: list[ScoredItem]
+    title: str | UnsetType = UNSET
 
 
 class PopularItems(msgspec.Struct, frozen=True):
@@ -159,8 +176,21 @@ def response(body: bytes, version: str) -> web.Response:
 
 
 def scored_items(snapshot: Snapshot, rows: Rows, scores: list[float]) -> list[ScoredItem]:
-    """Pair item rows, as ids, with their scores."""
-    return list(map(ScoredItem, snapshot.model.item_ids.at(rows), scores))
+    """Pair item rows, as ids, with their scores, and titles where the snapshot has them."""
+    return list(map(ScoredItem, snapshot.model.item_ids.at(rows), scores, titles_of(snapshot, rows)))
+
+
+def titles_of(snapshot: Snapshot, rows: Rows) -> Iterable[str | UnsetType]:
+    """Return the titles of item rows, UNSET for one that has none, and without end where none are wanted."""
+    if snapshot.titles is None:
+        return repeat(UNSET)
+    titles = snapshot.titles.of(snapshot.model.item_ids.values.take(rows))
+    return [UNSET if title is None else title for title in titles]
+
+
+def title_of(snapshot: Snapshot, row: int) -> str | UnsetType:
+    """Return the title of one item row."""
+    return next(iter(titles_of(snapshot, np.array([row], np.int32))))
 
 
 def model_scores(snapshot: Snapshot, scores: Float32, *, normalize: bool) -> list[float]:

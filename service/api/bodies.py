@@ -14,7 +14,7 @@ from aiohttp import ClientError, web
 from msgspec import UNSET, Meta, UnsetType
 
 from service.api.keys import LIMITS
-from service.api.parameters import MAX_IDS, Exclude, ExcludeSeen, N, Normalize, Offset, Unknown, n_range
+from service.api.parameters import MAX_IDS, Exclude, ExcludeSeen, N, Normalize, Offset, Titles, Unknown, n_range
 from service.errors import (
     BadBodyError,
     BodyTooLargeError,
@@ -39,6 +39,7 @@ class BatchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exclude: Exclude = msgspec.field(default_factory=list)
     fallback: Unknown | UnsetType = UNSET
     normalize: Normalize = False
+    titles: Titles = False
 
 
 class GivenItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,6 +57,7 @@ class AnonymousBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offset: Offset = 0
     exclude: Exclude = msgspec.field(default_factory=list)
     normalize: Normalize = False
+    titles: Titles = False
 
 
 Body = TypeVar("Body")

@@ -23,6 +23,7 @@ from service.api.answers import (
     UserFailure,
     UserItems,
     UserResult,
+    Users,
     WeightedItem,
     encode,
 )
@@ -87,6 +88,7 @@ _EXAMPLES: tuple[msgspec.Struct, ...] = (
         [msgspec.Raw(encode(UserResult(USER, "als", _BEST[:1]))), msgspec.Raw(encode(UserFailure("nobody")))],
     ),
     AnonymousRecommendations(_VERSION, "fold_in", _COOKERY, []),
+    Users(_VERSION, [USER, "ana-0004"]),
     UserItems(_VERSION, USER, [WeightedItem("horror-the-screaming-grave", 2.0)]),
     ItemScores(_VERSION, USER, [_BEST[0], UnknownItem("horror-the-lost-manuscript")]),
     Explanation(_VERSION, USER, ITEM, 0.97755802, [ScoredItem("horror-the-screaming-grave", 0.223483309)]),

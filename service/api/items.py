@@ -6,8 +6,8 @@ from aiohttp import web
 
 from service.api import answers
 from service.api.answers import PopularItems, SimilarItems
-from service.api.keys import LIMITS, QUERIES, served, served_with_factors
-from service.api.lookups import known_item
+from service.api.keys import LIMITS, QUERIES, served, served_with_factors, titled
+from service.api.lookups import known_item, titling
 from service.api.parameters import path_id, query_of
 from service.model import scoring
 from service.model.snapshot import Snapshot
@@ -19,9 +19,11 @@ async def similar(request: web.Request) -> web.Response:
     By the cosine of their factors; the item itself is left out.
     """
     snapshot = served_with_factors(request)
-    n = query_of(request, "n").n(request.app[LIMITS].max_n)
+    query = query_of(request, "n", "titles")
+    n = query.n(request.app[LIMITS].max_n)
+    snapshot = titled(request, snapshot, query.titles())
     row = known_item(snapshot.model, path_id(request, "item"))
-    estimate = snapshot.manifest.costs.similar_items
+    estimate = snapshot.manifest.costs.similar_items + titling(snapshot, n)
     body = await request.app[QUERIES].run(estimate, _similar, snapshot, row, n)
     return answers.response(body, snapshot.version)
 
@@ -32,14 +34,21 @@ async def popular(request: web.Request) -> web.Response:
     The score of each is the number of users who had it.
     """
     snapshot = served(request)
-    query = query_of(request, "n", "offset")
-    ranked = scoring.popular(snapshot.model, query.n(request.app[LIMITS].max_n), offset=query.offset())
-    scores = answers.popular_scores(snapshot, ranked.scores, normalize=False)
-    body = answers.encode(PopularItems(snapshot.version, answers.scored_items(snapshot, ranked.rows, scores)))
+    query = query_of(request, "n", "offset", "titles")
+    n, offset = query.n(request.app[LIMITS].max_n), query.offset()
+    snapshot = titled(request, snapshot, query.titles())
+    body = await request.app[QUERIES].run(titling(snapshot, n), _popular, snapshot, n, offset)
     return answers.response(body, snapshot.version)
+
+
+def _popular(snapshot: Snapshot, n: int, offset: int) -> bytes:
+    ranked = scoring.popular(snapshot.model, n, offset=offset)
+    scores = answers.popular_scores(snapshot, ranked.scores, normalize=False)
+    return answers.encode(PopularItems(snapshot.version, answers.scored_items(snapshot, ranked.rows, scores)))
 
 
 def _similar(snapshot: Snapshot, row: int, n: int) -> bytes:
     ranked = scoring.similar_items(snapshot.model, row, n)
     items = answers.scored_items(snapshot, ranked.rows, answers.compact(ranked.scores))
-    return answers.encode(SimilarItems(snapshot.version, snapshot.model.item_ids.of(row), items))
+    item = snapshot.model.item_ids.of(row)
+    return answers.encode(SimilarItems(snapshot.version, item, items, answers.title_of(snapshot, row)))

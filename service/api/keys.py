@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from aiohttp import web
@@ -54,6 +54,11 @@ def served(request: web.Request) -> Snapshot:
     if snapshot is None:
         raise NotReadyError("No model is served yet; try again soon, and see /v1/model for what it is waiting for.")
     return snapshot
+
+
+def titled(request: web.Request, snapshot: Snapshot, wanted: bool) -> Snapshot:
+    """Give the taken snapshot the titles of items, if wanted and there are any; they too are taken once."""
+    return replace(snapshot, titles=request.app[STORE].titles) if wanted else snapshot
 
 
 def served_with_factors(request: web.Request) -> Snapshot:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from service.api import answers, health, model, reference
+from service.api import answers, explorer, health, model, reference
 from service.api.bodies import AnonymousBody, BatchBody
 from service.errors import (
     AlsServeError,
@@ -41,10 +41,10 @@ _LONG: Errors = (OverloadedError,)
 
 TAGS = {
     "Recommendations": "What should this user see?",
-    "Users": "About one user of the model.",
+    "Users": "About the users of the model.",
     "Items": "About the items of the model.",
     "Server": "What is served, and how the server is.",
-    "Documentation": "This document, and the page that shows it.",
+    "Pages": "For people: the explorer and this document, and what they are made of.",
 }
 
 
@@ -74,7 +74,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/users/{user}/recommendations"): Operation(
         name="recommend",
         tag="Recommendations",
-        query=("n", "offset", "exclude_seen", "exclude", "fallback", "normalize"),
+        query=("n", "offset", "exclude_seen", "exclude", "fallback", "normalize", "titles"),
         answer=answers.Recommendations,
         errors=(*_QUERY, UnknownUserError, *_MODEL, *_LONG),
     ),
@@ -92,24 +92,31 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         answer=answers.AnonymousRecommendations,
         errors=(*_QUERY, *_BODY, UnknownItemError, NoSeenItemsError, *_MODEL, *_LONG),
     ),
+    ("GET", "/v1/users"): Operation(
+        name="list_users",
+        tag="Users",
+        query=("n", "offset", "prefix"),
+        answer=answers.Users,
+        errors=(*_QUERY, *_MODEL),
+    ),
     ("GET", "/v1/users/{user}/items"): Operation(
         name="user_items",
         tag="Users",
-        query=("n", "offset"),
+        query=("n", "offset", "titles"),
         answer=answers.UserItems,
         errors=(*_QUERY, UnknownUserError, NoSeenItemsError, *_MODEL),
     ),
     ("GET", "/v1/users/{user}/scores"): Operation(
         name="score_items",
         tag="Users",
-        query=("items", "normalize"),
+        query=("items", "normalize", "titles"),
         answer=answers.ItemScores,
         errors=(*_QUERY, UnknownUserError, *_FACTORS, *_LONG),
     ),
     ("GET", "/v1/users/{user}/explanations/{item}"): Operation(
         name="explain",
         tag="Users",
-        query=("n",),
+        query=("n", "titles"),
         answer=answers.Explanation,
         errors=(*_QUERY, UnknownUserError, UnknownItemError, NoSeenItemsError, *_FACTORS, *_LONG),
     ),
@@ -123,14 +130,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/items/{item}/similar"): Operation(
         name="similar_items",
         tag="Items",
-        query=("n",),
+        query=("n", "titles"),
         answer=answers.SimilarItems,
         errors=(*_QUERY, UnknownItemError, *_FACTORS, *_LONG),
     ),
     ("GET", "/v1/items/popular"): Operation(
         name="popular_items",
         tag="Items",
-        query=("n", "offset"),
+        query=("n", "offset", "titles"),
         answer=answers.PopularItems,
         errors=(*_QUERY, NoSeenItemsError, *_MODEL),
     ),
@@ -140,19 +147,27 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/metrics"): Operation(
         name="metrics", tag="Server", media={"text/plain": _TEXT, "application/openmetrics-text": _TEXT}
     ),
+    ("GET", "/"): Operation(name="explorer", tag="Pages", media={"text/html": _TEXT}, tagged=True),
+    ("GET", "/explorer/{file}"): Operation(
+        name="explorer_file",
+        tag="Pages",
+        files=explorer.FILES,
+        media={"text/html": _TEXT, "text/javascript": _TEXT, "text/css": _TEXT, "image/svg+xml": _TEXT},
+        tagged=True,
+    ),
     ("GET", "/openapi.json"): Operation(
         name="openapi",
-        tag="Documentation",
+        tag="Pages",
         media={"application/json": {"type": "object"}},
         tagged=True,
         errors=_QUERY,
     ),
     ("GET", "/docs"): Operation(
-        name="documentation", tag="Documentation", media={"text/html": _TEXT}, tagged=True, errors=_QUERY
+        name="documentation", tag="Pages", media={"text/html": _TEXT}, tagged=True, errors=_QUERY
     ),
     ("GET", "/docs/{file}"): Operation(
         name="documentation_file",
-        tag="Documentation",
+        tag="Pages",
         files=reference.FILES,
         media={"text/javascript": _TEXT, "text/css": _TEXT},
         tagged=True,

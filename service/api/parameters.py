@@ -38,6 +38,8 @@ Normalize: TypeAlias = Annotated[
     bool, Meta(description="Map scores to 0…1 by the model's own range of recommended scores, or of popularity.")
 ]
 
+Titles: TypeAlias = Annotated[bool, Meta(description="Give each item its title, where one is known.")]
+
 
 class Parameters(msgspec.Struct, kw_only=True):
     """Every parameter of a query: one name has one range, default and meaning, whatever path takes it."""
@@ -48,6 +50,8 @@ class Parameters(msgspec.Struct, kw_only=True):
     exclude: Exclude = msgspec.field(default_factory=list)
     fallback: Unknown = "popular"
     normalize: Normalize = False
+    titles: Titles = False
+    prefix: Annotated[str, Meta(description="What the ids begin with.")] = ""
     items: Annotated[list[Id], Meta(min_length=1, max_length=MAX_IDS, description="The items to score.")]
 
 
@@ -110,9 +114,18 @@ class Query:
         """Return whether the parameter is ``true``."""
         return self._choice(name, str(SCHEMAS[name]["default"]).lower(), ("true", "false")) == "true"
 
+    def titles(self) -> bool:
+        """Return whether items are to be answered with their titles."""
+        return self.flag("titles")
+
     def choice(self, name: str, default: str) -> str:
         """Return one of the parameter's choices."""
         return self._choice(name, default, SCHEMAS[name]["enum"])
+
+    def text(self, name: str) -> str:
+        """Return any text."""
+        text = self._text(name)
+        return str(SCHEMAS[name]["default"]) if text is None else text
 
     def ids(self, name: str) -> list[str]:
         """Return comma-separated ids, in the order given.

@@ -23,8 +23,10 @@ RETRY_AFTER = "1"
 
 _API_PATHS = (
     "GET /v1/users/{user}/recommendations, /similar, /scores, /items and /explanations/{item}; "
-    "GET /v1/items/popular and /v1/items/{item}/similar; POST /v1/recommendations and /v1/recommendations/anonymous; "
-    "GET /v1/model, /healthz, /readyz and /metrics; GET /openapi.json, and /docs, a page made of /docs/{file}"
+    "GET /v1/users, /v1/items/popular and /v1/items/{item}/similar; "
+    "POST /v1/recommendations and /v1/recommendations/anonymous; "
+    "GET /v1/model, /healthz, /readyz and /metrics; GET /openapi.json; and the pages GET /, made of /explorer/{file}, "
+    "and GET /docs, made of /docs/{file}"
 )
 _NOT_FOUND = (
     f"There is nothing at this path; there is {_API_PATHS}. A slash within an id is written %2F, or the id goes into "

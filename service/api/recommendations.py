@@ -24,8 +24,8 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.bodies import AnonymousBody, BatchBody, body_n, read_body
-from service.api.keys import LIMITS, QUERIES, RESULTS, Limits, served
-from service.api.lookups import MICROSECONDS, item_rows, own_form
+from service.api.keys import LIMITS, QUERIES, RESULTS, Limits, served, titled
+from service.api.lookups import MICROSECONDS, item_rows, own_form, titling
 from service.api.parameters import Query, path_id, query_of
 from service.api.results import Results
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
@@ -58,6 +58,7 @@ class Options:
     exclude: Sequence[Id]
     fallback: str
     normalize: bool
+    titles: bool
 
 
 async def for_user(request: web.Request) -> web.Response:
@@ -68,6 +69,7 @@ async def for_user(request: web.Request) -> web.Response:
     """
     snapshot = served(request)
     options = _options_of_query(request.rel_url.raw_query_string, request.app[LIMITS])
+    snapshot = titled(request, snapshot, options.titles)
     estimate = _estimate(snapshot, options)
     user = path_id(request, "user")
     results = request.app[RESULTS]
@@ -83,7 +85,7 @@ async def for_users(request: web.Request) -> web.Response:
     """
     query_of(request)
     body = await read_body(request, _batch_decoder)
-    snapshot = served(request)
+    snapshot = titled(request, served(request), body.titles)
     options = _options_of_body(body, request.app[LIMITS])
     estimate = _estimate(snapshot, options, len(body.users))
     results = request.app[RESULTS]
@@ -99,7 +101,7 @@ async def for_anonymous(request: web.Request) -> web.Response:
     """
     query_of(request)
     body = await read_body(request, _anonymous_decoder)
-    snapshot = served(request)
+    snapshot = titled(request, served(request), body.titles)
     n = body_n(body.n, request.app[LIMITS].max_n)
     estimate = _anonymous_estimate(snapshot, body, n)
     results = request.app[RESULTS]
@@ -110,7 +112,7 @@ async def for_anonymous(request: web.Request) -> web.Response:
 @lru_cache
 def _options_of_query(raw: str, limits: Limits) -> Options:
     """Read the options of a query string; most requests repeat one of a few. Raises BadParameterError."""
-    query = Query(raw, "n", "offset", "exclude_seen", "exclude", "fallback", "normalize")
+    query = Query(raw, "n", "offset", "exclude_seen", "exclude", "fallback", "normalize", "titles")
     return Options(
         n=query.n(limits.max_n),
         offset=query.offset(),
@@ -118,6 +120,7 @@ def _options_of_query(raw: str, limits: Limits) -> Options:
         exclude=tuple(query.ids("exclude")),
         fallback=query.choice("fallback", limits.fallback),
         normalize=query.flag("normalize"),
+        titles=query.titles(),
     )
 
 
@@ -129,12 +132,13 @@ def _options_of_body(body: BatchBody, limits: Limits) -> Options:
             f"{MAX_BATCH_ENTRIES}, so ask for fewer at once."
         )
     fallback = limits.fallback if body.fallback is UNSET else body.fallback
-    return Options(n, body.offset, body.exclude_seen, body.exclude, fallback, body.normalize)
+    return Options(n, body.offset, body.exclude_seen, body.exclude, fallback, body.normalize, body.titles)
 
 
 def _estimate(snapshot: Snapshot, options: Options, users: int = 1) -> float:
     """Return the microseconds that recommendations for so many users take."""
-    each = _top_n_microseconds(snapshot, options.n + options.offset) + MICROSECONDS + options.n * _ENTRY_MICROSECONDS
+    entries = options.n * _ENTRY_MICROSECONDS + titling(snapshot, options.n)
+    each = _top_n_microseconds(snapshot, options.n + options.offset) + MICROSECONDS + entries
     return users * each + len(options.exclude) * MICROSECONDS
 
 
@@ -144,7 +148,7 @@ def _top_n_microseconds(snapshot: Snapshot, depth: int) -> float:
 
 def _anonymous_estimate(snapshot: Snapshot, body: AnonymousBody, n: int) -> float:
     fold_in_us = snapshot.manifest.costs.fold_in * max(1.0, len(body.items) / _MEASURED_FOLDED_ITEMS)
-    lookups = (len(body.items) + len(body.exclude)) * MICROSECONDS
+    lookups = (len(body.items) + len(body.exclude)) * MICROSECONDS + titling(snapshot, n)
     return fold_in_us + _top_n_microseconds(snapshot, n + body.offset) + lookups
 
 

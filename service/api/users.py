@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from aiohttp import web
@@ -11,21 +12,34 @@ from service.api import answers
 from service.api.answers import (
     Explanation,
     ItemScores,
-    ScoredItem,
     ScoredUser,
     SimilarUsers,
     UnknownItem,
     UserItems,
+    Users,
     WeightedItem,
 )
-from service.api.keys import LIMITS, QUERIES, served, served_with_factors
-from service.api.lookups import MICROSECONDS, known_item, known_user
+from service.api.keys import LIMITS, QUERIES, served, served_with_factors, titled
+from service.api.lookups import MICROSECONDS, known_item, known_user, titling
 from service.api.parameters import path_id, query_of
 from service.errors import NoSeenItemsError
 from service.model.factors import Id, Seen
 from service.model.ordering import Model
 from service.model.scoring import explain, item_scores, similar_users
 from service.model.snapshot import Snapshot
+
+
+async def listed(request: web.Request) -> web.Response:
+    """List the ids of users.
+
+    In order; those that begin with a prefix, if one is given.
+    """
+    snapshot = served(request)
+    query = query_of(request, "n", "offset", "prefix")
+    n, offset = query.n(request.app[LIMITS].max_n), query.offset()
+    ids = snapshot.model.user_ids
+    rows = np.fromiter(islice(ids.starting_with(query.text("prefix")), offset, offset + n), np.int64)
+    return answers.response(answers.encode(Users(snapshot.version, ids.at(rows))), snapshot.version)
 
 
 async def similar(request: web.Request) -> web.Response:
@@ -47,11 +61,12 @@ async def scores(request: web.Request) -> web.Response:
     There is one entry for each item, in the order asked; for one that the model does not know, it is an error.
     """
     snapshot = served_with_factors(request)
-    query = query_of(request, "items", "normalize")
+    query = query_of(request, "items", "normalize", "titles")
     items = query.ids("items")
     normalize = query.flag("normalize")
+    snapshot = titled(request, snapshot, query.titles())
     row = known_user(snapshot.model, path_id(request, "user"))
-    estimate = len(items) * MICROSECONDS
+    estimate = len(items) * MICROSECONDS + titling(snapshot, len(items))
     body = await request.app[QUERIES].run(estimate, _scores, snapshot, row, items, normalize)
     return answers.response(body, snapshot.version)
 
@@ -62,10 +77,13 @@ async def seen(request: web.Request) -> web.Response:
     With the weights that the model learnt from, in the model's order of items.
     """
     snapshot = served(request)
-    query = query_of(request, "n", "offset")
+    query = query_of(request, "n", "offset", "titles")
     n, offset = query.n(request.app[LIMITS].max_n), query.offset()
+    snapshot = titled(request, snapshot, query.titles())
     row = known_user(snapshot.model, path_id(request, "user"))
-    return answers.response(_seen(snapshot, row, slice(offset, offset + n)), snapshot.version)
+    page = slice(offset, offset + n)
+    body = await request.app[QUERIES].run(titling(snapshot, n), _seen, snapshot, row, page)
+    return answers.response(body, snapshot.version)
 
 
 async def explanation(request: web.Request) -> web.Response:
@@ -74,10 +92,12 @@ async def explanation(request: web.Request) -> web.Response:
     Which of the items that the user had speak for this one, and how much each adds to its score.
     """
     snapshot = served_with_factors(request)
-    n = query_of(request, "n").n(request.app[LIMITS].max_n)
+    query = query_of(request, "n", "titles")
+    n = query.n(request.app[LIMITS].max_n)
+    snapshot = titled(request, snapshot, query.titles())
     user_row = known_user(snapshot.model, path_id(request, "user"))
     item_row = known_item(snapshot.model, path_id(request, "item"))
-    estimate = _explanation_estimate(snapshot, user_row)
+    estimate = _explanation_estimate(snapshot, user_row) + titling(snapshot, n)
     body = await request.app[QUERIES].run(estimate, _explanation, snapshot, user_row, item_row, n)
     return answers.response(body, snapshot.version)
 
@@ -93,10 +113,10 @@ def _scores(snapshot: Snapshot, row: int, items: Sequence[Id], normalize: bool) 
     model = snapshot.model
     rows = [model.item_ids.row(item) for item in items]
     known = np.array([item_row for item_row in rows if item_row is not None], np.int32)
-    values = iter(answers.model_scores(snapshot, item_scores(model, row, known), normalize=normalize))
+    values = answers.model_scores(snapshot, item_scores(model, row, known), normalize=normalize)
+    scored = iter(answers.scored_items(snapshot, known, values))
     entries = [
-        UnknownItem(item) if item_row is None else ScoredItem(model.item_ids.of(item_row), next(values))
-        for item, item_row in zip(items, rows, strict=True)
+        UnknownItem(item) if item_row is None else next(scored) for item, item_row in zip(items, rows, strict=True)
     ]
     return answers.encode(ItemScores(snapshot.version, model.user_ids.of(row), entries))
 
@@ -104,8 +124,9 @@ def _scores(snapshot: Snapshot, row: int, items: Sequence[Id], normalize: bool) 
 def _seen(snapshot: Snapshot, row: int, page: slice) -> bytes:
     model = snapshot.model
     seen = _known_seen(model)
-    ids = model.item_ids.at(seen.of(row)[page])
-    items = list(map(WeightedItem, ids, answers.compact(seen.weights_of(row)[page])))
+    rows = seen.of(row)[page]
+    weights = answers.compact(seen.weights_of(row)[page])
+    items = list(map(WeightedItem, model.item_ids.at(rows), weights, answers.titles_of(snapshot, rows)))
     return answers.encode(UserItems(snapshot.version, model.user_ids.of(row), items))
 
 
@@ -115,7 +136,8 @@ def _explanation(snapshot: Snapshot, user_row: int, item_row: int, n: int) -> by
     total = answers.compact(all_items.scores.sum(keepdims=True))[0]
     items = answers.scored_items(snapshot, all_items.rows[:n], answers.compact(all_items.scores[:n]))
     user, item = model.user_ids.of(user_row), model.item_ids.of(item_row)
-    return answers.encode(Explanation(snapshot.version, user, item, total, items))
+    title = answers.title_of(snapshot, item_row)
+    return answers.encode(Explanation(snapshot.version, user, item, total, items, title))
 
 
 def _explanation_estimate(snapshot: Snapshot, row: int) -> float:

@@ -13,6 +13,8 @@ from typing import TypeVar
 import msgspec
 
 from service.errors import (
+    AlsServeError,
+    BadTitlesError,
     ImportCpuError,
     ImportCrashedError,
     ImportTimeoutError,
@@ -20,7 +22,7 @@ from service.errors import (
 )
 from service.live.process import child_process, end_of, last_of, listen
 from service.model import snapshot
-from service.model.importer import Job, Outcome
+from service.model.importer import Content, Job, Outcome
 from service.model.shelf import Shelf, unwritable
 from service.model.source import Source, opened
 
@@ -54,17 +56,18 @@ class ImportLimits:
         return 8 * source.signature.size + 1024 * _MEGABYTE
 
 
-async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits) -> None:
-    """Turn a file into a snapshot on the shelf, in a process of its own.
+async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *, content: Content = "model") -> None:
+    """Turn a file into a snapshot (or titles) on the shelf, in a process of its own.
 
-    Raises ModelRejectedError and its kinds. Cancelled, it kills and reaps the child. No temporary file stays.
+    Raises ModelRejectedError and its kinds, and BadTitlesError. Cancelled, it kills and reaps the child. No temporary
+    file stays.
     """
     # Opened here, for a child takes its time to start, and the path may name another file by then.
     async with (
         _in_threads(opened(Path(source.path), source.signature)) as file,
         _in_threads(shelf.staging()) as staged,
     ):
-        job = Job(source, file.fileno(), str(staged), limits.memory_bytes(source), limits.cpu_seconds)
+        job = Job(source, file.fileno(), str(staged), limits.memory_bytes(source), limits.cpu_seconds, content)
         await _run(job, limits)
         try:
             await asyncio.to_thread(snapshot.publish, staged, shelf.place_of(source))
@@ -128,11 +131,11 @@ def _raise_for(job: Job, answer: bytes, returncode: int) -> None:
         raise _REJECTIONS[outcome.code](outcome.detail)
 
 
-def _kinds(parent: type[ModelRejectedError]) -> dict[str, type[ModelRejectedError]]:
+def _kinds(parent: type[AlsServeError]) -> dict[str, type[AlsServeError]]:
     found = {parent.code: parent}
     for kind in parent.__subclasses__():
         found |= _kinds(kind)
     return found
 
 
-_REJECTIONS = _kinds(ModelRejectedError)
+_REJECTIONS = _kinds(ModelRejectedError) | _kinds(BadTitlesError)

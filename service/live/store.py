@@ -40,6 +40,7 @@ from service.model.ordering import Model
 from service.model.shelf import Shelf
 from service.model.snapshot import Snapshot
 from service.model.source import Signature, Source, identify, look
+from service.model.titles import Titles
 
 _HISTORY = 10
 #: Between two tries at a file that other files keep replacing.
@@ -52,7 +53,7 @@ class ModelStore:
     """Holds the served model and keeps it current.
 
     A request takes ``current`` once and answers from that snapshot to the end. ``good`` is set once that is a model
-    with factors. ``training`` is that of a model for want of one.
+    with factors. ``training`` is that of a model for want of one, ``titles`` are those of items, whatever the model.
     ``history`` has the versions served before, the latest first. ``load_seconds`` are the phases of
     :class:`Reload` that the served model went through in this process.
     """
@@ -75,6 +76,7 @@ class ModelStore:
         self.current: Snapshot | None = None
         self.good = asyncio.Event()
         self.training: Training | None = None
+        self.titles: Titles | None = None
         self.last_reload: Reload | None = None
         self.history: list[Served] = []
         self.loaded_at: datetime | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,6 +18,7 @@ IdKind: TypeAlias = Literal["int", "str"]
 MAX_ID_BYTES = 256
 _CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+_MOST_DIGITS = 19
 
 
 @dataclass(slots=True)
@@ -60,6 +63,35 @@ class Ids:
         """Return the id of one row."""
         value: int | bytes = self.values.item(row)
         return value.decode() if isinstance(value, bytes) else value
+
+    def starting_with(self, prefix: str) -> Iterator[int]:
+        """Yield the rows of the ids whose text starts like this, where ``values`` ascends: text in its order.
+
+        Numbers come by their number of digits, which is to say the closer to zero, the sooner.
+        """
+        if not prefix:
+            return iter(range(len(self)))
+        ranges = self._numbers(prefix) if self.kind == "int" else self._texts(prefix.encode(errors="surrogatepass"))
+        return chain.from_iterable(ranges)
+
+    def _texts(self, prefix: bytes) -> Iterator[range]:
+        width = self.values.dtype.itemsize
+        if len(prefix) > width or b"\0" in prefix:  # as in _key
+            return
+        after = prefix + b"\xff" if len(prefix) < width else prefix  # no UTF-8 has that byte
+        yield range(int(self.values.searchsorted(prefix)), int(self.values.searchsorted(after, side="right")))
+
+    def _numbers(self, prefix: str) -> Iterator[range]:
+        first = _int64(prefix)
+        if first is None:
+            return
+        for digits in range(_MOST_DIGITS if first else 1):
+            near, far = first * 10**digits, (abs(first) + 1) * 10**digits - 1
+            low, high = (near, far) if first >= 0 else (-far, near)
+            if low > _LARGEST or high < _SMALLEST:
+                return
+            low, high = max(low, _SMALLEST), min(high, _LARGEST)
+            yield range(int(self.values.searchsorted(low)), int(self.values.searchsorted(high, side="right")))
 
     def _key(self, wanted: Id) -> int | bytes | None:
         if self.kind == "int":

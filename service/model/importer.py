@@ -1,4 +1,4 @@
-"""What the child process does: an untrusted file becomes a snapshot directory, or an exact reason why not.
+"""What the child process does: an untrusted file becomes a directory of arrays, or an exact reason why not.
 
 ``python -m service.model.importer`` reads one job as a line of JSON on standard input and answers with one
 line on standard output. Its standard input stays open as long as its parent lives; when it ends, so does
@@ -13,13 +13,15 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from io import BufferedReader
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from service.errors import ImportMemoryError, ModelRejectedError
-from service.model import costs, scores, snapshot
+from service.errors import BadTitlesError, ImportMemoryError, ModelRejectedError
+from service.model import costs, scores, snapshot, titles
 from service.model.factors import RawModel
 from service.model.formats import read
 from service.model.lifeline import be_first_to_go, end_with_parent
@@ -29,9 +31,11 @@ from service.model.snapshot import Analysis
 from service.model.source import Source, unchanged
 from service.model.validation import validate
 
+Content: TypeAlias = Literal["model", "titles"]
+
 
 class Job(msgspec.Struct, frozen=True):
-    """One import: the file, open and inherited, where to write, and the limits.
+    """One import: the file, open and inherited, what it has, where to write, and the limits.
 
     These are bytes of address space and seconds of CPU.
     """
@@ -41,6 +45,7 @@ class Job(msgspec.Struct, frozen=True):
     staged: str
     memory_bytes: int
     cpu_seconds: int
+    content: Content = "model"
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -66,15 +71,33 @@ def import_model(job: Job) -> None:
     _write(job, model, analysis, source_format, seconds)
 
 
-def _read(job: Job) -> RawModel:
+def import_titles(job: Job) -> None:
+    """Read, arrange and write titles of items. Raises BadTitlesError, ModelRejectedError and its kinds."""
     path = Path(job.source.path)
-    with unchanged(os.fdopen(job.descriptor, "rb"), path, job.source.signature) as file:
-        return read(path, file)
+    with _opened(job) as file:
+        found = titles.read_titles(path, file)
+    with _writing(job):
+        titles.write_titles(Path(job.staged), found, job.source)
+
+
+def _read(job: Job) -> RawModel:
+    with _opened(job) as file:
+        return read(Path(job.source.path), file)
 
 
 def _write(job: Job, model: Model, analysis: Analysis, source_format: str, seconds: dict[str, float]) -> None:
-    try:
+    with _writing(job):
         snapshot.write(Path(job.staged), model, analysis, job.source, source_format, seconds)
+
+
+def _opened(job: Job) -> AbstractContextManager[BufferedReader]:
+    return unchanged(os.fdopen(job.descriptor, "rb"), Path(job.source.path), job.source.signature)
+
+
+@contextmanager
+def _writing(job: Job) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise unwritable(Path(job.staged).parent, error) from None
 
@@ -87,9 +110,9 @@ def _phase(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def answer(job: Job) -> Outcome:
-    """Import one model and say how it went."""
+    """Do one import and say how it went."""
     try:
-        import_model(job)
+        import_titles(job) if job.content == "titles" else import_model(job)
     except MemoryError:
         megabytes = job.memory_bytes // 2**20
         return Outcome(
@@ -97,7 +120,7 @@ def answer(job: Job) -> Outcome:
             f"{job.source.path} needs more than {megabytes} MB of address space to import; "
             "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
         )
-    except ModelRejectedError as error:
+    except (ModelRejectedError, BadTitlesError) as error:
         return Outcome(error.code, str(error))
     return Outcome()
 

@@ -48,7 +48,7 @@ class Shelf:
 
     def last_used(self) -> Snapshot | None:
         """Open the snapshot that was used last, passing over those without factors and those that cannot be opened."""
-        for place in self._places():
+        for place in self.places():
             with suppress(SnapshotDamagedError, OSError):
                 found = snapshot.open_snapshot(place)
                 if not found.model.limited:
@@ -59,7 +59,7 @@ class Shelf:
         """Note that a snapshot is served now: those served last are the ones that stay."""
         with suppress(OSError):  # a read-only state directory still serves; only the order of use is lost
             # Later than any use so far, even if the clock was set back.
-            now = max([time.time_ns(), *(used.stat().st_mtime_ns + 1 for used in self._places()[:1])])
+            now = max([time.time_ns(), *(used.stat().st_mtime_ns + 1 for used in self.places()[:1])])
             os.utime(served.directory, ns=(now, now))
 
     @contextmanager
@@ -82,10 +82,25 @@ class Shelf:
         """Remove all but the last used snapshots, and what older versions and killed processes left. Raises OSError."""
         if not self.root.is_dir():
             return
-        for place in [*self._places()[self.keep :], *self._outdated()]:
-            self._discard(place)
+        for place in [*self.places()[self.keep :], *self._outdated()]:
+            self.discard(place)
         for leftover in [*self.root.glob(_STAGED + "*"), *self.root.glob(_DISCARDED + "*")]:
             _remove_abandoned(leftover)
+
+    def places(self) -> list[Path]:
+        """Return the snapshot directories of our format, the last used first."""
+        found: list[tuple[int, Path]] = []
+        for place in self.root.glob(f"{snapshot.FORMAT_VERSION}-*"):
+            with suppress(FileNotFoundError):  # another process may tidy at the same time
+                found.append((place.stat().st_mtime_ns, place))
+        return [place for _, place in sorted(found, reverse=True)]
+
+    def discard(self, place: Path) -> None:
+        """Remove a snapshot at once for newcomers; who has it mapped keeps it."""
+        discarded = self.root / (_DISCARDED + secrets.token_hex(8))
+        with suppress(FileNotFoundError):
+            place.rename(discarded)
+        shutil.rmtree(discarded, ignore_errors=True)
 
     def _find(self, source: Source) -> Snapshot | None:
         place = self.place_of(source)
@@ -95,7 +110,7 @@ class Shelf:
             found = snapshot.open_snapshot(place)
             if found.manifest.source.sha256 == source.sha256:
                 return found
-        self._discard(place)
+        self.discard(place)
         return None
 
     def _stage(self) -> tuple[Path, int]:
@@ -110,25 +125,10 @@ class Shelf:
                     return staged, lock
                 os.close(lock)
 
-    def _places(self) -> list[Path]:
-        """Return the snapshot directories of our format, the last used first."""
-        found: list[tuple[int, Path]] = []
-        for place in self.root.glob(f"{snapshot.FORMAT_VERSION}-*"):
-            with suppress(FileNotFoundError):  # another process may tidy at the same time
-                found.append((place.stat().st_mtime_ns, place))
-        return [place for _, place in sorted(found, reverse=True)]
-
     def _outdated(self) -> list[Path]:
         """Return the snapshots of older formats, which nobody will open again."""
         versions = range(1, snapshot.FORMAT_VERSION)
         return [place for version in versions for place in self.root.glob(f"{version}-*")]
-
-    def _discard(self, place: Path) -> None:
-        """Remove a snapshot at once for newcomers; who has it mapped keeps it."""
-        discarded = self.root / (_DISCARDED + secrets.token_hex(8))
-        with suppress(FileNotFoundError):
-            place.rename(discarded)
-        shutil.rmtree(discarded, ignore_errors=True)
 
 
 def unwritable(directory: Path, error: OSError) -> StateDirectoryError:

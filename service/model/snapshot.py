@@ -6,7 +6,6 @@ files into memory; several processes share one copy in the page cache.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import SnapshotDamagedError
+from service.model.array_files import FileFacts, damaged, map_array, sha256_of, touch, write_array
 from service.model.costs import QueryCosts
 from service.model.factors import Seen
 from service.model.facts import TrainingFacts
@@ -27,17 +25,10 @@ from service.model.ids import IdKind, Ids
 from service.model.ordering import Model, Popularity
 from service.model.scores import ScoreRanges
 from service.model.source import Source
+from service.model.titles import Titles
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-_PAGE = 4096
-
-
-class FileFacts(msgspec.Struct, frozen=True):
-    """What a file of the snapshot must be: its size in bytes and its sha256 (hex)."""
-
-    bytes: int
-    sha256: str
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -76,11 +67,12 @@ class Manifest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An opened snapshot directory: what a request answers from, start to end."""
+    """An opened snapshot directory: what a request answers from, start to end; with titles where it wants them."""
 
     directory: Path
     manifest: Manifest
     model: Model
+    titles: Titles | None = None
 
     @cached_property
     def version(self) -> str:
@@ -106,7 +98,7 @@ def write(
 ) -> None:
     """Write a model into an empty directory, every file synced to disk. Raises OSError."""
     started = time.perf_counter()
-    files = {name: _write_array(directory, name, array) for name, array in arrays_of(model).items()}
+    files = {name: write_array(directory, name, array) for name, array in arrays_of(model).items()}
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         source=source,
@@ -149,11 +141,11 @@ def publish(staged: Path, directory: Path) -> None:
 def open_snapshot(directory: Path) -> Snapshot:
     """Map a snapshot directory into memory; every file's size is checked. Raises SnapshotDamagedError, OSError."""
     manifest = read_manifest(directory)
-    arrays = {name: _map(directory / name, facts) for name, facts in manifest.files.items()}
+    arrays = {name: map_array(directory / name, facts) for name, facts in manifest.files.items()}
     try:
         return Snapshot(directory, manifest, _model(arrays, manifest))
     except KeyError as error:
-        raise _damaged(directory, f"lacks {error.args[0]}") from None
+        raise damaged(directory, f"lacks {error.args[0]}") from None
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -161,22 +153,21 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         return msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
     except (FileNotFoundError, msgspec.DecodeError) as error:
-        raise _damaged(directory / MANIFEST, f"cannot be read: {error}") from None
+        raise damaged(directory / MANIFEST, f"cannot be read: {error}") from None
 
 
 def verify(directory: Path) -> None:
     """Compare every file's sha256 with the manifest. Raises SnapshotDamagedError, OSError."""
     for name, facts in read_manifest(directory).files.items():
         path = directory / name
-        if not path.is_file() or _sha256(path) != facts.sha256:
-            raise _damaged(path, "is not what was written (sha256)")
+        if not path.is_file() or sha256_of(path) != facts.sha256:
+            raise damaged(path, "is not what was written (sha256)")
 
 
 def warm(snapshot: Snapshot) -> None:
     """Touch every page once, so that no request waits for the disk; runs without the interpreter lock."""
     for array in arrays_of(snapshot.model).values():
-        pages = array.reshape(-1).view(np.uint8)[::_PAGE]
-        np.bitwise_or.reduce(pages)
+        touch(array)
 
 
 def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
@@ -218,43 +209,6 @@ def _model(arrays: dict[str, NDArray[Any]], manifest: Manifest) -> Model:
         regularization=manifest.regularization,
         alpha=manifest.alpha,
     )
-
-
-def _write_array(directory: Path, name: str, array: NDArray[Any]) -> FileFacts:
-    path = directory / name
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    return FileFacts(path.stat().st_size, _sha256(path))
-
-
-def _map(path: Path, facts: FileFacts) -> NDArray[Any]:
-    """Map one file. Raises SnapshotDamagedError, OSError."""
-    if not path.is_file():
-        raise _damaged(path, "is missing")
-    size = path.stat().st_size
-    if size != facts.bytes:
-        raise _damaged(path, f"has {size} bytes instead of {facts.bytes}")
-    try:
-        mapped: np.memmap[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:  # pragma: no cover - the file was there a line ago: a disk that fails just now
-        raise
-    except Exception as error:  # a damaged header raises whatever Python's own parser does
-        raise _damaged(path, f"has a damaged header ({error})") from None
-    if mapped.offset + mapped.nbytes != size:
-        raise _damaged(path, f"has a damaged header (it says {mapped.shape})")
-    # A plain view of the map: np.memmap's own bookkeeping costs a microsecond at every slice.
-    return np.asarray(mapped).view(np.ndarray)
-
-
-def _damaged(path: Path, what: str) -> SnapshotDamagedError:
-    return SnapshotDamagedError(f"{path} {what}; delete the directory.")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_directory(directory: Path) -> None:

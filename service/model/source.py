@@ -52,7 +52,7 @@ def signature(path: Path) -> Signature:
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13
         raise _unreadable(path, error) from None
     if not stat.S_ISREG(found.st_mode):
-        raise UnreadableSourceError(f"{path} is no regular file; the model path must name one.")
+        raise UnreadableSourceError(f"{path} is no regular file; put one there.")
     return Signature(str(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from service.errors import TrainingError
+from service.model import headers
 
-#: The usual names, in lower case and without anything between words: "userId" and "USER_ID" are both "userid".
+#: The usual names, as :func:`headers.plain` has them.
 _USUAL = {
     "user": ("user", "userid", "uid", "customer", "customerid", "visitor", "visitorid", "member", "memberid", "account",
              "accountid", "reader", "readerid", "listenerid"),
-    "item": ("item", "itemid", "iid", "product", "productid", "movie", "movieid", "article", "articleid", "book",
-             "bookid", "track", "trackid", "song", "songid", "artist", "artistid", "sku", "asin", "isbn"),
+    "item": headers.ITEM,
     "weight": ("weight", "rating", "quantity", "qty", "count", "plays", "playcount", "strength", "confidence"),
     "time": ("timestamp", "time", "date", "datetime", "ts", "createdat", "eventtime", "unixtime"),
 }  # fmt: skip
@@ -65,7 +64,7 @@ class ColumnNames:
         if wanted is None:
             # What was named for one thing is not also another: "article" may be who reads, and "book" what is read.
             taken = self.given()
-            found = [name for name in header if _plain(name) in _USUAL[role] and name.strip() not in taken]
+            found = [name for name in header if headers.plain(name) in _USUAL[role] and name.strip() not in taken]
             remedy = f"name the one that counts with --{role}-column"
         else:
             found = [name for name in header if wanted and name.strip() == wanted.strip()]
@@ -81,10 +80,6 @@ def _listed(header: Sequence[str]) -> str:
     shown = [name if name.isprintable() else repr(name) for name in header[:_SHOWN_NAMES]]
     names = [name[:_SHOWN_CHARACTERS] for name in shown]
     return ", ".join(names + ["…"] * (len(header) > _SHOWN_NAMES))
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
 
 
 @contextmanager

@@ -87,10 +87,11 @@ _ONE_TWO_THREE_COPIES = (0.85, 0.11, 0.04)
 
 @dataclass(frozen=True, slots=True)
 class SamplePaths:
-    """Where the sample shop was written: ``item_id,title,genre`` and ``user_id,item_id,quantity``."""
+    """Where the sample shop was written: ``item_id,title,genre``, ``user_id,item_id,quantity`` and ``id,title``."""
 
     items: Path
     interactions: Path
+    titles: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +102,22 @@ class _Item:
 
 
 def write_sample(directory: Path, *, users: int = 3000, items: int = 600, seed: int = 0) -> SamplePaths:
-    """Write the catalogue and who took what as two CSV files; the same numbers give the same bytes.
+    """Write the catalogue, who took what, and titles to show, as CSV files; the same numbers give the same bytes.
 
     The items are spread evenly over the genres. Raises TrainingError if there are not that many titles, or if the
     directory cannot be written into.
     """
     random = np.random.default_rng(seed)
     catalogue = _catalogue(items, random)
-    paths = SamplePaths(directory / "items.csv", directory / "interactions.csv")
+    paths = SamplePaths(directory / "items.csv", directory / "interactions.csv", directory / "item_titles.csv")
     rows = ((item.item_id, item.title, item.genre) for item in catalogue)
+    titles = ((item.item_id, _shown(item)) for item in catalogue)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _write_csv(paths.items, ("item_id", "title", "genre"), rows)
         header = ("user_id", "item_id", "quantity")
         _write_csv(paths.interactions, header, _interactions(catalogue, users, random))
+        _write_csv(paths.titles, ("id", "title"), titles)
     except OSError as error:
         raise TrainingError(
             f"The sample shop cannot be written to {directory}: {error.strerror}; name another directory."
@@ -141,6 +144,11 @@ def _titles(genre: str) -> list[str]:
 def _slug(genre: str, title: str) -> str:
     words = title.lower().replace("'", "").replace(" ", "-")
     return f"{genre}-{words}"
+
+
+def _shown(item: _Item) -> str:
+    genre = item.genre.replace("-", " ").capitalize()
+    return f"{item.title} · {genre}"
 
 
 def _interactions(catalogue: list[_Item], users: int, random: np.random.Generator) -> Iterable[tuple[str, str, int]]:

@@ -1,0 +1,68 @@
+// The public API, and nothing else: every answer parsed, every failure a Problem with a sentence for people.
+
+export class Problem extends Error {
+  constructor(detail, code, status = 0, requestId = "") {
+    super(detail);
+    Object.assign(this, { code, status, requestId });
+  }
+}
+
+const TITLES = "titles=true";
+const UNREACHABLE = "The server does not answer. It may be starting again; this page keeps trying.";
+
+export const model = (signal) => get("v1/model", signal);
+export const users = (n, offset, prefix, signal) =>
+  get(`v1/users?n=${n}&offset=${offset}&prefix=${encodeURIComponent(prefix)}`, signal);
+export const recommendations = (user, n, offset) =>
+  get(`${of("users", user)}/recommendations?n=${n}&offset=${offset}&fallback=none&${TITLES}`);
+export const itemsOf = (user, n, offset) => get(`${of("users", user)}/items?n=${n}&offset=${offset}&${TITLES}`);
+export const explanation = (user, item, n) =>
+  get(`${of("users", user)}/explanations/${segment(item)}?n=${n}&${TITLES}`);
+export const similarUsers = (user, n) => get(`${of("users", user)}/similar?n=${n}`);
+export const similarItems = (item, n) => get(`${of("items", item)}/similar?n=${n}&${TITLES}`);
+export const popular = (n, offset) => get(`v1/items/popular?n=${n}&offset=${offset}&${TITLES}`);
+
+export function forNewcomer(items, n, signal) {
+  const body = JSON.stringify({ items: items.map((item) => ({ item_id: item })), n, titles: true });
+  const headers = { "Content-Type": "application/json" };
+  return ask("v1/recommendations/anonymous", { method: "POST", body, headers, signal });
+}
+
+const get = (path, signal) => ask(path, { signal });
+const of = (kind, id) => `v1/${kind}/${segment(id)}`;
+
+function segment(id) {
+  // A browser resolves these two even when they are percent-encoded.
+  if (id === "." || id === "..")
+    throw new Problem(`The id ${id} cannot stand in a URL; the POST forms of the API take it.`, "bad_parameter");
+  return encodeURIComponent(id);
+}
+
+async function ask(path, options) {
+  const response = await fetch(path, options).catch((error) => {
+    throw error.name === "AbortError" ? error : new Problem(UNREACHABLE, "unreachable");
+  });
+  const answer = parse(await response.text().catch(() => ""));
+  if (response.ok && answer) return answer;
+  throw new Problem(
+    answer?.detail ?? `The server answered ${response.status} without saying why.`,
+    answer?.code ?? "unknown",
+    response.status,
+    answer?.request_id,
+  );
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text, keepLargeIds);
+  } catch {
+    return null;
+  }
+}
+
+// An id may be any number of 64 bits; as a JavaScript number it would be another one beyond 2^53.
+function keepLargeIds(_key, value, context) {
+  return typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "")
+    ? context.source
+    : value;
+}

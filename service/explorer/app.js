@@ -1,0 +1,102 @@
+// The page: which view the address names, and what the model's changes do to it.
+
+import { byId, h, skeleton } from "./dom.js";
+import { item, popular } from "./items.js";
+import * as live from "./live.js";
+import { model } from "./model.js";
+import { newcomer } from "./newcomer.js";
+import { problemPage } from "./problems.js";
+import { setUpSearch } from "./search.js";
+import { start } from "./start.js";
+import { user } from "./user.js";
+
+// By the first name in the address's fragment: #user=ana-0000, #new=a&new=b, #model=
+const VIEWS = {
+  user: (named) => user(named.get("user")),
+  item: (named) => item(named.get("item")),
+  new: (named) => newcomer(named.getAll("new").filter(Boolean)),
+  popular,
+  model,
+};
+
+const TOAST_MS = 8000;
+const main = byId("main");
+let turn = 0;
+let shown = {}; // the view: its node, and what it does at a swap (refresh) and at every look (follow)
+
+const named = () => new URLSearchParams(location.hash.slice(1));
+
+const keyed = (key) => main.querySelector(`[data-key="${CSS.escape(key)}"]`);
+
+// Quietly, what is there stays until the new is: after a swap. Moved: the reader asked for another view.
+async function show({ quietly = false, moved = false } = {}) {
+  const mine = ++turn;
+  const address = named();
+  const [name] = address.keys();
+  for (const link of document.querySelectorAll("nav a")) link.ariaCurrent = link.dataset.view === name ? "page" : null;
+  if (!quietly) {
+    shown = {};
+    main.replaceChildren(skeleton());
+    window.scrollTo(0, 0);
+  }
+  const made = await view(name, address);
+  if (mine !== turn) return;
+  const focused = document.activeElement?.dataset?.key;
+  const unfolded = [...main.querySelectorAll("[aria-expanded=true]")].map((row) => row.dataset.key);
+  shown = made.node ? made : { node: made };
+  main.replaceChildren(shown.node);
+  document.title = `${main.querySelector("h1")?.textContent ?? "explorer"} · als-serve`;
+  for (const key of unfolded) keyed(key)?.click();
+  if (moved) main.focus({ preventScroll: true });
+  else if (focused) keyed(focused)?.focus();
+}
+
+async function view(name, address) {
+  try {
+    return await (VIEWS[name] ?? start)(address);
+  } catch (problem) {
+    return { node: problemPage(problem, () => show()) };
+  }
+}
+
+// A swap changes what is shown, not where the reader is.
+const showAnew = () => (shown.refresh ? shown.refresh() : show({ quietly: true }));
+
+function toast(kind, ...text) {
+  const told = h("p", { class: `toast ${kind}` }, ...text);
+  byId("toasts").append(told);
+  setTimeout(() => told.remove(), TOAST_MS);
+}
+
+function banner(text) {
+  byId("banner").hidden = !text;
+  byId("banner").textContent = text;
+}
+
+function pill({ state, model_version: version }) {
+  byId("pill").className = `pill ${state}`;
+  byId("pill").lastElementChild.textContent = `${state}${version ? " · " + version.slice(0, 8) : ""}`;
+}
+
+live.on("model", pill);
+live.on("model", (now) => shown.follow?.(now));
+live.on("swap", ({ version }) => {
+  toast("swap", "Now serving ", h("b", { class: "mono" }, version ?? "no model"));
+  showAnew();
+});
+live.on("rejected", ({ detail }) => toast("rejected", h("b", {}, "A new file was refused. "), detail));
+live.on("gone", ({ message }) => {
+  banner(message);
+  byId("pill").className = "pill gone";
+  byId("pill").lastElementChild.textContent = "away";
+});
+live.on("back", () => {
+  banner("");
+  showAnew();
+});
+
+setUpSearch();
+window.addEventListener("hashchange", () => show({ moved: true }));
+await live.look();
+show();
+live.follow();

@@ -1,0 +1,45 @@
+// Items on their own: what is like one, and what is popular.
+
+import * as api from "./api.js";
+import { count, h, score, section } from "./dom.js";
+import { growing, link, list, row } from "./lists.js";
+
+const STEP = 20;
+
+export async function item(id) {
+  const answer = await api.similarItems(id, 12);
+  const make = (other, place) =>
+    row(other, place, { share: other.score, number: score(other.score), key: `like ${other.item_id}` });
+  const title = h(
+    "header",
+    { class: "title" },
+    h("p", { class: "over" }, "Item"),
+    h("h1", {}, answer.title ?? id),
+    answer.title && h("p", { class: "mono note" }, id),
+    h("a", { class: "button quiet", href: link("new", id) }, "Try it on someone new"),
+  );
+  return h(
+    "article",
+    { class: "narrow" },
+    title,
+    section("Items like this", "Liked by the same people, by cosine.", list(answer.items, make)),
+  );
+}
+
+export async function popular() {
+  const { items } = await api.popular(STEP, 0);
+  const most = items[0]?.score || 1;
+  const make = (one, place) =>
+    row(one, place, { share: one.score / most, number: count(one.score), key: `popular ${one.item_id}` });
+  const more = async (n, offset) => (await api.popular(n, offset)).items;
+  return h(
+    "article",
+    { class: "narrow" },
+    h("header", { class: "title" }, h("h1", {}, "Popular items")),
+    section(
+      "What most users had",
+      "This is what somebody unknown is shown.",
+      growing(items, STEP, more, make, "Nobody had anything."),
+    ),
+  );
+}

@@ -1,0 +1,54 @@
+// The model as it changes: looked at every two seconds, and what happened since the last look.
+
+import * as api from "./api.js";
+
+const EVERY_MS = 2000;
+const bus = new EventTarget();
+
+export let model = null;
+export const seen = []; // what happened while this page was open, the latest first
+
+export const on = (event, listener) => bus.addEventListener(event, (happened) => listener(happened.detail));
+const tell = (event, detail) => bus.dispatchEvent(new CustomEvent(event, { detail }));
+
+let reachable = true;
+
+export async function follow() {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+    if (!document.hidden) await look();
+  }
+}
+
+export async function look() {
+  try {
+    const before = model;
+    model = await api.model();
+    if (!reachable) tell("back");
+    reachable = true;
+    if (before) compare(before, model);
+    tell("model", model);
+  } catch (problem) {
+    if (reachable) tell("gone", problem);
+    reachable = false;
+  }
+}
+
+function compare(before, now) {
+  if (now.model_version !== before.model_version) happened("swap", { version: now.model_version, at: now.loaded_at });
+  const last = now.last_reload;
+  if (last?.outcome === "rejected" && last.finished_at !== before.last_reload?.finished_at)
+    happened("rejected", { version: last.version, at: last.finished_at, reason: last.reason, detail: last.detail });
+}
+
+function happened(event, detail) {
+  seen.unshift({ event, ...detail });
+  tell(event, detail);
+}
+
+// A score as a share of the best that this model recommends to anyone, so that bars begin at zero and of any two users
+// can be compared.
+export function shareOfBest(score) {
+  const best = model?.score_ranges?.recommendation.p99;
+  return best > 0 ? Math.min(1, Math.max(-1, score / best)) : 0;
+}

@@ -1,0 +1,157 @@
+// The model that is served: what it is, how it came here, and what happened since.
+
+import { phases, ranges } from "./charts.js";
+import { bytes, count, empty, h, moment, section, time } from "./dom.js";
+import { look, model as served, seen } from "./live.js";
+
+const STATES = {
+  ready: "Serving the newest model",
+  stale: "Serving the last good model",
+  limited: "Serving what is popular",
+  training: "Training a model",
+  loading: "Waiting for a model",
+};
+
+export async function model() {
+  const node = h("article", {});
+  let told = "";
+  const follow = (now) => {
+    const text = JSON.stringify([now, seen.length]);
+    if (text !== told) node.replaceChildren(...parts(now));
+    told = text;
+  };
+  follow(served ?? (await look()));
+  return { node, follow, refresh: () => {} };
+}
+
+function parts(now) {
+  return [
+    title(now),
+    rejection(now.last_reload),
+    now.model_version && numbers(now),
+    h(
+      "div",
+      { class: "columns" },
+      now.load_seconds && section("How it loaded", "From the file to the first answer.", phases(now.load_seconds)),
+      section("What happened", null, timeline(now)),
+    ),
+    now.score_ranges &&
+      section(
+        "Its scores",
+        "From the 1st to the 99th percentile, the line at the median; whiskers reach the extremes.",
+        ranges(now.score_ranges),
+      ),
+    source(now),
+  ].filter(Boolean);
+}
+
+function title(now) {
+  const training =
+    now.training?.outcome === "running" && `${now.training.phase} ${now.training.done}/${now.training.total}`;
+  return h(
+    "header",
+    { class: "title" },
+    h("p", { class: `over state ${now.state}` }, STATES[now.state] ?? now.state),
+    h("h1", { class: "mono" }, now.model_version ?? "no model"),
+    h("p", {}, now.loaded_at ? `Since ${moment(now.loaded_at)}` : training || "See the log for what it waits for."),
+  );
+}
+
+function rejection(last) {
+  if (last?.outcome !== "rejected") return null;
+  return h(
+    "section",
+    { class: "card refused" },
+    h("h2", {}, "The last file was refused"),
+    h("p", {}, last.detail),
+    h("p", { class: "mono" }, last.reason, last.version && ` · ${last.version}`, " · ", time(last.finished_at)),
+  );
+}
+
+function numbers(now) {
+  const facts = [
+    ["users", now.users],
+    ["items", now.items],
+    ["factors", now.factors],
+    ["pairs seen", now.seen_pairs],
+  ].filter(([, value]) => value !== null);
+  const cells = facts.map(([name, value]) => h("div", {}, h("dd", {}, count(value)), h("dt", {}, name)));
+  return h(
+    "dl",
+    { class: "numbers" },
+    cells,
+    h("div", {}, h("dd", {}, bytes(now.bytes)), h("dt", {}, "in its snapshot")),
+  );
+}
+
+function timeline(now) {
+  const known = [
+    { event: "swap", version: now.model_version, at: now.loaded_at },
+    ...now.earlier_versions.map((earlier) => ({ event: "swap", version: earlier.version, at: earlier.loaded_at })),
+  ];
+  const refused = seen.filter((entry) => entry.event === "rejected");
+  const last =
+    now.last_reload?.outcome === "rejected"
+      ? [
+          {
+            event: "rejected",
+            at: now.last_reload.finished_at,
+            reason: now.last_reload.reason,
+            version: now.last_reload.version,
+          },
+        ]
+      : [];
+  const all = new Map(
+    [...known, ...refused, ...last].filter((entry) => entry.at).map((entry) => [entry.event + entry.at, entry]),
+  );
+  const entries = [...all.values()].sort((one, other) => (one.at < other.at ? 1 : -1));
+  return entries.length ? h("ol", { class: "timeline" }, entries.map(event)) : empty("Nothing yet.");
+}
+
+function event(entry, place, all) {
+  const current = place === all.findIndex((other) => other.event === "swap");
+  const what =
+    entry.event === "swap"
+      ? ["served ", h("b", { class: "mono" }, entry.version)]
+      : ["refused a file: ", h("b", { class: "mono" }, entry.reason)];
+  return h("li", { class: entry.event + (current ? " current" : "") }, time(entry.at), h("span", {}, what));
+}
+
+function source(now) {
+  if (!now.source) return null;
+  const facts = [
+    ["file", now.source.path],
+    ["format", `${now.source.format}, ${bytes(now.source.bytes)}`],
+    ["modified", moment(now.source.modified_at)],
+    ["sha256", now.source.sha256],
+    ...made(now.trained),
+  ];
+  return section(
+    "Where it is from",
+    null,
+    h(
+      "dl",
+      { class: "facts" },
+      facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+    ),
+  );
+}
+
+function made(trained) {
+  if (!trained) return [];
+  const { factors, iterations, regularization, alpha } = trained.parameters;
+  const judged = trained.evaluation?.als;
+  return [
+    ["trained", moment(trained.trained_at)],
+    ["learnt from", `${count(trained.data.pairs)} pairs in ${trained.data.files.join(", ")}`],
+    ["parameters", `${factors} factors, ${iterations} iterations, regularization ${regularization}, alpha ${alpha}`],
+    ...(judged
+      ? [
+          [
+            "evaluated",
+            `recall ${judged.recall.toFixed(4)}, NDCG ${judged.ndcg.toFixed(4)} in the top ${trained.evaluation.k}`,
+          ],
+        ]
+      : []),
+  ];
+}

@@ -1,0 +1,36 @@
+// What went wrong, told kindly.
+
+import { h } from "./dom.js";
+
+const HEADLINES = {
+  unknown_user: "Nobody by that id",
+  unknown_item: "No such item",
+  not_ready: "No model yet",
+  limited_model: "Only popularity for now",
+  no_seen_items: "Not in this model",
+  unreachable: "The server is away",
+  overloaded: "Busy just now",
+};
+
+export const problemIn = (problem) => h("p", { class: "empty" }, problem.message);
+
+export function problemPage(problem, again) {
+  const facts = [
+    problem.status && `HTTP ${problem.status}`,
+    problem.code,
+    problem.requestId && `request ${problem.requestId}`,
+  ].filter(Boolean);
+  return h(
+    "section",
+    { class: "problem", role: "alert" },
+    h("h1", {}, HEADLINES[problem.code] ?? "That did not work"),
+    h("p", {}, problem.message),
+    h(
+      "p",
+      { class: "links" },
+      h("button", { type: "button", class: "button", onclick: again }, "Try again"),
+      h("a", { href: "#" }, "Start over"),
+    ),
+    h("p", { class: "mono" }, facts.join(" · ")),
+  );
+}
