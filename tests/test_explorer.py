@@ -31,6 +31,7 @@ async def test_the_page_and_its_files_are_served(path: str) -> None:
     assert answer.headers["Content-Type"].split(";")[0] == TYPES[file.suffix]
     assert answer.headers["Content-Security-Policy"] == POLICY
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
 async def test_what_a_browser_has_is_not_sent_again() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -113,6 +113,8 @@ def test_looking_up_never_copies_the_ids(kind: str, wanted: Id) -> None:
     assert peak < values.nbytes / 10
 
 
+@example(given=[INT64.min, INT64.max], prefix=9)
+@example(given=[INT64.min, INT64.max], prefix=-9)
 @given(given=numbers | st.lists(st.integers(-300, 300), unique=True), prefix=st.integers(-40, 40))
 def test_numbers_that_start_alike_are_listed(given: list[int], prefix: int) -> None:
     """Of numbers, those are listed whose digits begin so, those with fewer digits first."""

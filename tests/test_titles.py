@@ -57,8 +57,13 @@ def test_usual_names_are_found(header: str) -> None:
     """Columns are found by their usual names; item_id goes before id, and title before name."""
     wanted = {"id": "1", "item_id": "1", "Product ID": "1", "sku": "1", "title": "One", "name": "One"}
     row = wanted | ({"id": "x"} if "item_id" in header else {}) | ({"name": "x"} if "title" in header else {})
-    titles = read(header + "\n" + ",".join(row.get(name.strip('\ufeff"'), "") for name in header.split(",")) + "\n")
+    titles = read(header + "\n" + ",".join(row.get(name.strip("\ufeff"), "") for name in header.split(",")) + "\n")
     assert titles_of(titles, "1", "x") == ["One", None]
+
+
+def test_a_spreadsheet_s_mark_is_no_part_of_the_header() -> None:
+    """The byte order mark that Excel writes stands before a quote, and does not make it a character."""
+    assert titles_of(read('\ufeff"id\n",title\n1,One\n'), "1") == ["One"]
 
 
 def test_what_is_no_title_is_none() -> None:
