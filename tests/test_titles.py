@@ -46,7 +46,6 @@ def test_ids_that_are_numbers_have_titles_too() -> None:
     "header",
     [
         "id,title",
-        '\ufeff"id",title',
         "\ufeffitem_id,genre,title",
         "title,Product ID",
         "name,sku",
