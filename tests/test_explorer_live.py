@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ class LiveServer:
     @contextmanager
     def started(self) -> Iterator[RunningServer]:
         """Run the server for the time of a block."""
-        settings = {"item_titles": self._titles, "fallback": "none", "port": self._port}
+        settings: dict[str, Any] = {"item_titles": self._titles, "fallback": "none", "port": self._port}
         with running_server(self.path, self._state, **settings) as self.server:
             self.server.wait_for("titles")
             yield self.server

@@ -162,7 +162,7 @@ def test_ids_are_plain_python() -> None:
         2**200,
         [None, True, (1, (2, 3))],
     ],
-    ids=str,
+    ids=lambda extra: type(extra).__name__,
 )
 def test_plain_data_beside_the_model_is_no_obstacle(extra: object, protocol: int) -> None:
     """A key that we do not know, and a random state of any kind, are read past."""
