@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.live import store as stores
+from service.live import preparing
 from service.live.child import ImportLimits, import_in_child
 from service.live.store import ModelStore
 from service.live.watcher import Watcher
@@ -245,5 +245,5 @@ def counted_imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         finally:
             ended.append(source.version)
 
-    monkeypatch.setattr(stores, "import_in_child", counted)
+    monkeypatch.setattr(preparing, "import_in_child", counted)
     return begun

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SourceChangedError, StateDirectoryError
+from service.live import preparing
 from service.live import store as stores
 from service.live.child import ImportLimits, import_in_child
 from service.live.trainer import FallbackTrainer
@@ -81,7 +82,7 @@ async def test_a_full_state_directory_is_no_fault_of_a_stand_in(
             raise StateDirectoryError("No space.")
         await import_in_child(source, shelf, limits)
 
-    monkeypatch.setattr(stores, "import_in_child", import_unless_full)
+    monkeypatch.setattr(preparing, "import_in_child", import_unless_full)
     monkeypatch.setattr(stores, "_STATE_DIRECTORY_RETRY_SECONDS", 0.02)
     async with place.started() as store:
         await store.look()

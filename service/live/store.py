@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Never
 from weakref import WeakSet
 
-import msgspec
-
 from service.errors import (
     AlsServeError,
     ModelRejectedError,
-    SnapshotDamagedError,
     SourceChangedError,
     StateDirectoryError,
 )
-from service.live.child import ImportLimits, import_in_child
+from service.live.child import ImportLimits
+from service.live.preparing import Preparation
 from service.live.reading import Reading, Settling
 from service.live.report import (
     Reload,
@@ -34,7 +31,6 @@ from service.live.report import (
 )
 from service.logs import log_event
 from service.metrics import Metrics
-from service.model import snapshot as snapshots
 from service.model.formats import format_of
 from service.model.ordering import Model
 from service.model.shelf import Shelf
@@ -70,7 +66,7 @@ class ModelStore:
     ) -> None:
         """``settle_seconds`` is how long a file that is rewritten in place must rest before it is read.
 
-        ``downloaded`` tells how many seconds the download of a file with this sha256 took, None if it was none.
+        ``downloaded`` is that of :class:`Preparation`.
         """
         self.path = path
         self.current: Snapshot | None = None
@@ -82,8 +78,7 @@ class ModelStore:
         self.loaded_at: datetime | None = None
         self.load_seconds: dict[str, float] = {}
         self._shelf = shelf
-        self._limits = limits
-        self._downloaded = downloaded
+        self._preparation = Preparation(shelf, limits, downloaded)
         self._metrics = metrics
         self._settling = Settling(path, settle_seconds)
         self._requested = asyncio.Event()
@@ -183,8 +178,8 @@ class ModelStore:
             log_event("unchanged", model_version=source.version)
             return self.current
         first = self.current is None
-        snapshot = await self._obtain(source, reading)
-        await self._warm(snapshot, reading)
+        snapshot = await self._preparation.obtain(source, reading)
+        await self._preparation.warm(snapshot, reading)
         previous = [self._swap(snapshot, reading)]
         self._conclude(reading, "swapped")
         if first:
@@ -212,30 +207,6 @@ class ModelStore:
         if self.current is None:
             log_event("file_verified", path=str(self.path), bytes=source.signature.size)
         return source
-
-    async def _obtain(self, source: Source, reading: Reading) -> Snapshot:
-        """Open the snapshot of a source, imported now unless it was before."""
-        with reading.phase("open"):
-            found = await asyncio.to_thread(self._shelf.find, source)
-        if found:
-            log_event("reused", model_version=found.version)
-            # The same bytes may have come from elsewhere then.
-            return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
-        await import_in_child(source, self._shelf, self._limits)
-        with reading.phase("open"):
-            found = await asyncio.to_thread(self._shelf.find, source)
-        if not found:  # pragma: no cover - only a disk that loses what it has just synced leads here
-            raise SnapshotDamagedError(f"The snapshot of {self.path} was damaged as soon as it was written.")
-        reading.seconds |= found.manifest.seconds
-        return found
-
-    async def _warm(self, snapshot: Snapshot, reading: Reading) -> None:
-        seconds = self._downloaded(snapshot.manifest.source.sha256) if self._downloaded else None
-        if seconds is not None:
-            reading.seconds["download"] = seconds
-        with reading.phase("warm"):
-            await asyncio.to_thread(snapshots.warm, snapshot)
-            await asyncio.to_thread(self._shelf.mark_used, snapshot)
 
     def _swap(self, snapshot: Snapshot, reading: Reading) -> Snapshot | None:
         """Serve a snapshot from now on, and return the one before."""
@@ -299,13 +270,13 @@ class ModelStore:
 
     async def _read_stand_in(self, path: Path) -> Snapshot:
         reading = Reading(str(path))
-        snapshot = await self._obtain(await asyncio.to_thread(identify, path), reading)
+        snapshot = await self._preparation.obtain(await asyncio.to_thread(identify, path), reading)
         await self._serve_in_place(snapshot, reading)
         return snapshot
 
     async def _serve_in_place(self, snapshot: Snapshot, reading: Reading) -> None:
         """Serve a snapshot in place of what stands at the path."""
-        await self._warm(snapshot, reading)
+        await self._preparation.warm(snapshot, reading)
         self._swap(snapshot, reading)
         self._set_fresh(False)
 

@@ -1,0 +1,55 @@
+"""From a file whose content is known to a snapshot that can be served at once: imported, mapped and warm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from service.errors import SnapshotDamagedError
+from service.live.child import ImportLimits, import_in_child
+from service.live.reading import Reading
+from service.logs import log_event
+from service.model import snapshot as snapshots
+from service.model.shelf import Shelf
+from service.model.snapshot import Snapshot
+from service.model.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Takes snapshots off the shelf, having them imported first where need be.
+
+    ``downloaded`` tells how many seconds the download of a file with this sha256 took, None if it was none.
+    """
+
+    shelf: Shelf
+    limits: ImportLimits
+    downloaded: Callable[[str], float | None] | None = None
+
+    async def obtain(self, source: Source, reading: Reading) -> Snapshot:
+        """Open the snapshot of a source, imported now unless it was before. Raises ModelRejectedError and its kinds."""
+        with reading.phase("open"):
+            found = await asyncio.to_thread(self.shelf.find, source)
+        if found:
+            log_event("reused", model_version=found.version)
+            # The same bytes may have come from elsewhere then.
+            return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
+        await import_in_child(source, self.shelf, self.limits)
+        with reading.phase("open"):
+            found = await asyncio.to_thread(self.shelf.find, source)
+        if not found:  # pragma: no cover - only a disk that loses what it has just synced leads here
+            raise SnapshotDamagedError(f"The snapshot of {source.path} was damaged as soon as it was written.")
+        reading.seconds |= found.manifest.seconds
+        return found
+
+    async def warm(self, snapshot: Snapshot, reading: Reading) -> None:
+        """Bring a snapshot into memory, as the last thing before it is served."""
+        seconds = self.downloaded(snapshot.manifest.source.sha256) if self.downloaded else None
+        if seconds is not None:
+            reading.seconds["download"] = seconds
+        with reading.phase("warm"):
+            await asyncio.to_thread(snapshots.warm, snapshot)
+            await asyncio.to_thread(self.shelf.mark_used, snapshot)
