@@ -309,6 +309,8 @@ async def test_what_someone_else_put_there_is_not_fetched(tmp_path: Path, bucket
     async with following(tmp_path, bucket) as followed:
         await eventually(lambda: followed.polls("unchanged") > 0)
         assert downloads(proxy) == 0
+        (known,) = followed.following.downloads
+        assert (known.bytes, known.seconds) == (len(OLD), None)
 
 
 async def test_a_prefix_is_followed_with_and_without_a_pointer(

@@ -20,7 +20,7 @@ from service.s3.failures import deadline
 from service.s3.fetching import fetch, stands_at, sweep
 from service.s3.finding import find
 from service.s3.location import Location
-from service.s3.versions import Found, Marker
+from service.s3.versions import Download, Found, Marker
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
@@ -84,30 +84,49 @@ class S3Follower:
         known = self._marker if await asyncio.to_thread(self._path.exists) else None
         async with deadline(min(_LOOK_SECONDS, self._timeout), self._location):
             found = await find(client, self._location, known)
-        if found is None or await self._has(found):
+        if found is None:
             self._conclude("unchanged")
-        else:
-            await self._download(client, found)
-            self._conclude("downloaded")
-        if found:
-            self._marker = found.marker
+            return
+        here = await self._here(found)
+        await self._take_note(here or await self._download(client, found))
+        self._conclude("unchanged" if here else "downloaded")
+        self._marker = found.marker
 
-    async def _has(self, found: Found) -> bool:
-        """Say whether this version stands at the path, as after a restart, or where someone else fetched it."""
-        earlier = (download for download in self.following.downloads if download.is_of(found))
-        sha256 = found.sha256 or next((download.sha256 for download in earlier), None)
-        return sha256 is not None and await asyncio.to_thread(stands_at, self._path, found.size, sha256)
+    async def _here(self, found: Found) -> Download | None:
+        """Return what is known of this version if it stands at the path: since before, or brought by someone else."""
+        earlier = next((download for download in self.following.downloads if download.is_of(found)), None)
+        sha256 = found.sha256 or (earlier.sha256 if earlier else None)
+        if sha256 is None or not await asyncio.to_thread(stands_at, self._path, found.size, sha256):
+            return None
+        return self.following.download_of(sha256) or Download(
+            key=found.key,
+            version_id=found.version_id,
+            etag=found.etag,
+            sha256=sha256,
+            bytes=found.size,
+            modified_at=found.modified_at,
+            downloaded_at=datetime.now(UTC),
+            seconds=None,
+        )
 
-    async def _download(self, client: S3Client, found: Found) -> None:
+    async def _download(self, client: S3Client, found: Found) -> Download:
         log_event("s3_downloading", key=found.key, bytes=found.size)
         async with deadline(self._timeout, self._location.at(found.key)):
             download = await fetch(
                 client, self._location.bucket, found, self._path, self._metrics.s3_download_bytes.inc
             )
+        assert download.seconds is not None
         self._metrics.s3_download_seconds.observe(download.seconds)
-        self.following.downloads = [download, *self.following.downloads][:_REMEMBERED]
-        self._measure_downloads()
         log_event("s3_downloaded", key=found.key, bytes=download.bytes, seconds=download.seconds)
+        return download
+
+    async def _take_note(self, download: Download) -> None:
+        """Put what is at the path now first among what came, and remember it."""
+        if download in self.following.downloads[:1]:
+            return
+        earlier = (before for before in self.following.downloads if before != download)
+        self.following.downloads = [download, *earlier][:_REMEMBERED]
+        self._measure_downloads()
         await asyncio.to_thread(self._remember)
 
     def _fail(self, error: S3Error) -> None:

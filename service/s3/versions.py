@@ -31,7 +31,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
-    """What came from S3: ``bytes`` in ``seconds``; ``modified_at`` is when it was published, where that is known."""
+    """What came from S3: ``bytes`` in ``seconds``; ``modified_at`` is when it was published, where that is known.
+
+    ``seconds`` is None where someone else brought it: ``als-serve pull``, or another server on the same volume.
+    """
 
     key: str
     version_id: str | None
@@ -40,7 +43,7 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     modified_at: datetime | None
     downloaded_at: datetime
-    seconds: float
+    seconds: float | None
 
     def is_of(self, found: Found) -> bool:
         """Say whether this very version was downloaded: an ETag is one version's, and a sha256 one content's."""
