@@ -235,6 +235,8 @@ def _protection(values: dict[str, Any]) -> Protection:
     from service.s3.uploading import Protection
 
     sse, kms_key = values.pop("sse"), values.pop("kms_key")
+    if sse == "AES256" and kms_key:
+        raise SettingsError("--kms-key is for --sse aws:kms; leave one of the two out.")
     tags = []
     for tag in values.pop("tags", ()):
         name, equals, value = tag.partition("=")

@@ -220,7 +220,7 @@ class S3TimeoutError(S3Error):
 
 
 class BadPointerError(S3Error):
-    """latest.json is not what ``als-serve publish`` writes."""
+    """latest.json, or the model to promote, is not what ``als-serve publish`` put there."""
 
     code = "bad_pointer"
 

@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from service.errors import SettingsError
 from service.model.facts import Evaluation
@@ -29,6 +30,8 @@ from service.s3.versions import Counted
 from service.settings import Settings
 from service.terminal import imported
 
+#: Nobody else tries again for a command.
+_ATTEMPTS = 5
 #: A table in a pipe or a file is as wide as it needs to be, so that what it says can be taken from it.
 _PIPE_WIDTH = 10_000
 
@@ -39,7 +42,7 @@ async def publish_model(settings: Settings, uri: str, protection: Protection, ke
     async with imported(settings) as snapshot:
         model = _described(snapshot)
     click.echo(f"🧪 {path} would be served: version {model.sha256[:16]}, {_counted(model)} (users × items)")
-    async with connected(prefix) as client:
+    async with connected(prefix, attempts=_ATTEMPTS) as client:
         with bar(f"⬆️ Uploading {path.name}", model.size) as on_bytes:
             pointer, is_latest = await publishing.publish(client, prefix, path, model, protection, on_bytes)
         click.echo(f"✅ Published {prefix.at(pointer.key)} ({pointer.size} bytes)")
@@ -52,7 +55,7 @@ async def publish_model(settings: Settings, uri: str, protection: Protection, ke
 async def show_versions(uri: str, *, as_json: bool) -> None:
     """Print the models under a prefix, the newest first. Raises S3Error."""
     prefix = parse_prefix(uri)
-    async with connected(prefix) as client:
+    async with connected(prefix, attempts=_ATTEMPTS) as client:
         found = await publishing.versions(client, prefix)
     if as_json:
         click.echo(msgspec.json.encode(found))
@@ -60,7 +63,7 @@ async def show_versions(uri: str, *, as_json: bool) -> None:
     names = [Column(name, no_wrap=True) for name in ("", "model", "bytes", "users × items", "version")]
     table = Table(*names, "quality", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for version in found:
-        table.add_row(*_row(version, prefix))
+        table.add_row(*map(_plain, _row(version, prefix)))
     console = Console()
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
@@ -73,7 +76,7 @@ async def promote_model(uri: str, protection: Protection) -> None:
     place = parse_location(uri)
     if place.is_prefix:
         raise SettingsError(f"{uri} names no model; als-serve versions {uri} shows those that are there.")
-    async with connected(place) as client:
+    async with connected(place, attempts=_ATTEMPTS) as client:
         pointer = await publishing.promote(client, place, protection)
     click.echo(f"✅ {place} is the latest now: version {pointer.sha256[:16]}")
 
@@ -82,7 +85,7 @@ async def pull_model(uri: str, path: Path, seconds: float) -> None:
     """Put the latest model of S3 at the path, unless it is there, within so many seconds. Raises S3Error."""
     location = parse_location(uri)
     sweep(path)
-    async with connected(location) as client, deadline(seconds, location):
+    async with connected(location, attempts=_ATTEMPTS) as client, deadline(seconds, location):
         found = await find(client, location, None)
         assert found  # nothing is known yet, so there is no "unchanged"
         place = location.at(found.key)
@@ -98,10 +101,15 @@ async def pull_model(uri: str, path: Path, seconds: float) -> None:
 def bar(title: str, size: int) -> Iterator[Counted]:
     """Draw a bar of so many bytes on a terminal: on standard error, so that standard output can be piped."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=size)
+        task = progress.add_task(_plain(title).plain, total=size)
         yield lambda count: progress.advance(task, count)
+
+
+def _plain(text: str) -> Text:
+    """Return text that says nothing to a terminal: anyone who may write to the bucket can choose a name."""
+    return Text("".join(letter if letter.isprintable() else "�" for letter in text))
 
 
 def _described(snapshot: Snapshot) -> Pointer:

@@ -61,6 +61,13 @@ class _Tally(Collector, Generic[Series]):
         series = self._series.get(values)
         return self._series.setdefault(values, self._new()) if series is None else series
 
+    def describe(self) -> Iterator[Metric]:
+        """Yield the metric without series, for the registry to know its names by."""
+        yield self._family()
+
+    def _family(self) -> Metric:
+        raise NotImplementedError
+
     def _new(self) -> Series:
         raise NotImplementedError
 
@@ -70,10 +77,13 @@ class TallyCounter(_Tally[Count]):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the counter with all its series."""
-        family = CounterMetricFamily(*self._facts, labels=self._labels, unit=self._unit)
+        family = self._family()
         for values, series in list(self._series.items()):
             family.add_metric(values, series.value)
         yield family
+
+    def _family(self) -> CounterMetricFamily:
+        return CounterMetricFamily(*self._facts, labels=self._labels, unit=self._unit)
 
     def _new(self) -> Count:
         return Count()
@@ -97,10 +107,13 @@ class TallyHistogram(_Tally[Distribution]):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the histogram with all its series."""
-        family = HistogramMetricFamily(*self._facts, labels=self._labels, unit=self._unit)
+        family = self._family()
         for values, series in list(self._series.items()):
             family.add_metric(values, list(zip(self._names, accumulate(series.counts), strict=True)), series.sum)
         yield family
+
+    def _family(self) -> HistogramMetricFamily:
+        return HistogramMetricFamily(*self._facts, labels=self._labels, unit=self._unit)
 
     def _new(self) -> Distribution:
         return Distribution(self._bounds)

@@ -22,8 +22,9 @@ LAYERS = {
     "tallies": set[str](),
     "logs": {"errors"},
     "model": {"errors"},
-    "s3": {"model", "errors"},
-    "live": {"model", "s3", "errors", "metrics", "logs"},
+    "threads": {"errors"},
+    "s3": {"model", "errors", "threads"},
+    "live": {"model", "s3", "errors", "metrics", "logs", "threads"},
     "api": {"live", "model", "s3", "errors", "metrics", "tallies", "logs"},
     "training": {"model", "errors"},
 }

@@ -81,8 +81,9 @@ FAULTS: list[tuple[str, Fault, str]] = [
     ("unavailable", s3_error(500, "InternalError"), ""),
     ("unavailable", s3_error(503, "SlowDown"), MODEL),
     ("unavailable", page(503), ""),
-    ("bad_pointer", page(200), LATEST),
-    ("checksum_mismatch", page(200), MODEL),
+    ("unavailable", page(200), LATEST),
+    ("unavailable", page(200), MODEL),
+    ("s3_failed", s3_error(400, "InvalidArgument"), MODEL),
     ("unreachable", Refuse(), ""),
     ("unreachable", Reset(), MODEL),
     ("cut_short", Reset(after=1000), MODEL),
@@ -347,8 +348,8 @@ async def test_what_cannot_be_remembered_is_only_lost(
 ) -> None:
     """A memory that cannot be written or read costs one more download at most."""
     await bucket.publish(OLD)
-    (tmp_path / "state" / "s3.json").mkdir(parents=True)
     async with following(tmp_path, bucket) as followed:
+        followed.follower._memory.mkdir()
         await eventually(lambda: followed.has(OLD))
         await eventually(lambda: "housekeeping_failed" in events(caplog))
 

@@ -125,6 +125,25 @@ def test_a_tally_exposes_what_the_library_would(observed: list[tuple[str, float]
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize("kind", [TallyCounter, TallyHistogram])
+def test_a_name_is_taken_once(kind: Any) -> None:
+    """A second metric of a name is refused, as it is of the library's own metrics."""
+    options = {"unit": "", "registry": CollectorRegistry()} | ({"buckets": (1,)} if kind is TallyHistogram else {})
+    kind("a_name", "A help.", ["x"], **options)
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        kind("a_name", "A help.", ["x"], **options)
+
+
+@pytest.mark.parametrize("name", ["als_http_requests_total", "als_http_request_duration_seconds_count"])
+async def test_one_metric_can_be_asked_for(name: str) -> None:
+    """Every metric of the table can, also those that requests count; and nothing else comes with it."""
+    async with serving(SNAPSHOT) as api:
+        await api.get("/healthz")
+        answer = await api.get(f"/metrics?name[]={name}")
+    lines = [line for line in answer.body.decode().splitlines() if not line.startswith("#")]
+    assert lines == [f'{name}{{method="GET",route="/healthz",status="200"}} 1.0']
+
+
 def test_no_count_is_lost_between_threads() -> None:
     """Long queries count in threads of their own, and every one counts."""
     counter = TallyCounter("c_total", "A help.", ["x"], unit="", registry=CollectorRegistry())

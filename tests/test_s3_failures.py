@@ -14,7 +14,6 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from service.errors import (
-    BadPointerError,
     DownloadCorruptError,
     DownloadCutError,
     S3ChangedError,
@@ -223,7 +222,7 @@ async def test_a_prefix_is_not_told_to_be_written_as_one() -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(400, S3UnavailableError), (403, S3DeniedError), (404, S3NotFoundError), (502, S3UnavailableError)],
+    [(400, S3Error), (403, S3DeniedError), (404, S3NotFoundError), (502, S3UnavailableError)],
 )
 async def test_a_page_in_place_of_an_error(models: Models, proxy: FaultProxy, status: int, kind: type[S3Error]) -> None:
     """What a proxy on the way says in HTML is taken by its status."""
@@ -236,7 +235,7 @@ async def test_a_page_in_place_of_an_error(models: Models, proxy: FaultProxy, st
 async def test_a_page_in_place_of_an_answer(models: Models, proxy: FaultProxy) -> None:
     """A login page with status 200 is neither a model nor a pointer nor a list of models."""
     proxy.fail(page(200), matching="^GET /[^?]*$")
-    with pytest.raises(BadPointerError, match=f"^{models.at(LATEST)} is no pointer"):
+    with pytest.raises(S3UnavailableError, match=f"^What answered for {models.at(LATEST)} is not S3"):
         await find(models.client, models.prefix, None)
     with pytest.raises(S3UnavailableError) as failure:
         await find(models.client, models.at("m"), None)

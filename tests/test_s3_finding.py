@@ -113,10 +113,10 @@ async def test_without_a_pointer_the_latest_name_is_the_newest(models: Models) -
 
 async def test_of_one_time_the_last_written_is_the_newest(models: Models) -> None:
     """Two names with the same time, or two with none, in either order of their letters."""
-    for first, last in (("als_model_20260131_021500.a", NEW), ("als_model_z", "als_model_a")):
+    for first, last in (("als_model_20260131_021500.a.npz", NEW), ("als_model_z.npz", "als_model_a.npz")):
         await models.put(first)
         await put_later(models, last, than=first)
-    assert await names_found(models) == [NEW, "als_model_20260131_021500.a", "als_model_a", "als_model_z"]
+    assert await names_found(models) == [NEW, "als_model_20260131_021500.a.npz", "als_model_a.npz", "als_model_z.npz"]
 
 
 async def test_a_name_without_a_time_is_the_oldest(models: Models) -> None:
@@ -131,7 +131,13 @@ async def test_a_name_without_a_time_is_the_oldest(models: Models) -> None:
 async def test_only_models_directly_under_a_prefix_count(models: Models) -> None:
     """Not those in deeper directories, and no other files."""
     await models.put(OLD)
-    for name in (f"sub/{NEW}", f"als_model_dir/{NEW}", "report.json", "z_als_model_20300101_000000.npz"):
+    for name in (
+        f"sub/{NEW}",
+        f"als_model_dir/{NEW}",
+        "report.json",
+        "z_als_model_20300101_000000.npz",
+        f"{NEW}.sha256",
+    ):
         await models.put(name)
     assert await names_found(models) == [OLD]
     assert (await found(models)).key == models.at(OLD).key

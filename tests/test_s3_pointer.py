@@ -20,12 +20,14 @@ NEEDED = {"key": "models/als_model_20260131_021500.npz", "sha256": "0123456789ab
 NUMBERS = st.integers(0, 2**53)
 POINTERS = st.builds(
     Pointer,
-    key=st.text(min_size=1).map("models/".__add__).filter(PLACE.key.__ne__),
+    key=st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/"), min_size=1)
+    .filter(lambda name: name not in (".", "..", "latest.json"))
+    .map("models/".__add__),
     version_id=st.none() | st.text(),
     sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
     size=st.integers(1, 2**53),
     format=st.text(),
-    created_at=st.none() | st.datetimes(timezones=st.just(UTC)),
+    created_at=st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC)),
     counts=st.none() | st.builds(Counts, NUMBERS, NUMBERS, NUMBERS, st.none() | NUMBERS),
     metrics=st.none() | st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)),
 )
@@ -81,7 +83,10 @@ def test_times_have_a_zone() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["other/als_model_20260131_021500.npz", "model.npz", "models", "/models/model.npz", "", "models/latest.json"],
+    [
+        *("other/als_model_20260131_021500.npz", "model.npz", "models", "/models/model.npz", "", "models/latest.json"),
+        *("models/", "models/a/b.npz", "models/..", "models/../x", "models/a\nb", "models/\x1b[31m"),
+    ],
 )
 def test_a_pointer_leads_to_something_beside_it(key: str) -> None:
     """Not out of its prefix, where others may write, and not to itself."""
@@ -89,11 +94,23 @@ def test_a_pointer_leads_to_something_beside_it(key: str) -> None:
     assert sentence == f"{PLACE} points to {key!r}, which is not beside it; publish or promote a model."
 
 
-def test_a_pointer_at_the_root_of_a_bucket_leads_anywhere_but_to_itself() -> None:
-    """All of the bucket is beside it."""
+def test_a_pointer_at_the_root_of_a_bucket_leads_to_what_is_at_the_root() -> None:
+    """A prefix may be empty."""
     place = Location("bucket", "latest.json")
-    assert decode_pointer(changed(), place).key == NEEDED["key"]
-    refused(changed(key="latest.json"), place)
+    assert decode_pointer(changed(key="als_model_1.npz"), place).key == "als_model_1.npz"
+    for key in ("latest.json", "models/als_model_1.npz", ""):
+        refused(changed(key=key), place)
+
+
+@pytest.mark.parametrize("when", ["1999-12-31T00:00:00Z", "2200-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"])
+def test_a_time_when_nothing_was_published_is_refused(when: str) -> None:
+    """It becomes the time of the file, and not every file system, nor every clock, has such times."""
+    assert "when nothing was published" in refused(changed(created_at=when))
+
+
+def test_a_size_fits_into_a_file() -> None:
+    """No disk has more bytes than 63 bits can count."""
+    assert "`$.size`" in refused(changed(size=2**63))
 
 
 @pytest.mark.parametrize(

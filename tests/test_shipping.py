@@ -226,7 +226,7 @@ def test_versions_are_a_table(shop: Shop) -> None:
 
 def test_a_table_in_a_pipe_loses_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the names are, they can be copied from it; only what a terminal shows is cut to its width."""
-    name = "als_model_20260131_021500." + "long-" * 20 + "npz"
+    name = "als_model_20260131_021500." + "long-" * 20 + ".npz"
     shop.asked(lambda models: models.put(name))
     monkeypatch.setenv("COLUMNS", "40")
     assert name in shop.run("versions", shop.uri).stdout.split()
@@ -340,3 +340,17 @@ def test_no_credentials_are_one_sentence(shop: Shop, monkeypatch: pytest.MonkeyP
     for command in (["versions", shop.uri], ["promote", shop.uri + "m"], ["pull", shop.uri, "--to", "m.npz"]):
         assert "The config profile (nobody) could not be found" in failed(shop.run(*command))
     assert "(nobody)" in failed(shop.run("publish", shop.file(1), shop.uri))
+
+
+def test_a_name_says_nothing_to_the_terminal(shop: Shop) -> None:
+    """Whoever may write to the bucket chooses names: markup and emoji codes are shown as they are, escapes are not."""
+    name = "als_model_[red]:smile:\x1b[31m.npz"
+    shop.asked(lambda models: models.put(name))
+    assert "als_model_[red]:smile:�[31m.npz" in shop.run("versions", shop.uri).stdout.split()
+
+
+def test_a_key_is_for_one_way_to_encrypt(shop: Shop) -> None:
+    """AES256 is done with a key of S3's own."""
+    done = shop.run("publish", "m.npz", shop.uri, "--sse", "AES256", "--kms-key", "k")
+    assert done.exit_code == 1
+    assert "--kms-key is for --sse aws:kms" in done.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -162,3 +163,11 @@ def test_a_file_that_may_not_be_opened_is_said(path: Path, monkeypatch: pytest.M
 def test_a_signature_travels_as_json(path: Path) -> None:
     """The manifest keeps it exactly."""
     assert msgspec.json.decode(msgspec.json.encode(signature(path)), type=Signature) == signature(path)
+
+
+def test_a_time_that_is_none_does_no_harm() -> None:
+    """A file may say that it was written in any year; where that is none of ours, it says nothing."""
+    seen = Signature("/m", 1, 2, 3, 10**18, 0)
+    assert seen.modified_at == datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
+    for beyond in (253402387139 * 10**9, -(10**20)):
+        assert msgspec.structs.replace(seen, mtime_ns=beyond).modified_at == datetime(1970, 1, 1, tzinfo=UTC)

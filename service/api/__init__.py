@@ -7,10 +7,8 @@ from typing import Protocol
 
 from aiohttp import web
 
-from service.api import answers, exposition, health, items, model, openapi, recommendations, reference, users
-from service.api.explorer import Explorer
+from service.api import answers, exposition, health, items, model, openapi, pages, recommendations, users
 from service.api.keys import (
-    DOCUMENT,
     FOLLOWING,
     LIFECYCLE,
     LIMITS,
@@ -80,11 +78,10 @@ def set_up(
     app.middlewares.append(around_every_request(metrics, app[LIFECYCLE], settings.access_log))
     app.cleanup_ctx.append(_closing_queries)
     app.add_routes(_routes())
-    app[DOCUMENT] = answers.encode(openapi.document(app.router.routes(), app[LIMITS]))
+    app[pages.PAGES] = pages.read_pages(answers.encode(openapi.document(app.router.routes(), app[LIMITS])))
 
 
 def _routes() -> list[web.RouteDef]:
-    explorer = Explorer()
     # aiohttp tries those of one prefix in this order, so the most asked stands first.
     return [
         web.get(f"{_USER}/recommendations", recommendations.for_user),
@@ -98,14 +95,14 @@ def _routes() -> list[web.RouteDef]:
         web.post("/v1/recommendations", recommendations.for_users),
         web.post("/v1/recommendations/anonymous", recommendations.for_anonymous),
         web.get("/v1/model", model.served_model),
-        web.get("/", explorer.page),
-        web.get("/explorer/{file}", explorer.file),
+        web.get("/", pages.explorer),
+        web.get("/explorer/{file}", pages.explorer_file),
         web.get("/healthz", health.alive),
         web.get("/readyz", health.ready),
         web.get("/metrics", exposition.exposition),
-        web.get("/openapi.json", reference.document),
-        web.get("/docs", reference.page),
-        web.get("/docs/{file}", reference.file),
+        web.get("/openapi.json", pages.document),
+        web.get("/docs", pages.reference),
+        web.get("/docs/{file}", pages.reference_file),
     ]
 
 

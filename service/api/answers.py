@@ -112,7 +112,7 @@ class AnonymousRecommendations(msgspec.Struct, frozen=True):
 class Users(msgspec.Struct, frozen=True):
     """Ids of users, in order."""
 
-    model_version: str
+    model_version: Version
     users: list[Id]
 
 

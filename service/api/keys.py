@@ -45,7 +45,6 @@ METRICS = web.AppKey("metrics", Metrics)
 LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
 QUERIES = web.AppKey("queries", Queries)
 RESULTS = web.AppKey("results", Results)
-DOCUMENT = web.AppKey("document", bytes)
 
 
 def served(request: web.Request) -> Snapshot:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -117,7 +117,7 @@ def _source(snapshot: Snapshot) -> SourceFacts:
         format=snapshot.manifest.source_format,
         bytes=source.signature.size,
         sha256=source.sha256,
-        modified_at=datetime.fromtimestamp(source.signature.mtime_ns / 1e9, UTC),
+        modified_at=source.signature.modified_at,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from service.api import answers, explorer, health, model, reference
+from service.api import answers, health, model, pages
 from service.api.bodies import AnonymousBody, BatchBody
 from service.errors import (
     AlsServeError,
@@ -151,7 +151,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/explorer/{file}"): Operation(
         name="explorer_file",
         tag="Pages",
-        files=explorer.FILES,
+        files=pages.EXPLORER_FILES,
         media={"text/html": _TEXT, "text/javascript": _TEXT, "text/css": _TEXT, "image/svg+xml": _TEXT},
         tagged=True,
     ),
@@ -168,7 +168,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/docs/{file}"): Operation(
         name="documentation_file",
         tag="Pages",
-        files=reference.FILES,
+        files=pages.REFERENCE_FILES,
         media={"text/javascript": _TEXT, "text/css": _TEXT},
         tagged=True,
         errors=_QUERY,

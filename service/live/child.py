@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +24,7 @@ from service.model import snapshot
 from service.model.importer import Content, Job, Outcome
 from service.model.shelf import Shelf, unwritable
 from service.model.source import Source, opened
+from service.threads import in_threads
 
 _MODULE = "service.model.importer"
 _MEGABYTE = 2**20
@@ -64,8 +64,8 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
     """
     # Opened here, for a child takes its time to start, and the path may name another file by then.
     async with (
-        _in_threads(opened(Path(source.path), source.signature)) as file,
-        _in_threads(shelf.staging()) as staged,
+        in_threads(opened(Path(source.path), source.signature)) as file,
+        in_threads(shelf.staging()) as staged,
     ):
         job = Job(source, file.fileno(), str(staged), limits.memory_bytes(source), limits.cpu_seconds, content)
         await _run(job, limits)
@@ -73,25 +73,6 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
             await asyncio.to_thread(snapshot.publish, staged, shelf.place_of(source))
         except OSError as error:
             raise unwritable(shelf.root, error) from None
-
-
-@asynccontextmanager
-async def _in_threads(context: AbstractContextManager[_Lent]) -> AsyncIterator[_Lent]:
-    """Enter and leave a context in threads: disks take their time, and removing gigabytes does."""
-    entering = asyncio.ensure_future(asyncio.to_thread(context.__enter__))
-    try:
-        lent = await asyncio.shield(entering)
-    except asyncio.CancelledError:
-        with suppress(ModelRejectedError):
-            await entering
-            await asyncio.to_thread(context.__exit__, None, None, None)
-        raise
-    try:
-        yield lent
-    except BaseException as error:
-        await asyncio.to_thread(context.__exit__, type(error), error, error.__traceback__)
-        raise
-    await asyncio.to_thread(context.__exit__, None, None, None)
 
 
 async def _run(job: Job, limits: ImportLimits) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
+import secrets
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,15 +13,17 @@ from typing import TYPE_CHECKING, Literal, Never
 
 import msgspec
 
-from service.errors import S3Error
+from service.errors import DownloadCorruptError, S3Error
 from service.live.report import Following, Poll
 from service.logs import log_event
 from service.metrics import Metrics
+from service.model.source import Signature, look
 from service.s3.client import connected
 from service.s3.failures import deadline
 from service.s3.fetching import fetch, stands_at, sweep
 from service.s3.finding import find
 from service.s3.location import Location
+from service.s3.pointer import MALFORMED
 from service.s3.versions import Download, Found, Marker
 
 if TYPE_CHECKING:
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 _JITTER = 0.2
 #: After failures in a row: at most 1, 2, 4, … seconds, up to this or the poll interval.
 _LONGEST_PAUSE_SECONDS = 60.0
+#: Where a whole download was for nothing, it will most likely be so again.
+_LONGEST_CORRUPT_PAUSE_SECONDS = 3600.0
 #: For an answer without a model in it.
 _LOOK_SECONDS = 30.0
 _REMEMBERED = 10
@@ -39,7 +45,7 @@ class S3Follower:
 
     ``following`` tells of it, ``polled`` is set once the first poll has ended, well or not. A failure never takes
     anything away: it is counted, logged and tried again. What came is remembered in the state directory, so
-    that no model is fetched twice, be it one that was rejected.
+    that no model is fetched twice that was whole, be it one that was rejected.
     """
 
     def __init__(
@@ -50,7 +56,8 @@ class S3Follower:
         self.polled = asyncio.Event()
         self._location = location
         self._path = path
-        self._memory = state_dir / "s3.json"
+        mark = hashlib.sha256(f"{location} {path.absolute()}".encode(errors="surrogateescape")).hexdigest()[:8]
+        self._memory = state_dir / f"s3-{mark}.json"
         self._metrics = metrics
         self._poll_seconds = poll
         self._timeout = timeout
@@ -61,8 +68,14 @@ class S3Follower:
     async def run(self) -> Never:
         """Poll for ever."""
         log_event("s3_following", uri=str(self._location), seconds=self._poll_seconds)
+        try:
+            await self._follow()
+        finally:
+            self.polled.set()  # nobody waits for ever, whatever happened
+
+    async def _follow(self) -> Never:
         await asyncio.to_thread(self._recall)
-        if await asyncio.to_thread(self._path.exists):
+        if await self._has_a_file():
             await asyncio.sleep(random.uniform(0, self._poll_seconds))  # noqa: S311 - spreads load, hides nothing
         failures = 0
         while True:
@@ -75,15 +88,16 @@ class S3Follower:
                         await asyncio.sleep(self._poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - as above
             except S3Error as error:
                 self._fail(error)
-                await asyncio.sleep(self._pause(failures))
+                await asyncio.sleep(self._pause(failures, error))
                 failures += 1
 
     async def _poll(self, client: S3Client) -> None:
         """Look once, and bring what is new. Raises S3Error."""
         # Where the file is gone, what S3 has is wanted, known or not.
-        known = self._marker if await asyncio.to_thread(self._path.exists) else None
+        known = self._marker if await self._has_a_file() else None
         async with deadline(min(_LOOK_SECONDS, self._timeout), self._location):
             found = await find(client, self._location, known)
+        self._succeeded = time.monotonic()
         if found is None:
             self._conclude("unchanged")
             return
@@ -91,6 +105,9 @@ class S3Follower:
         await self._take_note(here or await self._download(client, found))
         self._conclude("unchanged" if here else "downloaded")
         self._marker = found.marker
+
+    async def _has_a_file(self) -> bool:
+        return isinstance(await asyncio.to_thread(look, self._path), Signature)
 
     async def _here(self, found: Found) -> Download | None:
         """Return what is known of this version if it stands at the path: since before, or brought by someone else."""
@@ -112,13 +129,15 @@ class S3Follower:
     async def _download(self, client: S3Client, found: Found) -> Download:
         log_event("s3_downloading", key=found.key, bytes=found.size)
         async with deadline(self._timeout, self._location.at(found.key)):
-            download = await fetch(
-                client, self._location.bucket, found, self._path, self._metrics.s3_download_bytes.inc
-            )
+            download = await fetch(client, self._location.bucket, found, self._path, self._received)
         assert download.seconds is not None
         self._metrics.s3_download_seconds.observe(download.seconds)
         log_event("s3_downloaded", key=found.key, bytes=download.bytes, seconds=download.seconds)
         return download
+
+    def _received(self, count: int) -> None:
+        self._succeeded = time.monotonic()  # a large model takes its time, and S3 is at work
+        self._metrics.s3_download_bytes.inc(count)
 
     async def _take_note(self, download: Download) -> None:
         """Put what is at the path now first among what came, and remember it."""
@@ -147,9 +166,10 @@ class S3Follower:
         self._metrics.s3_polls.labels(outcome, reason).inc()
         self.polled.set()
 
-    def _pause(self, failures: int) -> float:
+    def _pause(self, failures: int, error: S3Error) -> float:
         """Return how long to wait after so many failures in a row: up to a limit that doubles (full jitter)."""
-        limit = min(max(_LONGEST_PAUSE_SECONDS, self._poll_seconds), 2.0 ** min(failures, 32))
+        longest = _LONGEST_CORRUPT_PAUSE_SECONDS if isinstance(error, DownloadCorruptError) else _LONGEST_PAUSE_SECONDS
+        limit = min(max(longest, self._poll_seconds), 2.0 ** min(failures, 32))
         return random.uniform(0, limit)  # noqa: S311 - as above
 
     def _recall(self) -> None:
@@ -157,14 +177,14 @@ class S3Follower:
         sweep(self._path)
         try:
             before = msgspec.json.decode(self._memory.read_bytes(), type=Following)
-        except (OSError, msgspec.DecodeError, UnicodeError):  # at worst, something is fetched again
+        except (OSError, *MALFORMED):  # at worst, something is fetched again
             return
         if before.uri == self.following.uri:
             self.following.downloads = before.downloads
             self._measure_downloads()
 
     def _remember(self) -> None:
-        beside = self._memory.with_suffix(".tmp")
+        beside = self._memory.with_suffix(f".{secrets.token_hex(4)}")  # other servers may have the same directory
         try:
             beside.write_bytes(msgspec.json.encode(self.following))
             beside.replace(self._memory)

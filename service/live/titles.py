@@ -61,6 +61,9 @@ class TitleKeeper:
         except (ModelRejectedError, BadTitlesError) as error:
             log_event("titles_rejected", detail=str(error), reason=error.code)
             await self._do_without(error)
+        except BaseException:
+            self._concluded = None  # who runs us starts us again, and then it is tried again
+            raise
 
     async def _titles(self) -> Titles:
         source = await self._identify()

@@ -62,7 +62,7 @@ class Manifest(msgspec.Struct, frozen=True):
         """Return when the model was trained, as its file says, or else when the file was written."""
         if self.training:
             return self.training.trained_at.astimezone(UTC)
-        return datetime.fromtimestamp(self.source.signature.mtime_ns / 1e9, UTC)
+        return self.source.signature.modified_at
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
 
@@ -27,6 +28,14 @@ class Signature(msgspec.Struct, frozen=True):
     size: int
     mtime_ns: int
     ctime_ns: int
+
+    @property
+    def modified_at(self) -> datetime:
+        """Return when the file was written, as it says: anyone may say any time, so one that is none is 1970."""
+        try:
+            return datetime.fromtimestamp(self.mtime_ns / 1e9, UTC)
+        except (ValueError, OverflowError):
+            return datetime.fromtimestamp(0, UTC)
 
 
 class Source(msgspec.Struct, frozen=True):

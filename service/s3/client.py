@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
+from botocore.exceptions import BotoCoreError
 
 from service import __version__
 from service.errors import S3UnreachableError
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 _CONFIG = AioConfig(
     connect_timeout=5,
     read_timeout=15,
-    # Who polls backs off by itself, with jitter; a second layer of tries would multiply the load on a sick S3.
-    retries={"total_max_attempts": 1},
     # Stores other than AWS refuse checksums they do not know; ours is given, and asked for, where it matters.
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
@@ -32,15 +31,21 @@ _CONFIG = AioConfig(
 
 
 @asynccontextmanager
-async def connected(place: Location) -> AsyncIterator[S3Client]:
+async def connected(place: Location, *, attempts: int = 1) -> AsyncIterator[S3Client]:
     """Lend a client for S3, with credentials, region and endpoint as botocore finds them. Raises S3Error.
+
+    Each request is tried ``attempts`` times. Who polls backs off by itself, with jitter: a second layer of tries would
+    multiply the load on a sick S3.
 
     Its credentials are found once, so a client that failed is best replaced.
     """
+    config = _CONFIG.merge(AioConfig(retries={"total_max_attempts": attempts, "mode": "standard"}))
     with speaking_of(place):
         session = await asyncio.to_thread(_session)
         try:
-            client = await session.create_client("s3", config=_CONFIG).__aenter__()
+            client = await session.create_client("s3", config=config).__aenter__()
+        except BotoCoreError:
+            raise  # some of which are ValueErrors, too
         except ValueError as error:  # which is all that botocore says of an endpoint that is no URL
             raise S3UnreachableError(f"{place} cannot be reached: {error}; look at AWS_ENDPOINT_URL.") from None
     try:

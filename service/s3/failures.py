@@ -108,6 +108,8 @@ def _answered(place: Location, error: botocore.ClientError) -> S3Error:
         return S3NotFoundError(f"{place} is not there ({code}).{_remedy(place)}")
     if status in (409, 412):
         return S3ChangedError(f"{place} was changed by someone else meanwhile ({code}); try again.")
+    if status < 500 and status != 429 and code != "SlowDown":
+        return S3Error(f"S3 refuses what was asked of {place} ({status} {code}); look at the region and the version.")
     return S3UnavailableError(f"S3 cannot answer for {place} now ({status} {code}); try again.")
 
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,10 @@ from service.errors import DownloadCorruptError, DownloadCutError, ModelPathErro
 from service.model.snapshot import sync_directory
 from service.model.source import identify, signature
 from service.s3.failures import speaking_of
-from service.s3.finding import SHA256
+from service.s3.finding import get_object, sha256_of
 from service.s3.location import Location
 from service.s3.versions import Counted, Download, Found
+from service.threads import in_threads
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
@@ -36,15 +37,16 @@ async def fetch(client: S3Client, bucket: str, found: Found, path: Path, on_byte
     """Put what was found at the path, in the place of what stands there; ``on_bytes`` is told of each piece.
 
     Verified are its length and a sha256: the pointer's, else the one that it was published with; where neither is
-    known, the checksum that S3 has of it, if that is one of the whole object. Raises S3Error.
+    known, the checksum that S3 has of it, if that is one of the whole object and of a kind that botocore computes
+    (CRC64NVME, which AWS adds by itself, is none without its own library). Raises S3Error.
     """
     place, started = Location(bucket, found.key), time.perf_counter()
-    with speaking_of(place):
-        answer = await client.get_object(**_request(bucket, found))
+    answer = await get_object(client, place, **_version(found))
+    assert answer  # there is no "unchanged" for one exact version
     async with answer["Body"] as body:
         _expect("length", found.size, answer.get("ContentLength", found.size), place)
         expected = found.sha256 or _published(answer)
-        async with _replacing(path, found.modified_at or answer["LastModified"]) as part:
+        async with in_threads(_replacing(path, found.modified_at or answer["LastModified"])) as part:
             with speaking_of(place):
                 async for piece in _pieces(body):
                     await asyncio.to_thread(part.take, piece)
@@ -53,6 +55,7 @@ async def fetch(client: S3Client, bucket: str, found: Found, path: Path, on_byte
                 raise DownloadCutError(f"{place} ended after {part.size} of {found.size} bytes; try again.")
             _expect("length", found.size, part.size, place)
             _expect("sha256", expected or part.sha256, part.sha256, place)
+            part.is_whole = True
     return Download(
         key=found.key,
         version_id=found.version_id or answer.get("VersionId"),
@@ -87,6 +90,7 @@ class _Part:
         self.path = path.with_name(_part_name(path.name, secrets.token_hex(4)))
         self._target = path
         self.size = 0
+        self.is_whole = False
         self._digest = hashlib.sha256()
         with _writing(path):
             self._file = self.path.open("xb")
@@ -120,13 +124,14 @@ class _Part:
             self.path.unlink()
 
 
-@asynccontextmanager
-async def _replacing(path: Path, modified_at: datetime) -> AsyncIterator[_Part]:
-    """Lend a part that replaces the path at the end of the block, unless the block fails. Raises ModelPathError."""
-    part = await asyncio.to_thread(_Part, path)
+@contextmanager
+def _replacing(path: Path, modified_at: datetime) -> Iterator[_Part]:
+    """Lend a part that replaces the path at the end of the block, unless it was not whole. Raises ModelPathError."""
+    part = _Part(path)
     try:
         yield part
-        await asyncio.to_thread(part.become, modified_at)
+        if part.is_whole:
+            part.become(modified_at)
     finally:
         part.abandon()
 
@@ -146,14 +151,14 @@ def _part_name(name: str, mark: str) -> str:
     return f".{name}.{mark}.part"
 
 
-def _request(bucket: str, found: Found) -> Any:
+def _version(found: Found) -> dict[str, Any]:
     """Ask for this version and no other, and for S3's checksum only where nothing better is known."""
-    request = {"Bucket": bucket, "Key": found.key}
+    version: dict[str, Any] = {}
     if found.version_id:
-        request["VersionId"] = found.version_id
+        version["VersionId"] = found.version_id
     elif found.etag:
-        request["IfMatch"] = found.etag
-    return request if found.sha256 else request | {"ChecksumMode": "ENABLED"}
+        version["IfMatch"] = found.etag
+    return version if found.sha256 else version | {"ChecksumMode": "ENABLED"}
 
 
 def _published(answer: GetObjectOutputTypeDef) -> str | None:
@@ -161,7 +166,7 @@ def _published(answer: GetObjectOutputTypeDef) -> str | None:
     checksum = answer.get("ChecksumSHA256", "")
     if checksum and "-" not in checksum:
         return base64.b64decode(checksum).hex()
-    return answer["Metadata"].get(SHA256)
+    return sha256_of(answer)
 
 
 async def _pieces(body: Any) -> AsyncIterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from service.errors import BadPointerError, S3NotFoundError, S3UnavailableError
 from service.s3.failures import code_of, speaking_of
-from service.s3.location import LATEST, MODEL_PREFIX, Location, timestamp_of
+from service.s3.location import LATEST, Location, is_model, timestamp_of
 from service.s3.pointer import LARGEST, Pointer, decode_pointer
 from service.s3.versions import Found, Marker
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 #: The object metadata in which ``als-serve publish`` leaves the sha256 of the whole object.
 SHA256 = "sha256"
 #: What S3 says of every object; a page that a proxy or a login gives in its place does not.
-_ALWAYS = {"ContentLength", "ETag", "LastModified"}
+_ALWAYS = {"ETag", "LastModified"}
 
 
 async def find(client: S3Client, location: Location, known: Marker | None) -> Found | None:
@@ -42,7 +43,7 @@ async def find(client: S3Client, location: Location, known: Marker | None) -> Fo
 
 async def read_pointer(client: S3Client, place: Location, known: Marker | None = None) -> tuple[Pointer, str] | None:
     """Return the pointer and its ETag, or None if it did not change. Raises S3NotFoundError and other S3Errors."""
-    answer = await _get(client, place, known)
+    answer = await get_object(client, place, **_unless(known))
     if answer is None:
         return None
     raw = b""
@@ -55,6 +56,30 @@ async def read_pointer(client: S3Client, place: Location, known: Marker | None =
     return decode_pointer(raw, place), answer["ETag"]
 
 
+async def get_object(client: S3Client, place: Location, **request: Any) -> GetObjectOutputTypeDef | None:
+    """Begin to read an object, or return None where a condition does not hold: a 304, without a body.
+
+    Raises S3Error, also where it is not S3 who answers.
+    """
+    with speaking_of(place):
+        try:
+            answer = await client.get_object(Bucket=place.bucket, Key=place.key, **request)
+        except ClientError as error:
+            if code_of(error) in ("304", "NotModified"):
+                return None
+            raise
+    if missing := _ALWAYS - answer.keys():
+        answer["Body"].close()
+        raise _not_s3(place, min(missing))
+    return answer
+
+
+def sha256_of(answer: GetObjectOutputTypeDef) -> str | None:
+    """Return the sha256 (hex) of a whole object that ``als-serve publish`` has left with it, if it did."""
+    sha256 = answer["Metadata"].get(SHA256, "")
+    return sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else None
+
+
 async def list_models(client: S3Client, location: Location) -> tuple[list[ObjectTypeDef], bool]:
     """Return the models directly under a prefix, the newest first, and whether there is a pointer. Raises S3Error."""
     with speaking_of(location):
@@ -63,8 +88,16 @@ async def list_models(client: S3Client, location: Location) -> tuple[list[Object
         )
         listed = [entry async for page in pages for entry in page.get("Contents", [])]
     names = {entry["Key"].removeprefix(location.key): entry for entry in listed}
-    models = [entry for name, entry in names.items() if name.startswith(MODEL_PREFIX)]
+    models = [entry for name, entry in names.items() if is_model(name)]
     return sorted(models, key=_age, reverse=True), LATEST in names
+
+
+def _not_s3(place: Location, missing: str) -> S3UnavailableError:
+    return S3UnavailableError(f"What answered for {place} is not S3 (no {missing}); look at AWS_ENDPOINT_URL.")
+
+
+def _unless(known: Marker | None) -> dict[str, str]:
+    return {"IfNoneMatch": known.etag} if known else {}
 
 
 def _age(entry: ObjectTypeDef) -> tuple[str, datetime]:
@@ -73,18 +106,18 @@ def _age(entry: ObjectTypeDef) -> tuple[str, datetime]:
 
 async def _exact(client: S3Client, place: Location, known: Marker | None) -> Found | None:
     # Not HEAD: its errors have no body, so that expired credentials could not be told from a missing permission.
-    answer = await _get(client, place, known)
+    answer = await get_object(client, place, **_unless(known))
     if answer is None:
         return None
     answer["Body"].close()
-    if missing := _ALWAYS - answer.keys():
-        raise S3UnavailableError(f"What answered for {place} is not S3 (no {min(missing)}); look at AWS_ENDPOINT_URL.")
+    if "ContentLength" not in answer:
+        raise _not_s3(place, "ContentLength")
     return Found(
         key=place.key,
         version_id=answer.get("VersionId"),
         etag=answer["ETag"],
         size=answer["ContentLength"],
-        sha256=answer["Metadata"].get(SHA256),
+        sha256=sha256_of(answer),
         modified_at=answer["LastModified"].astimezone(UTC),
         marker=Marker(place.key, answer["ETag"]),
     )
@@ -122,15 +155,3 @@ async def _newest(client: S3Client, location: Location, known: Marker | None) ->
         modified_at=newest["LastModified"].astimezone(UTC),
         marker=marker,
     )
-
-
-async def _get(client: S3Client, place: Location, known: Marker | None) -> GetObjectOutputTypeDef | None:
-    """Begin to read an object, or return None if it has the known ETag: a 304, without a body."""
-    condition: dict[str, Any] = {"IfNoneMatch": known.etag} if known else {}
-    with speaking_of(place):
-        try:
-            return await client.get_object(Bucket=place.bucket, Key=place.key, **condition)
-        except ClientError as error:
-            if code_of(error) in ("304", "NotModified"):
-                return None
-            raise

@@ -12,6 +12,7 @@ from service.errors import SettingsError
 LATEST = "latest.json"
 MODEL_PREFIX = "als_model_"
 _EXTENSIONS = {"npz": "npz", "pickle": "pkl"}
+_MODEL_ENDINGS = (".npz", ".pkl", ".pickle")
 _TIMESTAMP = "%Y%m%d_%H%M%S"
 _NAME = re.compile(rf"{MODEL_PREFIX}(\d{{8}}_\d{{6}})(?!\d)", re.ASCII)
 _URI = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?", re.DOTALL)
@@ -61,6 +62,11 @@ def parse_prefix(uri: str) -> Location:
 def model_key(prefix: Location, made_at: datetime, model_format: str) -> str:
     """Return the key of a model that is published at this moment (UTC)."""
     return f"{prefix.key}{MODEL_PREFIX}{made_at:{_TIMESTAMP}}.{_EXTENSIONS[model_format]}"
+
+
+def is_model(name: str) -> bool:
+    """Say whether an object of this name is a model, rather than something that is kept beside one."""
+    return name.startswith(MODEL_PREFIX) and name.endswith(_MODEL_ENDINGS)
 
 
 def timestamp_of(key: str) -> str:

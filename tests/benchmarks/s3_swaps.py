@@ -48,7 +48,7 @@ def _swapped_at(server: RunningServer, count: int, version: str) -> datetime:
     """Return when a server swapped for the ``count``-th time, once it did."""
     server.wait_until(lambda: len(_swaps(server)) >= count)
     event = _swaps(server)[count - 1]
-    assert event["version"] == version, "a publication was passed over or served twice"
+    assert event["model_version"] == version, "a publication was passed over or served twice"
     return datetime.fromisoformat(event["time"])
 
 

@@ -1,0 +1,34 @@
+"""Waiting for disks without holding the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from typing import TypeVar
+
+from service.errors import AlsServeError
+
+_Lent = TypeVar("_Lent")
+
+
+@asynccontextmanager
+async def in_threads(context: AbstractContextManager[_Lent]) -> AsyncIterator[_Lent]:
+    """Enter and leave a context in threads: disks take their time, and removing gigabytes does.
+
+    What was entered is left, also where a cancellation comes in between.
+    """
+    entering = asyncio.ensure_future(asyncio.to_thread(context.__enter__))
+    try:
+        lent = await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        with suppress(AlsServeError):
+            await entering
+            await asyncio.to_thread(context.__exit__, None, None, None)
+        raise
+    try:
+        yield lent
+    except BaseException as error:
+        await asyncio.to_thread(context.__exit__, type(error), error, error.__traceback__)
+        raise
+    await asyncio.to_thread(context.__exit__, None, None, None)
