@@ -6,6 +6,7 @@ a number and writing it back lets another thread in.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -65,11 +66,11 @@ class _Tally(Collector, Generic[Series]):
         """Yield the metric without series, for the registry to know its names by."""
         yield self._family()
 
-    def _family(self) -> Metric:
-        raise NotImplementedError
+    @abstractmethod
+    def _family(self) -> Metric: ...
 
-    def _new(self) -> Series:
-        raise NotImplementedError
+    @abstractmethod
+    def _new(self) -> Series: ...
 
 
 class TallyCounter(_Tally[Count]):

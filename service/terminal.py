@@ -24,7 +24,7 @@ from service.model import scoring, source
 from service.model.facts import TrainingFacts
 from service.model.ordering import Model
 from service.model.ranking import Ranked
-from service.model.scores import Range, ScoreRanges
+from service.model.scores import STATISTICS, Range, ScoreRanges
 from service.model.shelf import unwritable
 from service.model.snapshot import Snapshot, verify
 from service.settings import Settings
@@ -101,12 +101,11 @@ def _verify_kept(settings: Settings, snapshot: Snapshot) -> None:
 
 def _ranges(scores: ScoreRanges) -> Table:
     """Lay the score ranges out: a row for each kind, a column for each statistic."""
-    statistics = Range.__struct_fields__
-    table = Table("scores", *statistics, title="Score ranges", title_justify="left", box=box.SIMPLE, padding=0)
+    table = Table("scores", *STATISTICS, title="Score ranges", title_justify="left", box=box.SIMPLE, padding=0)
     for kind in ScoreRanges.__struct_fields__:
         found: Range | None = getattr(scores, kind)
         if found:
-            table.add_row(kind, *(f"{getattr(found, statistic):.4g}" for statistic in statistics))
+            table.add_row(kind, *(f"{value:.4g}" for value in found.statistics().values()))
     return table
 
 

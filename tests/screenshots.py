@@ -46,7 +46,9 @@ async def take_pictures(browser: Browser, server: RunningServer, shop: Path, ima
 async def take(page: Page, path: Path) -> None:
     """Take a picture once nothing moves any more."""
     await page.mouse.move(0, 0)
-    await page.wait_for_function("document.getAnimations().every((one) => one.playState === 'finished')")
+    # Not by waiting for a function: the page's policy forbids what that does.
+    while not await page.evaluate("document.getAnimations().every((one) => one.playState === 'finished')"):
+        await asyncio.sleep(0.05)
     await page.screenshot(path=path)
 
 

@@ -195,6 +195,9 @@ async def test_the_model_is_described(page: Page, server: RunningServer) -> None
     ranges = await card(page, "Its scores").locator("figure").all_inner_texts()
     assert len(ranges) == 3
     assert f"{model['score_ranges']['recommendation']['p99']:.3f}" in ranges[1]
+    bins = card(page, "Its scores").locator("figure").nth(1).locator("rect.bin title")
+    drawn = await bins.evaluate_all("all => all.map(one => Number(one.textContent.split(' ')[0]))")
+    assert drawn == model["score_ranges"]["recommendation"]["histogram"]
     await expect(card(page, "Where it is from")).to_contain_text(model["source"]["sha256"])
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import msgspec
 import pytest
 
-from tests.helpers import model_bytes, put
+from service.s3.location import LATEST
+from service.s3.pointer import Pointer
+from tests.helpers import model_bytes, version
 from tests.models import make_factors
 from tests.monitoring import ROOT, Prometheus, need_prometheus, running_prometheus, until
+from tests.published import Bucket
 from tests.running import RunningServer, running_server
+from tests.seaweed import Seaweed, seaweed
+
+__all__ = ["seaweed"]
 
 FILE = ROOT / "grafana" / "dashboards" / "als-serve.json"
 DASHBOARD: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
@@ -30,21 +38,6 @@ VARIABLES = {found["name"]: found for found in DASHBOARD["templating"]["list"]}
 
 #: What Grafana puts in the place of its variables.
 GIVEN = {"$job": "als-serve", "$instance": ".+", "$__rate_interval": "10s", "$__range": "5m"}
-
-#: What a server exposes besides once a model came from S3; {n} rises at every scrape.
-S3_SERVER = """
-# TYPE als_s3_download_bytes_total counter
-als_s3_download_bytes_total {n}
-# TYPE als_s3_download_seconds histogram
-als_s3_download_seconds_bucket{le="1.0"} {n}
-als_s3_download_seconds_bucket{le="+Inf"} {n}
-als_s3_download_seconds_sum {n}
-als_s3_download_seconds_count {n}
-# TYPE als_s3_model_info gauge
-als_s3_model_info{version="aa",key="models/als_model_20300102_120000.npz",version_id="v1"} 1
-# TYPE als_model_info gauge
-als_model_info{version="aa",format="npz"} 1
-"""
 
 
 def test_the_file_is_what_the_generator_makes() -> None:
@@ -71,32 +64,6 @@ def test_every_panel_can_be_read_at_night() -> None:
     assert max(x for x, _ in places) == 23
     for key in ("id", "title"):
         assert len({panel[key] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
-
-
-@contextmanager
-def s3_server() -> Iterator[str]:
-    """Expose what a server would to which a model came from S3; give the address."""
-    scrapes = 0
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            nonlocal scrapes
-            scrapes += 1
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(S3_SERVER.replace("{n}", str(scrapes)).encode())
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @contextmanager
@@ -130,23 +97,35 @@ def ask(server: RunningServer) -> None:
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Watch a real server: without a model, with one, with another, with one refused, and asked all the time."""
+def prometheus(tmp_path_factory: pytest.TempPathFactory, seaweed: Seaweed) -> Iterator[Prometheus]:
+    """Watch a real server that follows S3: without a model, with one, with another, with more and more refused.
+
+    It is asked all the time, and beside it is one that does not run.
+    """
     need_prometheus()
     directory = tmp_path_factory.mktemp("grafana")
-    model = directory / "als_model.npz"
-    with running_server(model, directory / "state") as server, s3_server() as s3:
-        targets = [server.url.removeprefix("http://"), s3]
+    bucket = Bucket(seaweed, asyncio.run(seaweed.make_bucket(versioned=True)), directory)
+    follows: dict[str, Any] = {"s3_uri": bucket.prefix, "s3_poll_seconds": 0.2}
+    with running_server(directory / "als_model.npz", directory / "state", seaweed.environment(), **follows) as server:
+        targets = [server.url.removeprefix("http://"), "127.0.0.1:1"]
         with running_prometheus(directory, targets) as watching:
             watching.wait_for("als_model_ready == 0")
             assert server.get("/v1/items/popular")[0] == 503
             for seed in (1, 0):
-                server.wait_until_serving(put(model, model_bytes(seed)))
-            put(model, b"no model")
+                asyncio.run(bucket.publish(model_bytes(seed)))
+                server.wait_until_serving(version(model_bytes(seed)))
+            bad = [asyncio.run(bucket.publish(content)) for content in (b"no model", b"nor this")]
             server.wait_for("rejected")
-            with repeated(lambda: ask(server)):
+            with repeated(lambda: ask(server)), repeated(lambda: point_to(bucket, bad)):
                 watching.wait_for('ALERTS{alertname="AlsReloadFailed", alertstate="firing"}')
                 yield watching
+
+
+def point_to(bucket: Bucket, models: list[Pointer]) -> None:
+    """Point to the models in turn, so that there is always something to download."""
+    models.reverse()
+    asyncio.run(bucket.put(LATEST, msgspec.json.encode(models[0])))
+    time.sleep(0.5)
 
 
 def expanded(expression: str) -> str:

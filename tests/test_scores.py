@@ -37,7 +37,7 @@ def all_seen(model: Model) -> Model:
 
 def numbers(found: Range | None) -> list[float]:
     """Return all figures of a range."""
-    return [] if found is None else list(msgspec.structs.astuple(found))
+    return [] if found is None else list(found.statistics().values())
 
 
 @given(finite, finite, finite)
@@ -122,3 +122,25 @@ def test_score_ranges_survive_the_manifest() -> None:
     """Written as JSON and read back, they are equal."""
     found = analyse(arrange(make_factors()))
     assert msgspec.json.decode(msgspec.json.encode(found), type=ScoreRanges) == found
+
+
+def test_a_histogram_counts_every_number_once() -> None:
+    """Its 40 parts reach from the least to the greatest, also where those are one."""
+    model = arrange(make_factors(users=50, items=30))
+    found = analyse(model)
+    assert found.popularity
+    assert model.popularity
+    users = model.popularity.users
+    assert sum(found.popularity.histogram) == len(users)
+    assert found.popularity.histogram[-1] == sum(users > users.max() - (users.max() - users.min()) / 40)
+    assert len(found.recommendation.histogram) == 40
+    alike = dataclasses.replace(model, item_factors=np.zeros_like(model.item_factors))
+    assert sum(analyse(alike).individual.histogram) == 50 * scores._ITEMS_PER_USER
+
+
+@given(st.lists(st.floats(-(2.0**120), 2.0**120, width=32, allow_subnormal=False), min_size=1, max_size=50))
+def test_any_numbers_have_a_histogram(values: list[float]) -> None:
+    """However close together or far apart they lie, each is counted once, the greatest in the last part."""
+    found = scores._range(values)
+    assert sum(found.histogram) == len(values)
+    assert found.histogram[-1] > 0 or found.min == found.max

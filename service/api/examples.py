@@ -56,6 +56,7 @@ _DOWNLOAD = Download(
     downloaded_at=_LOADED,
     seconds=0.4,
 )
+_HISTOGRAM = (2, 9, 31, 58, 64, 40, 21, 8, 3, 1)
 _MODEL = ServedModel(
     model_version=_VERSION,
     state="ready",
@@ -69,9 +70,9 @@ _MODEL = ServedModel(
     loaded_at=_LOADED,
     load_seconds=_SECONDS,
     score_ranges=ScoreRanges(
-        individual=Range(-0.31, 1.02, 0.01, 0.06, -0.09, 0.0, 0.27),
-        recommendation=Range(0.08, 1.31, 0.47, 0.21, 0.11, 0.44, 1.03),
-        popularity=Range(0.0, 797.0, 23.2, 41.7, 0.0, 9.0, 201.0),
+        individual=Range(-0.31, 1.02, 0.01, 0.06, -0.09, 0.0, 0.27, _HISTOGRAM),
+        recommendation=Range(0.08, 1.31, 0.47, 0.21, 0.11, 0.44, 1.03, _HISTOGRAM),
+        popularity=Range(0.0, 797.0, 23.2, 41.7, 0.0, 9.0, 201.0, _HISTOGRAM),
     ),
     training=None,
     s3=S3Facts("s3://my-bucket/models/", Poll("unchanged", "", "", _LOADED), _LOADED, _DOWNLOAD, _DOWNLOAD),

@@ -3,6 +3,7 @@
 import { h, score, seconds, svg } from "./dom.js";
 
 const WIDTH = 600;
+const BARS = 44;
 const ORDER = ["download", "verify", "read", "validate", "arrange", "analyse", "write", "open", "warm", "swap"];
 
 // The phases of a load as one bar, each part as long as it took.
@@ -37,7 +38,7 @@ export function phases(took) {
   );
 }
 
-// Score ranges as boxes with whiskers; those of scores share one scale, popularity has its own.
+// Score ranges as histograms, each above a box with whiskers; those of scores share one scale, popularity has its own.
 export function ranges({ individual, recommendation, popularity }) {
   const low = Math.min(individual.min, recommendation.min);
   const high = Math.max(individual.max, recommendation.max);
@@ -48,6 +49,18 @@ export function ranges({ individual, recommendation, popularity }) {
     range("Recommended", "the top 20 of users", recommendation, low, high),
     popularity && range("Popularity", "users an item has", popularity, 0, popularity.max),
   );
+}
+
+// How many numbers there are in each of the equal parts from the least to the greatest.
+function histogram({ min, max, histogram: counts }, at) {
+  const part = (max - min) / counts.length;
+  const most = Math.max(...counts);
+  return counts.map((count, place) => {
+    const from = min + place * part;
+    const height = count && Math.max(1, (BARS * count) / most);
+    const bar = { x: at(from), y: BARS - height, width: Math.max(1, at(from + part) - at(from) - 1), height };
+    return svg("rect", { ...bar, class: "bin" }, svg("title", {}, `${count} from ${score(from)} to ${score(from + part)}`));
+  });
 }
 
 function range(name, note, numbers, low, high) {
@@ -75,7 +88,12 @@ function range(name, note, numbers, low, high) {
     "figure",
     {},
     h("figcaption", {}, h("b", {}, name), h("small", {}, note)),
-    svg("svg", { viewBox: `0 0 ${WIDTH} 34`, role: "img", "aria-label": label, preserveAspectRatio: "none" }, marks),
+    svg(
+      "svg",
+      { viewBox: `0 0 ${WIDTH} ${BARS + 34}`, role: "img", "aria-label": label, preserveAspectRatio: "none" },
+      histogram(numbers, at),
+      svg("g", { transform: `translate(0 ${BARS})` }, marks),
+    ),
     h(
       "dl",
       {},

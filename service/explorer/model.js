@@ -38,7 +38,7 @@ function parts(now) {
     now.score_ranges &&
       section(
         "Its scores",
-        "From the 1st to the 99th percentile, the line at the median; whiskers reach the extremes.",
+        "How often each occurs; below, from the 1st to the 99th percentile, the line at the median, whiskers to the extremes.",
         ranges(now.score_ranges),
       ),
     source(now),
@@ -124,6 +124,7 @@ function source(now) {
     ["format", `${now.source.format}, ${bytes(now.source.bytes)}`],
     ["modified", moment(now.source.modified_at)],
     ["sha256", now.source.sha256],
+    ...(now.s3?.served ? [["from S3", `${now.s3.served.key} of ${now.s3.uri}`]] : []),
     ...made(now.trained),
   ];
   return section(

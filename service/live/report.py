@@ -19,6 +19,7 @@ from service.errors import (
 )
 from service.logs import log_event
 from service.metrics import Metrics
+from service.model.scores import Range
 from service.model.snapshot import Snapshot
 from service.s3.versions import Download
 
@@ -137,8 +138,8 @@ def measure_reload(metrics: Metrics, reload: Reload) -> None:
 
 def score_ranges(snapshot: Snapshot) -> dict[str, dict[str, float]]:
     """Return the score ranges by kind and statistic; without popularity where the model has none."""
-    ranges: dict[str, dict[str, float] | None] = msgspec.to_builtins(snapshot.manifest.scores)
-    return {kind: statistics for kind, statistics in ranges.items() if statistics is not None}
+    ranges: dict[str, Range | None] = msgspec.structs.asdict(snapshot.manifest.scores)
+    return {kind: found.statistics() for kind, found in ranges.items() if found}
 
 
 def announce_first(snapshot: Snapshot, *, trained: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from service.model import scoring
 from service.model.factors import Float32
@@ -13,10 +13,18 @@ from service.model.ordering import Model
 SAMPLED_USERS = 200
 _ITEMS_PER_USER = 100
 _RECOMMENDED = 20
+_BINS = 40
+
+#: What a Range says of numbers in one number each.
+STATISTICS = ("min", "max", "mean", "std", "p1", "p50", "p99")
 
 
 class Range(msgspec.Struct, frozen=True):
-    """The spread of some numbers: their extremes, mean, standard deviation and percentiles."""
+    """The spread of some numbers: their extremes, mean, standard deviation, percentiles and a histogram.
+
+    histogram: how many there are in each of 40 equal parts from the least to the greatest; empty where a model was
+    imported before there were any.
+    """
 
     min: float
     max: float
@@ -25,6 +33,11 @@ class Range(msgspec.Struct, frozen=True):
     p1: float
     p50: float
     p99: float
+    histogram: tuple[int, ...] = ()
+
+    def statistics(self) -> dict[str, float]:
+        """Return STATISTICS by name."""
+        return {name: getattr(self, name) for name in STATISTICS}
 
 
 class ScoreRanges(msgspec.Struct, frozen=True):
@@ -85,4 +98,13 @@ def _range(numbers: ArrayLike) -> Range:
         p1=p1,
         p50=p50,
         p99=p99,
+        histogram=_histogram(exact),
     )
+
+
+def _histogram(numbers: NDArray[np.float64]) -> tuple[int, ...]:
+    # Not NumPy's own, which refuses numbers that lie too close together for its edges.
+    low, high = numbers.min(), numbers.max()
+    parts = (numbers - low) / (high - low) * _BINS if high > low else np.zeros(len(numbers))
+    counts = np.bincount(np.minimum(parts.astype(np.int64), _BINS - 1), minlength=_BINS)
+    return tuple(counts.tolist())
