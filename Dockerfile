@@ -3,7 +3,7 @@ FROM docker.io/library/python:3.11-slim AS build
 # What others wrote goes into /venv, exactly as locked, without pip, and without 50 MB of the packages' own tests.
 COPY requirements.lock /src/
 RUN python -m venv --without-pip /venv \
-    && pip --python /venv/bin/python install --no-cache-dir --require-hashes --requirement /src/requirements.lock \
+    && pip --python /venv/bin/python install --no-cache-dir --no-deps --require-hashes --requirement /src/requirements.lock \
     && find /venv -type d -name tests -prune -exec rm -rf {} +
 
 # What we wrote goes into /app, with the command in /app/bin.

@@ -51,9 +51,10 @@ $(VENV)/created:
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
+# The lock names everything, so nothing is left to resolve: pip would look at newer releases of what has extras.
 $(VENV)/%.installed: %.lock $(VENV)/created
 	@echo "📦 Installing from $< into $(VENV) (once; about a minute)..."
-	$(PIP) install --require-hashes --requirement $<
+	$(PIP) install --no-deps --require-hashes --requirement $<
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c 'import implicit.cpu.topk' || \
 		{ echo "❌ implicit does not load. If the line above names libgomp.so.1, install the OpenMP runtime:" \
