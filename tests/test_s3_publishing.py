@@ -302,6 +302,15 @@ async def test_versions_are_listed_with_what_is_known(models: Models, path: Path
     ]
 
 
+async def test_a_model_that_is_removed_while_it_is_listed_is_left_out(
+    models: Models, path: Path, proxy: FaultProxy
+) -> None:
+    """As when another publisher prunes: what is still there is shown."""
+    one, two = await publish(models, path, b"one"), await publish(models, path, b"two")
+    proxy.fail(s3_error(404, "NoSuchKey"), matching=f"^HEAD .*{name_of(models, one)}")
+    assert [version.key for version in await publishing.versions(models.client, models.prefix)] == [two.key]
+
+
 async def test_pruning_keeps_the_newest_and_the_latest(models: Models, path: Path) -> None:
     """The one that is pointed to is kept however old it is, and what is no model is not touched."""
     await models.put(FOREIGN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,16 +77,14 @@ async def versions(client: S3Client, prefix: Location) -> list[Version]:
     """Return the models under a prefix, the newest first. Raises S3Error."""
     latest, _ = await _latest(client, prefix)
     models, _ = await list_models(client, prefix)
-    return [
-        Version(
-            key=entry["Key"],
-            size=entry["Size"],
-            modified_at=entry["LastModified"].astimezone(UTC),
-            pointer=_pointer_of(entry["Key"], await _head(client, prefix.at(entry["Key"]))),
-            is_latest=latest is not None and latest.key == entry["Key"],
-        )
-        for entry in models
-    ]
+    found: list[Version] = []
+    for entry in models:
+        with suppress(S3NotFoundError):  # someone has removed it since
+            pointer = _pointer_of(entry["Key"], await _head(client, prefix.at(entry["Key"])))
+            is_latest = latest is not None and latest.key == entry["Key"]
+            modified_at = entry["LastModified"].astimezone(UTC)
+            found.append(Version(entry["Key"], entry["Size"], modified_at, pointer, is_latest))
+    return found
 
 
 async def prune(client: S3Client, prefix: Location, keep: int) -> list[str]:
