@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
 import hashlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from aiohttp import web
@@ -402,6 +403,25 @@ async def test_what_the_dead_left_is_swept(models: Models, proxy: FaultProxy, tm
         sweep(path)
         assert beside(path) == {alive, *others}
     assert beside(path) == others
+
+
+async def test_a_sweep_does_no_harm_to_a_download_that_has_just_begun(
+    models: Models, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that sweeps between the making of a part and its locking takes it for a leftover."""
+    lock, sweeps = fcntl.flock, [sweep]
+
+    def swept_first(file: BinaryIO, operation: int) -> None:
+        if sweeps:
+            sweeps.pop()(path)
+        lock(file, operation)
+
+    await models.put(NAME, CONTENT)
+    monkeypatch.setattr(fcntl, "flock", swept_first)
+    await fetched(models, await found(models), path)
+    assert content_of(path) == CONTENT
+    assert beside(path) == {path}
+    assert not sweeps
 
 
 def test_where_there_is_nothing_nothing_is_swept(tmp_path: Path) -> None:

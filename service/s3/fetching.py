@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from service.errors import DownloadCorruptError, DownloadCutError, ModelPathError, ModelRejectedError
 from service.model.snapshot import sync_directory
@@ -93,12 +93,19 @@ class _Part:
         self.is_whole = False
         self._digest = hashlib.sha256()
         with _writing(path):
-            self._file = self.path.open("xb")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file = self._opened()
 
     @property
     def sha256(self) -> str:
         return self._digest.hexdigest()
+
+    def _opened(self) -> BinaryIO:
+        while True:
+            file = self.path.open("xb")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if self.path.exists():
+                return file
+            file.close()  # someone swept it before it was locked
 
     def take(self, piece: bytes) -> None:
         self._digest.update(piece)
