@@ -93,7 +93,8 @@ def s3() -> Iterator[AnyPanel]:
     )
     yield lines(
         "Since the last good poll",
-        "Rises where S3 cannot be reached, and nothing else happens; the dashed line is where the alert is.",
+        "Rises where S3 cannot be reached, and nothing else happens; the dashed line is where the alert is, "
+        "or at three intervals of polling where those are longer.",
         {"{{instance}}": of("als_s3_seconds_since_success")},
         "s",
         [(None, "green"), (300, "red")],

@@ -186,6 +186,9 @@ class Metrics:
         "als_s3_seconds_since_success",
         "Seconds since S3 last answered well, or since the start; 0 where no S3 is followed.",
     )
+    s3_poll_interval: Gauge = _metric(
+        Gauge, "als_s3_poll_interval_seconds", "How often S3 is asked; 0 where none is followed."
+    )
     s3_download_bytes: Counter = _metric(
         Counter, "als_s3_download_bytes_total", "Bytes of models downloaded, whole or not."
     )

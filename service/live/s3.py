@@ -63,6 +63,7 @@ class S3Follower:
         self._timeout = timeout
         self._marker: Marker | None = None
         self._succeeded = time.monotonic()
+        metrics.s3_poll_interval.set(poll)
         metrics.s3_seconds_since_success.set_function(lambda: time.monotonic() - self._succeeded)
 
     async def run(self) -> Never:
