@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import msgspec
 import pytest
@@ -352,6 +352,23 @@ async def test_what_cannot_be_remembered_is_only_lost(
         followed.follower._memory.mkdir()
         await eventually(lambda: followed.has(OLD))
         await eventually(lambda: "housekeeping_failed" in events(caplog))
+
+
+async def test_nobody_waits_for_a_poll_that_broke_down(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the first poll to end, as training for want of a model does, goes on after any end."""
+
+    def broken(_: Path) -> Never:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(following_s3, "sweep", broken)
+    follower = S3Follower(
+        bucket.prefix, tmp_path / "m.npz", tmp_path, Metrics(CollectorRegistry()), poll=POLL_SECONDS, timeout=60
+    )
+    with pytest.raises(RuntimeError, match="nobody foresaw"):
+        await follower.run()
+    assert follower.polled.is_set()
 
 
 async def test_another_place_in_s3_is_another_story(tmp_path: Path, bucket: Bucket, proxy: FaultProxy) -> None:

@@ -19,7 +19,7 @@ from service.cli import main
 from service.s3.location import LATEST
 from service.shipping import bar
 from tests.bucket import Models, plain_bucket, pointer_to, seaweed
-from tests.fault_proxy import Stall, fault_proxy
+from tests.fault_proxy import Stall, fault_proxy, s3_error
 from tests.helpers import eventually, model_bytes, version
 from tests.seaweed import Seaweed
 
@@ -340,6 +340,24 @@ def test_no_credentials_are_one_sentence(shop: Shop, monkeypatch: pytest.MonkeyP
     for command in (["versions", shop.uri], ["promote", shop.uri + "m"], ["pull", shop.uri, "--to", "m.npz"]):
         assert "The config profile (nobody) could not be found" in failed(shop.run(*command))
     assert "(nobody)" in failed(shop.run("publish", shop.file(1), shop.uri))
+
+
+def test_a_command_asks_again_by_itself(shop: Shop, seaweed: Seaweed) -> None:
+    """An S3 that is busy for a moment fails no script."""
+    name = shop.publish(1)
+
+    async def listed() -> tuple[int, bytes]:
+        async with fault_proxy(seaweed.endpoint) as proxy:
+            proxy.fail(s3_error(503, "SlowDown"), times=1)
+            command = [sys.executable, "-m", "service", "versions", shop.uri]
+            environment = os.environ | {"AWS_ENDPOINT_URL": proxy.endpoint}
+            versions = await asyncio.create_subprocess_exec(*command, env=environment, stdout=subprocess.PIPE)
+            told, _ = await versions.communicate()
+            return versions.returncode or 0, told
+
+    code, told = asyncio.run(listed())
+    assert code == 0
+    assert name in told.decode()
 
 
 def test_a_name_says_nothing_to_the_terminal(shop: Shop) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from service.errors import StateDirectoryError
+from service.live import tasks
 from service.live import titles as live_titles
 from service.live.child import import_in_child
 from service.live.reading import Settling
 from service.live.store import ModelStore
+from service.live.tasks import keep_running
 from service.live.titles import TitleKeeper
 from service.model.shelf import Shelf
 from service.model.source import Signature
@@ -33,7 +35,7 @@ class Titled:
         """Keep titles current for the time of a block."""
         store = self._place.store()
         keeper = TitleKeeper(store, self.path, self.shelf, self._place.limits, WATCH_SECONDS)
-        async with at_work(keeper.run()):
+        async with at_work(keep_running("Keeping the titles", keeper.run)):
             yield store
 
 
@@ -139,6 +141,23 @@ async def test_a_full_disk_is_tried_again(
     async with titled.kept() as store:
         await eventually(lambda: title(store) == "One")
     assert "⚠️ The titles of items stay as they were: It is full." in caplog.messages
+
+
+async def test_what_nobody_foresaw_is_tried_again(titled: Titled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same file is read anew once the keeper has been started again."""
+    monkeypatch.setattr(tasks, "_FIRST_PAUSE_SECONDS", WATCH_SECONDS)
+    failures = [OSError("Too many open files")]
+
+    async def failing_at_first(*arguments: object, **options: object) -> None:
+        if failures:
+            raise failures.pop()
+        await import_in_child(*arguments, **options)  # type: ignore[arg-type] # passed on as they came
+
+    monkeypatch.setattr(live_titles, "import_in_child", failing_at_first)
+    put(titled.path, b"id,title\na,One\n")
+    async with titled.kept() as store:
+        await eventually(lambda: title(store) == "One")
+    assert not failures
 
 
 async def test_a_file_written_while_it_is_read_is_read_again(titled: Titled, monkeypatch: pytest.MonkeyPatch) -> None:
