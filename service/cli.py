@@ -253,7 +253,7 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.option("--directory", default=Path("demo-shop"), show_default=True, type=_DIRECTORY, help="Where it is written.")
 def sample(directory: Path) -> None:
     """Write the sample shop, as data to train on: items.csv and interactions.csv."""
-    from service.training.sample import write_sample  # only here, as above
+    from service.training.sample import write_sample  # only here, as with train
 
     paths = write_sample(directory)
     click.echo(f"🏪 Wrote the sample shop: {paths.items} and {paths.interactions}")

@@ -32,8 +32,8 @@ from service.terminal import imported
 
 #: Nobody else tries again for a command.
 _ATTEMPTS = 5
-#: A table in a pipe or a file is as wide as it needs to be, so that what it says can be taken from it.
-_PIPE_WIDTH = 10_000
+#: A table is as wide as it needs to be, in a pipe and on a narrow terminal: what it says can be taken from it.
+_ANY_WIDTH = 10_000
 
 
 async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None) -> None:
@@ -64,10 +64,7 @@ async def show_versions(uri: str, *, as_json: bool) -> None:
     table = Table(*names, "quality", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for version in found:
         table.add_row(*map(_plain, _row(version, prefix)))
-    console = Console()
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    console.print(table)
+    Console(width=_ANY_WIDTH).print(table)
     click.echo(f"{len(found)} models under {prefix}; ▶ is the one that servers follow")
 
 

@@ -224,14 +224,16 @@ def test_versions_are_a_table(shop: Shop) -> None:
     assert counted == f"3 models under {shop.uri}; ▶ is the one that servers follow"
 
 
-def test_a_table_in_a_pipe_loses_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long the names are, they can be copied from it; only what a terminal shows is cut to its width."""
+@pytest.mark.parametrize("color", ["", "1"])
+def test_a_table_loses_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch, color: str) -> None:
+    """However long the names are and narrow the terminal, they can be copied from it, in a pipe and on a screen."""
     name = "als_model_20260131_021500." + "long-" * 20 + ".npz"
     shop.asked(lambda models: models.put(name))
     monkeypatch.setenv("COLUMNS", "40")
-    assert name in shop.run("versions", shop.uri).stdout.split()
-    monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for a terminal
-    assert name not in shop.run("versions", shop.uri).stdout.split()
+    monkeypatch.setenv("FORCE_COLOR", color)  # which rich takes for a terminal
+    words = shop.run("versions", shop.uri).stdout
+    assert name in words.split()
+    assert "not put there by als-serve publish" in words
 
 
 def test_versions_are_json_for_programs(shop: Shop) -> None:
