@@ -12,7 +12,6 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Column, Table
-from rich.text import Text
 
 from service.errors import SettingsError
 from service.model.facts import Evaluation
@@ -28,12 +27,10 @@ from service.s3.publishing import Version
 from service.s3.uploading import Protection
 from service.s3.versions import Counted
 from service.settings import Settings
-from service.terminal import imported
+from service.terminal import imported, plain, print_table
 
 #: Nobody else tries again for a command.
 _ATTEMPTS = 5
-#: A table is as wide as it needs to be, in a pipe and on a narrow terminal: what it says can be taken from it.
-_ANY_WIDTH = 10_000
 
 
 async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None) -> None:
@@ -63,8 +60,8 @@ async def show_versions(uri: str, *, as_json: bool) -> None:
     names = [Column(name, no_wrap=True) for name in ("", "model", "bytes", "users × items", "version")]
     table = Table(*names, "quality", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for version in found:
-        table.add_row(*map(_plain, _row(version, prefix)))
-    Console(width=_ANY_WIDTH).print(table)
+        table.add_row(*map(plain, _row(version, prefix)))
+    print_table(table)
     click.echo(f"{len(found)} models under {prefix}; ▶ is the one that servers follow")
 
 
@@ -100,13 +97,8 @@ def bar(title: str, size: int) -> Iterator[Counted]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(_plain(title).plain, total=size)
+        task = progress.add_task(plain(title).plain, total=size)
         yield lambda count: progress.advance(task, count)
-
-
-def _plain(text: str) -> Text:
-    """Return text that says nothing to a terminal: anyone who may write to the bucket can choose a name."""
-    return Text("".join(letter if letter.isprintable() else "�" for letter in text))
 
 
 def _described(snapshot: Snapshot) -> Pointer:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from service.app import create_store
 from service.errors import UnknownUserError
@@ -30,6 +31,7 @@ from service.model.snapshot import Snapshot, verify
 from service.settings import Settings
 
 _RULE = "=" * 40
+_ANY_WIDTH = 10_000
 
 
 async def check(settings: Settings, *, deep: bool) -> None:
@@ -60,10 +62,21 @@ async def recommend(settings: Settings, user: str, n: int) -> None:
             raise UnknownUserError(f"The model {snapshot.version} has no user {user!r}.")
         ranked = _best(snapshot.model, row, n)
         ids = snapshot.model.item_ids.at(ranked.rows)
-    table = Table("#", "item", "score", title=f"For {user}, by model {snapshot.version}", box=box.SIMPLE)
+    table = Table("#", "item", "score", box=box.SIMPLE)
     for rank, (item, score) in enumerate(zip(ids, ranked.scores, strict=True), 1):
-        table.add_row(str(rank), str(item), f"{score:.4f}")
-    Console().print(table)
+        table.add_row(str(rank), plain(str(item)), f"{score:.4f}")
+    click.echo(f"For {plain(user)}, by model {snapshot.version}")
+    print_table(table)
+
+
+def plain(text: str) -> Text:
+    """Return text that says nothing to a terminal: whoever names an item or an object can write anything."""
+    return Text("".join(letter if letter.isprintable() else "�" for letter in text))
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as it needs to be, so that what it says can be copied even from a narrow terminal."""
+    Console(width=_ANY_WIDTH).print(table)
 
 
 def _best(model: Model, row: int, n: int) -> Ranked:

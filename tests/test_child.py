@@ -69,11 +69,13 @@ async def test_a_source_replaced_since_it_was_hashed_is_not_imported(place: Plac
 
 
 @pytest.mark.parametrize("name", bombs())
-async def test_a_bomb_hurts_only_the_child(place: Place, name: str) -> None:
+async def test_a_bomb_hurts_only_the_child(place: Place, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory, CPU and stack bombs each have their own reason, under the limits that hold where none is set."""
     bomb = bombs()[name]
     put(place.path, bomb.content)
-    place.limits = replace(place.limits, timeout_seconds=60 if bomb.error is not ImportCpuError else 4)
+    place.limits = replace(place.limits, timeout_seconds=120)
+    if bomb.error is ImportCpuError:  # sooner than after half of the timeout
+        monkeypatch.setattr(ImportLimits, "cpu_seconds", 2)
     assert str(place.path) in await refused(place, bomb.error)
 
 

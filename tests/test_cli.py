@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -163,9 +164,27 @@ def test_recommend_shows_a_table(model: Path) -> None:
     """The best items first, with scores; what the user had is left out."""
     result = als_serve("recommend", "--user", "ann", "-n", 3, "--model-path", model)
     assert result.exit_code == 0, result.output
-    assert "For ann" in result.stdout
-    assert len([line for line in result.stdout.splitlines() if line.strip()[:1].isdigit()]) == 3
+    first, *table = result.stdout.splitlines()
+    assert re.fullmatch("For ann, by model [0-9a-f]{16}", first)
+    assert len([line for line in table if line.strip()[:1].isdigit()]) == 3
     assert "ale" not in result.stdout
+
+
+def test_recommend_says_nothing_to_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids are shown as they are, whatever a terminal or a table would make of them, and whole on a narrow one."""
+    monkeypatch.setenv("COLUMNS", "30")
+    user, items = "[/x]\x1b[31m", ["[red]", "[/red]", ":smile:", "an-" * 80 + "end"]
+    np.savez(
+        tmp_path / "m.npz",
+        user_factors=np.ones((1, 1), np.float32),
+        item_factors=np.ones((4, 1), np.float32),
+        user_ids=np.array([user]),
+        item_ids=np.array(items),
+    )
+    result = als_serve("recommend", "--user", user, "--model-path", tmp_path / "m.npz")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("For [/x]�[31m, by model")
+    assert set(items) < set(result.stdout.split())
 
 
 def test_recommend_for_an_unknown_user_fails(model: Path) -> None:
