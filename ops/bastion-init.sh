@@ -50,9 +50,8 @@ write_configuration() {
     install -d -m 0755 /etc/als-serve
     install -d -m 0750 -o "$OWNER" -g "$OWNER" "$DATA" "$DATA/models" "$DATA/state"
     printf 'IMAGE=%s\n' "$IMAGE" >/etc/als-serve/image.env
-    cat >/etc/als-serve/als-serve.env <<END
-ALS_MODEL_PATH=$MODEL
-ALS_S3_URI=$S3_URI
+    printf 'ALS_MODEL_PATH=%s\nALS_S3_URI=%s\n' "$MODEL" "$S3_URI" >/etc/als-serve/als-serve.env
+    cat >>/etc/als-serve/als-serve.env <<'END'
 ${environment}
 END
     cat >/etc/systemd/system/als-serve.service <<'END'

@@ -156,7 +156,7 @@ stat -c '%u %a %n' /var/lib/als-serve/models
 VALUES = {
     "image": "registry.example/als-serve:1",
     "s3_uri": "s3://shop-models/models/",
-    "environment": "A=1",
+    "environment": """A="$HOME" '$(id)' `id` \\$""",
     "unit": "[Service]",
 }
 
@@ -175,15 +175,15 @@ def boot(
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_the_first_boot_brings_everything_and_a_second_does_no_harm(image: str, tmp_path: Path, times: int) -> None:
-    """Image, configuration, model and service, in this order; run again, the script leaves the same behind."""
+    """Image, settings as they are, model and service, in this order; run again, the script leaves the same behind."""
     code, said = boot(image, tmp_path, times=times)
     assert code == 0, said
     steps = ["docker pull", "docker run --rm", "systemctl daemon-reload", "systemctl restart als-serve.service"]
     places = [said.rindex(f"called: {step}") for step in steps]
     assert places == sorted(places)
     assert "pull s3://shop-models/models/ --to /var/lib/als-serve/models/als_model.npz" in said
-    written = "ALS_MODEL_PATH=/var/lib/als-serve/models/als_model.npz\nALS_S3_URI=s3://shop-models/models/\nA=1\n"
-    assert said.count(written) == 1
+    written = "ALS_MODEL_PATH=/var/lib/als-serve/models/als_model.npz\nALS_S3_URI=s3://shop-models/models/\n"
+    assert said.count(written + VALUES["environment"] + "\n") == 1
     assert "IMAGE=registry.example/als-serve:1" in said
     assert said.endswith(f"{USER} 750 /var/lib/als-serve/models\n")
 
