@@ -215,6 +215,12 @@ def test_the_terraform_module_holds_its_promises(module: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_models_that_stay_can_be_read(module: Path) -> None:
+    """The key outlives the bucket: a destroy that stops at a bucket with models in it does not make them unreadable."""
+    done = run("terraform", "graph", cwd=module)
+    assert '"aws_s3_bucket.models" -> "aws_kms_key.models"' in done.stdout, done.stdout + done.stderr
+
+
 def test_the_template_is_rendered_as_by_terraform(tmp_path: Path) -> None:
     """What the other tests run is, byte for byte, what Terraform makes of the template."""
     if not shutil.which("terraform"):

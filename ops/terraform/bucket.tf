@@ -5,8 +5,12 @@ resource "aws_kms_key" "models" {
 }
 
 resource "aws_s3_bucket" "models" {
-  bucket = var.bucket_name
-  tags   = var.tags
+  bucket        = var.bucket_name
+  force_destroy = var.force_destroy
+  tags          = var.tags
+
+  # A destroy stops at a bucket that is not empty, and by this before the key without which nobody can read what is in it.
+  depends_on = [aws_kms_key.models]
 }
 
 resource "aws_s3_bucket_versioning" "models" {

@@ -62,6 +62,12 @@ variable "noncurrent_version_days" {
   }
 }
 
+variable "force_destroy" {
+  description = "Whether terraform destroy deletes the models too, with all their versions; it stops at them otherwise."
+  type        = bool
+  default     = false
+}
+
 variable "vpc_id" {
   description = "The VPC of the security group."
   type        = string

@@ -42,6 +42,23 @@ run "metadata_takes_a_token_and_reaches_a_container" {
   }
 }
 
+run "models_are_not_deleted_with_the_rest" {
+  assert {
+    condition     = !aws_s3_bucket.models.force_destroy
+    error_message = "A destroy deletes the models, and nobody asked for that."
+  }
+}
+
+run "models_are_deleted_where_it_is_asked_for" {
+  variables {
+    force_destroy = true
+  }
+  assert {
+    condition     = aws_s3_bucket.models.force_destroy
+    error_message = "A destroy stops at a bucket that was to be deleted with its models."
+  }
+}
+
 run "the_server_may_read_models_and_change_nothing" {
   assert {
     condition     = toset(flatten([for statement in jsondecode(aws_iam_role_policy.server.policy).Statement : statement.Action])) == toset(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "kms:Decrypt"])
