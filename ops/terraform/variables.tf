@@ -139,13 +139,19 @@ variable "volume_gb" {
 }
 
 variable "settings" {
-  description = "More settings of als-serve, such as { ALS_LOG_FORMAT = \"json\" }."
+  description = "More settings of als-serve, such as { ALS_LOG_FORMAT = \"json\" }, but for those that the module gives."
   type        = map(string)
   default     = {}
 
   validation {
     condition     = alltrue([for name, value in var.settings : can(regex("^ALS_[A-Z0-9_]+$", name)) && !strcontains(value, "\n")])
     error_message = "Each setting is named ALS_… and has a value of one line."
+  }
+
+  # Another port is not published, another host not reached, another path not on the volume.
+  validation {
+    condition     = length(setintersection(keys(var.settings), ["ALS_HOST", "ALS_MODEL_PATH", "ALS_PORT", "ALS_S3_URI", "ALS_STATE_DIR"])) == 0
+    error_message = "Host, port, paths and the URI in S3 are what the rest of the module counts on."
   }
 }
 

@@ -106,3 +106,12 @@ run "what_makes_no_sense_is_refused" {
   }
   expect_failures = [var.prefix, var.allowed_cidr_blocks, var.settings, var.image, var.noncurrent_version_days]
 }
+
+run "what_the_module_counts_on_is_not_set_otherwise" {
+  command = plan
+
+  variables {
+    settings = { ALS_PORT = "9090" }
+  }
+  expect_failures = [var.settings]
+}
