@@ -142,6 +142,25 @@ async def test_failures_in_a_row_are_spaced_ever_wider_and_never_alike(
         assert spans[5] == (0.8, 1.2), "after a success the interval counts, give or take a fifth"
 
 
+async def test_the_first_model_of_an_empty_prefix_is_not_waited_for_longer_than_a_poll(
+    tmp_path: Path, bucket: Bucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long there was no model, S3 did answer: what is published is noticed as soon as any newer one."""
+    spans: list[tuple[float, float]] = []
+
+    def drawn(low: float, high: float) -> float:
+        spans.append((low, high))
+        return 0.0
+
+    monkeypatch.setattr(following_s3, "_LONGEST_PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr("service.live.s3.random.uniform", drawn)
+    async with following(tmp_path, bucket) as followed:
+        await eventually(lambda: followed.polls("failed", "not_found") > 3)
+        assert set(spans) == {(0, POLL_SECONDS)}
+        await bucket.publish(OLD)
+        await eventually(lambda: followed.has(OLD))
+
+
 async def test_a_hundred_followers_do_not_ask_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 50: with a model at the path, each waits for a moment of its own within the first interval."""
     monkeypatch.setattr("service.live.s3.random.uniform", random.Random(0).uniform)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Never
 
 import msgspec
 
-from service.errors import DownloadCorruptError, S3Error
+from service.errors import DownloadCorruptError, S3Error, S3NotFoundError
 from service.live.report import Following, Poll
 from service.logs import log_event
 from service.metrics import Metrics
@@ -169,8 +169,7 @@ class S3Follower:
 
     def _pause(self, failures: int, error: S3Error) -> float:
         """Return how long to wait after so many failures in a row: up to a limit that doubles (full jitter)."""
-        longest = _LONGEST_CORRUPT_PAUSE_SECONDS if isinstance(error, DownloadCorruptError) else _LONGEST_PAUSE_SECONDS
-        limit = min(max(longest, self._poll_seconds), 2.0 ** min(failures, 32))
+        limit = min(max(_longest_pause(error), self._poll_seconds), 2.0 ** min(failures, 32))
         return random.uniform(0, limit)  # noqa: S311 - as above
 
     def _recall(self) -> None:
@@ -196,3 +195,13 @@ class S3Follower:
         self._metrics.s3_model_info.clear()
         for download in self.following.downloads:
             self._metrics.s3_model_info.labels(download.sha256[:16], download.key, download.version_id or "").set(1)
+
+
+def _longest_pause(error: S3Error) -> float:
+    match error:
+        case DownloadCorruptError():
+            return _LONGEST_CORRUPT_PAUSE_SECONDS
+        case S3NotFoundError():
+            return 0.0  # S3 is well: what is not there may be put there at any moment
+        case _:
+            return _LONGEST_PAUSE_SECONDS
