@@ -112,5 +112,5 @@ def _option_type(annotation: Any) -> Any:
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
     if annotation in (Path, Path | None):
-        return click.Path(path_type=Path)
+        return click.Path(path_type=Path, readable=False)  # a file that cannot be read may be another one later
     return str if annotation == str | None else annotation
