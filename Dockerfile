@@ -18,11 +18,11 @@ LABEL org.opencontainers.image.title="als-serve" \
     org.opencontainers.image.description="An asyncio server for ALS recommendation models: safe loading, exact top-N, hot swap" \
     org.opencontainers.image.licenses="MIT"
 
-# implicit needs the OpenMP runtime. Its version is not pinned: Debian has one for each release, and takes it away when a
-# security update replaces it.
+# implicit needs the OpenMP runtime, and tini is the first process. Versions are not pinned: Debian has one for each release,
+# and takes it away when a security update replaces it.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgomp1 \
+    && apt-get install --yes --no-install-recommends libgomp1 tini \
     && rm -rf /var/lib/apt/lists/*
 
 COPY --from=build /venv /venv
@@ -48,7 +48,8 @@ EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-I", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('ALS_PORT', '8080') + '/healthz', timeout=2)"]
 
-# Python is the first process, so SIGTERM reaches it: it drains, answers what is in flight, and exits with 0.
+# After SIGTERM the server drains, answers what is in flight, and exits with 0. The kernel keeps a signal from a first process
+# that does not handle it yet, so that Python, while it imports, would miss one: tini takes it, and 143 is its word for that end.
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["als-serve"]
+ENTRYPOINT ["tini", "-e", "143", "--", "als-serve"]
 CMD ["serve"]

@@ -51,7 +51,7 @@ def test_the_health_check_notices_a_server_that_does_not_answer(image: str, mode
     """The HEALTHCHECK is no formality: a container whose port is silent is unhealthy."""
     with running_container(image, models) as started:
         started.wait_until(lambda: started.get("/readyz")[0] == 200)
-        podman("kill", "--signal=STOP", started.id)
+        started.run("sh", "-c", "kill -STOP -1")  # everybody but the first process, which passes signals on
         assert not started.is_healthy()
 
 
@@ -111,6 +111,26 @@ def test_sigterm_drains_and_exits_with_0(image: str, models: Path) -> None:
         started.wait_until(lambda: started.get("/readyz")[0] == 503)
         assert started.get("/v1/model")[0] == 200
         assert started.exit_code() == 0
+
+
+def test_sigterm_ends_a_container_that_has_not_begun_to_serve(image: str, models: Path) -> None:
+    """While Python imports, a signal is not lost, as it would be to a first process that does not handle it."""
+    with running_container(image, models) as started:
+        podman("kill", "--signal=TERM", started.id)
+        assert started.exit_code() == 0
+
+
+def test_a_model_that_its_user_may_not_read_is_waited_for(image: str, tmp_path: Path) -> None:
+    """A file of mode 600 is refused in one sentence, as any bad file; once it may be read, it is served."""
+    tmp_path.chmod(0o755)
+    model = tmp_path / "als_model.npz"
+    version = put(model, model_bytes(1))
+    model.chmod(0o600)
+    with running_container(image, tmp_path) as started:
+        started.wait_until(lambda: "❌ /models/als_model.npz cannot be read: Permission denied." in started.log)
+        assert started.get("/healthz")[0] == 200
+        model.chmod(0o644)
+        started.wait_until_serving(version)
 
 
 def test_the_image_trains(image: str) -> None:
