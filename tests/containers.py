@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import socket
@@ -12,47 +13,57 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from tests.helpers import need
 
 ROOT = Path(__file__).parent.parent
 BASE = "docker.io/library/python:3.11-slim"
-IMAGE = "localhost/als-serve:test"
+#: As docker-compose.yml calls it, so that its services run what is tested.
+IMAGE = "als-serve:local"
 
-#: Podman's own limits are above what a machine may give; these a machine always has.
-_LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
 #: As docker-compose.yml and the systemd unit run it.
-CONFINED = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")
+CONFINED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges")
 
 
-def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run podman to its end."""
-    return subprocess.run(["podman", *arguments], capture_output=True, text=True, check=check, timeout=120)
+def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run docker to its end."""
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=check, timeout=120)
+
+
+def need_images(*names: str) -> None:
+    """Skip the test where no Docker daemon answers, or one of these images is not there."""
+    answers = shutil.which("docker") and docker("info", check=False).returncode == 0
+    need(answers, "Containers need a Docker daemon that answers: see docker info")
+    for name in names:
+        here = docker("image", "inspect", name, check=False).returncode == 0
+        need(here, f"The image {name} is not here: run docker pull {name}, or .ci/images.sh")
 
 
 def build_image() -> str:
     """Build the Dockerfile as it is and return the image's name; layers that need not be built again are not."""
-    installed = all(map(shutil.which, ("buildah", "podman", "runc")))
-    need(installed, "Containers need: apt-get install --no-install-recommends buildah podman runc")
-    here = podman("image", "exists", BASE, check=False).returncode == 0
-    need(here, f"The image {BASE} is not here: run podman pull {BASE}, or .ci/container-base.sh")
-    build = ["buildah", "build", "--isolation", "chroot", "--pull-never", "--format", "docker", "--layers"]
-    done = subprocess.run([*build, "--tag", IMAGE, str(ROOT)], capture_output=True, text=True, check=False)
+    need_images(BASE)
+    build = ["docker", "build", "--network=host", "--tag", IMAGE, str(ROOT)]
+    with (Path(gettempdir()) / "als-serve-build.lock").open("w") as lock:
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # of two test processes that build at once, neither would find the other's layers
+        done = subprocess.run(build, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return IMAGE
 
 
 def run_once(image: str, *arguments: str, options: tuple[str, ...] = CONFINED) -> subprocess.CompletedProcess[str]:
     """Run one command in a container of its own, to its end."""
-    return podman("run", "--rm", "--network=host", *_LIMITS, *options, image, *arguments, check=False)
+    return docker("run", "--rm", "--network=host", *options, image, *arguments, check=False)
 
 
 class Container:
     """A started container that serves models from a directory of the host, mounted at /models."""
 
     def __init__(self, image: str, models: Path, **variables: str) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         environment = {
             "ALS_HOST": "127.0.0.1",
             "ALS_PORT": str(self.port),
@@ -61,22 +72,24 @@ class Container:
         }
         given = [f"--env={name}={value}" for name, value in (environment | variables).items()]
         mounted = f"--volume={models}:/models"
-        started = podman("run", "--detach", "--network=host", *_LIMITS, *CONFINED, mounted, *given, image)
+        started = docker("run", "--detach", "--network=host", *CONFINED, mounted, *given, image)
         self.id = started.stdout.strip()
 
     @property
     def log(self) -> str:
         """Return all that it has said."""
-        said = podman("logs", self.id, check=False)
+        said = docker("logs", self.id, check=False)
         return said.stdout + said.stderr
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the container, as ``docker exec`` does."""
-        return podman("exec", self.id, *command, check=False)
+        return docker("exec", self.id, *command, check=False)
 
     def is_healthy(self) -> bool:
-        """Run the image's HEALTHCHECK once."""
-        return podman("healthcheck", "run", self.id, check=False).returncode == 0
+        """Run the image's HEALTHCHECK once, as the daemon does."""
+        kind, *command = json.loads(docker("inspect", "--format={{json .Config.Healthcheck.Test}}", self.id).stdout)
+        assert kind == "CMD"
+        return self.run(*command).returncode == 0
 
     def get(self, path: str) -> tuple[int, Any]:
         """Return the status and the JSON of one request; status 0 if nothing listens."""
@@ -102,11 +115,11 @@ class Container:
 
     def exit_code(self) -> int:
         """Return the exit code, once it has ended."""
-        return int(podman("wait", self.id).stdout)
+        return int(docker("wait", self.id).stdout)
 
     def remove(self) -> None:
         """End it, and remove it with its volumes."""
-        podman("rm", "--force", "--volumes", "--time=0", self.id)
+        docker("rm", "--force", "--volumes", self.id)
 
 
 @contextmanager
@@ -119,7 +132,8 @@ def running_container(image: str, models: Path, **variables: str) -> Iterator[Co
         container.remove()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers import CONFINED, Container, build_image, podman, run_once, running_container
+from tests.containers import CONFINED, Container, build_image, docker, run_once, running_container
 from tests.helpers import model_bytes, put
 from tests.rendering import render
 from tests.seaweed import Seaweed, seaweed
@@ -107,7 +107,7 @@ def test_sigterm_drains_and_exits_with_0(image: str, models: Path) -> None:
     """The signal of ``docker stop`` reaches the server: it says that it is not ready, still answers, and ends well."""
     with running_container(image, models) as started:
         started.wait_until(lambda: started.get("/readyz")[0] == 200)
-        podman("kill", "--signal=TERM", started.id)
+        docker("kill", "--signal=TERM", started.id)
         started.wait_until(lambda: started.get("/readyz")[0] == 503)
         assert started.get("/v1/model")[0] == 200
         assert started.exit_code() == 0
@@ -116,7 +116,7 @@ def test_sigterm_drains_and_exits_with_0(image: str, models: Path) -> None:
 def test_sigterm_ends_a_container_that_has_not_begun_to_serve(image: str, models: Path) -> None:
     """While Python imports, a signal is not lost, as it would be to a first process that does not handle it."""
     with running_container(image, models) as started:
-        podman("kill", "--signal=TERM", started.id)
+        docker("kill", "--signal=TERM", started.id)
         assert started.exit_code() == 0
 
 
@@ -147,7 +147,7 @@ def test_the_image_trains(image: str) -> None:
 
 def test_the_image_says_what_it_is(image: str) -> None:
     """Title, licence, user, volume and how to stop it stand in the image."""
-    config = json.loads(podman("image", "inspect", image).stdout)[0]["Config"]
+    config = json.loads(docker("image", "inspect", image).stdout)[0]["Config"]
     assert config["Labels"]["org.opencontainers.image.title"] == "als-serve"
     assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
     assert config["User"] == f"{USER}:{USER}"
