@@ -45,10 +45,9 @@ def build_image() -> str:
     """Build the Dockerfile as it is and return the image's name; layers that need not be built again are not."""
     need_images(BASE)
     build = ["docker", "build", "--network=host", "--tag", IMAGE, str(ROOT)]
+    # Of two test processes that build at once, neither would find the other's layers.
     with (Path(gettempdir()) / "als-serve-build.lock").open("w") as lock:
-        fcntl.flock(
-            lock, fcntl.LOCK_EX
-        )  # of two test processes that build at once, neither would find the other's layers
+        fcntl.flock(lock, fcntl.LOCK_EX)
         done = subprocess.run(build, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return IMAGE
