@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from service.api.keys import LIFECYCLE, Lifecycle
+from service.api.keys import SHARED, Lifecycle
 from service.app import create_app
 from service.errors import SettingsError
 from service.logs import log_event
@@ -50,9 +50,9 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
         if on_start:
             on_start(app, _port(runner))
         await stop.wait()
-        await _drain(app[LIFECYCLE], settings.drain_seconds, at_once)
+        await _drain(app[SHARED].lifecycle, settings.drain_seconds, at_once)
         await site.stop()
-        await _finish(app[LIFECYCLE])
+        await _finish(app[SHARED].lifecycle)
     finally:
         await runner.cleanup()
     log_event("stopped")

@@ -8,18 +8,7 @@ from typing import Protocol
 from aiohttp import web
 
 from service.api import answers, exposition, health, items, model, openapi, pages, recommendations, users
-from service.api.keys import (
-    FOLLOWING,
-    LIFECYCLE,
-    LIMITS,
-    METRICS,
-    QUERIES,
-    RESULTS,
-    STORE,
-    Fallback,
-    Lifecycle,
-    Limits,
-)
+from service.api.keys import SHARED, Fallback, Limits, Shared
 from service.api.middleware import around_every_request
 from service.api.queries import Queries
 from service.api.results import Results
@@ -68,17 +57,12 @@ def set_up(
     ``following`` tells of S3, where that is followed. ``body_seconds`` is how long the body of a request may
     take to arrive.
     """
-    app[STORE] = store
-    app[METRICS] = metrics
-    app[FOLLOWING] = following
-    app[LIMITS] = Limits(settings.max_n, settings.fallback, body_seconds)
-    app[LIFECYCLE] = Lifecycle()
-    app[QUERIES] = Queries(settings.query_threads)
-    app[RESULTS] = Results(metrics)
-    app.middlewares.append(around_every_request(metrics, app[LIFECYCLE], settings.access_log))
+    limits, queries = Limits(settings.max_n, settings.fallback, body_seconds), Queries(settings.query_threads)
+    app[SHARED] = shared = Shared(store, metrics, limits, queries, Results(metrics), following)
+    app.middlewares.append(around_every_request(metrics, shared.lifecycle, settings.access_log))
     app.cleanup_ctx.append(_closing_queries)
     app.add_routes(_routes())
-    app[pages.PAGES] = pages.read_pages(answers.encode(openapi.document(app.router.routes(), app[LIMITS])))
+    app[pages.PAGES] = pages.read_pages(answers.encode(openapi.document(app.router.routes(), limits)))
 
 
 def _routes() -> list[web.RouteDef]:
@@ -108,4 +92,4 @@ def _routes() -> list[web.RouteDef]:
 
 async def _closing_queries(app: web.Application) -> AsyncIterator[None]:
     yield
-    app[QUERIES].close()
+    app[SHARED].queries.close()

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import ClientError, web
 from msgspec import UNSET, Meta, UnsetType
 
-from service.api.keys import LIMITS
+from service.api.keys import SHARED
 from service.api.parameters import MAX_IDS, Exclude, ExcludeSeen, N, Normalize, Offset, Titles, Unknown, n_range
 from service.errors import (
     BadBodyError,
@@ -91,7 +91,7 @@ def body_n(n: int | UnsetType, max_n: int) -> int:
 
 
 async def _in_time(request: web.Request) -> bytes:
-    seconds = request.app[LIMITS].body_seconds
+    seconds = request.app[SHARED].limits.body_seconds
     try:
         async with asyncio.timeout(seconds):
             return await _whole(request)

@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from service.api.keys import METRICS, STORE
+from service.api.keys import SHARED
 from service.model.residency import resident_bytes
 
 
@@ -16,7 +16,8 @@ async def exposition(request: web.Request) -> web.StreamResponse:
 
     In the form that the client prefers: text, or OpenMetrics.
     """
-    metrics, snapshot = request.app[METRICS], request.app[STORE].current
+    shared = request.app[SHARED]
+    metrics, snapshot = shared.metrics, shared.store.current
     if snapshot is not None:
         # In a thread: for a large model the kernel takes a while to look at every page.
         metrics.model_resident_bytes.set(await asyncio.to_thread(resident_bytes, snapshot))

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from service.api import answers
-from service.api.keys import LIFECYCLE, served
+from service.api.keys import SHARED
 from service.api.parameters import query_of
 from service.errors import NotReadyError
 
@@ -43,7 +43,8 @@ async def ready(request: web.Request) -> web.Response:
     200 while a model is served, also during and after failed reloads; 503 before, and while the server drains.
     """
     query_of(request)
-    if request.app[LIFECYCLE].draining:
+    shared = request.app[SHARED]
+    if shared.lifecycle.draining:
         raise NotReadyError("The server is about to stop; send new requests elsewhere.")
-    served(request)
+    shared.snapshot()
     return web.Response(body=_READY, content_type=answers.CONTENT_TYPE)

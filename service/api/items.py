@@ -6,7 +6,7 @@ from aiohttp import web
 
 from service.api import answers
 from service.api.answers import PopularItems, SimilarItems
-from service.api.keys import LIMITS, QUERIES, served, served_with_factors, titled
+from service.api.keys import SHARED
 from service.api.lookups import known_item, titling
 from service.api.parameters import path_id, query_of
 from service.model import scoring
@@ -18,13 +18,14 @@ async def similar(request: web.Request) -> web.Response:
 
     By the cosine of their factors; the item itself is left out.
     """
-    snapshot = served_with_factors(request)
+    shared = request.app[SHARED]
+    snapshot = shared.snapshot_with_factors()
     query = query_of(request, "n", "titles")
-    n = query.n(request.app[LIMITS].max_n)
-    snapshot = titled(request, snapshot, query.titles())
+    n = query.n(shared.limits.max_n)
+    snapshot = shared.titled(snapshot, query.titles())
     row = known_item(snapshot.model, path_id(request, "item"))
     estimate = snapshot.manifest.costs.similar_items + titling(snapshot, n)
-    body = await request.app[QUERIES].run(estimate, _similar, snapshot, row, n)
+    body = await shared.queries.run(estimate, _similar, snapshot, row, n)
     return answers.response(body, snapshot.version)
 
 
@@ -33,11 +34,12 @@ async def popular(request: web.Request) -> web.Response:
 
     The score of each is the number of users who had it.
     """
-    snapshot = served(request)
+    shared = request.app[SHARED]
+    snapshot = shared.snapshot()
     query = query_of(request, "n", "offset", "titles")
-    n, offset = query.n(request.app[LIMITS].max_n), query.offset()
-    snapshot = titled(request, snapshot, query.titles())
-    body = await request.app[QUERIES].run(titling(snapshot, n), _popular, snapshot, n, offset)
+    n, offset = query.n(shared.limits.max_n), query.offset()
+    snapshot = shared.titled(snapshot, query.titles())
+    body = await shared.queries.run(titling(snapshot, n), _popular, snapshot, n, offset)
     return answers.response(body, snapshot.version)
 
 

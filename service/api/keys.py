@@ -1,8 +1,8 @@
-"""What the handlers of one app share, each thing under its own key."""
+"""What the handlers of one app share, under one key."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from aiohttp import web
@@ -38,33 +38,37 @@ class Lifecycle:
     in_flight: int = 0
 
 
-STORE = web.AppKey("store", ModelStore)
-LIMITS = web.AppKey("limits", Limits)
-FOLLOWING = web.AppKey[Following | None]("following")
-METRICS = web.AppKey("metrics", Metrics)
-LIFECYCLE = web.AppKey("lifecycle", Lifecycle)
-QUERIES = web.AppKey("queries", Queries)
-RESULTS = web.AppKey("results", Results)
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """What the handlers of one app share; ``following`` tells of S3, where that is followed."""
+
+    store: ModelStore
+    metrics: Metrics
+    limits: Limits
+    queries: Queries
+    results: Results
+    following: Following | None = None
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+
+    def snapshot(self) -> Snapshot:
+        """Take the served snapshot; a handler calls this once and answers from nothing else. Raises NotReadyError."""
+        snapshot = self.store.current
+        if snapshot is None:
+            raise NotReadyError("No model is served yet; try again soon, and see /v1/model for what it is waiting for.")
+        return snapshot
+
+    def snapshot_with_factors(self) -> Snapshot:
+        """Take the served snapshot where popularity alone answers nothing. Raises NotReadyError, LimitedModelError."""
+        snapshot = self.snapshot()
+        if snapshot.model.limited:
+            raise LimitedModelError(
+                "Only what is popular can be answered for now: no model with factors is served; see /v1/model for why."
+            )
+        return snapshot
+
+    def titled(self, snapshot: Snapshot, wanted: bool) -> Snapshot:
+        """Give the taken snapshot the titles of items, if wanted and there are any; they too are taken once."""
+        return replace(snapshot, titles=self.store.titles) if wanted else snapshot
 
 
-def served(request: web.Request) -> Snapshot:
-    """Take the served snapshot; a handler calls this once and answers from nothing else. Raises NotReadyError."""
-    snapshot = request.app[STORE].current
-    if snapshot is None:
-        raise NotReadyError("No model is served yet; try again soon, and see /v1/model for what it is waiting for.")
-    return snapshot
-
-
-def titled(request: web.Request, snapshot: Snapshot, wanted: bool) -> Snapshot:
-    """Give the taken snapshot the titles of items, if wanted and there are any; they too are taken once."""
-    return replace(snapshot, titles=request.app[STORE].titles) if wanted else snapshot
-
-
-def served_with_factors(request: web.Request) -> Snapshot:
-    """Take the served snapshot where popularity alone answers nothing. Raises NotReadyError, LimitedModelError."""
-    snapshot = served(request)
-    if snapshot.model.limited:
-        raise LimitedModelError(
-            "Only what is popular can be answered for now: no model with factors is served; see /v1/model for why."
-        )
-    return snapshot
+SHARED = web.AppKey("shared", Shared)

@@ -51,7 +51,7 @@ def around_every_request(metrics: Metrics, lifecycle: Lifecycle, access_log: flo
         finally:
             lifecycle.in_flight -= 1
             seconds = perf_counter() - started
-            numbers.count(_route(request), request.method, status, seconds)
+            numbers.count(request.match_info.route.resource, request.method, status, seconds)
             if access_log and random.random() < access_log:  # noqa: S311 - a sample, no secret
                 _log_access(request, response, status, seconds)
         response.headers[REQUEST_ID] = request_id
@@ -70,13 +70,20 @@ async def _answer(request: web.Request, handler: Handler, request_id: str) -> we
     except Exception as error:  # whatever nobody foresaw is logged here, and no client sees it
         if isinstance(error, AlsServeError) and type(error) in HTTP_STATUS:
             return problems.from_error(error, request_id)
-        log_event("request_failed", exc_info=True, route=_route(request), request_id=request_id)
+        log_event(
+            "request_failed", exc_info=True, route=_route(request.match_info.route.resource), request_id=request_id
+        )
         return problems.unexpected(request_id)
 
 
 def _log_access(request: web.Request, response: web.StreamResponse | None, status: int, seconds: float) -> None:
     """Log one request by its template: its path has ids of users."""
-    facts: dict[str, Any] = {"method": request.method, "route": _route(request), "status": status, "seconds": seconds}
+    facts: dict[str, Any] = {
+        "method": request.method,
+        "route": _route(request.match_info.route.resource),
+        "status": status,
+        "seconds": seconds,
+    }
     if response is not None and MODEL_VERSION in response.headers:
         facts["model_version"] = response.headers[MODEL_VERSION]
     log_event("request", request_id=current_request.get(), **facts)
@@ -90,8 +97,7 @@ def _request_id(request: web.Request) -> str:
     return f"{_PROCESS}{next(_requests):08x}"
 
 
-def _route(request: web.Request) -> str:
-    resource = request.match_info.route.resource
+def _route(resource: web.AbstractResource | None) -> str:
     return UNMATCHED if resource is None else resource.canonical
 
 
@@ -100,11 +106,11 @@ class RequestNumbers:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._children: dict[tuple[str, str, int], tuple[Count, Distribution]] = {}
+        self._children: dict[tuple[web.AbstractResource | None, str, int], tuple[Count, Distribution]] = {}
 
-    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+    def count(self, resource: web.AbstractResource | None, method: str, status: int, seconds: float) -> None:
         """Count one request."""
-        key = route, method if method in _METHODS else "OTHER", status
+        key = resource, method if method in _METHODS else "OTHER", status
         children = self._children.get(key)
         if children is None:
             children = self._children[key] = self._look_up(*key)
@@ -112,6 +118,6 @@ class RequestNumbers:
         requests.inc()
         duration.observe(seconds)
 
-    def _look_up(self, route: str, method: str, status: int) -> tuple[Count, Distribution]:
-        labels = route, method, str(status)
+    def _look_up(self, resource: web.AbstractResource | None, method: str, status: int) -> tuple[Count, Distribution]:
+        labels = _route(resource), method, str(status)
         return self._metrics.requests.labels(*labels), self._metrics.request_seconds.labels(*labels)

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from service.api import answers
-from service.api.keys import FOLLOWING, STORE
+from service.api.keys import SHARED
 from service.api.parameters import query_of
 from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.live.store import ModelStore
@@ -76,12 +76,13 @@ async def served_model(request: web.Request) -> web.Response:
     no model is served: then everything about the model is null.
     """
     query_of(request)
-    store = request.app[STORE]
+    shared = request.app[SHARED]
+    store = shared.store
     snapshot = store.current
     body = ServedModel(
         state=store.state_of(snapshot),
         training=store.training,
-        s3=_s3(request.app[FOLLOWING], snapshot),
+        s3=_s3(shared.following, snapshot),
         last_reload=store.last_reload,
         earlier_versions=store.history,
         **({} if snapshot is None else _facts(snapshot, store)),

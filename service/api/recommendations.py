@@ -24,7 +24,7 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.bodies import AnonymousBody, BatchBody, body_n, read_body
-from service.api.keys import LIMITS, QUERIES, RESULTS, Limits, served, titled
+from service.api.keys import SHARED, Limits
 from service.api.lookups import MICROSECONDS, item_rows, own_form, titling
 from service.api.parameters import Query, path_id, query_of
 from service.api.results import Results
@@ -39,7 +39,6 @@ from service.model.snapshot import Snapshot
 MAX_BATCH_ENTRIES = 100_000
 
 # QueryCosts measures up to here; what is beyond takes longer in proportion.
-_MEASURED_DEPTH = 1000
 _MEASURED_FOLDED_ITEMS = 50
 # To look up an entry's id and write it as JSON.
 _ENTRY_MICROSECONDS = 0.5
@@ -67,13 +66,13 @@ async def for_user(request: web.Request) -> web.Response:
     The best first, exactly: no index approximates. ``strategy`` is ``als``, or ``popular`` for a user who is not in
     the model. Equal scores always come in the same order.
     """
-    snapshot = served(request)
-    options = _options_of_query(request.rel_url.raw_query_string, request.app[LIMITS])
-    snapshot = titled(request, snapshot, options.titles)
+    shared = request.app[SHARED]
+    snapshot = shared.snapshot()
+    options = _options_of_query(request.rel_url.raw_query_string, shared.limits)
+    snapshot = shared.titled(snapshot, options.titles)
     estimate = _estimate(snapshot, options)
     user = path_id(request, "user")
-    results = request.app[RESULTS]
-    body = await request.app[QUERIES].run(estimate, _one_user, snapshot, user, options, results)
+    body = await shared.queries.run(estimate, _one_user, snapshot, user, options, shared.results)
     return answers.response(body, snapshot.version)
 
 
@@ -85,11 +84,11 @@ async def for_users(request: web.Request) -> web.Response:
     """
     query_of(request)
     body = await read_body(request, _batch_decoder)
-    snapshot = titled(request, served(request), body.titles)
-    options = _options_of_body(body, request.app[LIMITS])
+    shared = request.app[SHARED]
+    snapshot = shared.titled(shared.snapshot(), body.titles)
+    options = _options_of_body(body, shared.limits)
     estimate = _estimate(snapshot, options, len(body.users))
-    results = request.app[RESULTS]
-    answer = await request.app[QUERIES].run(estimate, _many_users, snapshot, body.users, options, results)
+    answer = await shared.queries.run(estimate, _many_users, snapshot, body.users, options, shared.results)
     return answers.response(answer, snapshot.version)
 
 
@@ -101,11 +100,11 @@ async def for_anonymous(request: web.Request) -> web.Response:
     """
     query_of(request)
     body = await read_body(request, _anonymous_decoder)
-    snapshot = titled(request, served(request), body.titles)
-    n = body_n(body.n, request.app[LIMITS].max_n)
+    shared = request.app[SHARED]
+    snapshot = shared.titled(shared.snapshot(), body.titles)
+    n = body_n(body.n, shared.limits.max_n)
     estimate = _anonymous_estimate(snapshot, body, n)
-    results = request.app[RESULTS]
-    answer = await request.app[QUERIES].run(estimate, _anonymous, snapshot, body, n, results)
+    answer = await shared.queries.run(estimate, _anonymous, snapshot, body, n, shared.results)
     return answers.response(answer, snapshot.version)
 
 
@@ -138,18 +137,15 @@ def _options_of_body(body: BatchBody, limits: Limits) -> Options:
 def _estimate(snapshot: Snapshot, options: Options, users: int = 1) -> float:
     """Return the microseconds that recommendations for so many users take."""
     entries = options.n * _ENTRY_MICROSECONDS + titling(snapshot, options.n)
-    each = _top_n_microseconds(snapshot, options.n + options.offset) + MICROSECONDS + entries
+    each = snapshot.manifest.costs.recommend(options.n + options.offset) + MICROSECONDS + entries
     return users * each + len(options.exclude) * MICROSECONDS
 
 
-def _top_n_microseconds(snapshot: Snapshot, depth: int) -> float:
-    return snapshot.manifest.costs.recommend(depth) * max(1.0, depth / _MEASURED_DEPTH)
-
-
 def _anonymous_estimate(snapshot: Snapshot, body: AnonymousBody, n: int) -> float:
-    fold_in_us = snapshot.manifest.costs.fold_in * max(1.0, len(body.items) / _MEASURED_FOLDED_ITEMS)
+    costs = snapshot.manifest.costs
+    fold_in_us = costs.fold_in * max(1.0, len(body.items) / _MEASURED_FOLDED_ITEMS)
     lookups = (len(body.items) + len(body.exclude)) * MICROSECONDS + titling(snapshot, n)
-    return fold_in_us + _top_n_microseconds(snapshot, n + body.offset) + lookups
+    return fold_in_us + costs.recommend(n + body.offset) + lookups
 
 
 def _one_user(snapshot: Snapshot, user: Id, options: Options, results: Results) -> bytes:

@@ -19,7 +19,7 @@ from service.api.answers import (
     Users,
     WeightedItem,
 )
-from service.api.keys import LIMITS, QUERIES, served, served_with_factors, titled
+from service.api.keys import SHARED
 from service.api.lookups import MICROSECONDS, known_item, known_user, titling
 from service.api.parameters import path_id, query_of
 from service.errors import NoSeenItemsError
@@ -34,9 +34,10 @@ async def listed(request: web.Request) -> web.Response:
 
     In order; those that begin with a prefix, if one is given.
     """
-    snapshot = served(request)
+    shared = request.app[SHARED]
+    snapshot = shared.snapshot()
     query = query_of(request, "n", "offset", "prefix")
-    n, offset = query.n(request.app[LIMITS].max_n), query.offset()
+    n, offset = query.n(shared.limits.max_n), query.offset()
     ids = snapshot.model.user_ids
     rows = np.fromiter(islice(ids.starting_with(query.text("prefix")), offset, offset + n), np.int64)
     return answers.response(answers.encode(Users(snapshot.version, ids.at(rows))), snapshot.version)
@@ -47,11 +48,12 @@ async def similar(request: web.Request) -> web.Response:
 
     By the cosine of their factors; the user is left out.
     """
-    snapshot = served_with_factors(request)
-    n = query_of(request, "n").n(request.app[LIMITS].max_n)
+    shared = request.app[SHARED]
+    snapshot = shared.snapshot_with_factors()
+    n = query_of(request, "n").n(shared.limits.max_n)
     row = known_user(snapshot.model, path_id(request, "user"))
     estimate = snapshot.manifest.costs.similar_users
-    body = await request.app[QUERIES].run(estimate, _similar, snapshot, row, n)
+    body = await shared.queries.run(estimate, _similar, snapshot, row, n)
     return answers.response(body, snapshot.version)
 
 
@@ -60,14 +62,15 @@ async def scores(request: web.Request) -> web.Response:
 
     There is one entry for each item, in the order asked; for one that the model does not know, it is an error.
     """
-    snapshot = served_with_factors(request)
+    shared = request.app[SHARED]
+    snapshot = shared.snapshot_with_factors()
     query = query_of(request, "items", "normalize", "titles")
     items = query.ids("items")
     normalize = query.flag("normalize")
-    snapshot = titled(request, snapshot, query.titles())
+    snapshot = shared.titled(snapshot, query.titles())
     row = known_user(snapshot.model, path_id(request, "user"))
     estimate = len(items) * MICROSECONDS + titling(snapshot, len(items))
-    body = await request.app[QUERIES].run(estimate, _scores, snapshot, row, items, normalize)
+    body = await shared.queries.run(estimate, _scores, snapshot, row, items, normalize)
     return answers.response(body, snapshot.version)
 
 
@@ -76,13 +79,14 @@ async def seen(request: web.Request) -> web.Response:
 
     With the weights that the model learnt from, in the model's order of items.
     """
-    snapshot = served(request)
+    shared = request.app[SHARED]
+    snapshot = shared.snapshot()
     query = query_of(request, "n", "offset", "titles")
-    n, offset = query.n(request.app[LIMITS].max_n), query.offset()
-    snapshot = titled(request, snapshot, query.titles())
+    n, offset = query.n(shared.limits.max_n), query.offset()
+    snapshot = shared.titled(snapshot, query.titles())
     row = known_user(snapshot.model, path_id(request, "user"))
     page = slice(offset, offset + n)
-    body = await request.app[QUERIES].run(titling(snapshot, n), _seen, snapshot, row, page)
+    body = await shared.queries.run(titling(snapshot, n), _seen, snapshot, row, page)
     return answers.response(body, snapshot.version)
 
 
@@ -91,14 +95,15 @@ async def explanation(request: web.Request) -> web.Response:
 
     Which of the items that the user had speak for this one, and how much each adds to its score.
     """
-    snapshot = served_with_factors(request)
+    shared = request.app[SHARED]
+    snapshot = shared.snapshot_with_factors()
     query = query_of(request, "n", "titles")
-    n = query.n(request.app[LIMITS].max_n)
-    snapshot = titled(request, snapshot, query.titles())
+    n = query.n(shared.limits.max_n)
+    snapshot = shared.titled(snapshot, query.titles())
     user_row = known_user(snapshot.model, path_id(request, "user"))
     item_row = known_item(snapshot.model, path_id(request, "item"))
     estimate = _explanation_estimate(snapshot, user_row) + titling(snapshot, n)
-    body = await request.app[QUERIES].run(estimate, _explanation, snapshot, user_row, item_row, n)
+    body = await shared.queries.run(estimate, _explanation, snapshot, user_row, item_row, n)
     return answers.response(body, snapshot.version)
 
 

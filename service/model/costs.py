@@ -37,10 +37,15 @@ class QueryCosts(msgspec.Struct, frozen=True):
     explain: float
 
     def recommend(self, n: int) -> float:
-        """Estimate a top-N query; ``n`` counts the offset too. Between measured numbers, the greater holds."""
+        """Estimate a top-N query; ``n`` counts the offset too.
+
+        Between measured numbers, the greater holds; beyond the last it takes longer in proportion.
+        """
         if n <= 10:
             return self.recommend_10
-        return self.recommend_100 if n <= 100 else self.recommend_1000
+        if n <= 100:
+            return self.recommend_100
+        return self.recommend_1000 * max(1.0, n / 1000)
 
 
 def measure(model: Model, seed: int = 0) -> QueryCosts:

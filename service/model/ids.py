@@ -45,7 +45,7 @@ class Ids:
         In a path every id is text, so "42" finds the number 42 and 42 finds the text "42"; "042" is no
         number's text and finds nothing among numbers.
         """
-        key = self._key(wanted)
+        key = _int64(wanted) if self.kind == "int" else self._text(wanted)
         if key is None:
             return None
         place = int(self.values.searchsorted(key, sorter=self.sorter))
@@ -76,7 +76,7 @@ class Ids:
 
     def _texts(self, prefix: bytes) -> Iterator[range]:
         width = self.values.dtype.itemsize
-        if len(prefix) > width or b"\0" in prefix:  # as in _key
+        if len(prefix) > width or b"\0" in prefix:  # as in _text
             return
         after = prefix + b"\xff" if len(prefix) < width else prefix  # no UTF-8 has that byte
         yield range(int(self.values.searchsorted(prefix)), int(self.values.searchsorted(after, side="right")))
@@ -93,9 +93,7 @@ class Ids:
             low, high = max(low, _SMALLEST), min(high, _LARGEST)
             yield range(int(self.values.searchsorted(low)), int(self.values.searchsorted(high, side="right")))
 
-    def _key(self, wanted: Id) -> int | bytes | None:
-        if self.kind == "int":
-            return _int64(wanted)
+    def _text(self, wanted: Id) -> bytes | None:
         key = str(wanted).encode(errors="surrogatepass")
         # A longer key would make NumPy widen, that is copy, the whole array; and NumPy strips NULs.
         return key if 0 < len(key) <= self.values.dtype.itemsize and b"\0" not in key else None
