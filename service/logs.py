@@ -72,7 +72,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "s3_following": (_I, "☁️ Following {uri}: asking every {seconds:g} s for a newer model"),
     "s3_downloading": (_I, "⬇️ Downloading {key} from S3 ({bytes} bytes)"),
     "s3_downloaded": (_I, "✅ Downloaded {key} from S3 ({bytes} bytes in {seconds:.1f} s)"),
-    "s3_failed": (_W, "⚠️ {detail} What is served stays, and S3 is asked again soon"),
+    "s3_failed": (_W, "⚠️ {detail} S3 is asked again soon, and until then nothing changes"),
     "s3_recovered": (_I, "☁️ Following {uri} again"),
     "titles": (_I, "📖 Titles of {count} items, from {path}"),
     "titles_rejected": (_W, "⚠️ The titles of items stay as they were: {detail}"),

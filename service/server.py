@@ -103,7 +103,7 @@ def _port(runner: web.AppRunner) -> int:
 async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -> None:
     """Say "not ready" for a while, so that load balancers look elsewhere before the port closes."""
     lifecycle.draining = True
-    log_event("draining", seconds=seconds)
+    log_event("draining", seconds=0.0 if at_once.is_set() else seconds)
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await at_once.wait()

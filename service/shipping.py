@@ -62,7 +62,8 @@ async def show_versions(uri: str, *, as_json: bool) -> None:
     for version in found:
         table.add_row(*map(plain, _row(version, prefix)))
     print_table(table)
-    click.echo(f"{len(found)} models under {prefix}; ▶ is the one that servers follow")
+    models = "1 model" if len(found) == 1 else f"{len(found)} models"
+    click.echo(f"{models} under {prefix}; ▶ is the one that servers follow")
 
 
 async def promote_model(uri: str, protection: Protection) -> None:

@@ -317,8 +317,25 @@ async def test_what_was_downloaded_is_not_fetched_again(
     assert len(downloaded) == 1
     followed.path.unlink()
     async with following(tmp_path, bucket, location) as followed:
-        await eventually(lambda: len(followed.following.downloads) == 2)
+        await eventually(lambda: followed.following.downloads not in ([], downloaded))
         await eventually(lambda: followed.has(OLD))
+
+
+async def test_the_same_published_again_is_known_by_where_it_is_now(
+    tmp_path: Path, bucket: Bucket, proxy: FaultProxy
+) -> None:
+    """The object that came may be pruned; what is told is the one that is pointed to, and nothing is fetched for it."""
+    await bucket.publish(OLD)
+    async with following(tmp_path, bucket) as followed:
+        await eventually(lambda: followed.has(OLD))
+        (first,) = followed.following.downloads
+        again = await bucket.publish(OLD)
+        await eventually(lambda: [download.key for download in followed.following.downloads] == [again.key])
+        (second,) = followed.following.downloads
+    assert (second.downloaded_at, second.seconds) == (first.downloaded_at, first.seconds)
+    assert downloads(proxy) == 1
+    labels = {"version": first.sha256[:16], "key": again.key, "version_id": again.version_id or ""}
+    assert followed.metric("als_s3_model_info", **labels) == 1
 
 
 async def test_what_someone_else_put_there_is_not_fetched(tmp_path: Path, bucket: Bucket, proxy: FaultProxy) -> None:

@@ -116,15 +116,18 @@ class S3Follower:
         sha256 = found.sha256 or (earlier.sha256 if earlier else None)
         if sha256 is None or not await asyncio.to_thread(stands_at, self._path, found.size, sha256):
             return None
-        return self.following.download_of(sha256) or Download(
+        brought = earlier or self.following.download_of(sha256)
+        if brought and (brought.key, brought.version_id) == (found.key, found.version_id):
+            return brought
+        return Download(
             key=found.key,
             version_id=found.version_id,
             etag=found.etag,
             sha256=sha256,
             bytes=found.size,
             modified_at=found.modified_at,
-            downloaded_at=datetime.now(UTC),
-            seconds=None,
+            downloaded_at=brought.downloaded_at if brought else datetime.now(UTC),
+            seconds=brought.seconds if brought else None,
         )
 
     async def _download(self, client: S3Client, found: Found) -> Download:
@@ -144,7 +147,8 @@ class S3Follower:
         """Put what is at the path now first among what came, and remember it."""
         if download in self.following.downloads[:1]:
             return
-        earlier = (before for before in self.following.downloads if before != download)
+        # One that was published again, the same, is known by where it is now.
+        earlier = (before for before in self.following.downloads if before.sha256 != download.sha256)
         self.following.downloads = [download, *earlier][:_REMEMBERED]
         self._measure_downloads()
         await asyncio.to_thread(self._remember)
