@@ -14,7 +14,7 @@ from service.errors import AlsServeError, SettingsError
 from service.logs import set_up_logging
 from service.model.facts import Parameters
 from service.options import parameter_options, protection_options, recipe_options, settings_options
-from service.server import serve
+from service.server import check_port, serve
 from service.settings import Settings, refuse_unknown_variables
 
 if TYPE_CHECKING:
@@ -273,4 +273,5 @@ def demo(directory: Path, host: str, port: int) -> None:
     from service.demo import serve_demo, train_on_sample  # only here: what serves never imports what trains
 
     set_up_logging("console", "info")
+    check_port(host, port)  # another demo that runs would take this one's model
     asyncio.run(serve_demo(*train_on_sample(directory), host, port))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from aiohttp import web
 
@@ -81,16 +82,28 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
     return stop, at_once
 
 
+def check_port(host: str, port: int) -> None:
+    """Raise SettingsError where :func:`serve` could not listen: before long work that would be in vain."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with _listening(host, port), socket.create_server((host, port), family=family):
+        pass
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; set ALS_HOST or ALS_PORT."
+        ) from None
+
+
 async def _listen(runner: web.AppRunner, settings: Settings) -> web.TCPSite:
     """Open the port."""
     site = web.TCPSite(runner, settings.host, settings.port)
-    try:
+    with _listening(settings.host, settings.port):
         await site.start()
-    except OSError as error:
-        raise SettingsError(
-            f"Cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}; "
-            "set ALS_HOST or ALS_PORT."
-        ) from None
     log_event("listening", host=settings.host, port=_port(runner))
     return site
 

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -225,6 +226,15 @@ def test_a_setting_may_come_from_the_environment(model: Path, monkeypatch: pytes
     """A variable does what its flag does."""
     monkeypatch.setenv("ALS_MODEL_PATH", str(model))
     assert als_serve("check").exit_code == 0
+
+
+def test_a_second_demonstration_leaves_the_first_alone(tmp_path: Path) -> None:
+    """Where the port is taken, it says so before it writes anything that another one may serve."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = als_serve("demo", "--directory", tmp_path / "shop", "--port", taken.getsockname()[1])
+    assert result.exit_code == 1
+    assert "Address already in use; set ALS_HOST or ALS_PORT." in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_demonstration_trains_serves_and_shows_what_to_try(tmp_path: Path) -> None:

@@ -74,6 +74,14 @@ def test_an_idle_server_exits_0_at_once_without_drain(model: Path, tmp_path: Pat
         assert server.stop(number) == 0
 
 
+def test_ctrl_c_skips_the_drain_and_says_so(model: Path, tmp_path: Path) -> None:
+    """Nobody at a terminal waits for load balancers."""
+    with running_server(model, tmp_path / "state", drain_seconds=3600) as server:
+        server.wait_until_ready()
+        assert server.stop(signal.SIGINT) == 0
+        assert server.wait_for("draining")["seconds"] == 0
+
+
 def test_a_second_signal_skips_the_drain(model: Path, tmp_path: Path) -> None:
     """An hour of draining is cut short by asking twice."""
     with running_server(model, tmp_path / "state", drain_seconds=3600) as server:
