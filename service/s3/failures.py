@@ -23,7 +23,7 @@ from service.errors import (
     S3UnavailableError,
     S3UnreachableError,
 )
-from service.s3.location import Location
+from service.s3.location import Location, is_model
 
 #: S3's own codes, where they say more than the status beside them.
 _CREDENTIALS = {
@@ -114,7 +114,11 @@ def _answered(place: Location, error: botocore.ClientError) -> S3Error:
 
 
 def _remedy(place: Location) -> str:
-    return "" if place.is_prefix else f" If models are under it, write {place}/ with a slash."
+    if place.is_prefix:
+        return ""
+    if is_model(place.key.rpartition("/")[2]):
+        return f" als-serve versions {place.parent} shows those that are."
+    return f" If models are under it, write {place}/ with a slash."
 
 
 def _brief(error: BaseException) -> str:
