@@ -8,7 +8,7 @@ from service.errors import UnsafePickleError
 from tests.hostile.file import HostileFile
 from tests.hostile.opcodes import ALS, call, found, group, model, pairs, stack_found, text, whole
 
-_GENERAL = "a model is a dict of an implicit model, id maps and a scipy matrix, and needs nothing else"
+_GENERAL = "save a dict of an implicit model, id maps and a scipy matrix, beside them only numbers and text"
 
 
 def _unsafe(content: bytes, name: str, advice: str = _GENERAL) -> HostileFile:

@@ -210,6 +210,9 @@ _ADVICE = tuple(
         (r"scipy\.sparse\b", "save sparse_matrix as sparse_matrix.tocsr() gives it"),
         (r"numpy\.random\b", "set model.random_state = None before saving"),
         (r"__main__\.", "save the dict itself, not an object of a class of your own"),
-        (r"", "a model is a dict of an implicit model, id maps and a scipy matrix, and needs nothing else"),
+        (
+            r"",
+            "save a dict of an implicit model, id maps and a scipy matrix, beside them only numbers and text",
+        ),
     )
 )

@@ -80,7 +80,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     if unknown:
         raise CorruptFileError(
             f"The npz archive holds {_listed(unknown)}, which a model has no need of; known are {', '.join(_READ)} "
-            "and what implicit's model.save writes."
+            "and what model.save of implicit's AlternatingLeastSquares writes."
         )
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
