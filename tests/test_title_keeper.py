@@ -124,29 +124,14 @@ async def test_a_restart_imports_nothing_again(titled: Titled, monkeypatch: pyte
         assert len(imports) == 1
 
 
-async def test_a_full_disk_is_tried_again(
-    titled: Titled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("failure", [StateDirectoryError("It is full."), OSError("Nobody foresaw this.")])
+async def test_what_is_no_fault_of_the_titles_is_tried_again(
+    titled: Titled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
 ) -> None:
-    """A state directory that takes nothing is no fault of the titles."""
+    """A state directory that takes nothing is waited for; after anything else the keeper is started anew."""
     monkeypatch.setattr(live_titles, "_STATE_DIRECTORY_RETRY_SECONDS", WATCH_SECONDS)
-    failures = [StateDirectoryError("It is full.")]
-
-    async def full_at_first(*arguments: object, **options: object) -> None:
-        if failures:
-            raise failures.pop()
-        await import_in_child(*arguments, **options)  # type: ignore[arg-type] # passed on as they came
-
-    monkeypatch.setattr(live_titles, "import_in_child", full_at_first)
-    put(titled.path, b"id,title\na,One\n")
-    async with titled.kept() as store:
-        await eventually(lambda: title(store) == "One")
-    assert "⚠️ The titles of items stay as they were: It is full." in caplog.messages
-
-
-async def test_what_nobody_foresaw_is_tried_again(titled: Titled, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same file is read anew once the keeper has been started again."""
     monkeypatch.setattr(tasks, "_FIRST_PAUSE_SECONDS", WATCH_SECONDS)
-    failures = [OSError("Too many open files")]
+    failures = [failure]
 
     async def failing_at_first(*arguments: object, **options: object) -> None:
         if failures:
@@ -158,6 +143,8 @@ async def test_what_nobody_foresaw_is_tried_again(titled: Titled, monkeypatch: p
     async with titled.kept() as store:
         await eventually(lambda: title(store) == "One")
     assert not failures
+    is_foreseen = isinstance(failure, StateDirectoryError)
+    assert ("⚠️ The titles of items stay as they were: It is full." in caplog.messages) is is_foreseen
 
 
 async def test_a_file_written_while_it_is_read_is_read_again(titled: Titled, monkeypatch: pytest.MonkeyPatch) -> None:
