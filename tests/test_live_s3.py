@@ -52,6 +52,19 @@ async def bucket(seaweed: Seaweed, tmp_path: Path) -> Bucket:
     return Bucket(seaweed, await seaweed.make_bucket(versioned=True), tmp_path)
 
 
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """Return the spans that pauses are drawn from; none of them is waited for."""
+    found: list[tuple[float, float]] = []
+
+    def drawn(low: float, high: float) -> float:
+        found.append((low, high))
+        return 0.0
+
+    monkeypatch.setattr("service.live.s3.random.uniform", drawn)
+    return found
+
+
 def downloads(proxy: FaultProxy) -> int:
     """Return how often followers asked for a model."""
     return sum("als_model_" in request.path for request in proxy.requests)
@@ -122,17 +135,14 @@ async def test_a_fault_changes_nothing_and_is_got_over(
 
 
 async def test_failures_in_a_row_are_spaced_ever_wider_and_never_alike(
-    tmp_path: Path, bucket: Bucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    bucket: Bucket,
+    proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    spans: list[tuple[float, float]],
 ) -> None:
     """Fault 41: each pause is drawn from the whole span up to a limit, which doubles to the longest."""
-    spans: list[tuple[float, float]] = []
-
-    def drawn(low: float, high: float) -> float:
-        spans.append((low, high))
-        return 0.0
-
     monkeypatch.setattr(following_s3, "_LONGEST_PAUSE_SECONDS", 5.0)
-    monkeypatch.setattr("service.live.s3.random.uniform", drawn)
     proxy.fail(s3_error(503, "SlowDown"), times=5)
     await bucket.publish(OLD)
     async with following(tmp_path, bucket) as followed:
@@ -143,17 +153,14 @@ async def test_failures_in_a_row_are_spaced_ever_wider_and_never_alike(
 
 
 async def test_the_first_model_of_an_empty_prefix_is_not_waited_for_longer_than_a_poll(
-    tmp_path: Path, bucket: Bucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    bucket: Bucket,
+    proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    spans: list[tuple[float, float]],
 ) -> None:
     """However long there was no model, S3 did answer: what is published is noticed as soon as any newer one."""
-    spans: list[tuple[float, float]] = []
-
-    def drawn(low: float, high: float) -> float:
-        spans.append((low, high))
-        return 0.0
-
     monkeypatch.setattr(following_s3, "_LONGEST_PAUSE_SECONDS", 3600.0)
-    monkeypatch.setattr("service.live.s3.random.uniform", drawn)
     async with following(tmp_path, bucket) as followed:
         await eventually(lambda: followed.polls("failed", "not_found") > 3)
         assert set(spans) == {(0, POLL_SECONDS)}

@@ -70,20 +70,13 @@ async def _answer(request: web.Request, handler: Handler, request_id: str) -> we
     except Exception as error:  # whatever nobody foresaw is logged here, and no client sees it
         if isinstance(error, AlsServeError) and type(error) in HTTP_STATUS:
             return problems.from_error(error, request_id)
-        log_event(
-            "request_failed", exc_info=True, route=_route(request.match_info.route.resource), request_id=request_id
-        )
+        log_event("request_failed", exc_info=True, route=_route(request), request_id=request_id)
         return problems.unexpected(request_id)
 
 
 def _log_access(request: web.Request, response: web.StreamResponse | None, status: int, seconds: float) -> None:
     """Log one request by its template: its path has ids of users."""
-    facts: dict[str, Any] = {
-        "method": request.method,
-        "route": _route(request.match_info.route.resource),
-        "status": status,
-        "seconds": seconds,
-    }
+    facts: dict[str, Any] = {"method": request.method, "route": _route(request), "status": status, "seconds": seconds}
     if response is not None and MODEL_VERSION in response.headers:
         facts["model_version"] = response.headers[MODEL_VERSION]
     log_event("request", request_id=current_request.get(), **facts)
@@ -97,7 +90,11 @@ def _request_id(request: web.Request) -> str:
     return f"{_PROCESS}{next(_requests):08x}"
 
 
-def _route(resource: web.AbstractResource | None) -> str:
+def _route(request: web.Request) -> str:
+    return _label(request.match_info.route.resource)
+
+
+def _label(resource: web.AbstractResource | None) -> str:
     return UNMATCHED if resource is None else resource.canonical
 
 
@@ -119,5 +116,5 @@ class RequestNumbers:
         duration.observe(seconds)
 
     def _look_up(self, resource: web.AbstractResource | None, method: str, status: int) -> tuple[Count, Distribution]:
-        labels = _route(resource), method, str(status)
+        labels = _label(resource), method, str(status)
         return self._metrics.requests.labels(*labels), self._metrics.request_seconds.labels(*labels)

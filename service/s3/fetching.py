@@ -147,11 +147,11 @@ def _replacing(path: Path, modified_at: datetime) -> Iterator[_Part]:
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        raise ModelPathError(
-            f"A model from S3 cannot be written to {path}: there is no directory {path.parent}; make it."
-        ) from None
     except OSError as error:
+        if not path.parent.is_dir():
+            raise ModelPathError(
+                f"A model from S3 cannot be written to {path}: there is no directory {path.parent}; make it."
+            ) from None
         raise ModelPathError(
             f"A model from S3 cannot be written beside {path}: {error.strerror or error}. Free space, or make the "
             "directory writable for this user."
