@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiohttp import web
 
-from service.api import health
+from service.api import items
 from service.logs import set_up_logging
 from tests.helpers import model_bytes, put
 from tests.models import make_factors
@@ -82,14 +81,14 @@ async def test_a_share_of_requests_is_logged() -> None:
 async def test_every_line_of_a_request_has_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what a library says while the request is answered, and what failed; no line of anything else does."""
 
-    async def failing(_: web.Request) -> web.Response:
+    def failing(*_: object) -> None:
         logging.getLogger("some.library").warning("slow")
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr(health, "alive", failing)
+    monkeypatch.setattr(items, "_popular", failing)
     stream = logged()
     async with serving(SNAPSHOT, ApiSettings(access_log=1)) as api:
-        answer = await api.get("/healthz")
+        answer = await api.get("/v1/items/popular")
     logging.getLogger("some.library").warning("done")
     told = [(line["event"], line.get("request_id")) for line in lines(stream)]
     request_id = answer.headers["X-Request-Id"]

@@ -14,8 +14,8 @@ from aiohttp import web
 from service import __version__
 from service.api import examples, parameters, problems
 from service.api.answers import CONTENT_TYPE, MODEL_VERSION, SCHEMAS, UnknownItem, UserFailure, UserResult, Version
+from service.api.around import REQUEST_ID
 from service.api.keys import Limits
-from service.api.middleware import REQUEST_ID
 from service.api.operations import OPERATIONS, TAGS, Operation
 from service.api.problems import Problem
 from service.errors import HTTP_STATUS, AlsServeError
@@ -51,13 +51,11 @@ _HEADERS: Json = {
 _UNNAMED = (UserResult, UserFailure, UnknownItem)
 
 
-def document(routes: Iterable[web.AbstractRoute], limits: Limits) -> Json:
+def document(routes: Iterable[web.RouteDef], limits: Limits) -> Json:
     """Return the document of these routes, as this server's limits have it."""
     paths: dict[str, Json] = {}
     for route in routes:
-        if route.method != "HEAD" and route.resource is not None:  # where there is GET, HEAD is a matter of course
-            path = route.resource.canonical
-            paths.setdefault(path, {})[route.method.lower()] = _operation(path, route, limits)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, limits)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -72,8 +70,8 @@ def document(routes: Iterable[web.AbstractRoute], limits: Limits) -> Json:
     }
 
 
-def _operation(path: str, route: web.AbstractRoute, limits: Limits) -> Json:
-    operation = OPERATIONS[route.method, path]
+def _operation(route: web.RouteDef, limits: Limits) -> Json:
+    path, operation = route.path, OPERATIONS[route.method, route.path]
     summary, _, description = inspect.cleandoc(route.handler.__doc__ or "").partition("\n\n")
     described = {
         "operationId": operation.name,

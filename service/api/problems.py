@@ -3,8 +3,9 @@
 ``type`` is the URI reference ``/problems/<code>``: a stable name of the kind of problem, relative to the server.
 ``title`` is the phrase of the status, ``code`` what machines read, ``detail`` what people read.
 
-Two answers cannot have this shape, because aiohttp gives them before any of our code runs: 400 to bytes that
-are no HTTP request, and 417 to an ``Expect`` header other than 100-continue.
+Three answers cannot have this shape, because aiohttp gives them before any of our code runs: 400 to bytes that
+are no HTTP request, 404 to a request for no path (``OPTIONS *``, ``CONNECT``), and 417 to an ``Expect`` header other
+than 100-continue.
 """
 
 from __future__ import annotations

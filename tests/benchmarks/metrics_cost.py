@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from service.api.middleware import RequestNumbers
+from service.api.around import RequestNumbers
 from service.api.results import Results
 from service.cli import main as serve
 from tests.benchmarks.throughput import SCRIPT, write_model, wrk

@@ -1,0 +1,122 @@
+"""What happens to every request, around its handler: an id, a problem document for every error, and numbers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from functools import wraps
+from time import perf_counter
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from multidict import istr
+
+from service.api import problems
+from service.api.answers import MODEL_VERSION
+from service.api.keys import Lifecycle
+from service.errors import HTTP_STATUS, AlsServeError
+from service.logs import current_request, log_event
+from service.metrics import Metrics
+from service.tallies import Count, Distribution
+
+REQUEST_ID = istr("X-Request-Id")
+#: The ``status`` of a request whose client went away before its answer.
+CLIENT_GONE = 499
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_MAX_ID_LENGTH = 128
+# A made-up id is this process's own mark and a number: asking the system for randomness each time costs more.
+_PROCESS = os.urandom(4).hex()
+_requests = itertools.count(1)
+
+
+class Around:
+    """Wraps the handlers of one app; ``access_log`` is the share of requests that it logs.
+
+    One call, where aiohttp has eleven around every middleware: all that a request passes through costs it time.
+    """
+
+    def __init__(self, metrics: Metrics, lifecycle: Lifecycle, access_log: float) -> None:
+        self._metrics = metrics
+        self._lifecycle = lifecycle
+        self._access_log = access_log
+        metrics.requests_in_flight.set_function(lambda: lifecycle.in_flight)
+
+    def wrap(self, route: str, handler: Handler) -> Handler:
+        """Return a handler with this around it; logs and metrics call it by its ``route``, never by a path with ids."""
+        lifecycle, access_log, numbers = self._lifecycle, self._access_log, RequestNumbers(self._metrics, route)
+
+        @wraps(handler)
+        async def answer(request: web.Request) -> web.StreamResponse:
+            started = perf_counter()
+            request_id = _request_id(request)
+            lifecycle.in_flight += 1
+            response = None
+            current_request.set(request_id)  # to the end of its sending, or the connection's next request
+            try:
+                response = await handler(request)
+            except Exception as error:
+                response = _problem(error, request.method, route, request_id)
+            finally:
+                lifecycle.in_flight -= 1
+                seconds = perf_counter() - started
+                status = CLIENT_GONE if response is None else response.status
+                numbers.count(request.method, status, seconds)
+                if access_log and random.random() < access_log:  # noqa: S311 - a sample, no secret
+                    _log_access(request.method, route, response, status, seconds)
+            response.headers[REQUEST_ID] = request_id
+            if lifecycle.draining:
+                response.force_close()
+            return response
+
+        return answer
+
+
+def _problem(error: Exception, method: str, route: str, request_id: str) -> web.Response:
+    if isinstance(error, web.HTTPException):
+        return problems.from_http(error, method, request_id)
+    if isinstance(error, AlsServeError) and type(error) in HTTP_STATUS:
+        return problems.from_error(error, request_id)
+    # Whatever nobody foresaw is logged here, and no client sees it.
+    log_event("request_failed", exc_info=True, route=route, request_id=request_id)
+    return problems.unexpected(request_id)
+
+
+def _log_access(method: str, route: str, response: web.StreamResponse | None, status: int, seconds: float) -> None:
+    facts: dict[str, Any] = {"method": method, "route": route, "status": status, "seconds": seconds}
+    if response is not None and MODEL_VERSION in response.headers:
+        facts["model_version"] = response.headers[MODEL_VERSION]
+    log_event("request", request_id=current_request.get(), **facts)
+
+
+def _request_id(request: web.Request) -> str:
+    """Return the id that the client gave, where it is 1 to 128 printable ASCII characters, or a new one."""
+    given = request.headers.get(REQUEST_ID, "")
+    if 0 < len(given) <= _MAX_ID_LENGTH and given.isascii() and given.isprintable():
+        return given
+    return f"{_PROCESS}{next(_requests):08x}"
+
+
+class RequestNumbers:
+    """The metrics of one route's requests; the children for a method and status are looked up once."""
+
+    def __init__(self, metrics: Metrics, route: str) -> None:
+        self._metrics = metrics
+        self._route = route
+        self._children: dict[tuple[str, int], tuple[Count, Distribution]] = {}
+
+    def count(self, method: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        key = method if method in _METHODS else "OTHER", status
+        children = self._children.get(key)
+        if children is None:
+            children = self._children[key] = self._look_up(*key)
+        requests, duration = children
+        requests.inc()
+        duration.observe(seconds)
+
+    def _look_up(self, method: str, status: int) -> tuple[Count, Distribution]:
+        labels = self._route, method, str(status)
+        return self._metrics.requests.labels(*labels), self._metrics.request_seconds.labels(*labels)
