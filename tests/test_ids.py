@@ -98,6 +98,20 @@ def test_ascending_ids_need_no_sorter() -> None:
     assert [ids.row(text) for text in ("a", "b", "c", "d", "0")] == [0, 1, 2, None, None]
 
 
+@example(first=INT64.max - 2, count=3, wanted=INT64.min)
+@given(
+    first=st.integers(-3, 3) | st.sampled_from([INT64.min, INT64.max - 9]),
+    count=st.integers(1, 9),
+    wanted=st.integers(-9, 12) | st.integers(),
+)
+def test_consecutive_numbers_are_found_as_any_are(first: int, count: int, wanted: int) -> None:
+    """Row numbers as ids, and the like: the n-th is in row n, and what lies beside them is unknown."""
+    consecutive = range(first, first + count)
+    ids = Ids(np.array(consecutive, np.int64))
+    assert ids.row(wanted) == (wanted - first if wanted in consecutive else None)
+    assert [ids.row(str(number)) for number in consecutive] == list(range(count))
+
+
 @pytest.mark.parametrize("wanted", ["id-77777", "unknown", "id-\u00e9", "x" * 250, 77_777, "y" * 10_000])
 @pytest.mark.parametrize("kind", ["int", "str"])
 def test_looking_up_never_copies_the_ids(kind: str, wanted: Id) -> None:

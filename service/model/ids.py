@@ -32,9 +32,18 @@ class Ids:
     values: NDArray[Any]
     sorter: Int64 | None = None
     kind: IdKind = field(init=False)
+    _first: int | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.kind = "int" if self.values.dtype.kind == "i" else "str"
+        self._first = self._first_of_consecutive()
+
+    def _first_of_consecutive(self) -> int | None:
+        """Return the first id where all ascend by one, as do row numbers: then there is nothing to search."""
+        if self.kind == "str" or self.sorter is not None or not len(self.values):
+            return None
+        first, last = map(int, self.values[[0, -1]])
+        return first if last - first == len(self.values) - 1 else None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -48,6 +57,9 @@ class Ids:
         key = _int64(wanted) if self.kind == "int" else self._text(wanted)
         if key is None:
             return None
+        if self._first is not None and isinstance(key, int):
+            row = key - self._first
+            return row if 0 <= row < len(self.values) else None
         place = int(self.values.searchsorted(key, sorter=self.sorter))
         if place == len(self.values):
             return None
