@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from aiohttp import web
 
-from service.api.keys import SHARED
+from service.api.shared import SHARED
 from service.model.facts import DEFAULTS
 from service.model.snapshot import Snapshot
 from service.server import serve

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 from aiohttp import web
 
-from service.api.keys import SHARED, Lifecycle
+from service.api.shared import SHARED, Lifecycle
 from service.app import create_app
 from service.errors import SettingsError
 from service.logs import log_event

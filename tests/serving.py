@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from service import api
-from service.api.keys import SHARED, Fallback
+from service.api.shared import SHARED, Fallback
 from service.live.child import ImportLimits
 from service.live.store import ModelStore
 from service.metrics import Metrics

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.api.keys import SHARED
+from service.api.shared import SHARED
 from service.live.report import Reload, Served
 from service.live.store import ModelStore
 from service.model.snapshot import Snapshot

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from service.api import recommendations
-from service.api.keys import SHARED
 from service.api.queries import INLINE_MICROSECONDS, Queries
+from service.api.shared import SHARED
 from service.errors import OverloadedError
 from service.model.costs import QueryCosts
 from service.model.snapshot import Snapshot

@@ -184,7 +184,7 @@ def test_a_wrong_import_is_found(module: str, statement: str, complaint: str) ->
         ("service.settings", "import os\nos.environ['X']"),
         ("service.training.als", "from implicit.cpu.als import AlternatingLeastSquares"),
         ("service.model.formats.pickle", "import pickle"),
-        ("service.api.keys", "from service.live.store import ModelStore"),
+        ("service.api.shared", "from service.live.store import ModelStore"),
         ("service.live.trainer", "from service.training.job import TrainingJob"),
         ("service.cli", "from service import __version__, demo"),
     ],

@@ -7,12 +7,13 @@ from typing import Protocol
 
 from aiohttp import web
 
-from service.api import answers, openapi, pages
+from service.api import answers, openapi
 from service.api.around import Around
-from service.api.keys import SHARED, Fallback, Limits, Shared
+from service.api.pages import read_pages
 from service.api.queries import Queries
 from service.api.results import Results
 from service.api.routes import ROUTES, add_routes
+from service.api.shared import SHARED, Fallback, Limits, Shared
 from service.live.report import Following
 from service.live.store import ModelStore
 from service.metrics import Metrics
@@ -54,11 +55,18 @@ def set_up(
     ``following`` tells of S3, where that is followed. ``body_seconds`` is how long the body of a request may
     take to arrive.
     """
-    limits, queries = Limits(settings.max_n, settings.fallback, body_seconds), Queries(settings.query_threads)
-    app[SHARED] = shared = Shared(store, metrics, limits, queries, Results(metrics), following)
+    limits = Limits(settings.max_n, settings.fallback, body_seconds)
+    app[SHARED] = shared = Shared(
+        store=store,
+        metrics=metrics,
+        limits=limits,
+        queries=Queries(settings.query_threads),
+        results=Results(metrics),
+        pages=read_pages(answers.encode(openapi.document(ROUTES, limits))),
+        following=following,
+    )
     app.cleanup_ctx.append(_closing_queries)
-    add_routes(app.router, Around(metrics, shared.lifecycle, settings.access_log))
-    app[pages.PAGES] = pages.read_pages(answers.encode(openapi.document(ROUTES, limits)))
+    add_routes(app.router, Around(shared, settings.access_log))
 
 
 async def _closing_queries(app: web.Application) -> AsyncIterator[None]:

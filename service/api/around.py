@@ -15,7 +15,7 @@ from multidict import istr
 
 from service.api import problems
 from service.api.answers import MODEL_VERSION
-from service.api.keys import Lifecycle
+from service.api.shared import Shared, SharingHandler
 from service.errors import HTTP_STATUS, AlsServeError
 from service.logs import current_request, log_event
 from service.metrics import Metrics
@@ -38,15 +38,15 @@ class Around:
     One call, where aiohttp has eleven around every middleware: all that a request passes through costs it time.
     """
 
-    def __init__(self, metrics: Metrics, lifecycle: Lifecycle, access_log: float) -> None:
-        self._metrics = metrics
-        self._lifecycle = lifecycle
+    def __init__(self, shared: Shared, access_log: float) -> None:
+        self._shared = shared
         self._access_log = access_log
-        metrics.requests_in_flight.set_function(lambda: lifecycle.in_flight)
+        shared.metrics.requests_in_flight.set_function(lambda: shared.lifecycle.in_flight)
 
-    def wrap(self, route: str, handler: Handler) -> Handler:
-        """Return a handler with this around it; logs and metrics call it by its ``route``, never by a path with ids."""
-        lifecycle, access_log, numbers = self._lifecycle, self._access_log, RequestNumbers(self._metrics, route)
+    def wrap(self, route: str, handler: SharingHandler) -> Handler:
+        """Return what aiohttp calls; logs and metrics name it by its ``route``, never by a path with ids."""
+        shared, access_log, numbers = self._shared, self._access_log, RequestNumbers(self._shared.metrics, route)
+        lifecycle = shared.lifecycle
 
         @wraps(handler)
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -56,7 +56,7 @@ class Around:
             response = None
             current_request.set(request_id)  # to the end of its sending, or the connection's next request
             try:
-                response = await handler(request)
+                response = await handler(request, shared)
             except Exception as error:
                 response = _problem(error, request.method, route, request_id)
             finally:

@@ -13,7 +13,6 @@ import msgspec
 from aiohttp import ClientError, web
 from msgspec import UNSET, Meta, UnsetType
 
-from service.api.keys import SHARED
 from service.api.parameters import MAX_IDS, Exclude, ExcludeSeen, N, Normalize, Offset, Titles, Unknown, n_range
 from service.errors import (
     BadBodyError,
@@ -63,8 +62,8 @@ class AnonymousBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Body = TypeVar("Body")
 
 
-async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body]) -> Body:
-    """Read and decode a JSON body.
+async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body], seconds: float) -> Body:
+    """Read and decode a JSON body, which may take so many seconds to arrive.
 
     Raises UnsupportedMediaTypeError, BodyTooLargeError, RequestTimeoutError, BadBodyError, InvalidBodyError.
     """
@@ -72,7 +71,7 @@ async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body]) -
         raise UnsupportedMediaTypeError(
             "The body must be JSON; send it with the header Content-Type: application/json."
         )
-    raw = await _in_time(request)
+    raw = await _in_time(request, seconds)
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
@@ -90,8 +89,7 @@ def body_n(n: int | UnsetType, max_n: int) -> int:
     return n
 
 
-async def _in_time(request: web.Request) -> bytes:
-    seconds = request.app[SHARED].limits.body_seconds
+async def _in_time(request: web.Request, seconds: float) -> bytes:
     try:
         async with asyncio.timeout(seconds):
             return await _whole(request)

@@ -7,16 +7,15 @@ import asyncio
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from service.api.keys import SHARED
+from service.api.shared import Shared
 from service.model.residency import resident_bytes
 
 
-async def exposition(request: web.Request) -> web.StreamResponse:
+async def exposition(request: web.Request, shared: Shared) -> web.StreamResponse:
     """Give all metrics to Prometheus.
 
     In the form that the client prefers: text, or OpenMetrics.
     """
-    shared = request.app[SHARED]
     metrics, snapshot = shared.metrics, shared.store.current
     if snapshot is not None:
         # In a thread: for a large model the kernel takes a while to look at every page.

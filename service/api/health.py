@@ -8,8 +8,8 @@ import msgspec
 from aiohttp import web
 
 from service.api import answers
-from service.api.keys import SHARED
 from service.api.parameters import query_of
+from service.api.shared import Shared
 from service.errors import NotReadyError
 
 
@@ -28,7 +28,7 @@ class Ready(msgspec.Struct, frozen=True):
 _ALIVE, _READY = answers.encode(Alive()), answers.encode(Ready())
 
 
-async def alive(request: web.Request) -> web.Response:
+async def alive(request: web.Request, _: Shared) -> web.Response:
     """Say that the process is alive.
 
     200 while the event loop turns, whether or not a model is served.
@@ -37,13 +37,12 @@ async def alive(request: web.Request) -> web.Response:
     return web.Response(body=_ALIVE, content_type=answers.CONTENT_TYPE)
 
 
-async def ready(request: web.Request) -> web.Response:
+async def ready(request: web.Request, shared: Shared) -> web.Response:
     """Say whether to send requests here.
 
     200 while a model is served, also during and after failed reloads; 503 before, and while the server drains.
     """
     query_of(request)
-    shared = request.app[SHARED]
     if shared.lifecycle.draining:
         raise NotReadyError("The server is about to stop; send new requests elsewhere.")
     shared.snapshot()

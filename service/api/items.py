@@ -6,19 +6,18 @@ from aiohttp import web
 
 from service.api import answers
 from service.api.answers import PopularItems, SimilarItems
-from service.api.keys import SHARED
 from service.api.lookups import known_item, titling
 from service.api.parameters import path_id, query_of
+from service.api.shared import Shared
 from service.model import scoring
 from service.model.snapshot import Snapshot
 
 
-async def similar(request: web.Request) -> web.Response:
+async def similar(request: web.Request, shared: Shared) -> web.Response:
     """Find the items most like one.
 
     By the cosine of their factors; the item itself is left out.
     """
-    shared = request.app[SHARED]
     snapshot = shared.snapshot_with_factors()
     query = query_of(request, "n", "titles")
     n = query.n(shared.limits.max_n)
@@ -29,12 +28,11 @@ async def similar(request: web.Request) -> web.Response:
     return answers.response(body, snapshot.version)
 
 
-async def popular(request: web.Request) -> web.Response:
+async def popular(request: web.Request, shared: Shared) -> web.Response:
     """List the most popular items.
 
     The score of each is the number of users who had it.
     """
-    shared = request.app[SHARED]
     snapshot = shared.snapshot()
     query = query_of(request, "n", "offset", "titles")
     n, offset = query.n(shared.limits.max_n), query.offset()

@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 
 from service.api import answers
-from service.api.keys import SHARED
 from service.api.parameters import query_of
+from service.api.shared import Shared
 from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.live.store import ModelStore
 from service.model.facts import TrainingFacts
@@ -69,14 +69,13 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     earlier_versions: list[Served]
 
 
-async def served_model(request: web.Request) -> web.Response:
+async def served_model(request: web.Request, shared: Shared) -> web.Response:
     """Say what is served.
 
     And since when, where it came from, what its scores look like, and how the last reload went. It is 200 also while
     no model is served: then everything about the model is null.
     """
     query_of(request)
-    shared = request.app[SHARED]
     store = shared.store
     snapshot = store.current
     body = ServedModel(

@@ -9,15 +9,15 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import msgspec
-from aiohttp import web
 
 from service import __version__
 from service.api import examples, parameters, problems
 from service.api.answers import CONTENT_TYPE, MODEL_VERSION, SCHEMAS, UnknownItem, UserFailure, UserResult, Version
 from service.api.around import REQUEST_ID
-from service.api.keys import Limits
 from service.api.operations import OPERATIONS, TAGS, Operation
 from service.api.problems import Problem
+from service.api.routes import Route
+from service.api.shared import Limits
 from service.errors import HTTP_STATUS, AlsServeError
 
 Json: TypeAlias = dict[str, Any]
@@ -51,7 +51,7 @@ _HEADERS: Json = {
 _UNNAMED = (UserResult, UserFailure, UnknownItem)
 
 
-def document(routes: Iterable[web.RouteDef], limits: Limits) -> Json:
+def document(routes: Iterable[Route], limits: Limits) -> Json:
     """Return the document of these routes, as this server's limits have it."""
     paths: dict[str, Json] = {}
     for route in routes:
@@ -70,7 +70,7 @@ def document(routes: Iterable[web.RouteDef], limits: Limits) -> Json:
     }
 
 
-def _operation(route: web.RouteDef, limits: Limits) -> Json:
+def _operation(route: Route, limits: Limits) -> Json:
     path, operation = route.path, OPERATIONS[route.method, route.path]
     summary, _, description = inspect.cleandoc(route.handler.__doc__ or "").partition("\n\n")
     described = {

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from service.api.keys import Fallback
+from service.api.shared import Fallback
 from service.errors import BadParameterError
 from service.model.factors import Id
 

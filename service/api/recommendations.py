@@ -24,10 +24,10 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.bodies import AnonymousBody, BatchBody, body_n, read_body
-from service.api.keys import SHARED, Limits
 from service.api.lookups import MICROSECONDS, item_rows, own_form, titling
 from service.api.parameters import Query, path_id, query_of
 from service.api.results import Results
+from service.api.shared import Limits, Shared
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.model.factors import Float32, Id, Int32
 from service.model.ordering import Model
@@ -60,13 +60,12 @@ class Options:
     titles: bool
 
 
-async def for_user(request: web.Request) -> web.Response:
+async def for_user(request: web.Request, shared: Shared) -> web.Response:
     """Recommend items to one user.
 
     The best first, exactly: no index approximates. ``strategy`` is ``als``, or ``popular`` for a user who is not in
     the model. Equal scores always come in the same order.
     """
-    shared = request.app[SHARED]
     snapshot = shared.snapshot()
     options = _options_of_query(request.rel_url.raw_query_string, shared.limits)
     snapshot = shared.titled(snapshot, options.titles)
@@ -76,15 +75,14 @@ async def for_user(request: web.Request) -> web.Response:
     return answers.response(body, snapshot.version)
 
 
-async def for_users(request: web.Request) -> web.Response:
+async def for_users(request: web.Request, shared: Shared) -> web.Response:
     """Recommend items to many users.
 
     The same as for one, for up to 1000 at once. A user who is not in the model, where ``fallback`` is ``none``, is
     an entry with an error; the others are answered all the same.
     """
     query_of(request)
-    body = await read_body(request, _batch_decoder)
-    shared = request.app[SHARED]
+    body = await read_body(request, _batch_decoder, shared.limits.body_seconds)
     snapshot = shared.titled(shared.snapshot(), body.titles)
     options = _options_of_body(body, shared.limits)
     estimate = _estimate(snapshot, options, len(body.users))
@@ -92,15 +90,14 @@ async def for_users(request: web.Request) -> web.Response:
     return answers.response(answer, snapshot.version)
 
 
-async def for_anonymous(request: web.Request) -> web.Response:
+async def for_anonymous(request: web.Request, shared: Shared) -> web.Response:
     """Recommend items to someone who is not in the model.
 
     Given what they had, their factors are solved for, as training would, and none of it is remembered. Items that the
     model does not know are left out and listed in ``unknown_items``.
     """
     query_of(request)
-    body = await read_body(request, _anonymous_decoder)
-    shared = request.app[SHARED]
+    body = await read_body(request, _anonymous_decoder, shared.limits.body_seconds)
     snapshot = shared.titled(shared.snapshot(), body.titles)
     n = body_n(body.n, shared.limits.max_n)
     estimate = _anonymous_estimate(snapshot, body, n)

@@ -19,9 +19,9 @@ from service.api.answers import (
     Users,
     WeightedItem,
 )
-from service.api.keys import SHARED
 from service.api.lookups import MICROSECONDS, known_item, known_user, titling
 from service.api.parameters import path_id, query_of
+from service.api.shared import Shared
 from service.errors import NoSeenItemsError
 from service.model.factors import Id, Seen
 from service.model.ordering import Model
@@ -29,12 +29,11 @@ from service.model.scoring import explain, item_scores, similar_users
 from service.model.snapshot import Snapshot
 
 
-async def listed(request: web.Request) -> web.Response:
+async def listed(request: web.Request, shared: Shared) -> web.Response:
     """List the ids of users.
 
     In order; those that begin with a prefix, if one is given.
     """
-    shared = request.app[SHARED]
     snapshot = shared.snapshot()
     query = query_of(request, "n", "offset", "prefix")
     n, offset = query.n(shared.limits.max_n), query.offset()
@@ -43,12 +42,11 @@ async def listed(request: web.Request) -> web.Response:
     return answers.response(answers.encode(Users(snapshot.version, ids.at(rows))), snapshot.version)
 
 
-async def similar(request: web.Request) -> web.Response:
+async def similar(request: web.Request, shared: Shared) -> web.Response:
     """Find the users most like one.
 
     By the cosine of their factors; the user is left out.
     """
-    shared = request.app[SHARED]
     snapshot = shared.snapshot_with_factors()
     n = query_of(request, "n").n(shared.limits.max_n)
     row = known_user(snapshot.model, path_id(request, "user"))
@@ -57,12 +55,11 @@ async def similar(request: web.Request) -> web.Response:
     return answers.response(body, snapshot.version)
 
 
-async def scores(request: web.Request) -> web.Response:
+async def scores(request: web.Request, shared: Shared) -> web.Response:
     """Score items for a user.
 
     There is one entry for each item, in the order asked; for one that the model does not know, it is an error.
     """
-    shared = request.app[SHARED]
     snapshot = shared.snapshot_with_factors()
     query = query_of(request, "items", "normalize", "titles")
     items = query.ids("items")
@@ -74,12 +71,11 @@ async def scores(request: web.Request) -> web.Response:
     return answers.response(body, snapshot.version)
 
 
-async def seen(request: web.Request) -> web.Response:
+async def seen(request: web.Request, shared: Shared) -> web.Response:
     """List what a user already had.
 
     With the weights that the model learnt from, in the model's order of items.
     """
-    shared = request.app[SHARED]
     snapshot = shared.snapshot()
     query = query_of(request, "n", "offset", "titles")
     n, offset = query.n(shared.limits.max_n), query.offset()
@@ -90,12 +86,11 @@ async def seen(request: web.Request) -> web.Response:
     return answers.response(body, snapshot.version)
 
 
-async def explanation(request: web.Request) -> web.Response:
+async def explanation(request: web.Request, shared: Shared) -> web.Response:
     """Say why an item suits a user.
 
     Which of the items that the user had speak for this one, and how much each adds to its score.
     """
-    shared = request.app[SHARED]
     snapshot = shared.snapshot_with_factors()
     query = query_of(request, "n", "titles")
     n = query.n(shared.limits.max_n)

@@ -1,12 +1,14 @@
-"""What the handlers of one app share, under one key."""
+"""What the handlers of one app share, and how they are given it."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from aiohttp import web
 
+from service.api.content import Content
 from service.api.queries import Queries
 from service.api.results import Results
 from service.errors import LimitedModelError, NotReadyError
@@ -40,13 +42,17 @@ class Lifecycle:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """What the handlers of one app share; ``following`` tells of S3, where that is followed."""
+    """What the handlers of one app share.
+
+    ``pages`` is what each fixed path gives; ``following`` tells of S3, where that is followed.
+    """
 
     store: ModelStore
     metrics: Metrics
     limits: Limits
     queries: Queries
     results: Results
+    pages: Mapping[str, Content]
     following: Following | None = None
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
@@ -72,3 +78,4 @@ class Shared:
 
 
 SHARED = web.AppKey("shared", Shared)
+SharingHandler: TypeAlias = Callable[[web.Request, Shared], Awaitable[web.StreamResponse]]
