@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import repeat
 from math import ceil, frexp, log10
 from typing import Annotated, Any, Literal, TypeAlias
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 from aiohttp import hdrs, web
 from msgspec import UNSET, Meta, UnsetType
-from multidict import istr
+from multidict import CIMultiDict, istr
 
 from service.model.factors import Float32, Id
 from service.model.ranking import Rows
@@ -172,12 +173,21 @@ class PopularItems(msgspec.Struct, frozen=True):
 
 def response(body: bytes, version: str) -> web.Response:
     """Answer a body that was computed from the model of this version."""
-    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE, MODEL_VERSION: version})
+    return web.Response(body=body, headers=_headers(version))
+
+
+@lru_cache(maxsize=4)
+def _headers(version: str) -> CIMultiDict[str]:
+    # An answer copies them, and copies a multidict in a third of the time of a dict.
+    return CIMultiDict({hdrs.CONTENT_TYPE: CONTENT_TYPE, MODEL_VERSION: version})
 
 
 def scored_items(snapshot: Snapshot, rows: Rows, scores: list[float]) -> list[ScoredItem]:
     """Pair item rows, as ids, with their scores, and titles where the snapshot has them."""
-    return list(map(ScoredItem, snapshot.model.item_ids.at(rows), scores, titles_of(snapshot, rows)))
+    ids = snapshot.model.item_ids.at(rows)
+    if snapshot.titles is None:
+        return list(map(ScoredItem, ids, scores))
+    return list(map(ScoredItem, ids, scores, titles_of(snapshot, rows)))
 
 
 def titles_of(snapshot: Snapshot, rows: Rows) -> Iterable[str | UnsetType]:

@@ -81,11 +81,13 @@ class Seen:
 
     def of(self, user: int) -> Int32:
         """Return the item rows of one user's row, ascending."""
-        return self.items[self.indptr[user] : self.indptr[user + 1]]
+        start, stop = self.indptr[user : user + 2].tolist()
+        return self.items[start:stop]
 
     def weights_of(self, user: int) -> Float32:
         """Return the weights beside :meth:`of`."""
-        return self.weights[self.indptr[user] : self.indptr[user + 1]]
+        start, stop = self.indptr[user : user + 2].tolist()
+        return self.weights[start:stop]
 
 
 @dataclass(frozen=True, slots=True)

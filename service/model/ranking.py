@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,11 +27,11 @@ SAMPLE = 256
 NO_ROWS: Int32 = np.empty(0, np.int32)
 NO_SCORES: Float32 = np.empty(0, np.float32)
 _NO_INT64: Int64 = np.empty(0, np.int64)
-_LOWEST = float(np.finfo(np.float32).min)
+_LOWEST: Float32 = np.array(np.finfo(np.float32).min)
 _STRUCK = np.float32(-np.inf)
 
 
-class Ranked(NamedTuple):
+class Ranked(msgspec.Struct, frozen=True):
     """Rows by descending score; equal scores by ascending row. Only real rows, so there may be few or none.
 
     rows: int32 or int64 [found]; scores: float32 [found], finite; scanned: how many rows had their score computed.
@@ -112,11 +113,16 @@ class _Best:
         if len(order) == self.wanted:
             self.floor = self.scores.item(-1)
 
-    def _opening_floor(self, scores: Float32) -> float:
-        """Return a score that ``wanted`` rows of the block reach: that many of its first rows do."""
+    def _opening_floor(self, scores: Float32) -> Float32:
+        """Return a score that ``wanted`` rows of the block reach: that many of its first rows do.
+
+        It is an array without dimensions, which NumPy compares with sooner than with a number.
+        """
         ordered = scores[: max(SAMPLE, 2 * self.wanted)].copy()
         ordered.sort()  # so few are sorted faster than partitioned
-        return max(_LOWEST, ordered.item(-self.wanted)) if self.wanted <= len(ordered) else _LOWEST
+        if self.wanted > len(ordered) or ordered.item(-self.wanted) == -math.inf:
+            return _LOWEST
+        return ordered[-self.wanted, ...]
 
 
 def _nth_largest(scores: Float32, n: int) -> float:
