@@ -19,7 +19,7 @@ Score: TypeAlias = Callable[[int, int], Float32]
 #: What no score from this row on can exceed, rounding included; never rises with the row.
 Bound: TypeAlias = Callable[[int], float]
 
-FIRST_BLOCK = 1536
+FIRST_BLOCK = 1280
 GROWTH = 6
 LARGEST_BLOCK = 65536
 SAMPLE = 256
