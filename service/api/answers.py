@@ -184,10 +184,7 @@ def _headers(version: str) -> CIMultiDict[str]:
 
 def scored_items(snapshot: Snapshot, rows: Rows, scores: list[float]) -> list[ScoredItem]:
     """Pair item rows, as ids, with their scores, and titles where the snapshot has them."""
-    ids = snapshot.model.item_ids.at(rows)
-    if snapshot.titles is None:
-        return list(map(ScoredItem, ids, scores))
-    return list(map(ScoredItem, ids, scores, titles_of(snapshot, rows)))
+    return list(map(ScoredItem, snapshot.model.item_ids.at(rows), scores, titles_of(snapshot, rows)))
 
 
 def titles_of(snapshot: Snapshot, rows: Rows) -> Iterable[str | UnsetType]:
