@@ -35,7 +35,7 @@ _requests = itertools.count(1)
 class Around:
     """Wraps the handlers of one app; ``access_log`` is the share of requests that it logs.
 
-    One call, where aiohttp has eleven around every middleware: all that a request passes through costs it time.
+    No middleware: aiohttp puts several calls of its own around each, and what every request passes through adds up.
     """
 
     def __init__(self, shared: Shared, access_log: float) -> None:
