@@ -186,6 +186,33 @@ def process() -> Iterator[AnyPanel]:
         "short",
         [(None, "green"), (0.9, "orange")],
     )
+    yield lines(
+        "Connections",
+        "Open connections of clients, and how many there may be: above that, the one that has been silent for longest "
+        "is closed.",
+        {"{{instance}}": of("als_connections"), "at most, {{instance}}": of("als_connections_limit")},
+        "short",
+    )
+    yield stacked(
+        "Connections closed, queries abandoned",
+        "To stay within the budget: idle or refused at the limit, answers left unread for too long or in too many "
+        "bytes. Abandoned: the client hung up on a long query.",
+        {
+            "{{reason}}": f"sum by (reason) ({rate('als_connections_closed_total')})",
+            "not accepted": f"sum({rate('als_accept_errors_total')})",
+            "query abandoned": f"sum({rate('als_queries_abandoned_total')})",
+        },
+        "ops",
+    )
+    yield lines(
+        "Answers unread",
+        "Bytes of answers that clients have not read yet.",
+        {"unread {{instance}}": of("als_unsent_bytes")},
+        "bytes",
+    )
+    yield lines(
+        "Long queries", "Those that run in a thread, or wait for one.", {"{{instance}}": of("als_queries")}, "short"
+    )
     yield lines("Open files", "Connections, mapped files and so on.", {"{{instance}}": of("process_open_fds")}, "short")
     yield words(
         "File events",

@@ -138,6 +138,12 @@ class SnapshotDamagedError(ModelRejectedError):
     code = "snapshot_damaged"
 
 
+class OutOfResourcesError(AlsServeError):
+    """The system lacks something just now (descriptors, memory, a disk that answers): no verdict on any file."""
+
+    code = "out_of_resources"
+
+
 # ---------------------------------------------------------------- titles that are not taken
 
 
@@ -286,6 +292,12 @@ class UnsupportedMediaTypeError(RequestError):
     code = "unsupported_media_type"
 
 
+class EncodedBodyError(RequestError):
+    """The body is declared as compressed, or encoded in another way."""
+
+    code = "encoded_body"
+
+
 class RequestTimeoutError(RequestError):
     """The body did not arrive in time."""
 
@@ -337,6 +349,7 @@ HTTP_STATUS: dict[type[AlsServeError], int] = {
     RequestTimeoutError: 408,
     BodyTooLargeError: 413,
     UnsupportedMediaTypeError: 415,
+    EncodedBodyError: 415,
     InvalidBodyError: 422,
     NotReadyError: 503,
     LimitedModelError: 503,

@@ -17,7 +17,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from service.errors import AlsServeError, ModelRejectedError, S3Error
+from service.errors import AlsServeError, ModelRejectedError, OutOfResourcesError, S3Error
 from service.tallies import TallyCounter, TallyHistogram
 
 # When each series began is no news to Prometheus, and would double the number of them.
@@ -92,6 +92,7 @@ _RELOADS = [
     ("swapped", ""),
     ("unchanged", ""),
     *(("rejected", code) for code in (AlsServeError.code, *_codes(ModelRejectedError))),
+    ("postponed", OutOfResourcesError.code),
 ]
 _POLLS = [("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in _codes(S3Error))]
 
@@ -159,7 +160,7 @@ class Metrics:
     reloads: Counter = _metric(
         Counter,
         "als_model_reloads_total",
-        "Reloads by outcome (swapped, unchanged, rejected) and the reason of a rejection.",
+        "Reloads by outcome (swapped, unchanged, rejected, postponed) and the reason of the last two.",
         "outcome",
         "reason",
         known=_RELOADS,
@@ -225,6 +226,29 @@ class Metrics:
         buckets=_REQUEST_BUCKETS,
     )
     requests_in_flight: Gauge = _metric(Gauge, "als_http_requests_in_flight", "Requests being answered.")
+    queries: Gauge = _metric(Gauge, "als_queries", "Long queries that run in a thread or wait for one.")
+    queries_abandoned: Counter = _metric(
+        Counter, "als_queries_abandoned_total", "Long queries whose client went away before the answer."
+    )
+    connections: Gauge = _metric(Gauge, "als_connections", "Open connections of clients.")
+    connections_limit: Gauge = _metric(
+        Gauge,
+        "als_connections_limit",
+        "How many connections may be open; the limit of descriptors leaves room for these.",
+    )
+    connections_closed: Counter = _metric(
+        Counter,
+        "als_connections_closed_total",
+        "Connections closed to stay within the budget, by reason: idle, refused, send_timeout, unsent_bytes.",
+        "reason",
+        known=[("idle",), ("refused",), ("send_timeout",), ("unsent_bytes",)],
+    )
+    unsent_bytes: Gauge = _metric(
+        Gauge, "als_unsent_bytes", "Bytes of answers that wait for their clients to read them."
+    )
+    accept_errors: Counter = _metric(
+        Counter, "als_accept_errors_total", "Times that the system had no descriptor or memory for a new connection."
+    )
     results: TallyCounter = _metric(
         TallyCounter,
         "als_results_total",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 from aiohttp import web
 
-from service.api.shared import SHARED, Lifecycle
+from service.api.shared import SHARED, Lifecycle, Shared
 from service.app import create_app
+from service.connections import Budget, Connections, most_connections, raise_descriptor_limit
 from service.errors import SettingsError
+from service.listening import Listener, open_sockets
 from service.logs import log_event
 from service.settings import Settings
 
@@ -21,6 +21,8 @@ KEEP_ALIVE_SECONDS = 75.0
 # What is in flight when the port closes may take this long; a query takes milliseconds.
 _SHUTDOWN_SECONDS = 30.0
 _FINISH_LOOK_SECONDS = 0.01
+# After an error, what is still arriving is read for so long, so that the client gets to read the answer.
+_LINGERING_SECONDS = 2.0
 # And what was answered already, this long to be sent to a slow client.
 _SENDING_SECONDS = 5.0
 
@@ -38,21 +40,15 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     _make_state_directory(settings)
     app = create_app(settings)
     stop, at_once = _signals()
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        keepalive_timeout=KEEP_ALIVE_SECONDS,
-        shutdown_timeout=_SENDING_SECONDS,
-        handler_cancellation=True,  # a client that goes away gives its place in the queue back
-    )
+    runner = _runner(app)
     await runner.setup()
     try:
-        site = await _listen(runner, settings)
+        listener = _listen(runner, app[SHARED], settings)
         if on_start:
-            on_start(app, _port(runner))
+            on_start(app, listener.port)
         await stop.wait()
         await _drain(app[SHARED].lifecycle, settings.drain_seconds, at_once)
-        await site.stop()
+        listener.close()
         await _finish(app[SHARED].lifecycle)
     finally:
         await runner.cleanup()
@@ -66,6 +62,18 @@ def _make_state_directory(settings: Settings) -> None:
         raise SettingsError(
             f"ALS_STATE_DIR {settings.state_dir} cannot be used: {error.strerror}; name a directory to write into."
         ) from None
+
+
+def _runner(app: web.Application) -> web.AppRunner:
+    return web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,  # no body is unpacked, not even one that is thrown away
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        lingering_time=_LINGERING_SECONDS,
+        shutdown_timeout=_SENDING_SECONDS,
+        handler_cancellation=True,  # a query whose client went away leaves the queue
+    )
 
 
 def _signals() -> tuple[asyncio.Event, asyncio.Event]:
@@ -84,33 +92,18 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 
 def check_port(host: str, port: int) -> None:
     """Raise SettingsError where :func:`serve` could not listen: before long work that would be in vain."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with _listening(host, port), socket.create_server((host, port), family=family):
-        pass
+    for listening in open_sockets(host, port):
+        listening.close()
 
 
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SettingsError(
-            f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; set ALS_HOST or ALS_PORT."
-        ) from None
-
-
-async def _listen(runner: web.AppRunner, settings: Settings) -> web.TCPSite:
-    """Open the port."""
-    site = web.TCPSite(runner, settings.host, settings.port)
-    with _listening(settings.host, settings.port):
-        await site.start()
-    log_event("listening", host=settings.host, port=_port(runner))
-    return site
-
-
-def _port(runner: web.AppRunner) -> int:
-    port: int = runner.addresses[0][1]
-    return port
+def _listen(runner: web.AppRunner, shared: Shared, settings: Settings) -> Listener:
+    """Open the port. Raises SettingsError."""
+    assert runner.server
+    budget = Budget(most_connections(raise_descriptor_limit()))
+    connections = Connections(runner.server, shared.lifecycle.busy, budget, shared.metrics)
+    listener = Listener(open_sockets(settings.host, settings.port), connections, shared.metrics)
+    log_event("listening", host=settings.host, port=listener.port)
+    return listener
 
 
 async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -192,6 +193,19 @@ def mounted(*arguments: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", arguments[-1]], check=True)
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open nothing more for the length of a block."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def stand_in(directory: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:

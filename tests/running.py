@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ class RunningServer:
         state_dir: Path,
         environment: Mapping[str, str] | None = None,
         module: str = "service",
+        prefix: Sequence[str] = (),
         **settings: object,
     ) -> None:
         variables = {"ALS_" + name.upper(): str(value) for name, value in settings.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALS_")}
         self.events: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, "serve"],
+            [*prefix, sys.executable, "-m", module, "serve"],
             env=inherited
             | dict(environment or {})
             | {"ALS_MODEL_PATH": str(model_path), "ALS_STATE_DIR": str(state_dir), "ALS_PORT": "0"}
@@ -118,10 +119,11 @@ def running_server(
     state_dir: Path,
     environment: Mapping[str, str] | None = None,
     module: str = "service",
+    prefix: Sequence[str] = (),
     **settings: object,
 ) -> Iterator[RunningServer]:
-    """Run a server for the length of a block; ``environment`` is added to ours."""
-    server = RunningServer(model_path, state_dir, environment, module, **settings)
+    """Run a server for the length of a block; ``environment`` is added to ours, ``prefix`` is what starts it."""
+    server = RunningServer(model_path, state_dir, environment, module, prefix, **settings)
     try:
         yield server
     finally:

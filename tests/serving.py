@@ -68,6 +68,10 @@ class Api:
         self.server = server
         self._session = aiohttp.ClientSession()
 
+    def sample(self, name: str, **labels: str) -> float | None:
+        """Return one sample as a scrape would, None where there is none."""
+        return self.metrics.registry.get_sample_value(name, labels)
+
     async def request(self, method: str, path: str, **options: Any) -> Answer:
         """Send one request."""
         url = URL(f"http://127.0.0.1:{self.server.port}{path}", encoded=True)
@@ -110,7 +114,7 @@ async def serving(
     app = web.Application()
     api.set_up(app, settings or ApiSettings(), store, metrics, body_seconds=body_seconds)
     server = TestServer(app, host="127.0.0.1")
-    await server.start_server(access_log=None)
+    await server.start_server(access_log=None, auto_decompress=False)
     served = Api(app, store, server)
     try:
         yield served

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,11 +11,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from service.api import recommendations
 from service.api.queries import INLINE_MICROSECONDS, Queries
 from service.api.shared import SHARED
 from service.errors import OverloadedError
+from service.metrics import Metrics
 from service.model.costs import QueryCosts
 from service.model.snapshot import Snapshot
 from tests.models import make_factors
@@ -36,7 +39,7 @@ BUSIEST = SNAPSHOT.model.user_ids.at(np.array([busiest(SNAPSHOT)]))[0]
 @contextmanager
 def made(threads: int, waiting_limit: int | None = None) -> Iterator[Queries]:
     """Make queries, and close them."""
-    queries = Queries(threads, waiting_limit)
+    queries = Queries(threads, Metrics(CollectorRegistry()), waiting_limit)
     try:
         yield queries
     finally:
@@ -172,19 +175,86 @@ async def test_overload_is_said_at_once_and_does_not_stop_the_health_checks(monk
         assert {answer.status for answer in await asyncio.gather(*waiting)} == {200}
 
 
-async def test_a_client_that_hangs_up_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request whose connection is gone no longer counts among those that wait."""
+class Held:
+    """Something that a query holds on to."""
+
+
+async def test_a_query_whose_client_goes_away_holds_nothing_any_more() -> None:
+    """Waiting, it lets go of what it was given the moment it is cancelled, though the threads are busy still."""
+    gate = threading.Event()
+    with made(1) as queries:
+        running = asyncio.create_task(queries.run(LONG, gate.wait, 10))
+        await asyncio.sleep(0)
+        given = Held()
+        remembered = weakref.ref(given)
+        waiting = asyncio.create_task(queries.run(LONG, id, given))
+        del given
+        await asyncio.sleep(0)
+        assert remembered() is not None
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        del waiting
+        assert remembered() is None
+        gate.set()
+        await running
+
+
+async def test_a_query_that_runs_keeps_its_place_until_it_ends() -> None:
+    """Its client is gone, and its thread is not: no more is admitted than the threads can do."""
+    gate = threading.Event()
+    with made(1, waiting_limit=0) as queries:
+        running = asyncio.create_task(queries.run(LONG, gate.wait, 10))
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        with pytest.raises(OverloadedError):
+            await queries.run(LONG, len, "refused")
+        gate.set()
+        await until(lambda: queries._admitted == 0)
+        assert await queries.run(LONG, len, "again") == 5
+
+
+async def test_clients_that_hang_up_leave_no_query_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that waits gives its place back at once, one that runs when it ends; both are counted."""
     gate = threading.Event()
     monkeypatch.setattr(recommendations, "_one_user", lambda *_: gate.wait(10) and b"{}")
     request = f"GET /v1/users/{USER}/recommendations HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     async with serving(slow(SNAPSHOT), ApiSettings(query_threads=1)) as api:
-        _, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
-        writer.write(request)
-        await until(lambda: api.app[SHARED].queries._admitted == 1)
-        writer.close()
-        await writer.wait_closed()
-        await until(lambda: api.app[SHARED].queries._admitted == 0)
+        writers = []
+        for place in (1, 2):
+            writers.append((await asyncio.open_connection("127.0.0.1", api.server.port))[1])
+            writers[-1].write(request)
+            await until(lambda place=place: api.sample("als_queries") == place)  # type: ignore[misc]  # mypy sees no default
+        for writer in writers[::-1]:
+            writer.close()
+            await writer.wait_closed()
+        await until(lambda: api.sample("als_queries") == 1)
         gate.set()
+        await until(lambda: api.sample("als_queries") == 0)
+        assert api.sample("als_queries_abandoned_total") == 2
+
+
+def test_a_query_may_outlive_the_loop(caplog: pytest.LogCaptureFixture) -> None:
+    """What still runs when the server ends, ends without a word."""
+    gate, ended = threading.Event(), threading.Event()
+
+    def long() -> None:
+        gate.wait(10)
+        ended.set()
+
+    async def run_and_leave() -> Queries:
+        queries = Queries(1, Metrics(CollectorRegistry()))
+        task = asyncio.create_task(queries.run(LONG, long))
+        await asyncio.sleep(0)
+        task.cancel()
+        return queries
+
+    queries = asyncio.run(run_and_leave())
+    gate.set()
+    assert ended.wait(10)
+    queries._executor.shutdown()
+    assert caplog.records == []
 
 
 async def test_a_swap_during_a_slow_query_does_not_touch_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,13 +12,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.live import store as stores
+from service.live.store import ModelStore
 from tests.helpers import (
     Place,
     answer,
+    events,
     eventually,
     finished,
     held_back,
@@ -26,6 +30,7 @@ from tests.helpers import (
     model_bytes,
     mounted,
     need,
+    no_descriptor_left,
     put,
     rejected,
     rejections,
@@ -211,3 +216,92 @@ async def test_with_no_file_at_start_it_waits(place: Place) -> None:
         put(place.path, ONE)
         await until_served(store, version(ONE))
         assert metric(store, "als_model_ready") == 1
+
+
+def postponed(store: ModelStore) -> bool:
+    """Say whether the last look could find nothing out, in every place that tells."""
+    last = store.last_reload
+    return (
+        last is not None
+        and (last.outcome, last.reason) == ("postponed", "out_of_resources")
+        and metric(store, "als_model_last_reload_successful") == 1
+        and bool(metric(store, "als_model_reloads_total", outcome="postponed", reason="out_of_resources"))
+    )
+
+
+async def test_without_a_descriptor_a_model_is_read_later(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """EMFILE is no verdict on the file: it is looked at again until it can be read, and never rejected."""
+    monkeypatch.setattr(stores, "_FIRST_RETRY_SECONDS", 0.02)
+    async with place.serving(ONE) as store:
+        beside = place.path.with_name("beside")
+        beside.write_bytes(TWO)
+        with no_descriptor_left():
+            beside.replace(place.path)
+            await eventually(lambda: postponed(store) and events(caplog).count("postponed") > 1)
+            assert store.current
+            assert store.current.version == version(ONE)
+        await until_served(store, version(TWO))
+        assert rejections(store) == 0
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENFILE, errno.ENOMEM, errno.EINTR])
+async def test_what_passes_by_itself_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A disk or a system that fails once costs a second, not the model."""
+    monkeypatch.setattr(stores, "_FIRST_RETRY_SECONDS", 0.02)
+    digest, failures = hashlib.file_digest, [OSError(number, os.strerror(number))]
+
+    def failing_once(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return digest(*arguments)
+
+    async with place.serving(ONE) as store:
+        monkeypatch.setattr(hashlib, "file_digest", failing_once)
+        put(place.path, TWO)
+        await until_served(store, version(TWO))
+        assert failures == []
+        assert rejections(store) == 0
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EAGAIN, errno.ENOMEM])
+async def test_a_child_that_cannot_be_started_now_is_started_later(
+    place: Place, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Too many processes, or too little memory for one more, say nothing of the model."""
+    monkeypatch.setattr(stores, "_FIRST_RETRY_SECONDS", 0.02)
+    start, failures = asyncio.create_subprocess_exec, [OSError(number, os.strerror(number))]
+
+    async def failing_once(*arguments: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await start(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", failing_once)
+    put(place.path, ONE)
+    async with place.started() as store:
+        await until_served(store, version(ONE))
+        assert failures == []
+        assert rejections(store) == 0
+
+
+async def test_a_disk_that_fails_the_child_is_asked_again(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EIO at the child's first read of the model is passed on as what it is."""
+    need(shutil.which("strace"), "apt-get install strace")
+    monkeypatch.setattr(stores, "_FIRST_RETRY_SECONDS", 0.02)
+    failed = tmp_path / "failed"
+    read_fails = ("-P", str(place.path), "-e", "trace=read", "-e", "inject=read:error=EIO:when=1")
+    inject = ("strace", "-f", "-qq", "-o", "/dev/null", *read_fails)
+    stand_in(
+        tmp_path,
+        monkeypatch,
+        f"os.path.exists({str(failed)!r}) and go_on()\nopen({str(failed)!r}, 'w').close()\ngo_on(*{inject!r})",
+    )
+    put(place.path, ONE)
+    async with place.started() as store:
+        await until_served(store, version(ONE), 30)
+        assert metric(store, "als_model_reloads_total", outcome="postponed", reason="out_of_resources") == 1
+        assert rejections(store) == 0

@@ -23,6 +23,8 @@ LAYERS = {
     "logs": {"errors"},
     "model": {"errors"},
     "threads": {"errors"},
+    "connections": {"metrics"},
+    "listening": {"connections", "errors", "logs", "metrics"},
     "s3": {"model", "errors", "threads"},
     "live": {"model", "s3", "errors", "metrics", "logs", "threads"},
     "api": {"live", "model", "s3", "errors", "metrics", "tallies", "logs"},

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.errors import SourceChangedError, SourceMissingError, UnreadableSourceError
+from service.errors import OutOfResourcesError, SourceChangedError, SourceMissingError, UnreadableSourceError
 from service.model.source import Signature, identify, look, opened, signature
 
 
@@ -138,13 +138,14 @@ def test_another_file_than_the_one_expected_is_not_read(path: Path) -> None:
 
 
 def test_an_unreadable_disk_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """EIO while hashing is a sentence with the path and the system's own words."""
+    """EIO while hashing is a sentence with the path and the system's own words, and no verdict on the file."""
 
     def broken(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(hashlib, "file_digest", broken)
-    with pytest.raises(UnreadableSourceError, match=f"^{path} cannot be read: Input/output error\\.$"):
+    sentence = f"^{path} cannot be read for now: Input/output error\\. It is tried again\\.$"
+    with pytest.raises(OutOfResourcesError, match=sentence):
         identify(path)
 
 

@@ -60,7 +60,7 @@ def set_up(
         store=store,
         metrics=metrics,
         limits=limits,
-        queries=Queries(settings.query_threads),
+        queries=Queries(settings.query_threads, metrics),
         results=Results(metrics),
         pages=read_pages(answers.encode(openapi.document(ROUTES, limits))),
         following=following,

@@ -7,16 +7,16 @@ import os
 import random
 from functools import wraps
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from multidict import istr
 
 from service.api import problems
 from service.api.answers import MODEL_VERSION
 from service.api.shared import Shared, SharingHandler
-from service.errors import HTTP_STATUS, AlsServeError
+from service.errors import HTTP_STATUS, AlsServeError, EncodedBodyError
 from service.logs import current_request, log_event
 from service.metrics import Metrics
 from service.tallies import Count, Distribution
@@ -53,14 +53,18 @@ class Around:
             started = perf_counter()
             request_id = _request_id(request)
             lifecycle.in_flight += 1
+            lifecycle.busy.add(request.protocol)
             response = None
             current_request.set(request_id)  # to the end of its sending, or the connection's next request
             try:
+                if hdrs.CONTENT_ENCODING in request.headers:
+                    _refuse_encoding()
                 response = await handler(request, shared)
             except Exception as error:
                 response = _problem(error, request.method, route, request_id)
             finally:
                 lifecycle.in_flight -= 1
+                lifecycle.busy.discard(request.protocol)
                 seconds = perf_counter() - started
                 status = CLIENT_GONE if response is None else response.status
                 numbers.count(request.method, status, seconds)
@@ -72,6 +76,10 @@ class Around:
             return response
 
         return answer
+
+
+def _refuse_encoding() -> NoReturn:
+    raise EncodedBodyError("A body with a Content-Encoding is not accepted; send it as it is, without that header.")
 
 
 def _problem(error: Exception, method: str, route: str, request_id: str) -> web.Response:

@@ -14,6 +14,7 @@ from aiohttp import ClientError, web
 from msgspec import UNSET, Meta, UnsetType
 
 from service.api.parameters import MAX_IDS, Exclude, ExcludeSeen, N, Normalize, Offset, Titles, Unknown, n_range
+from service.api.shared import SHARED
 from service.errors import (
     BadBodyError,
     BodyTooLargeError,
@@ -90,11 +91,15 @@ def body_n(n: int | UnsetType, max_n: int) -> int:
 
 
 async def _in_time(request: web.Request, seconds: float) -> bytes:
+    busy = request.app[SHARED].lifecycle.busy
+    busy.discard(request.protocol)  # it is the client who keeps us waiting
     try:
         async with asyncio.timeout(seconds):
             return await _whole(request)
     except TimeoutError:
         raise RequestTimeoutError(f"The body did not arrive within {seconds:g} seconds; send it faster.") from None
+    finally:
+        busy.add(request.protocol)
 
 
 async def _whole(request: web.Request) -> bytes:
@@ -105,5 +110,5 @@ async def _whole(request: web.Request) -> bytes:
             if len(body) > MAX_BYTES:
                 raise BodyTooLargeError(f"The body is larger than {MAX_BYTES} bytes; send less at once.")
     except (ClientError, web.RequestPayloadError, ConnectionError):
-        raise BadBodyError("The body did not arrive whole, or is not encoded as its headers say.") from None
+        raise BadBodyError("The body did not arrive whole.") from None
     return bytes(body)

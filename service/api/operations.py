@@ -14,6 +14,7 @@ from service.errors import (
     BadBodyError,
     BadParameterError,
     BodyTooLargeError,
+    EncodedBodyError,
     InvalidBodyError,
     LimitedModelError,
     NoSeenItemsError,
@@ -33,6 +34,7 @@ _BODY: Errors = (
     RequestTimeoutError,
     BodyTooLargeError,
     UnsupportedMediaTypeError,
+    EncodedBodyError,
     InvalidBodyError,
 )
 _MODEL: Errors = (NotReadyError,)

@@ -15,7 +15,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import hdrs, web
 
-from service.errors import HTTP_STATUS, AlsServeError
+from service.errors import HTTP_STATUS, AlsServeError, EncodedBodyError, RequestTimeoutError
 
 CONTENT_TYPE = "application/problem+json"
 NO_SUCH_PATH = "no_such_path"
@@ -53,8 +53,10 @@ def from_error(error: AlsServeError, request_id: str) -> web.Response:
     response = problem(status, error.code, str(error), request_id)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers[hdrs.RETRY_AFTER] = RETRY_AFTER
-    if status == HTTPStatus.REQUEST_TIMEOUT:
+    if isinstance(error, RequestTimeoutError | EncodedBodyError):
         response.force_close()
+    if isinstance(error, EncodedBodyError):
+        response.headers[hdrs.ACCEPT_ENCODING] = "identity"  # RFC 7694, section 3
     return response
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar, TypeVarTuple
 
 from service.errors import OverloadedError
+from service.metrics import Metrics
 
 #: A query estimated to hold the event loop for longer than this many microseconds goes to a thread.
 INLINE_MICROSECONDS = 1000
@@ -21,17 +23,20 @@ Arguments = TypeVarTuple("Arguments")
 class Queries:
     """Runs the queries of one app, in at most ``threads`` threads; at most ``waiting_limit`` wait for one."""
 
-    def __init__(self, threads: int, waiting_limit: int | None = None) -> None:
+    def __init__(self, threads: int, metrics: Metrics, waiting_limit: int | None = None) -> None:
         waiting = WAITING_PER_THREAD * threads if waiting_limit is None else waiting_limit
         self._limit = threads + waiting
+        self._metrics = metrics
         self._admitted = 0
+        self._free_threads = asyncio.Semaphore(threads)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="query")
+        metrics.queries.set_function(lambda: self._admitted)
 
     async def run(self, estimate_us: float, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         """Return ``function(*arguments)``. Raises OverloadedError where too many wait already.
 
-        Cancelled, because the client went away, it gives its place in the queue back at once; a query that has
-        begun runs to its end.
+        A query whose client went away leaves the queue, with all that it holds, at once; one that has begun runs to its
+        end, and its place is taken until then.
         """
         if estimate_us <= INLINE_MICROSECONDS:
             return function(*arguments)
@@ -39,9 +44,31 @@ class Queries:
             raise OverloadedError("Too many long queries are waiting already; try again in a second, or ask for less.")
         self._admitted += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
-        finally:
+            return await self._in_thread(function, *arguments)
+        except asyncio.CancelledError:
+            self._metrics.queries_abandoned.inc()
+            raise
+
+    async def _in_thread(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        # The executor has a queue of its own, which keeps what is cancelled: nothing is handed to it before a thread
+        # is free.
+        try:
+            await self._free_threads.acquire()
+        except asyncio.CancelledError:
             self._admitted -= 1
+            raise
+        loop = asyncio.get_running_loop()
+        running = self._executor.submit(function, *arguments)
+        running.add_done_callback(lambda _: self._leave_from_thread(loop))
+        return await asyncio.wrap_future(running)
+
+    def _leave_from_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the server has ended meanwhile
+            loop.call_soon_threadsafe(self._leave)
+
+    def _leave(self) -> None:
+        self._admitted -= 1
+        self._free_threads.release()
 
     def close(self) -> None:
         """Drop the queries that wait; those that run end by themselves."""

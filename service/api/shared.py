@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -34,10 +35,14 @@ class Limits:
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Where the server stands: ``draining`` from SIGTERM on, while it still answers; the requests ``in_flight``."""
+    """What the server is doing: ``draining`` from SIGTERM on, while it still answers; the requests ``in_flight``.
+
+    ``busy`` has the connections whose request is being answered, but for those whose body is still to come.
+    """
 
     draining: bool = False
     in_flight: int = 0
+    busy: set[asyncio.Protocol] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,12 +18,13 @@ from service.errors import (
     ImportCrashedError,
     ImportTimeoutError,
     ModelRejectedError,
+    OutOfResourcesError,
 )
 from service.live.process import child_process, end_of, last_of, listen
 from service.model import snapshot
 from service.model.importer import Content, Job, Outcome
 from service.model.shelf import Shelf, unwritable
-from service.model.source import Source, opened
+from service.model.source import Source, is_lacking, opened
 from service.threads import in_threads
 
 _MODULE = "service.model.importer"
@@ -59,8 +60,8 @@ class ImportLimits:
 async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *, content: Content = "model") -> None:
     """Turn a file into a snapshot (or titles) on the shelf, in a process of its own.
 
-    Raises ModelRejectedError and its kinds, and BadTitlesError. Cancelled, it kills and reaps the child. No temporary
-    file stays.
+    Raises ModelRejectedError and its kinds, BadTitlesError, OutOfResourcesError. Cancelled, it kills and reaps the
+    child. No temporary file stays.
     """
     # Opened here, for a child takes its time to start, and the path may name another file by then.
     async with (
@@ -90,9 +91,8 @@ async def _run(job: Job, limits: ImportLimits) -> None:
             "raise ALS_IMPORT_TIMEOUT_SECONDS if the file is that large."
         ) from None
     except OSError as error:
-        raise ImportCrashedError(
-            f"The process to import {job.source.path} could not be started: {error.strerror}."
-        ) from None
+        kind = OutOfResourcesError if is_lacking(error) else ImportCrashedError
+        raise kind(f"The process to import {job.source.path} could not be started: {error.strerror}.") from None
     _raise_for(job, answer, returncode)
 
 
@@ -119,4 +119,4 @@ def _kinds(parent: type[AlsServeError]) -> dict[str, type[AlsServeError]]:
     return found
 
 
-_REJECTIONS = _kinds(ModelRejectedError) | _kinds(BadTitlesError)
+_REJECTIONS = _kinds(ModelRejectedError) | _kinds(BadTitlesError) | _kinds(OutOfResourcesError)

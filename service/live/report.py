@@ -23,6 +23,7 @@ from service.model.scores import Range
 from service.model.snapshot import Snapshot
 from service.s3.versions import Download
 
+Outcome: TypeAlias = Literal["swapped", "unchanged", "rejected", "postponed"]
 State: TypeAlias = Literal["loading", "training", "limited", "ready", "stale"]
 
 #: Rejections that say nothing of the file's content.
@@ -38,14 +39,14 @@ _NOT_THE_CONTENT = (
 
 
 class Reload(msgspec.Struct, frozen=True):
-    """How a look at a changed model file ended.
+    """How a look at a changed model file ended; one that is "postponed" is tried again.
 
-    ``reason`` is the code of a rejection and ``detail`` its sentence, else both are empty. ``version`` is that
+    ``reason`` is the code of what was in the way and ``detail`` its sentence, else both are empty. ``version`` is that
     of the file that was looked at, None where it could not be read. ``seconds`` are by phase: download (from S3),
     verify (hash), read, validate, arrange, analyse and write (in the child), open, warm, swap.
     """
 
-    outcome: Literal["swapped", "unchanged", "rejected"]
+    outcome: Outcome
     reason: str
     detail: str
     finished_at: datetime
@@ -128,8 +129,10 @@ def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, sec
 
 def measure_reload(metrics: Metrics, reload: Reload) -> None:
     """Set the metrics of a reload that ended, however it ended."""
-    good = reload.outcome != "rejected"
     metrics.reloads.labels(reload.outcome, reload.reason).inc()
+    if reload.outcome == "postponed":  # nothing was found out about the file, neither good nor bad
+        return
+    good = reload.outcome != "rejected"
     metrics.last_reload_successful.set(good)
     metrics.last_reload_timestamp.set(reload.finished_at.timestamp())
     if good:

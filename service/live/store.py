@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Never
+from typing import Never
 from weakref import WeakSet
 
 from service.errors import (
     AlsServeError,
     ModelRejectedError,
+    OutOfResourcesError,
     SourceChangedError,
     StateDirectoryError,
 )
@@ -20,6 +21,7 @@ from service.live.child import ImportLimits
 from service.live.preparing import Preparation
 from service.live.reading import Reading, Settling
 from service.live.report import (
+    Outcome,
     Reload,
     Served,
     State,
@@ -43,6 +45,8 @@ _HISTORY = 10
 _PAUSE_SECONDS = 0.05
 #: A full disk is no fault of the model: the same file is tried again.
 _STATE_DIRECTORY_RETRY_SECONDS = 60.0
+#: Until a file is looked at again for which the system lacked something: at first, and doubled up to the above.
+_FIRST_RETRY_SECONDS = 1.0
 
 
 class ModelStore:
@@ -85,6 +89,8 @@ class ModelStore:
         self._concluded: Signature | str | None = None
         self._onlookers: list[asyncio.Event] = []
         self._stand_ins: tuple[Path, ...] = ()
+        self._try_again = False
+        self._retry_seconds = _FIRST_RETRY_SECONDS
         self._fresh = False
         self._earlier: WeakSet[Model] = WeakSet()
         metrics.model_snapshots_held.set_function(lambda: len(self._earlier))
@@ -154,13 +160,16 @@ class ModelStore:
     async def _reload(self) -> None:
         """Look at the file once, to a conclusion; or, where it changed meanwhile, ask for one more look."""
         seen = await self._settling.settled()
-        if seen == self._concluded:
+        if seen == self._concluded and not self._try_again:
             return
+        self._try_again = False
         reading = Reading(seen)
         try:
             await self._take(reading)
         except ModelRejectedError as error:
             await self._reject_or_read_again(reading, error)
+        except OutOfResourcesError as error:
+            await self._postpone(reading, error)
         except Exception as error:
             # Counted, and not tried over and over: who runs us logs it and starts us again.
             self._conclude(reading, "rejected", AlsServeError(f"Unexpected {type(error).__name__}: {error}."))
@@ -233,8 +242,17 @@ class ModelStore:
             self._conclude(reading, "rejected", error)
             announce_rejection(error, str(self.path), self.current)
         if isinstance(error, StateDirectoryError):
-            self._concluded = None
-            self._look_again_later()
+            self._try_again_in(_STATE_DIRECTORY_RETRY_SECONDS)
+        if self.current is None:
+            await self._serve_last_used()
+
+    async def _postpone(self, reading: Reading, error: OutOfResourcesError) -> None:
+        """Report that nothing could be found out about the file, and look at it again soon, then ever more rarely."""
+        seconds = self._retry_seconds
+        self._conclude(reading, "postponed", error)
+        log_event("postponed", detail=str(error), seconds=seconds)
+        self._try_again_in(seconds)
+        self._retry_seconds = min(2 * seconds, _STATE_DIRECTORY_RETRY_SECONDS)
         if self.current is None:
             await self._serve_last_used()
 
@@ -256,9 +274,9 @@ class ModelStore:
             path, *others = self._stand_ins
             try:
                 snapshot = await self._read_stand_in(path)
-            except StateDirectoryError as error:
-                announce_rejection(error, str(path), self.current)
-                self._look_again_later()
+            except (StateDirectoryError, OutOfResourcesError) as error:
+                log_event("rejected", detail=str(error), reason=error.code, path=str(path))
+                self._try_again_in(_STATE_DIRECTORY_RETRY_SECONDS)
                 return
             except ModelRejectedError as error:
                 announce_rejection(error, str(path), self.current)
@@ -283,12 +301,13 @@ class ModelStore:
     def _conclude(
         self,
         reading: Reading,
-        outcome: Literal["swapped", "unchanged", "rejected"],
+        outcome: Outcome,
         error: AlsServeError | None = None,
     ) -> None:
         """Set down how a reload ended; every way out of one leads through here."""
         reason, detail = (error.code, str(error)) if error else ("", "")
         self._concluded = reading.seen
+        self._retry_seconds = _FIRST_RETRY_SECONDS
         self.last_reload = Reload(outcome, reason, detail, datetime.now(UTC), reading.version, reading.seconds)
         self._set_fresh(error is None)
         measure_reload(self._metrics, self.last_reload)
@@ -303,8 +322,9 @@ class ModelStore:
             ended.set()
             self._onlookers.remove(ended)
 
-    def _look_again_later(self) -> None:
-        asyncio.get_running_loop().call_later(_STATE_DIRECTORY_RETRY_SECONDS, self.request_reload)
+    def _try_again_in(self, seconds: float) -> None:
+        self._try_again = True
+        asyncio.get_running_loop().call_later(seconds, self.request_reload)
 
     async def _pause(self) -> None:
         await asyncio.sleep(min(_PAUSE_SECONDS, self._settling.seconds))

@@ -10,6 +10,7 @@ from typing import Never
 from service.errors import (
     BadTitlesError,
     ModelRejectedError,
+    OutOfResourcesError,
     SnapshotDamagedError,
     SourceChangedError,
     SourceMissingError,
@@ -25,6 +26,7 @@ from service.model.titles import Titles, open_titles
 
 #: A full disk is no fault of the titles: the same file is tried again.
 _STATE_DIRECTORY_RETRY_SECONDS = 60.0
+_FIRST_RETRY_SECONDS = 1.0
 
 
 class TitleKeeper:
@@ -58,7 +60,7 @@ class TitleKeeper:
             log_event("titles", count=len(titles), path=str(self._path))
         except SourceChangedError:
             return  # the next look finds another signature
-        except (ModelRejectedError, BadTitlesError) as error:
+        except (ModelRejectedError, BadTitlesError, OutOfResourcesError) as error:
             log_event("titles_rejected", detail=str(error), reason=error.code)
             await self._do_without(error)
         except BaseException:
@@ -94,12 +96,15 @@ class TitleKeeper:
             self._shelf.discard(place)
             return None
 
-    async def _do_without(self, error: ModelRejectedError | BadTitlesError) -> None:
+    async def _do_without(self, error: ModelRejectedError | BadTitlesError | OutOfResourcesError) -> None:
         if self._store.titles is None:
             self._store.titles = await asyncio.to_thread(self._last)
         if isinstance(error, StateDirectoryError):
             self._concluded = None
             await asyncio.sleep(_STATE_DIRECTORY_RETRY_SECONDS)
+        if isinstance(error, OutOfResourcesError):
+            self._concluded = None
+            await asyncio.sleep(_FIRST_RETRY_SECONDS)
 
     def _last(self) -> Titles | None:
         """Open the titles that were shown last."""

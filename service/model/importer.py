@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from service.errors import BadTitlesError, ImportMemoryError, ModelRejectedError
+from service.errors import BadTitlesError, ImportMemoryError, ModelRejectedError, OutOfResourcesError
 from service.model import costs, scores, snapshot, titles
 from service.model.factors import RawModel
 from service.model.formats import read
@@ -120,7 +120,7 @@ def answer(job: Job) -> Outcome:
             f"{job.source.path} needs more than {megabytes} MB of address space to import; "
             "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
         )
-    except (ModelRejectedError, BadTitlesError) as error:
+    except (ModelRejectedError, OutOfResourcesError, BadTitlesError) as error:
         return Outcome(error.code, str(error))
     return Outcome()
 

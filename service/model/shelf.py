@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.errors import SnapshotDamagedError, StateDirectoryError
+from service.errors import OutOfResourcesError, SnapshotDamagedError, StateDirectoryError
 from service.model import snapshot
 from service.model.snapshot import Snapshot
-from service.model.source import Source
+from service.model.source import Source, is_lacking
 
 _STAGED = ".staged-"
 _DISCARDED = ".discarded-"
@@ -39,7 +39,7 @@ class Shelf:
     def find(self, source: Source) -> Snapshot | None:
         """Open the snapshot of a source if it was imported before; a damaged one is discarded.
 
-        Raises StateDirectoryError: what cannot be read just now is kept.
+        Raises StateDirectoryError, OutOfResourcesError: what cannot be read just now is kept.
         """
         try:
             return self._find(source)
@@ -66,7 +66,7 @@ class Shelf:
     def staging(self) -> Iterator[Path]:
         """Lend an empty directory to write a snapshot into; nothing of it stays unless it was published.
 
-        Raises StateDirectoryError.
+        Raises StateDirectoryError, OutOfResourcesError.
         """
         try:
             staged, lock = self._stage()
@@ -131,8 +131,12 @@ class Shelf:
         return [place for version in versions for place in self.root.glob(f"{version}-*")]
 
 
-def unwritable(directory: Path, error: OSError) -> StateDirectoryError:
+def unwritable(directory: Path, error: OSError) -> StateDirectoryError | OutOfResourcesError:
     """Say that the state directory cannot be used, and why."""
+    if is_lacking(error):
+        return OutOfResourcesError(
+            f"The state directory {directory} cannot be used for now: {error.strerror}. It is tried again."
+        )
     return StateDirectoryError(
         f"The state directory {directory} cannot be used: {error.strerror or error}. "
         "Free space or set ALS_STATE_DIR to a directory that can be written."

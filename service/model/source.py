@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from service.errors import SourceChangedError, SourceMissingError, UnreadableSourceError
+from service.errors import OutOfResourcesError, SourceChangedError, SourceMissingError, UnreadableSourceError
+
+#: What the system says when it lacks something for a moment: this is not the fault of any file.
+_LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR})
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -52,14 +56,14 @@ class Source(msgspec.Struct, frozen=True):
 
 
 def signature(path: Path) -> Signature:
-    """Look at the file once. Raises SourceMissingError, UnreadableSourceError."""
+    """Look at the file once. Raises SourceMissingError, UnreadableSourceError, OutOfResourcesError."""
     try:
         real = path.resolve(strict=True)
         found = real.stat()
     except FileNotFoundError:
         raise SourceMissingError(f"Model file not found: {path}") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if not stat.S_ISREG(found.st_mode):
         raise UnreadableSourceError(f"{path} is no regular file; put one there.")
     return Signature(str(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
@@ -69,12 +73,15 @@ def look(path: Path) -> Signature | str:
     """Return what stands at the path: its signature, or the sentence that says why it has none."""
     try:
         return signature(path)
-    except (SourceMissingError, UnreadableSourceError) as error:
+    except (SourceMissingError, UnreadableSourceError, OutOfResourcesError) as error:
         return str(error)
 
 
 def identify(path: Path) -> Source:
-    """Hash the whole file. Raises SourceMissingError, UnreadableSourceError, SourceChangedError."""
+    """Hash the whole file.
+
+    Raises SourceMissingError, UnreadableSourceError, OutOfResourcesError, SourceChangedError.
+    """
     seen = signature(path)
     if seen.size == 0:
         raise UnreadableSourceError(f"{path} is empty (0 bytes).")
@@ -82,7 +89,7 @@ def identify(path: Path) -> Source:
         try:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
     return Source(str(path), seen, digest)
 
 
@@ -90,8 +97,8 @@ def identify(path: Path) -> Source:
 def opened(path: Path, expected: Signature) -> Iterator[BufferedReader]:
     """Open the file that ``expected`` describes, and make sure at the end that it stayed as it was.
 
-    Raises SourceMissingError, UnreadableSourceError, SourceChangedError. Replacing the path by a rename does
-    not disturb a reader: the open file is the old one, whole.
+    Raises SourceMissingError, UnreadableSourceError, OutOfResourcesError, SourceChangedError. Replacing the path by a
+    rename does not disturb a reader: the open file is the old one, whole.
     """
     try:
         # A named pipe that took the file's place since it was looked at would keep us waiting for a writer.
@@ -99,7 +106,7 @@ def opened(path: Path, expected: Signature) -> Iterator[BufferedReader]:
     except FileNotFoundError:
         raise SourceMissingError(f"Model file not found: {path}") from None
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     with unchanged(file, path, expected):
         yield file
 
@@ -124,6 +131,14 @@ def _expect(path: Path, file: BufferedReader, expected: Signature) -> None:
         raise SourceChangedError(f"{path} changed while it was being read; it is read again.")
 
 
-def _unreadable(path: Path, error: Exception) -> UnreadableSourceError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+def unreadable(path: Path, error: Exception) -> UnreadableSourceError | OutOfResourcesError:
+    """Say why a file cannot be read; a system that lacks something, or a disk that fails, may do better in a moment."""
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    if isinstance(error, OSError) and (is_lacking(error) or error.errno == errno.EIO):
+        return OutOfResourcesError(f"{path} cannot be read for now: {reason}. It is tried again.")
     return UnreadableSourceError(f"{path} cannot be read: {reason}.")
+
+
+def is_lacking(error: OSError) -> bool:
+    """Say whether the system lacks descriptors or memory, so that the same may succeed in a moment."""
+    return error.errno in _LACKING

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import os
 import re
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +11,7 @@ from service.errors import UnknownFormatError, UnreadableSourceError
 from service.model.factors import RawModel
 from service.model.formats.npz import read_npz
 from service.model.formats.pickle import read_pickle
+from service.model.source import unreadable
 from service.model.wording import shown
 
 _HEAD = 1024
@@ -54,7 +54,7 @@ _WANTED = "a model is a pickled dict or an npz archive"
 def read(path: Path, file: BinaryIO) -> RawModel:
     """Read a model from an open file that stands at its first byte; ``path`` is what messages call it.
 
-    Raises UnreadableSourceError, UnknownFormatError and what the readers raise: CorruptFileError,
+    Raises UnreadableSourceError, OutOfResourcesError, UnknownFormatError and what the readers raise: CorruptFileError,
     UnsafePickleError, BadDtypeError, BadShapeError, BadIdsError, BadSeenMatrixError, MemoryError.
     """
     try:
@@ -64,8 +64,7 @@ def read(path: Path, file: BinaryIO) -> RawModel:
             raise UnreadableSourceError(f"{path} is empty (0 bytes).")
         return _read(head, file)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise UnreadableSourceError(f"{path} cannot be read: {reason}.") from error
+        raise unreadable(path, error) from error
 
 
 def format_of(path: Path) -> str:

@@ -1,0 +1,185 @@
+"""Connections of clients under a budget: how many there are, and how much they leave unread for how long.
+
+A client that is silent, or does not read what it asked for, costs a descriptor or memory. Beyond the budget the
+connection is closed and counted: that of the client which has been silent, or has not read, for longest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from typing import Final
+
+from service.metrics import Metrics
+
+#: Descriptors that are kept back: for the model's files, children, S3, and a health check at any time.
+RESERVED_DESCRIPTORS: Final = 128
+#: However many descriptors there are: a connection takes some 20 kB, and more of them want another server.
+_MOST_CONNECTIONS: Final = 10_000
+_LEAST_CONNECTIONS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What connections may take.
+
+    connections: how many may be open. unsent, unsent_in_all: bytes of answers that wait to be read, of one connection
+    and of all. send_seconds: how long an answer may take to be read.
+    """
+
+    connections: int
+    unsent: int = 16 * 2**20
+    unsent_in_all: int = 32 * 2**20
+    send_seconds: float = 30.0
+
+
+def raise_descriptor_limit() -> int:
+    """Raise this process's limit of descriptors as far as it may go, and return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def most_connections(descriptors: int) -> int:
+    """Return how many connections a limit of descriptors leaves room for."""
+    if descriptors == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return min(max(descriptors - RESERVED_DESCRIPTORS, _LEAST_CONNECTIONS), _MOST_CONNECTIONS)
+
+
+class Connections:
+    """The open connections of one server; calling it makes the protocol of a new one.
+
+    ``make_handler`` makes aiohttp's protocol for one connection. ``answering`` has those of them whose request is being
+    answered: their clients are not the ones who keep us waiting.
+    """
+
+    def __init__(
+        self,
+        make_handler: Callable[[], asyncio.Protocol],
+        answering: Container[asyncio.Protocol],
+        budget: Budget,
+        metrics: Metrics,
+    ) -> None:
+        self.budget = budget
+        self._make_handler = make_handler
+        self._answering = answering
+        self._metrics = metrics
+        # Both in the order of time: those that were heard least recently, or that began to wait first, stand first.
+        self._open: dict[Connection, None] = {}
+        self._unsent: dict[Connection, int] = {}
+        metrics.connections_limit.set(budget.connections)
+        metrics.connections.set_function(lambda: len(self._open))
+        metrics.unsent_bytes.set_function(lambda: sum(self._unsent.values()))
+
+    def __call__(self) -> Connection:
+        """Make the protocol of a connection that was accepted."""
+        return Connection(self, self._make_handler())
+
+    def admit(self, connection: Connection) -> None:
+        """Take a new connection in; where there are too many, close the one that has been silent for longest."""
+        if len(self._open) >= self.budget.connections and not self.close_longest_idle():
+            self.close(connection, "refused")
+            return
+        self._open[connection] = None
+
+    def close_longest_idle(self) -> bool:
+        """Close the connection whose client has been silent for longest; return whether there is one."""
+        for connection in self._open:
+            if connection.handler not in self._answering and connection not in self._unsent:
+                self.close(connection, "idle")
+                return True
+        return False
+
+    def heard(self, connection: Connection) -> None:
+        """Note that a client has just sent something."""
+        if connection in self._open:
+            del self._open[connection]
+            self._open[connection] = None
+
+    def wait_for_reader(self, connection: Connection) -> None:
+        """Note that an answer could not be sent at once; the whole of it is written by the loop's next turn."""
+        self._unsent[connection] = 0
+        asyncio.get_running_loop().call_soon(self._weigh, connection)
+
+    def done_with(self, connection: Connection) -> None:
+        """Note that an answer has been read."""
+        self._unsent.pop(connection, None)
+
+    def forget(self, connection: Connection) -> None:
+        """Note that a connection is gone."""
+        self._open.pop(connection, None)
+        self._unsent.pop(connection, None)
+
+    def close(self, connection: Connection, reason: str) -> None:
+        """Close a connection at once, with what was not sent, and count why."""
+        self._metrics.connections_closed.labels(reason).inc()
+        self.forget(connection)
+        connection.transport.abort()
+
+    def _weigh(self, connection: Connection) -> None:
+        """Hold one answer against the budgets; where all together are too much, close what waits for longest."""
+        if connection not in self._unsent:
+            return
+        self._unsent[connection] = unsent = connection.transport.get_write_buffer_size()
+        if unsent > self.budget.unsent:
+            self.close(connection, "unsent_bytes")
+        while sum(self._unsent.values()) > self.budget.unsent_in_all:
+            self.close(next(iter(self._unsent)), "unsent_bytes")
+
+
+class Connection(asyncio.Protocol):
+    """One connection: aiohttp's protocol for it, with everything that the budget needs to know told on the way."""
+
+    __slots__ = ("_connections", "_deadline", "handler", "transport")
+
+    transport: asyncio.Transport
+
+    def __init__(self, connections: Connections, handler: asyncio.Protocol) -> None:
+        self.handler = handler
+        self._connections = connections
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: with a write buffer that counts from its first byte."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(0)
+        self.handler.connection_made(transport)
+        self._connections.admit(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what came."""
+        self._connections.heard(self)
+        self.handler.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Hand on that no more will come."""
+        return self.handler.eof_received()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read."""
+        seconds = self._connections.budget.send_seconds
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(seconds, self._connections.close, self, "send_timeout")
+        self._connections.wait_for_reader(self)
+        self.handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read everything."""
+        self._stop_waiting()
+        self._connections.done_with(self)
+        self.handler.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_waiting()
+        self._connections.forget(self)
+        self.handler.connection_lost(exc)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,0 +1,103 @@
+"""The port: its sockets, and accepting what connects there, whatever the system has run out of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from service.connections import Connections
+from service.errors import SettingsError
+from service.logs import log_event
+from service.metrics import Metrics
+
+#: Connections that the kernel completes while the loop is busy.
+_BACKLOG = 1024
+#: Connections accepted before other work gets its turn.
+_AT_ONCE = 64
+_PAUSE_SECONDS = 0.1
+#: One line says that something is wrong; the metric says how often.
+_SECONDS_BETWEEN_LINES = 60.0
+
+
+def open_sockets(host: str, port: int) -> list[socket.socket]:
+    """Listen at every address of a host, all with the same port; 0 takes a free one. Raises SettingsError."""
+    with ExitStack() as undone:
+        try:
+            addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            opened: list[socket.socket] = []
+            for family, _, _, _, address in dict.fromkeys(addresses):
+                port = opened[0].getsockname()[1] if opened else port
+                opened.append(socket.create_server((address[0], port), family=family, backlog=_BACKLOG))
+                undone.callback(opened[-1].close)
+                opened[-1].setblocking(False)
+        except OSError as error:
+            reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+            raise SettingsError(f"Cannot listen on {host}:{port}: {reason}; set ALS_HOST or ALS_PORT.") from None
+        undone.pop_all()
+    return opened
+
+
+class Listener:
+    """Accepts connections until it is closed.
+
+    asyncio's own server tries 128 times in a row to accept where no descriptor is left, logs each failure with its
+    traceback, and schedules as many further tries.
+    """
+
+    def __init__(self, sockets: Sequence[socket.socket], connections: Connections, metrics: Metrics) -> None:
+        self._sockets = sockets
+        self._connections = connections
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._beginning: set[asyncio.Task[object]] = set()
+        self._retry: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._silent_until = 0.0
+        for listening in sockets:
+            self._loop.add_reader(listening, self._accept, listening)
+
+    @property
+    def port(self) -> int:
+        """Return the port that it listens on."""
+        port: int = self._sockets[0].getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        """Stop listening; what was accepted goes on."""
+        for retry in self._retry.values():
+            retry.cancel()
+        for listening in self._sockets:
+            self._loop.remove_reader(listening)
+            listening.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                accepted, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._pause(listening, error)
+                return
+            accepted.setblocking(False)
+            beginning = self._loop.create_task(self._begin(accepted))
+            self._beginning.add(beginning)
+            beginning.add_done_callback(self._beginning.discard)
+
+    async def _begin(self, accepted: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(self._connections, accepted)
+
+    def _pause(self, listening: socket.socket, error: OSError) -> None:
+        """Let go of a silent client, in case it was a descriptor that was wanting, and try again a little later."""
+        self._metrics.accept_errors.inc()
+        now = self._loop.time()
+        if now >= self._silent_until:
+            self._silent_until = now + _SECONDS_BETWEEN_LINES
+            log_event("accept_failed", detail=os.strerror(error.errno or 0))
+        self._connections.close_longest_idle()
+        self._loop.remove_reader(listening)
+        self._retry[listening] = self._loop.call_later(
+            _PAUSE_SECONDS, self._loop.add_reader, listening, self._accept, listening
+        )
