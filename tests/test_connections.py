@@ -199,10 +199,36 @@ async def test_a_silent_connection_with_an_unread_answer_is_not_idle() -> None:
     async with serving(replace(BUDGET, connections=2)) as served, connected(served, 2) as (reading, idle):
         reading.writer.write(GET % LARGE)
         await eventually(lambda: (served.sample("als_unsent_bytes") or 0) > MEBIBYTE)
+        await idle.ask(10)
         async with connected(served, 1):
             assert await idle.is_closed()
         await reading.reader.readuntil(b"\r\n\r\n")
         assert len(await reading.reader.readexactly(LARGE)) == LARGE
+
+
+async def test_no_answer_is_begun_while_another_is_unread() -> None:
+    """Small ones do not pile up either: however much a client asks for at once, one of them waits for it."""
+    size = 16 * 1024
+    async with serving() as served, connected(served, 1) as (client,):
+        client.writer.write(GET % size * 1000)
+        await eventually(lambda: served.sample("als_unsent_bytes"))
+        assert 0 < (served.sample("als_unsent_bytes") or 0) < 2 * size
+        for _ in range(1000):
+            await client.reader.readuntil(b"\r\n\r\n")
+            await client.reader.readexactly(size)
+
+
+async def test_a_client_that_leaves_is_forgotten() -> None:
+    """With the answer that it did not read, and without being counted among those that were closed."""
+    async with serving(replace(BUDGET, send_seconds=0.3)) as served, connected(served, 2) as (leaving, other):
+        leaving.writer.write(GET % LARGE)
+        await eventually(lambda: (served.sample("als_unsent_bytes") or 0) > MEBIBYTE)
+        leaving.writer.transport.abort()
+        await eventually(lambda: served.sample("als_connections") == 1)
+        assert served.sample("als_unsent_bytes") == 0
+        await asyncio.sleep(0.4)
+        assert await other.ask(10)
+        assert served.closed("send_timeout") == 0
 
 
 def test_the_limit_of_descriptors_is_raised_as_far_as_it_goes() -> None:
