@@ -11,14 +11,17 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
 class RunningServer:
-    """A started ``als-serve serve``, or another module's; its log lines, as JSON, are collected in ``events``."""
+    """A started server; its log lines, as JSON, are collected in ``events``.
+
+    It is started by ``command``, or as ``python -m module serve``, in the working directory ``cwd``.
+    """
 
     def __init__(
         self,
@@ -26,13 +29,16 @@ class RunningServer:
         state_dir: Path,
         environment: Mapping[str, str] | None = None,
         module: str = "service",
+        command: Sequence[str | Path] = (),
+        cwd: Path | None = None,
         **settings: object,
     ) -> None:
         variables = {"ALS_" + name.upper(): str(value) for name, value in settings.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALS_")}
         self.events: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, "serve"],
+            command or [sys.executable, "-m", module, "serve"],
+            cwd=cwd,
             env=inherited
             | dict(environment or {})
             | {"ALS_MODEL_PATH": str(model_path), "ALS_STATE_DIR": str(state_dir), "ALS_PORT": "0"}
@@ -118,10 +124,12 @@ def running_server(
     state_dir: Path,
     environment: Mapping[str, str] | None = None,
     module: str = "service",
+    command: Sequence[str | Path] = (),
+    cwd: Path | None = None,
     **settings: object,
 ) -> Iterator[RunningServer]:
     """Run a server for the length of a block; ``environment`` is added to ours."""
-    server = RunningServer(model_path, state_dir, environment, module, **settings)
+    server = RunningServer(model_path, state_dir, environment, module, command, cwd, **settings)
     try:
         yield server
     finally:
