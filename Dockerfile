@@ -6,10 +6,11 @@ RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --no-deps --require-hashes --requirement /src/requirements.lock \
     && find /venv -type d -name tests -prune -exec rm -rf {} +
 
-# What we wrote goes into /app, with the command in /app/bin.
+# What we wrote goes there too, with the command in /venv/bin.
 COPY pyproject.toml README.md LICENSE /src/
+COPY ops/install /src/ops/install
 COPY service /src/service
-RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-isolation --target /app /src
+RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-isolation /src
 
 
 FROM docker.io/library/python:3.11-slim
@@ -26,18 +27,18 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 COPY --from=build /venv /venv
-COPY --from=build /app /app
 
-# ALS_MODEL_PATH is replaced by a rename in its directory: the user may add files to /app, and own and replace those
-# alone (the sticky bit). The same user owns the volume, whose number is fixed so that a host can give it a directory.
+# /app holds the model alone. It is replaced by a rename in its directory: the user may add files to /app, and own and replace
+# those alone (the sticky bit). No module in there is ever imported, though PYTHONPATH names it: the command, and every
+# process that it starts, runs Python isolated. The same user owns the volume, whose number is fixed so that a host can give it a directory.
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin als \
-    && chgrp als /app && chmod 1775 /app \
+    && install -d -g als -m 1775 /app \
     && install -d -o als -g als -m 0750 /var/lib/als-serve /var/lib/als-serve/models /var/lib/als-serve/state
 USER 10001:10001
 WORKDIR /app
 VOLUME /var/lib/als-serve
 
-ENV PATH=/app/bin:/venv/bin:$PATH \
+ENV PATH=/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     ALS_MODEL_PATH=/app/als_model.pkl \

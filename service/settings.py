@@ -123,7 +123,6 @@ def refuse_unknown_variables() -> None:
 
 
 def child_environment() -> Mapping[str, str]:
-    """Return the environment of a process that reads untrusted bytes: nothing in it is worth stealing."""
+    """Return the environment of a process that reads untrusted bytes: no secret, and nothing that Python heeds."""
     kept = {name: os.environ[name] for name in os.environ if name in _CHILD_VARIABLES}
-    python = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
-    return kept | python | {"OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return kept | {"OPENBLAS_NUM_THREADS": "1"}

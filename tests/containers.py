@@ -59,9 +59,9 @@ def run_once(image: str, *arguments: str, options: tuple[str, ...] = CONFINED) -
 
 
 class Container:
-    """A started container that serves models from a directory of the host, mounted at /models."""
+    """A started container that serves models from a directory of the host, mounted at /models or elsewhere."""
 
-    def __init__(self, image: str, models: Path, **variables: str) -> None:
+    def __init__(self, image: str, models: Path, at: str = "/models", **variables: str) -> None:
         self.port = free_port()
         environment = {
             "ALS_HOST": "127.0.0.1",
@@ -70,7 +70,7 @@ class Container:
             "ALS_DRAIN_SECONDS": "1",
         }
         given = [f"--env={name}={value}" for name, value in (environment | variables).items()]
-        mounted = f"--volume={models}:/models"
+        mounted = f"--volume={models}:{at}"
         started = docker("run", "--detach", "--network=host", *CONFINED, mounted, *given, image)
         self.id = started.stdout.strip()
 
@@ -122,9 +122,9 @@ class Container:
 
 
 @contextmanager
-def running_container(image: str, models: Path, **variables: str) -> Iterator[Container]:
+def running_container(image: str, models: Path, at: str = "/models", **variables: str) -> Iterator[Container]:
     """Run a container for the length of a block."""
-    container = Container(image, models, **variables)
+    container = Container(image, models, at, **variables)
     try:
         yield container
     finally:

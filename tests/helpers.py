@@ -218,6 +218,31 @@ def stand_in(directory: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> Non
     monkeypatch.setattr(sys, "executable", str(script))
 
 
+def in_child(directory: Path, monkeypatch: pytest.MonkeyPatch, module: str, lines: str) -> None:
+    """Run these lines in every child process that runs a module, ours or a started server's, before it works.
+
+    ``child`` is the module.
+    """
+    script = directory / "stand-in"
+    script.write_text(
+        f"#!{sys.executable} -I\n"
+        "import os, sys, time\n"
+        "*options, module = sys.argv[1 : sys.argv.index('-m') + 2]\n"
+        f"if module == {module!r}:\n"
+        f"    import {module} as child\n"
+        + "".join(f"    {line}\n" for line in lines.splitlines())
+        + "    child.main()\n"
+        "elif module == 'service':\n"
+        "    from service.cli import main\n"
+        "    sys.executable = sys.argv[0]\n"
+        "    main(sys.argv[sys.argv.index('-m') + 2 :])\n"
+        "else:\n"
+        f"    os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+
+
 def held_back(directory: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Hold every import back: the first file returned appears when one waits, creating the second lets it go on."""
     waits, go = directory / "waits", directory / "go"

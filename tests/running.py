@@ -18,7 +18,10 @@ from typing import Any
 
 
 class RunningServer:
-    """A started ``als-serve serve``, or another module's; its log lines, as JSON, are collected in ``events``."""
+    """A started server; its log lines, as JSON, are collected in ``events``.
+
+    It is started by ``command``, or as ``python -m module serve``, in the working directory ``cwd``.
+    """
 
     def __init__(
         self,
@@ -26,14 +29,16 @@ class RunningServer:
         state_dir: Path,
         environment: Mapping[str, str] | None = None,
         module: str = "service",
-        prefix: Sequence[str] = (),
+        command: Sequence[str | Path] = (),
+        cwd: Path | None = None,
         **settings: object,
     ) -> None:
         variables = {"ALS_" + name.upper(): str(value) for name, value in settings.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALS_")}
         self.events: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", module, "serve"],
+            command or [sys.executable, "-m", module, "serve"],
+            cwd=cwd,
             env=inherited
             | dict(environment or {})
             | {"ALS_MODEL_PATH": str(model_path), "ALS_STATE_DIR": str(state_dir), "ALS_PORT": "0"}
@@ -119,11 +124,12 @@ def running_server(
     state_dir: Path,
     environment: Mapping[str, str] | None = None,
     module: str = "service",
-    prefix: Sequence[str] = (),
+    command: Sequence[str | Path] = (),
+    cwd: Path | None = None,
     **settings: object,
 ) -> Iterator[RunningServer]:
-    """Run a server for the length of a block; ``environment`` is added to ours, ``prefix`` is what starts it."""
-    server = RunningServer(model_path, state_dir, environment, module, prefix, **settings)
+    """Run a server for the length of a block; ``environment`` is added to ours."""
+    server = RunningServer(model_path, state_dir, environment, module, command, cwd, **settings)
     try:
         yield server
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -108,8 +109,8 @@ def cramped(tmp_path: Path) -> Iterator[RunningServer]:
     """Run a server that may have few descriptors."""
     model = tmp_path / "model.npz"
     put(model, model_bytes(0))
-    prefix = ("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}")
-    with running_server(model, tmp_path / "state", prefix=prefix) as server:
+    command = ("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", sys.executable, "-m", "service", "serve")
+    with running_server(model, tmp_path / "state", command=command) as server:
         server.wait_until_ready()
         yield server
 

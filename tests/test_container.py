@@ -11,6 +11,8 @@ import pytest
 
 from tests.containers import CONFINED, Container, build_image, docker, run_once, running_container
 from tests.helpers import model_bytes, put
+from tests.interactions import write_interactions
+from tests.poison import poison
 from tests.rendering import render
 from tests.seaweed import Seaweed, seaweed
 
@@ -101,6 +103,31 @@ def test_the_default_path_may_be_replaced_by_its_user(image: str) -> None:
     replace = 'touch /app/.incoming && mv /app/.incoming "$ALS_MODEL_PATH" && mv "$ALS_MODEL_PATH" /app/.again'
     done = run_once(image, "-euc", replace, options=("--entrypoint=/bin/sh",))
     assert done.returncode == 0, done.stderr
+
+
+def test_nothing_beside_the_model_is_imported(image: str, tmp_path: Path) -> None:
+    """Whatever is put into /app, where the model is and PYTHONPATH leads, only the model is read, by every command."""
+    executed = poison(tmp_path)
+    tmp_path.chmod(0o777)
+    version = put(tmp_path / "als_model.pkl", model_bytes(1))
+    with running_container(image, tmp_path, at="/app", ALS_MODEL_PATH="/app/als_model.pkl") as started:
+        started.wait_until_serving(version)
+        started.wait_until_serving(put(tmp_path / "als_model.pkl", model_bytes(2)))
+        assert started.is_healthy()
+        assert started.run("pwd").stdout == "/app\n"
+        write_interactions(tmp_path / "data.csv")
+        for command in ("check", "recommend --user 1", "train data.csv --iterations 2 --model-path trained.npz"):
+            done = started.run("als-serve", *command.split())
+            assert done.returncode == 0 or "has no user" in done.stderr, done.stderr
+    assert not executed.exists()
+
+
+def test_the_server_cannot_be_looked_into_by_its_own_user(container: Container) -> None:
+    """A process of the same user, as the importing one is here, can read neither its environment nor its memory."""
+    (found,) = container.run("sh", "-c", "grep -l python3 /proc/[0-9]*/comm").stdout.split()
+    for name in ("environ", "mem", "maps"):
+        refused = container.run("cat", str(Path(found).with_name(name)))
+        assert "Permission denied" in refused.stderr, name
 
 
 def test_sigterm_drains_and_exits_with_0(image: str, models: Path) -> None:

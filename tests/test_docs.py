@@ -21,8 +21,14 @@ from tests.running import running_server
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-DOCUMENTS += [ROOT / "ops/runbook.md", ROOT / "ops/terraform/README.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+DOCUMENTS += [ROOT / "SECURITY.md", ROOT / "ops/runbook.md", ROOT / "ops/terraform/README.md"]
 
 
 def default_of(value: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import urllib.error
 import urllib.request
 from itertools import pairwise
@@ -11,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.helpers import model_bytes, mounted, put, version
+from service.model.lifeline import NOBODY
+from tests.helpers import in_child, model_bytes, mounted, put, version
 from tests.interactions import write_interactions
 from tests.running import RunningServer, running_server
 
@@ -39,7 +42,7 @@ def state(tmp_path: Path) -> Path:
 
 def in_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
     """Let every process that trains do something else once it has read the data."""
-    in_worker(tmp_path, monkeypatch, f"def train(*_, **__):\n    {does}\nworker.train = train")
+    in_worker(tmp_path, monkeypatch, f"def train(*_, **__):\n    {does}\nchild.train = train")
 
 
 @pytest.fixture
@@ -245,77 +248,37 @@ def test_a_limited_model_is_no_reason_not_to_train(
     """What was popular at the last start does not keep the next one from training."""
     with running_server(path, state, training_data=data) as server:
         server.wait_for("limited")
-    monkeypatch.delenv("PYTHONPATH")
+    monkeypatch.undo()
     with running_server(path, state, training_data=data) as server:
         server.wait_for("initialized_trained")
         assert model(server)["state"] == "ready"
 
 
 def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
-    """Run these lines in every process that trains, before it works; ``worker`` is its module."""
-    body = "".join(f"    {line}\n" for line in lines.splitlines())
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys, time, traceback\n"
-        "if 'service.training.worker' in sys.orig_argv:\n"
-        "    import service.training.worker as worker, service.training.model_files as model_files\n"
-        f"{body}"
-        "    try:\n"
-        "        worker.main()\n"
-        "    except BaseException:\n"
-        "        traceback.print_exc()\n"
-        "        os._exit(1)\n"
-        "    os._exit(0)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-
-
-def test_a_stop_while_the_training_process_ends(
-    path: Path, state: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The model is served before the process that made it has said so; whenever a stop comes, it is heard."""
-    in_worker(tmp_path, monkeypatch, "save = worker._save\nworker._save = lambda *a: (save(*a), time.sleep(3600))")
-    with running_server(path, state, training_data=data) as server:
-        server.wait_for("initialized_trained")
-        assert model(server)["training"]["outcome"] == "running"
-        assert server.stop() == 0
-        assert "training_stopped" not in logged(server)
-
-
-def test_what_was_trained_does_not_stop_its_own_training(
-    path: Path, state: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A model that arrives while one is being saved is taken for that one, whose maker may say so later."""
-    wait = f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)"
-    lines = (
-        f"save = worker._save\ndef _save(*a):\n    saved = save(*a)\n    {wait}\n    return saved\nworker._save = _save"
-    )
-    in_worker(tmp_path, monkeypatch, lines)
-    with running_server(path, state, training_data=data) as server:
-        server.wait_for("initialized_trained")
-        server.wait_until_ready()
-        (tmp_path / "go").touch()
-        server.wait_for("trained", seconds=20)
-        assert model(server)["training"]["outcome"] == "trained"
-        assert "training_stopped" not in logged(server)
+    """Run these lines in every process that trains, before it works; ``child`` is its module."""
+    in_child(tmp_path, monkeypatch, "service.training.worker", lines)
 
 
 def test_a_stop_while_the_model_is_written_leaves_nothing(
     path: Path, state: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a killed process had begun to write is removed."""
-    in_worker(tmp_path, monkeypatch, "worker._save_popularity = lambda *_: None\nos.fsync = lambda _: time.sleep(3600)")
+    """What a killed process had begun to write is gone."""
+    in_worker(
+        tmp_path, monkeypatch, "child._save_popularity = lambda *_: None\nchild.write_npz = lambda *_: time.sleep(3600)"
+    )
     with running_server(path, state, training_data=data) as server:
-        server.wait_until(lambda: list(path.parent.iterdir()))
+        server.wait_until(lambda: (model(server)["training"] or {}).get("phase") == "saving")
         assert server.stop() == 0
     assert list(path.parent.iterdir()) == []
+    assert [file.name for file in state.iterdir() if file.is_file()] == []
 
 
 @pytest.mark.parametrize(
     ("lines", "outcome"),
     [
-        ("go = worker.train\nworker.train = lambda *a, **k: print('a word', flush=True) or go(*a, **k)", "trained"),
-        ("worker.Failed = lambda detail: worker.Trained('x' * 70_000, 0.0)\nworker.train = None", "failed"),
-        ("worker.msgspec.json.encode = lambda _: b'no message'", "failed"),
+        ("go = child.train\nchild.train = lambda *a, **k: print('a word', flush=True) or go(*a, **k)", "trained"),
+        ("child.Progress = lambda *_: child.SkippedRows(0, 'x' * 70_000)", "failed"),
+        ("child.msgspec.json.encode = lambda _: b'no message'", "failed"),
     ],
     ids=["a library prints", "a line without end", "no message"],
 )
@@ -328,6 +291,37 @@ def test_whatever_the_process_says(
         server.wait_until(lambda: model(server)["training"] and model(server)["training"]["outcome"] == outcome)
         server.wait_until_ready() if outcome == "trained" else server.wait_for("training_failed")
         assert logged(server).count("training") == 1
+
+
+def test_the_process_that_trains_is_confined(path: Path, state: Path, tmp_path: Path, endless: Path) -> None:
+    """Before it reads its data it gives up its user, if that is root, its privileges and its access to the server."""
+    endless.chmod(0o600)
+    tmp_path.chmod(0o700)
+    with running_server(path, state, training_data=endless) as server:
+        server.wait_until(lambda: (model(server)["training"] or {}).get("phase"))
+        (worker,) = workers(server)
+        said = Path(f"/proc/{worker.pid}/status").read_text()
+        status = dict(re.split(r":\s*", line, maxsplit=1) for line in said.splitlines())
+        limits = Path(f"/proc/{worker.pid}/limits").read_text()
+        user = NOBODY if os.geteuid() == 0 else os.geteuid()
+        assert status["Uid"].split() == [str(user)] * 4
+        assert (status["NoNewPrivs"], status["CapEff"]) == ("1", "0" * 16)
+        assert re.search(r"Max core file size +0 +0 ", limits)
+        assert not re.search(r"Max file size +unlimited", limits)
+        assert worker.cmdline()[-4:-1] == ["-I", "-u", "-m"]
+
+
+def test_nothing_is_imported_once_the_process_is_confined(
+    path: Path, state: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python itself may be out of reach by then, so a training does without it."""
+    in_worker(
+        tmp_path,
+        monkeypatch,
+        "confine = child.confine\nchild.confine = lambda *given: (confine(*given), sys.meta_path.clear())",
+    )
+    with running_server(path, state, training_data=data) as server:
+        server.wait_for("initialized_trained")
 
 
 def test_the_process_gives_way(path: Path, state: Path, endless: Path) -> None:

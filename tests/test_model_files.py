@@ -19,8 +19,9 @@ from service.model.facts import DEFAULTS, TrainingFacts, encode_facts
 from service.model.formats import read
 from service.model.ordering import arrange
 from service.model.validation import validate
+from service.model.whole_files import written_whole
 from service.training.als import TrainedModel, train
-from service.training.model_files import facts_of, save_npz, save_pickle, save_popularity
+from service.training.model_files import facts_of, save_npz, save_pickle, write_popularity
 from tests.interactions import small_interactions
 
 Save: TypeAlias = Callable[[TrainedModel, TrainingFacts, Path], None]
@@ -113,7 +114,8 @@ def test_the_facts() -> None:
 
 def test_popularity_alone(tmp_path: Path) -> None:
     """A file without factors says so, and passes the gates."""
-    save_popularity(SMALL, tmp_path / "model.npz")
+    with (tmp_path / "model.npz").open("wb") as file:
+        write_popularity(SMALL, file)
     found = served(tmp_path / "model.npz")
     assert found.user_factors.shape == (3, 0)
     assert found.item_factors.shape == (3, 0)
@@ -138,12 +140,16 @@ def test_a_file_can_be_spared(tmp_path: Path) -> None:
     """Where nothing is to be overwritten, what stands at the path stays, even a link that leads nowhere."""
     path = tmp_path / "model.npz"
     path.symlink_to("nowhere")
-    with pytest.raises(PathTakenError, match=f"^There is a file at {path}, and it stays\\.$"):
-        save_npz(MODEL, FACTS, path, overwrite=False)
+    with (
+        pytest.raises(PathTakenError, match=f"^There is a file at {path}, and it stays\\.$"),
+        written_whole(path, overwrite=False),
+    ):
+        pass
     assert list(tmp_path.iterdir()) == [path]
     path.unlink()
-    save_npz(MODEL, FACTS, path, overwrite=False)
-    assert served(path).facts == FACTS
+    with written_whole(path, overwrite=False) as file:
+        file.write(b"a model")
+    assert path.read_bytes() == b"a model"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parent.parent
 OPS = ROOT / "ops"
 RUNBOOK = (OPS / "runbook.md").read_text(encoding="utf-8")
 UNIT = OPS / "systemd" / "als-serve.service"
-SCRIPTS = [path for path in [*(ROOT / ".ci").iterdir(), *OPS.rglob("*.sh")] if path != TEMPLATE]
+SCRIPTS = [*(ROOT / ".ci").iterdir(), *OPS.rglob("*.sh"), OPS / "install" / "bin" / "als-serve"]
+SCRIPTS.remove(TEMPLATE)
 DEPLOYED = [ROOT / "Dockerfile", ROOT / "docker-compose.yml", OPS / "runbook.md", TEMPLATE, UNIT]
 DEPLOYED += sorted(OPS.glob("terraform/**/*.*"))
 

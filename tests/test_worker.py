@@ -1,11 +1,17 @@
-"""What the process does that trains for a server: where the model goes, and what is told on the way."""
+"""What the process does that trains for a server: the model, and what is told on the way."""
 
 from __future__ import annotations
 
+import errno
+import gzip
+import os
+import shutil
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from service.training import worker
@@ -15,16 +21,10 @@ from tests.interactions import write_interactions
 
 @pytest.fixture
 def job(tmp_path: Path) -> TrainingJob:
-    """Return a job whose directories are there and empty."""
-    for name in ("models", "state"):
-        (tmp_path / name).mkdir()
-    return TrainingJob(
-        data=str(write_interactions(tmp_path / "data.csv")),
-        model_path=str(tmp_path / "models" / "als_model.pkl"),
-        beside=str(tmp_path / "models" / "als_model.trained.npz"),
-        spare=str(tmp_path / "state" / "trained.npz"),
-        popularity=str(tmp_path / "state" / "popularity.npz"),
-    )
+    """Return a job whose files are there and empty."""
+    model, popularity = (os.open(tmp_path / name, os.O_WRONLY | os.O_CREAT) for name in ("model", "popularity"))
+    data = write_interactions(tmp_path / "data.csv")
+    return TrainingJob(str(data), directory=-1, model=model, popularity=popularity, place=str(tmp_path))
 
 
 def told(job: TrainingJob) -> list[Message]:
@@ -34,48 +34,54 @@ def told(job: TrainingJob) -> list[Message]:
     return messages
 
 
-def test_a_model_goes_to_the_path(job: TrainingJob) -> None:
+def test_a_model_is_made(job: TrainingJob, tmp_path: Path) -> None:
     """Popularity is there before the training begins; every phase is told of to its end."""
     messages = told(job)
     kinds = [type(message) for message in messages]
-    trained = messages[-1]
-    assert isinstance(trained, Trained)
-    assert trained.path == job.model_path
+    assert isinstance(messages[-1], Trained)
     ready = kinds.index(PopularityReady)
     assert messages[-3:-1] == [Progress("training", 15, 15), Progress("saving", 0, 1)]
     size = Path(job.data).stat().st_size
     assert Progress("reading", size, size) in messages[:ready]
-    with np.load(job.popularity) as arrays:
+    with np.load(tmp_path / "popularity") as arrays:
         assert arrays["popularity_only"]
-    with np.load(job.model_path) as arrays:
+    with np.load(tmp_path / "model") as arrays:
         assert len(arrays["user_factors"]) == 30
-
-
-def test_a_file_at_the_path_stays(job: TrainingJob) -> None:
-    """What stands there may be wanted still, however bad it is."""
-    Path(job.model_path).write_text("bad")
-    trained = told(job)[-1]
-    assert isinstance(trained, Trained)
-    assert (trained.path, trained.detail) == (job.beside, f"There is a file at {job.model_path}, and it stays.")
-    assert Path(job.model_path).read_text() == "bad"
-
-
-def test_a_directory_that_is_not_there(job: TrainingJob) -> None:
-    """Where neither can be written, the state directory takes the model."""
-    Path(job.model_path).parent.rmdir()
-    trained = told(job)[-1]
-    assert isinstance(trained, Trained)
-    assert trained.path == job.spare
-    assert trained.detail == f"The model cannot be written to {job.model_path}: No such file or directory."
 
 
 def test_nowhere_to_write(job: TrainingJob) -> None:
     """That is a failure, said in a sentence, and popularity could not be written either."""
-    for path in (job.model_path, job.spare):
-        Path(path).parent.rmdir()
-    messages = told(job)
-    assert messages[-1] == Failed(f"The model cannot be written to {job.spare}: No such file or directory.")
+    model, popularity = (os.open("/dev/full", os.O_WRONLY) for _ in range(2))
+    messages = told(msgspec.structs.replace(job, model=model, popularity=popularity))
+    assert messages[-1] == Failed(f"The model cannot be written to {job.place}: No space left on device.")
     assert not any(isinstance(message, PopularityReady) for message in messages)
+
+
+def test_what_may_no_longer_be_opened_is_read(job: TrainingJob) -> None:
+    """Text, zipped text and Parquet are opened before a process gives up what it may, and read after that."""
+    directory = Path(job.data).parent / "data"
+    directory.mkdir()
+    rows = Path(job.data).read_bytes()
+    (directory / "a.csv").write_bytes(rows + b",7\n")
+    (directory / "b.csv.gz").write_bytes(gzip.compress(rows))
+    pyarrow.parquet.write_table(pyarrow.csv.read_csv(job.data), directory / "c.parquet")
+    messages: list[Message] = []
+    job = msgspec.structs.replace(job, data=str(directory))
+    worker.work(job, messages.append, on_opened=lambda: shutil.rmtree(directory))
+    assert isinstance(messages[-1], Trained), messages[-1]
+    (skipped,) = (message for message in messages if isinstance(message, SkippedRows))
+    assert skipped.count == 1
+    assert skipped.first.startswith(f"{directory}/a.csv, line 152: the user is missing")
+
+
+def test_data_that_may_not_be_opened(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence names the file."""
+
+    def refused(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("service.training.data_files.os.open", refused)
+    assert told(job) == [Failed(f"{job.data} cannot be read: Permission denied.")]
 
 
 def test_bad_rows_are_left_out(job: TrainingJob) -> None:

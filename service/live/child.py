@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +25,7 @@ from service.errors import (
 from service.live.process import child_process, end_of, last_of, listen
 from service.model import snapshot
 from service.model.importer import Content, Job, Outcome
+from service.model.lifeline import take_back
 from service.model.shelf import Shelf, unwritable
 from service.model.source import Source, is_lacking, opened
 from service.threads import in_threads
@@ -67,20 +70,39 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
     async with (
         in_threads(opened(Path(source.path), source.signature)) as file,
         in_threads(shelf.staging()) as staged,
+        in_threads(_descriptor_of(staged)) as directory,
     ):
-        job = Job(source, file.fileno(), str(staged), limits.memory_bytes(source), limits.cpu_seconds, content)
+        limited = (limits.memory_bytes(source), limits.cpu_seconds)
+        job = Job(source, file.fileno(), directory, str(shelf.root), *limited, content)
         await _run(job, limits)
         try:
-            await asyncio.to_thread(snapshot.publish, staged, shelf.place_of(source))
+            await asyncio.to_thread(_publish, staged, shelf.place_of(source))
         except OSError as error:
             raise unwritable(shelf.root, error) from None
+
+
+@contextmanager
+def _descriptor_of(directory: Path) -> Iterator[int]:
+    """Open a directory for a child that may be a user who cannot reach it by its path."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _publish(staged: Path, place: Path) -> None:
+    take_back(staged)
+    snapshot.publish(staged, place)
 
 
 async def _run(job: Job, limits: ImportLimits) -> None:
     try:
         async with (
             asyncio.timeout(limits.timeout_seconds),
-            child_process(_MODULE, msgspec.json.encode(job), limits.environment, pass_fds=(job.descriptor,)) as child,
+            child_process(
+                _MODULE, msgspec.json.encode(job), limits.environment, pass_fds=(job.descriptor, job.staged)
+            ) as child,
         ):
             assert child.stdout
             answer, _ = await asyncio.gather(last_of(child.stdout), listen(child))

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from service.logs import log_event
+from service.model.lifeline import hide_memory
 
 #: How much of what a child writes is kept: its answer and its last words are short, a broken one's may be endless.
 _KEPT = 16_384
@@ -20,11 +21,19 @@ async def child_process(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run ``python -m module`` with one line on its standard input; at the end of the block it is gone.
 
-    Its standard input stays open, which tells it that we live. Raises OSError where it cannot be started.
+    It imports nothing but what is installed, whatever stands in a directory or a variable, and cannot look into us. Its
+    standard input stays open, which tells it that we live. Raises OSError where it cannot be started.
     """
+    hide_memory()
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module), stdin=pipe, stdout=pipe, stderr=pipe, env=dict(environment), pass_fds=pass_fds
+        *(sys.executable, "-I", "-u", "-m", module),
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        cwd="/",
+        env=dict(environment),
+        pass_fds=pass_fds,
     )
     assert child.stdin
     try:

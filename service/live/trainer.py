@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import glob
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Never
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, NamedTuple, Never
 
 import msgspec
 
+from service.errors import StateDirectoryError, TrainingError
 from service.live.process import child_process, end_of, listen
 from service.live.report import Training
 from service.live.store import ModelStore
 from service.logs import log_event
 from service.metrics import Metrics
+from service.model.shelf import unwritable
+from service.model.whole_files import written_whole
+from service.threads import in_threads
 from service.training.job import (
     Failed,
     Message,
@@ -25,11 +31,26 @@ from service.training.job import (
     SkippedRows,
     Trained,
     TrainingJob,
-    temporary,
 )
 
 _MODULE = "service.training.worker"
 _message = msgspec.json.Decoder(Message)
+
+
+class _Outputs(NamedTuple):
+    """What the process that trains is lent: where relative paths begin, and files without a name to write to."""
+
+    directory: int
+    model: BinaryIO
+    popularity: BinaryIO
+
+
+class _Saved(NamedTuple):
+    """Where the trained model is, and why that is not the model path."""
+
+    path: Path
+    detail: str
+    seconds: float
 
 
 class FallbackTrainer:
@@ -48,19 +69,13 @@ class FallbackTrainer:
         after: asyncio.Event | None = None,
     ) -> None:
         """``after`` is set once whoever may bring a model has tried to for the first time."""
-        path = store.path
         self._store = store
+        self._data = data
+        self._state_dir = state_dir
         self._environment = environment
         self._metrics = metrics
         self._after = after
         self._popularity: Path | None = None
-        self._job = TrainingJob(
-            data=str(data),
-            model_path=str(path),
-            beside=str(path.with_name(f"{path.stem}.trained.npz")),
-            spare=str(state_dir / "trained.npz"),
-            popularity=str(state_dir / "popularity.npz"),
-        )
 
     async def run(self) -> Never:
         """Train if need be, and then never again."""
@@ -73,9 +88,9 @@ class FallbackTrainer:
             await asyncio.Event().wait()
 
     async def _train_until_a_model_arrives(self) -> None:
-        log_event("no_model", path=self._job.model_path, data=self._job.data)
+        log_event("no_model", path=str(self._store.path), data=str(self._data))
         log_event("training")
-        self._store.training = Training("running", self._job.data, datetime.now(UTC))
+        self._store.training = Training("running", str(self._data), datetime.now(UTC))
         training = asyncio.create_task(self._train())
         arrival = asyncio.create_task(self._store.good.wait())
         try:
@@ -98,62 +113,100 @@ class FallbackTrainer:
     def _is_saving(self) -> bool:
         return self._store.training is not None and self._store.training.phase == "saving"
 
-    async def _train(self) -> Trained | Failed:
-        """Run the process to its end and return how it ended; no temporary file of it stays."""
-        pid = 0
+    async def _train(self) -> _Saved | Failed:
+        """Run the process to its end, put its model where nothing is lost by it, and return how that went."""
         try:
-            async with child_process(_MODULE, msgspec.json.encode(self._job), self._environment) as child:
-                pid = child.pid
-                ended, _ = await asyncio.gather(self._converse(child), listen(child))
+            async with in_threads(self._outputs()) as outputs:
+                ended = await self._run(outputs)
+                if isinstance(ended, Failed):
+                    return ended
+                return await asyncio.to_thread(self._save, outputs.model, ended.seconds)
+        except (StateDirectoryError, TrainingError) as error:
+            return Failed(str(error))
+
+    @contextmanager
+    def _outputs(self) -> Iterator[_Outputs]:
+        """Open what is lent: its user needs no permission, and none of it outlives us. Raises StateDirectoryError."""
+        with ExitStack() as stack:
+            try:
+                self._state_dir.mkdir(parents=True, exist_ok=True)
+                directory = os.open(".", os.O_PATH)
+                stack.callback(os.close, directory)
+                model, popularity = (stack.enter_context(TemporaryFile(dir=self._state_dir)) for _ in range(2))
+            except OSError as error:
+                raise unwritable(self._state_dir, error) from None
+            yield _Outputs(directory, model, popularity)
+
+    async def _run(self, outputs: _Outputs) -> Trained | Failed:
+        lent = (outputs.directory, outputs.model.fileno(), outputs.popularity.fileno())
+        job = msgspec.json.encode(TrainingJob(str(self._data), *lent, place=str(self._state_dir)))
+        try:
+            async with child_process(_MODULE, job, self._environment, pass_fds=lent) as child:
+                ended, _ = await asyncio.gather(self._converse(child, outputs), listen(child))
                 returncode = await child.wait()
         except OSError as error:
             return Failed(f"The training process could not be started: {error.strerror}.")
         except (ValueError, msgspec.MsgspecError):  # a line longer than any of ours, or none of ours
             return Failed("The training process said something that is no message.")
-        finally:
-            await asyncio.to_thread(self._sweep, pid)
         return ended or Failed(f"The training process {end_of(returncode)}.")
 
-    async def _converse(self, child: asyncio.subprocess.Process) -> Trained | Failed | None:
+    async def _converse(self, child: asyncio.subprocess.Process, outputs: _Outputs) -> Trained | Failed | None:
         """Listen to the end, and return how the process says that it ended."""
         assert child.stdout
         ended: Trained | Failed | None = None
         async for line in child.stdout:
-            ended = self._hear(line) or ended
+            message = _message.decode(line)
+            if isinstance(message, PopularityReady):
+                await asyncio.to_thread(self._keep_popularity, outputs.popularity)
+            ended = self._hear(message) or ended
         return ended
 
-    def _sweep(self, pid: int) -> None:
-        """Remove what a process that was killed had begun to write."""
-        for path in (self._job.model_path, self._job.beside, self._job.spare, self._job.popularity):
-            pattern = temporary(Path(glob.escape(path)), pid, "*")
-            for leftover in pattern.parent.glob(pattern.name):
-                with suppress(OSError):
-                    leftover.unlink()
-
-    def _hear(self, line: bytes) -> Trained | Failed | None:
+    def _hear(self, message: Message) -> Trained | Failed | None:
         """Take note of what the process says; return how it ended, once it says so."""
-        match _message.decode(line):
+        match message:
             case Progress(phase, done, total):
                 self._note(phase=phase, done=done, total=total)
             case SkippedRows(count, first):
                 log_event("skipped_rows", count=count, first=first)
-            case PopularityReady(path):
-                self._popularity = Path(path)
-            case Trained() | Failed() as ended:
-                return ended
+            case Trained() | Failed():
+                return message
         return None
 
-    def _take(self, ended: Trained | Failed) -> None:
+    def _keep_popularity(self, written: BinaryIO) -> None:
+        path = self._state_dir / "popularity.npz"
+        with suppress(TrainingError):  # without it, a training that fails leaves nothing to serve
+            _place(written, path)
+            self._popularity = path
+
+    def _save(self, written: BinaryIO, seconds: float) -> _Saved:
+        """Put the model at the model path, or beside what is there, or in the state directory. Raises TrainingError."""
+        path = self._store.path
+        beside = path.with_name(f"{path.stem}.trained.npz")
+        detail = ""
+        # Where a full disk or a read-only volume refuses both, the state directory may be on another one.
+        for place in (path, beside):
+            try:
+                _place(written, place, overwrite=place == beside)
+            except TrainingError as error:
+                detail = detail or str(error)
+            else:
+                return _Saved(place, detail, seconds)
+        spare = self._state_dir / "trained.npz"
+        _place(written, spare)
+        return _Saved(spare, detail, seconds)
+
+    def _take(self, ended: _Saved | Failed) -> None:
         """Have the trained model served, or what there is in its place."""
         if isinstance(ended, Failed):
             self._conclude("failed", ended.detail)
             self._go_on_without(ended.detail)
             return
         self._conclude("trained")
-        log_event("trained", path=ended.path, seconds=ended.seconds)
-        if ended.path != self._job.model_path:
-            log_event("trained_elsewhere", detail=ended.detail, saved=ended.path)
-        elsewhere = Path(ended.path) if ended.path != self._job.model_path else None
+        log_event("trained", path=str(ended.path), seconds=ended.seconds)
+        elsewhere = None
+        if ended.path != self._store.path:
+            elsewhere = ended.path
+            log_event("trained_elsewhere", detail=ended.detail, saved=str(elsewhere))
         # Popularity too: the import of what was trained may fail, for want of memory or time.
         self._store.stand_in(*filter(None, (elsewhere, self._popularity)))
 
@@ -162,7 +215,7 @@ class FallbackTrainer:
         if self._popularity:
             self._store.stand_in(self._popularity)
         elif not self._store.good.is_set():
-            log_event("no_functions", path=self._job.model_path)
+            log_event("no_functions", path=str(self._store.path))
 
     def _conclude(self, outcome: str, detail: str = "") -> None:
         self._note(outcome=outcome, detail=detail, phase="", done=0, total=0)
@@ -171,3 +224,10 @@ class FallbackTrainer:
     def _note(self, **changes: Any) -> None:
         assert self._store.training
         self._store.training = msgspec.structs.replace(self._store.training, **changes)
+
+
+def _place(written: BinaryIO, path: Path, *, overwrite: bool = True) -> None:
+    """Copy what the process has written: it may hold the original open. Raises TrainingError."""
+    with written_whole(path, overwrite=overwrite) as file:
+        written.seek(0)
+        shutil.copyfileobj(written, file, 2**20)

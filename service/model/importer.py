@@ -7,6 +7,7 @@ the child.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import resource
@@ -24,7 +25,7 @@ from service.errors import BadTitlesError, ImportMemoryError, ModelRejectedError
 from service.model import costs, scores, snapshot, titles
 from service.model.factors import RawModel
 from service.model.formats import read
-from service.model.lifeline import be_first_to_go, end_with_parent
+from service.model.lifeline import confine
 from service.model.ordering import Model, arrange
 from service.model.shelf import unwritable
 from service.model.snapshot import Analysis
@@ -35,14 +36,16 @@ Content: TypeAlias = Literal["model", "titles"]
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One import: the file, open and inherited, what it has, where to write, and the limits.
+    """One import: the file and what it has, the directory to write to, what that is in, and the limits.
 
-    These are bytes of address space and seconds of CPU.
+    descriptor, staged: the open file and directory, inherited. memory_bytes: of address space, and of each file that is
+    written. cpu_seconds: of CPU.
     """
 
     source: Source
     descriptor: int
-    staged: str
+    staged: int
+    root: str
     memory_bytes: int
     cpu_seconds: int
     content: Content = "model"
@@ -56,7 +59,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def import_model(job: Job) -> None:
-    """Read, prove, analyse and write one model. Raises ModelRejectedError and its kinds."""
+    """Read, prove, analyse and write one model into the working directory. Raises ModelRejectedError and its kinds."""
     seconds: dict[str, float] = {}
     with _phase(seconds, "read"):
         raw = _read(job)
@@ -72,12 +75,15 @@ def import_model(job: Job) -> None:
 
 
 def import_titles(job: Job) -> None:
-    """Read, arrange and write titles of items. Raises BadTitlesError, ModelRejectedError and its kinds."""
+    """Read, arrange and write titles of items into the working directory.
+
+    Raises BadTitlesError, ModelRejectedError and its kinds.
+    """
     path = Path(job.source.path)
     with _opened(job) as file:
         found = titles.read_titles(path, file)
     with _writing(job):
-        titles.write_titles(Path(job.staged), found, job.source)
+        titles.write_titles(Path(), found, job.source)
 
 
 def _read(job: Job) -> RawModel:
@@ -87,7 +93,7 @@ def _read(job: Job) -> RawModel:
 
 def _write(job: Job, model: Model, analysis: Analysis, source_format: str, seconds: dict[str, float]) -> None:
     with _writing(job):
-        snapshot.write(Path(job.staged), model, analysis, job.source, source_format, seconds)
+        snapshot.write(Path(), model, analysis, job.source, source_format, seconds)
 
 
 def _opened(job: Job) -> AbstractContextManager[BufferedReader]:
@@ -99,7 +105,16 @@ def _writing(job: Job) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unwritable(Path(job.staged).parent, error) from None
+        if error.errno == errno.EFBIG:
+            raise _too_large(job, "of disk for one file") from None
+        raise unwritable(Path(job.root), error) from None
+
+
+def _too_large(job: Job, what: str) -> ImportMemoryError:
+    return ImportMemoryError(
+        f"{job.source.path} needs more than {job.memory_bytes // 2**20} MB {what} to import; "
+        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted."
+    )
 
 
 @contextmanager
@@ -114,12 +129,7 @@ def answer(job: Job) -> Outcome:
     try:
         import_titles(job) if job.content == "titles" else import_model(job)
     except MemoryError:
-        megabytes = job.memory_bytes // 2**20
-        return Outcome(
-            ImportMemoryError.code,
-            f"{job.source.path} needs more than {megabytes} MB of address space to import; "
-            "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
-        )
+        return Outcome(ImportMemoryError.code, str(_too_large(job, "of address space")))
     except (ModelRejectedError, OutOfResourcesError, BadTitlesError) as error:
         return Outcome(error.code, str(error))
     return Outcome()
@@ -128,12 +138,14 @@ def answer(job: Job) -> Outcome:
 def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures
     """Do one job under its limits."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    end_with_parent(sys.stdin.fileno())
-    be_first_to_go()
     gc.disable()  # an unpickler makes millions of objects and no garbage: looking for some takes a quarter of its time
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_seconds, job.cpu_seconds + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (job.memory_bytes, job.memory_bytes))
+    limits = {
+        resource.RLIMIT_AS: (job.memory_bytes, job.memory_bytes),
+        resource.RLIMIT_CPU: (job.cpu_seconds, job.cpu_seconds + 1),
+        resource.RLIMIT_FSIZE: (job.memory_bytes, job.memory_bytes),  # no array is larger on disk than in memory
+        resource.RLIMIT_NPROC: (0, 0),
+    }
+    confine(sys.stdin.fileno(), limits, job.staged)
     sys.stdout.buffer.write(msgspec.json.encode(answer(job)) + b"\n")
     sys.stdout.buffer.flush()
     os._exit(0)  # not by way of the interpreter's end, which frees a model piece by piece

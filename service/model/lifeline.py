@@ -1,16 +1,74 @@
-"""How a child process of a server behaves: it ends with its parent, and memory is taken from it first."""
+"""The confinement of a child process: what it gives up before it reads a byte that others wrote.
+
+Everything that a child needs is imported by then: afterwards it may be another user, who cannot even find Python.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import encodings.cp437  # of names in an npz; encodings are otherwise imported when they are first used
+import encodings.utf_8_sig  # noqa: F401 - of CSV files
 import fcntl
 import os
+import resource
 import select
+import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from service.errors import ImportCrashedError
 
-def end_with_parent(lifeline: int) -> None:  # pragma: no cover - runs in children alone, where nothing measures
-    """End this process when the other end of a pipe, its standard input, is closed: whoever started it is gone."""
+#: The user and group of a child whose parent is root: "nobody", by number, for a system may not name it.
+NOBODY = 65_534
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITY_VERSION = 0x20080522
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def confine(
+    lifeline: int, limits: Mapping[int, tuple[int, int]], directory: int | None = None
+) -> None:  # pragma: no cover - runs in children alone, where nothing measures
+    """Give up what a child does not need, for good: its user, capabilities, memory, files and processes beyond limits.
+
+    It ends when the other end of ``lifeline``, its standard input, is closed. ``limits`` are soft and hard values of
+    ``resource.RLIMIT_*``. ``directory`` is a descriptor of the one directory that it may write to, its working
+    directory from now on. Raises OSError.
+    """
+    _end_with_parent(lifeline)
+    _be_first_to_go()
+    os.fchdir(directory) if directory is not None else os.chdir("/")
+    for kind, values in {resource.RLIMIT_CORE: (0, 0), **limits}.items():
+        _limit(kind, *values)
+    if os.geteuid() == 0:
+        _become_nobody(directory)
+    _call(_LIBC.capset, (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)())
+    _call(_LIBC.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    hide_memory()
+
+
+def hide_memory() -> None:
+    """Close this process's memory and environment in /proc to every process without privileges, its user's too."""
+    _call(_LIBC.prctl, _PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def take_back(directory: Path) -> None:
+    """Own a directory that a confined child has written, so that no later child can change it.
+
+    Raises OSError, and ImportCrashedError where it holds anything but files.
+    """
+    for path in (directory, *directory.iterdir()):
+        found = path.lstat()
+        if path != directory and not (stat.S_ISREG(found.st_mode) and found.st_nlink == 1):
+            raise ImportCrashedError(f"The importing process left {path.name}, which is not a plain file.")
+        os.chown(path, os.geteuid(), os.getegid())
+        path.chmod(stat.S_IMODE(found.st_mode) & 0o755)
+
+
+def _end_with_parent(lifeline: int) -> None:  # pragma: no cover - as above
+    """End this process when its parent is gone."""
     # The kernel's signal ends us even in the midst of one endless C call, where no thread of ours would run.
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
@@ -18,7 +76,35 @@ def end_with_parent(lifeline: int) -> None:  # pragma: no cover - runs in childr
         os._exit(1)
 
 
-def be_first_to_go() -> None:  # pragma: no cover - as above
+def _be_first_to_go() -> None:  # pragma: no cover - as above
     """Have the kernel end this process, and not the server, should memory run out."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _limit(kind: int, soft: int, hard: int) -> None:  # pragma: no cover - as above
+    highest = resource.getrlimit(kind)[1]
+    if highest != resource.RLIM_INFINITY:  # one that is lower already stays
+        soft, hard = min(soft, highest), min(hard, highest)
+    resource.setrlimit(kind, (soft, hard))
+
+
+def _become_nobody(directory: int | None) -> None:  # pragma: no cover - as above
+    """Change the user, where that is possible: a user namespace may lack another one, a container the capability."""
+    with suppress(OSError):
+        if directory is not None:
+            os.fchown(directory, NOBODY, NOBODY)
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+        except OSError:
+            if directory is not None:
+                os.fchown(directory, 0, 0)
+
+
+def _call(function: ctypes._NamedFuncPointer, *arguments: object) -> None:
+    """Call a function of the C library. Raises OSError where it fails."""
+    if function(*arguments):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

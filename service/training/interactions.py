@@ -17,8 +17,9 @@ from scipy.sparse import csr_matrix
 from service.errors import TrainingError
 from service.model.factors import Int64
 from service.training.columns import ColumnNames
+from service.training.data_files import DataFile, files_of
 from service.training.rows import BadRows, Float64, Rows
-from service.training.tables import files_of, read_rows, status
+from service.training.tables import read_rows
 
 _CANONICAL_INT = r"^(0|-?[1-9][0-9]{0,18})$"
 _USUAL_NAMES = ColumnNames()
@@ -54,19 +55,31 @@ def read_interactions(
     skip_bad_rows: bool = False,
     on_read: OnRead = lambda _read, _total: None,
 ) -> Interactions:
-    """Read CSV, TSV (plain or gzipped) and Parquet files, and those in directories, as one.
+    """Read CSV, TSV (plain or gzipped) and Parquet files, and those in directories, as :func:`read_files` does."""
+    where = ", ".join(map(str, paths))
+    return read_files(files_of(paths), where, names, skip_bad_rows=skip_bad_rows, on_read=on_read)
+
+
+def read_files(
+    files: Sequence[DataFile],
+    where: str,
+    names: ColumnNames = _USUAL_NAMES,
+    *,
+    skip_bad_rows: bool = False,
+    on_read: OnRead = lambda _read, _total: None,
+) -> Interactions:
+    """Read files as one; ``where`` says where they are.
 
     A pair that is repeated has the sum of its weights; without a column of weights every row weighs 1. The ids
     of a column are numbers if every one is written as a program would write a number ("42", not "042"), else
     text. Raises TrainingError that names the first bad row, unless such rows are to be skipped.
     """
-    files, bad, gathered = files_of(paths), BadRows(skip_bad_rows), _Gathered()
-    sizes = [status(path).st_size for path in files]
-    for number, path in enumerate(files):
-        for rows, read in read_rows(path, names, bad):
+    bad, gathered = BadRows(skip_bad_rows), _Gathered()
+    sizes = [file.size for file in files]
+    for number, file in enumerate(files):
+        for rows, read in read_rows(file, names, bad):
             gathered.add(rows)
             on_read(sum(sizes[:number]) + read, sum(sizes))
-    where = ", ".join(map(str, paths))
     if not gathered.rows:
         what = f"no row that makes sense ({bad.first})" if bad.count else "no interactions"
         raise TrainingError(f"{where} has {what}.")

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
 
-def temporary(path: Path, pid: int, mark: str) -> Path:
-    """Return where a process writes what is to stand at ``path`` once it is whole; ``mark`` may be a pattern."""
-    return path.with_name(f".{path.name}.{pid}-{mark}.tmp")
-
-
 class TrainingJob(msgspec.Struct, frozen=True):
-    """Train on ``data`` and put the model at ``model_path``, or where that is taken, ``beside`` it.
+    """Train on ``data``, a path relative to ``directory``, and write the model to ``model``.
 
-    Where neither can be written it goes to ``spare``. popularity: where to put, before the training, a model that
-    serves popularity alone.
+    popularity: where to write, before the training, a model that serves popularity alone. These three are inherited
+    descriptors, the last two of empty files in ``place``.
     """
 
     data: str
-    model_path: str
-    beside: str
-    spare: str
-    popularity: str
+    directory: int
+    model: int
+    popularity: int
+    place: str
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
@@ -38,8 +32,6 @@ class Progress(msgspec.Struct, frozen=True, tag=True):
 class PopularityReady(msgspec.Struct, frozen=True, tag=True):
     """The data could be read; the model that serves popularity alone is written."""
 
-    path: str
-
 
 class SkippedRows(msgspec.Struct, frozen=True, tag=True):
     """Bad rows of the data were left out."""
@@ -49,11 +41,9 @@ class SkippedRows(msgspec.Struct, frozen=True, tag=True):
 
 
 class Trained(msgspec.Struct, frozen=True, tag=True):
-    """The model is written to ``path``; ``detail`` says why that is not the model path."""
+    """The model is written."""
 
-    path: str
     seconds: float
-    detail: str = ""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -1,13 +1,11 @@
-"""Write what was learnt as a model file, whole or not at all."""
+"""What was learnt as a model file: npz, or pickle."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import platform
-import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,16 +13,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from service.errors import PathTakenError, TrainingError
+from service.errors import TrainingError
 from service.model.factors import Id
 from service.model.facts import Evaluation, TrainingData, TrainingFacts, encode_facts
 from service.model.formats import format_of
-from service.model.snapshot import sync_directory
+from service.model.whole_files import written_whole
 from service.training.als import TrainedModel
 from service.training.interactions import Interactions
-from service.training.job import temporary
 
 _LIBRARIES = ("als-serve", "implicit", "numpy", "scipy", "pyarrow")
+# Now, for a process that trains for a server cannot read what is installed later.
+_VERSIONS = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def prove_target(path: Path) -> None:
@@ -55,33 +54,37 @@ def facts_of(
         parameters=model.parameters,
         evaluation=evaluation,
         seconds={name: round(value, 3) for name, value in {**seconds, "train": model.seconds}.items()},
-        versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        versions=_VERSIONS,
     )
 
 
-def save_npz(model: TrainedModel, facts: TrainingFacts, path: Path, *, overwrite: bool = True) -> None:
+def save_npz(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
     """Write the safe format, plain arrays; the path has the old file until it has all of this one.
 
-    Raises TrainingError, and PathTakenError where a file is there that must not be overwritten.
+    Raises TrainingError.
     """
-    with _written_whole(path, overwrite=overwrite) as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            user_factors=model.user_factors,
-            item_factors=model.item_factors,
-            item_weights=model.item_weights,
-            regularization=np.float64(model.parameters.regularization),
-            alpha=np.float64(model.parameters.alpha),
-            training_facts=np.array(encode_facts(facts)),
-            **_had(model.interactions),
-        )
+    with written_whole(path) as file:
+        write_npz(model, facts, file)
 
 
-def save_popularity(interactions: Interactions, path: Path) -> None:
-    """Write a model without factors, which serves popularity alone. Raises TrainingError."""
-    with _written_whole(path) as file:
-        np.savez(file, allow_pickle=False, popularity_only=np.True_, **_had(interactions))
+def write_npz(model: TrainedModel, facts: TrainingFacts, file: BinaryIO) -> None:
+    """Write the safe format to an open file. Raises OSError."""
+    np.savez(
+        file,
+        allow_pickle=False,
+        user_factors=model.user_factors,
+        item_factors=model.item_factors,
+        item_weights=model.item_weights,
+        regularization=np.float64(model.parameters.regularization),
+        alpha=np.float64(model.parameters.alpha),
+        training_facts=np.array(encode_facts(facts)),
+        **_had(model.interactions),
+    )
+
+
+def write_popularity(interactions: Interactions, file: BinaryIO) -> None:
+    """Write a model without factors, which serves popularity alone, to an open file. Raises OSError."""
+    np.savez(file, allow_pickle=False, popularity_only=np.True_, **_had(interactions))
 
 
 def save_pickle(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
@@ -101,7 +104,7 @@ def save_pickle(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
         "item_weights": model.item_weights,
         "training_facts": encode_facts(facts),
     }
-    with _written_whole(path) as file:
+    with written_whole(path) as file:
         pickle.dump(components, file)
 
 
@@ -118,28 +121,3 @@ def _had(interactions: Interactions) -> dict[str, Any]:
         "seen_indices": interactions.weights.indices.astype(np.int32),
         "seen_weights": interactions.weights.data,
     }
-
-
-@contextmanager
-def _written_whole(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
-    """Write beside the path, onto the disk, and give it its name then: nobody ever reads a half file."""
-    # Not tempfile: its files are closed to every other user, and the server may well be one.
-    beside = temporary(path, os.getpid(), secrets.token_hex(4))
-    try:
-        with beside.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            beside.replace(path)
-        else:
-            path.hardlink_to(beside)  # unlike a rename, refused where anything stands there, even just now
-            beside.unlink()  # at once, for it changes what `stat` says of the file, which a server may be reading
-        sync_directory(path.parent)
-    except FileExistsError:
-        raise PathTakenError(f"There is a file at {path}, and it stays.") from None
-    except OSError as error:
-        raise TrainingError(f"The model cannot be written to {path}: {error.strerror}.") from error
-    finally:
-        with suppress(OSError):  # on a volume that refused it, there is nothing either
-            beside.unlink()

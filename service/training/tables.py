@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
-import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
@@ -16,75 +14,42 @@ import pyarrow.parquet
 
 from service.errors import TrainingError
 from service.training.columns import ColumnNames, naming
+from service.training.data_files import DataFile
 from service.training.rows import BadRows, Faults, Rows, check_batch, prove_types
 from service.training.text import read_text
 
-_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 _PARQUET_MAGIC = b"PAR1"
 _BATCH_ROWS = 2**18
 
 
-def status(path: Path) -> os.stat_result:
-    """Return what the system knows of a path. Raises TrainingError."""
-    try:
-        return path.stat()
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be read: {error.strerror}.") from None
-
-
-def files_of(paths: Sequence[Path]) -> list[Path]:
-    """Return the files among these paths and in those that are directories, in order. Raises TrainingError."""
-    return [file for path in paths for file in _files_at(path)]
-
-
-def _files_at(path: Path) -> list[Path]:
-    mode = status(path).st_mode
-    if stat.S_ISDIR(mode):
-        inside = sorted(file for file in path.rglob("*") if _is_table(file, path))
-        if not inside:
-            raise TrainingError(f"{path} has no file that ends in {', '.join(_ENDINGS)}.")
-        return inside
-    if not stat.S_ISREG(mode):
-        # A pipe can be read once; here the header is read first, and the rows after it.
-        raise TrainingError(f"{path} is neither a file nor a directory; write what it yields to a file.")
-    return [path]
-
-
-def _is_table(file: Path, directory: Path) -> bool:
-    # Spark and Hadoop leave files such as _SUCCESS beside the data; hidden ones are not finished, or not meant.
-    hidden = any(part.startswith(("_", ".")) for part in file.relative_to(directory).parts)
-    return not hidden and file.name.lower().endswith(_ENDINGS) and file.is_file()
-
-
-def read_rows(path: Path, names: ColumnNames, bad: BadRows) -> Iterator[tuple[Rows, int]]:
+def read_rows(table: DataFile, names: ColumnNames, bad: BadRows) -> Iterator[tuple[Rows, int]]:
     """Yield the good rows of one file block by block, and how many of its bytes are read by then.
 
     Raises TrainingError that names the file and the line of a text file, or the row of a Parquet file.
     """
     try:
-        with path.open("rb") as raw:
+        with table.open() as raw:
             parquet = raw.peek(len(_PARQUET_MAGIC)).startswith(_PARQUET_MAGIC)
-            yield from (_read_parquet if parquet else read_text)(path, raw, names, bad)
+            yield from (_read_parquet if parquet else read_text)(table, raw, names, bad)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         why = str(error).partition("\n")[0].rstrip(".")
         raise TrainingError(
-            f"{path} cannot be read as Parquet, nor as CSV in UTF-8, plain or gzipped: {why}."
+            f"{table.path} cannot be read as Parquet, nor as CSV in UTF-8, plain or gzipped: {why}."
         ) from error
 
 
-def _read_parquet(path: Path, raw: BufferedReader, names: ColumnNames, bad: BadRows) -> Iterator[tuple[Rows, int]]:
-    size = status(path).st_size
+def _read_parquet(table: DataFile, raw: BufferedReader, names: ColumnNames, bad: BadRows) -> Iterator[tuple[Rows, int]]:
     with pa.parquet.ParquetFile(raw) as file:
-        with naming(path):
+        with naming(table.path):
             columns = names.found_in(file.schema_arrow.names)
             prove_types(file.schema_arrow, columns)
         done = 0
         for batch in file.iter_batches(_BATCH_ROWS, columns=columns.given()):
             batch.validate(full=True)  # text that is no UTF-8, which Arrow would otherwise take from a Parquet file
             rows = check_batch(batch, columns)
-            bad.meet(_faults(path, rows, done + 1))
+            bad.meet(_faults(table.path, rows, done + 1))
             done += batch.num_rows
-            yield rows.good(), size * done // file.metadata.num_rows
+            yield rows.good(), table.size * done // file.metadata.num_rows
 
 
 def _faults(path: Path, rows: Rows, start: int) -> Faults:

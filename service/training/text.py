@@ -17,7 +17,6 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -27,6 +26,7 @@ import pyarrow.csv
 from service.errors import TrainingError
 from service.model.factors import Int64
 from service.training.columns import ColumnNames, naming
+from service.training.data_files import DataFile
 from service.training.rows import BadRows, Faults, Rows, check_batch
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -37,12 +37,12 @@ _BLOCK_BYTES = 2**24
 _TOO_LONG = sys.maxsize  # in place of the number of a row: the first that is longer than a block
 
 
-def read_text(path: Path, raw: BufferedReader, names: ColumnNames, bad: BadRows) -> Iterator[tuple[Rows, int]]:
+def read_text(file: DataFile, raw: BufferedReader, names: ColumnNames, bad: BadRows) -> Iterator[tuple[Rows, int]]:
     """Yield the good rows of a text file block by block, and how many of its bytes are read by then.
 
     Raises TrainingError, and what reading, unzipping and decoding raise.
     """
-    table = _TextTable(path, names)
+    table = _TextTable(file, names)
     for batch in table.batches(raw):
         rows = check_batch(batch, table.columns)
         bad.meet(table.faults(rows))
@@ -80,10 +80,11 @@ class _TextTable:
     Arrow leaves out, and tells a block beforehand, the rows with another number of fields than the header.
     """
 
-    def __init__(self, path: Path, names: ColumnNames) -> None:
-        self._path = path
-        self._delimiter, header = _form_of(path)
-        with naming(path):
+    def __init__(self, file: DataFile, names: ColumnNames) -> None:
+        self._file = file
+        self._path = file.path
+        self._delimiter, header = _form_of(file)
+        with naming(file.path):
             self.columns = names.found_in(header)
         self._expected = len(header)
         # Arrow says nothing of a quote that is never closed: the field just goes on to the end. So this is put there.
@@ -167,7 +168,7 @@ class _TextTable:
         line = 1
         # Arrow counts bytes and csv characters, of up to four bytes.
         longest = _BLOCK_BYTES // 8 if number == _TOO_LONG else _BLOCK_BYTES
-        with _open_text(self._path) as text, _longest_field(longest), suppress(csv.Error):
+        with _open_text(self._file) as text, _longest_field(longest), suppress(csv.Error):
             rows = csv.reader(text, delimiter=self._delimiter)
             left = itertools.count(number, -1)
             for _ in itertools.takewhile(lambda row: not row or (next(left) and sum(map(len, row)) <= longest), rows):
@@ -175,12 +176,12 @@ class _TextTable:
         return line
 
 
-def _form_of(path: Path) -> tuple[str, list[str]]:
+def _form_of(file: DataFile) -> tuple[str, list[str]]:
     """Return the delimiter of a file and the names in its header: the delimiter is the one that gives the most."""
-    with _open_text(path) as text:
+    with _open_text(file) as text:
         head = text.read(_LONGEST_HEADER)
     if not head.strip():
-        raise TrainingError(f"{path} is empty.")
+        raise TrainingError(f"{file.path} is empty.")
     headers = {
         delimiter: next(filter(None, csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)))
         for delimiter in _DELIMITERS
@@ -198,8 +199,8 @@ def _longest_field(characters: int) -> Iterator[None]:
 
 
 @contextmanager
-def _open_text(path: Path) -> Iterator[TextIO]:
-    with path.open("rb") as raw:
+def _open_text(file: DataFile) -> Iterator[TextIO]:
+    with file.open() as raw:
         binary = gzip.GzipFile(fileobj=raw) if _is_zipped(raw) else raw
         with io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
             yield text

@@ -7,73 +7,76 @@ output, a line of JSON each, how far it is and how it ended. It ends with its pa
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from service.errors import TrainingError
-from service.model.lifeline import be_first_to_go, end_with_parent
-from service.training.als import TrainedModel, train
-from service.training.interactions import Interactions
+from service.model.lifeline import confine
+from service.training.als import train
+from service.training.data_files import DataFile, files_of, held_open
+from service.training.interactions import Interactions, read_files
 from service.training.job import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
-from service.training.model_files import facts_of, save_npz, save_popularity
-from service.training.recipe import Recipe
+from service.training.model_files import facts_of, write_npz, write_popularity
 
 _NICE = 10
+#: For the threads of OpenMP and Arrow. Those of every process of the user count.
+_THREADS = 4096
 _SECONDS_BETWEEN_REPORTS = 0.2
 
 Tell = Callable[[Message], object]
 
 
-def work(job: TrainingJob, tell: Tell) -> None:
-    """Train one model, and tell how it ended."""
+def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda: None) -> None:
+    """Train one model, and tell how it ended. ``on_opened`` is called once the data is open, before it is read."""
     try:
-        tell(_make(job, tell))
+        with held_open(files_of([Path(job.data)])) as files:
+            on_opened()
+            tell(_make(job, files, tell))
     except TrainingError as error:
         tell(Failed(str(error)))
     except MemoryError:
         tell(Failed(f"Training on {job.data} needs more memory than there is."))
 
 
-def _make(job: TrainingJob, tell: Tell) -> Trained:
+def _make(job: TrainingJob, files: Sequence[DataFile], tell: Tell) -> Trained:
     started = time.perf_counter()
+    report = _Reporter(tell)
     # At a start any answer beats none, so a bad row among millions does not prevent it.
-    recipe, report = Recipe([Path(job.data)], skip_bad_rows=True), _Reporter(tell)
-    interactions = recipe.read(report)
+    interactions = read_files(
+        files, job.data, skip_bad_rows=True, on_read=lambda read, total: report("reading", read, total)
+    )
     if interactions.skipped:
         tell(SkippedRows(interactions.skipped, interactions.first_skipped))
     _save_popularity(interactions, job, tell)
     read = time.perf_counter() - started
     model = train(interactions, report=report)
     tell(Progress("saving", 0, 1))
-    path, detail = _save(model, job, {"read": read})
-    return Trained(path, time.perf_counter() - started, detail)
+    with _written(job.model, job) as file:
+        write_npz(model, facts_of(model, [Path(job.data)], None, {"read": read}), file)
+    return Trained(time.perf_counter() - started)
 
 
 def _save_popularity(interactions: Interactions, job: TrainingJob, tell: Tell) -> None:
     with suppress(TrainingError):  # without it, a training that fails leaves nothing to serve
-        save_popularity(interactions, Path(job.popularity))
-        tell(PopularityReady(job.popularity))
+        with _written(job.popularity, job) as file:
+            write_popularity(interactions, file)
+        tell(PopularityReady())
 
 
-def _save(model: TrainedModel, job: TrainingJob, seconds: dict[str, float]) -> tuple[str, str]:
-    """Write the model where nothing is lost by it; return where, and why not at the path. Raises TrainingError."""
-    facts = facts_of(model, [Path(job.data)], None, seconds)
-    detail = ""
-    # Where a full disk or a read-only volume refuses both, the state directory may be on another one.
-    for path in (job.model_path, job.beside):
-        try:
-            save_npz(model, facts, Path(path), overwrite=path == job.beside)
-        except TrainingError as error:
-            detail = detail or str(error)
-        else:
-            return path, detail
-    save_npz(model, facts, Path(job.spare))
-    return job.spare, detail
+@contextmanager
+def _written(descriptor: int, job: TrainingJob) -> Iterator[BinaryIO]:
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+    except OSError as error:
+        raise TrainingError(f"The model cannot be written to {job.place}: {error.strerror}.") from error
 
 
 class _Reporter:
@@ -93,13 +96,22 @@ class _Reporter:
 def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures
     """Do one job; requests that are answered meanwhile have precedence."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=TrainingJob)
-    end_with_parent(sys.stdin.fileno())
-    be_first_to_go()
     os.nice(_NICE)
+    with suppress(OSError):  # one that may not be entered is none to read data in
+        os.fchdir(job.directory)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = {
+        resource.RLIMIT_FSIZE: (memory, memory),  # no model is larger on disk than in memory
+        resource.RLIMIT_NPROC: (_THREADS, _THREADS),
+    }
     # Whatever a library may print goes to the log: standard output is for messages alone.
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        work(job, lambda message: answers.write(msgspec.json.encode(message) + b"\n"))
+        work(
+            job,
+            lambda message: answers.write(msgspec.json.encode(message) + b"\n"),
+            on_opened=lambda: confine(sys.stdin.fileno(), limits),
+        )
 
 
 if __name__ == "__main__":  # pragma: no cover - as above

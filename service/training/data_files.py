@@ -1,0 +1,103 @@
+"""Files of interactions: found among paths, and opened now or, by a process that may not do so later, beforehand."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from service.errors import TrainingError
+
+_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file and its size in bytes; ``descriptor`` where it is open already."""
+
+    path: Path
+    size: int
+    descriptor: int | None = None
+
+    def open(self) -> io.BufferedReader:
+        """Return a reader of its own, at the beginning. Raises OSError."""
+        return self.path.open("rb") if self.descriptor is None else io.BufferedReader(_Reader(self.descriptor))
+
+
+def files_of(paths: Sequence[Path]) -> list[DataFile]:
+    """Return the files among these paths and in those that are directories, in order. Raises TrainingError."""
+    return [DataFile(file, _status(file).st_size) for path in paths for file in _files_at(path)]
+
+
+@contextmanager
+def held_open(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    """Open files for the length of a block, in which they can be read without any permission. Raises TrainingError."""
+    with ExitStack() as stack:
+        held = []
+        for file in files:
+            try:
+                descriptor = os.open(file.path, os.O_RDONLY)
+            except OSError as error:
+                raise _unreadable(file.path, error) from None
+            stack.callback(os.close, descriptor)
+            held.append(replace(file, descriptor=descriptor))
+        yield held
+
+
+class _Reader(io.RawIOBase):
+    """Reads a descriptor that others read too, each at a place of its own."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.preadv(self._descriptor, [buffer], self._place)
+        self._place += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place}.get(whence)
+        self._place = (os.fstat(self._descriptor).st_size if start is None else start) + offset
+        return self._place
+
+
+def _files_at(path: Path) -> list[Path]:
+    mode = _status(path).st_mode
+    if stat.S_ISDIR(mode):
+        inside = sorted(file for file in path.rglob("*") if _is_table(file, path))
+        if not inside:
+            raise TrainingError(f"{path} has no file that ends in {', '.join(_ENDINGS)}.")
+        return inside
+    if not stat.S_ISREG(mode):
+        # A pipe can be read once; here the header is read first, and the rows after it.
+        raise TrainingError(f"{path} is neither a file nor a directory; write what it yields to a file.")
+    return [path]
+
+
+def _is_table(file: Path, directory: Path) -> bool:
+    # Spark and Hadoop leave files such as _SUCCESS beside the data; hidden ones are not finished, or not meant.
+    hidden = any(part.startswith(("_", ".")) for part in file.relative_to(directory).parts)
+    return not hidden and file.name.lower().endswith(_ENDINGS) and file.is_file()
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"{path} cannot be read: {error.strerror}.")
