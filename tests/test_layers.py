@@ -17,16 +17,17 @@ ROOT = Path(service.__file__).parent
 #: What each layer may import of ours besides itself. The wiring may import every layer.
 LAYERS = {
     "errors": set[str](),
+    "files": set[str](),
     "settings": {"errors"},
     "metrics": {"errors", "tallies"},
     "tallies": set[str](),
     "logs": {"errors"},
-    "model": {"errors"},
+    "model": {"errors", "files"},
     "threads": {"errors"},
-    "s3": {"model", "errors", "threads"},
-    "live": {"model", "s3", "errors", "metrics", "logs", "threads"},
+    "s3": {"model", "errors", "files", "threads"},
+    "live": {"model", "s3", "errors", "files", "metrics", "logs", "threads"},
     "api": {"live", "model", "s3", "errors", "metrics", "tallies", "logs"},
-    "training": {"model", "errors"},
+    "training": {"model", "errors", "files"},
 }
 WIRING = {"__main__", "app", "cli", "demo", "options", "server", "shipping", "terminal", "workshop"}
 #: ... except that training is reached by few roads, so that no server has it in its process.

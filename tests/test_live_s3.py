@@ -395,6 +395,7 @@ async def test_what_cannot_be_remembered_is_only_lost(
         followed.follower._memory.mkdir()
         await eventually(lambda: followed.has(OLD))
         await eventually(lambda: "housekeeping_failed" in events(caplog))
+        await eventually(lambda: [*tmp_path.rglob("s3-*")] == [followed.follower._memory])
 
 
 async def test_nobody_waits_for_a_poll_that_broke_down(

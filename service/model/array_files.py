@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import SnapshotDamagedError
+from service.files import synced
 
 _PAGE = 4096
 
@@ -26,10 +26,8 @@ class FileFacts(msgspec.Struct, frozen=True):
 def write_array(directory: Path, name: str, array: NDArray[Any]) -> FileFacts:
     """Write one array and sync it to disk. Raises OSError."""
     path = directory / name
-    with path.open("wb") as file:
+    with synced(path) as file:
         np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
     return FileFacts(path.stat().st_size, sha256_of(path))
 
 

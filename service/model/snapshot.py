@@ -6,7 +6,6 @@ files into memory; several processes share one copy in the page cache.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from numpy.typing import NDArray
 
+from service.files import sync_directory, synced
 from service.model.array_files import FileFacts, damaged, map_array, sha256_of, touch, write_array
 from service.model.costs import QueryCosts
 from service.model.factors import Seen
@@ -118,10 +118,8 @@ def write(
         seconds={**seconds, "write": round(time.perf_counter() - started, 6)},
         files=files,
     )
-    with (directory / MANIFEST).open("wb") as file:
+    with synced(directory / MANIFEST) as file:
         file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-        file.flush()
-        os.fsync(file.fileno())
     sync_directory(directory)
 
 
@@ -209,12 +207,3 @@ def _model(arrays: dict[str, NDArray[Any]], manifest: Manifest) -> Model:
         regularization=manifest.regularization,
         alpha=manifest.alpha,
     )
-
-
-def sync_directory(directory: Path) -> None:
-    """Make a rename or new files in a directory survive a power cut. Raises OSError."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

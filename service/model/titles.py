@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import BadTitlesError
+from service.files import sync_directory, synced
 from service.model import headers
 from service.model.array_files import FileFacts, damaged, map_array, touch, write_array
 from service.model.factors import Int64
@@ -96,10 +96,9 @@ def write_titles(directory: Path, titles: Titles, source: Source) -> None:
     """Write titles into an empty directory, every file synced to disk. Raises OSError."""
     arrays = {"ids.npy": titles.ids, "starts.npy": titles.starts, "text.npy": titles.text}
     files = {name: write_array(directory, name, array) for name, array in arrays.items()}
-    with (directory / MANIFEST).open("wb") as file:
+    with synced(directory / MANIFEST) as file:
         file.write(msgspec.json.encode(TitlesManifest(source, files)))
-        file.flush()
-        os.fsync(file.fileno())
+    sync_directory(directory)
 
 
 def open_titles(directory: Path) -> Titles:

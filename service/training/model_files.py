@@ -7,7 +7,7 @@ import pickle
 import platform
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from service.errors import PathTakenError, TrainingError
+from service.files import written_whole
 from service.model.factors import Id
 from service.model.facts import Evaluation, TrainingData, TrainingFacts, encode_facts
 from service.model.formats import format_of
-from service.model.snapshot import sync_directory
 from service.training.als import TrainedModel
 from service.training.interactions import Interactions
 from service.training.job import temporary
@@ -64,7 +64,7 @@ def save_npz(model: TrainedModel, facts: TrainingFacts, path: Path, *, overwrite
 
     Raises TrainingError, and PathTakenError where a file is there that must not be overwritten.
     """
-    with _written_whole(path, overwrite=overwrite) as file:
+    with _written(path, overwrite=overwrite) as file:
         np.savez(
             file,
             allow_pickle=False,
@@ -80,7 +80,7 @@ def save_npz(model: TrainedModel, facts: TrainingFacts, path: Path, *, overwrite
 
 def save_popularity(interactions: Interactions, path: Path) -> None:
     """Write a model without factors, which serves popularity alone. Raises TrainingError."""
-    with _written_whole(path) as file:
+    with _written(path) as file:
         np.savez(file, allow_pickle=False, popularity_only=np.True_, **_had(interactions))
 
 
@@ -101,7 +101,7 @@ def save_pickle(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
         "item_weights": model.item_weights,
         "training_facts": encode_facts(facts),
     }
-    with _written_whole(path) as file:
+    with _written(path) as file:
         pickle.dump(components, file)
 
 
@@ -121,25 +121,12 @@ def _had(interactions: Interactions) -> dict[str, Any]:
 
 
 @contextmanager
-def _written_whole(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
-    """Write beside the path, onto the disk, and give it its name then: nobody ever reads a half file."""
-    # Not tempfile: its files are closed to every other user, and the server may well be one.
+def _written(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     beside = temporary(path, os.getpid(), secrets.token_hex(4))
     try:
-        with beside.open("xb") as file:
+        with written_whole(path, beside, overwrite=overwrite) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            beside.replace(path)
-        else:
-            path.hardlink_to(beside)  # unlike a rename, refused where anything stands there, even just now
-            beside.unlink()  # at once, for it changes what `stat` says of the file, which a server may be reading
-        sync_directory(path.parent)
     except FileExistsError:
         raise PathTakenError(f"There is a file at {path}, and it stays.") from None
     except OSError as error:
         raise TrainingError(f"The model cannot be written to {path}: {error.strerror}.") from error
-    finally:
-        with suppress(OSError):  # on a volume that refused it, there is nothing either
-            beside.unlink()
