@@ -10,7 +10,7 @@ import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 
 from service.model.factors import RawModel
-from service.model.formats import read
+from service.model.formats.table import read
 
 
 def read_bytes(content: bytes) -> RawModel:

@@ -22,8 +22,8 @@ from service.errors import (
     UnreadableSourceError,
     UnsafePickleError,
 )
-from service.model.formats import format_of, read
 from service.model.formats.globals import find
+from service.model.formats.table import format_of, read
 from service.model.validation import validate
 from tests.hostile import HostileFile, bombs, corpus
 
@@ -145,7 +145,7 @@ def test_a_format_is_guessed_without_reading(name: str | None, kind: str, tmp_pa
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from service.model.formats import format_of, read
+from service.model.formats.table import format_of, read
 from service.model.validation import validate
 path = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -183,7 +183,7 @@ MUTATED = """
 import io, random, resource, sys
 from pathlib import Path
 from service.errors import ModelRejectedError
-from service.model.formats import format_of, read
+from service.model.formats.table import format_of, read
 resource.setrlimit(resource.RLIMIT_AS, (700 * 2**20,) * 2)
 rng = random.Random(11)
 good = [Path(name).read_bytes() for name in sys.argv[1:]]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from service.errors import BadIdsError
 from service.model.factors import RawModel
-from service.model.formats import read
+from service.model.formats.table import read
 from service.model.validation import validate
 from tests.pickles import make_model
 

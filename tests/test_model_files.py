@@ -16,7 +16,7 @@ from service.errors import PathTakenError, TrainingError
 from service.model import scoring
 from service.model.factors import Factors
 from service.model.facts import DEFAULTS, TrainingFacts, encode_facts
-from service.model.formats import read
+from service.model.formats.table import read
 from service.model.ordering import arrange
 from service.model.validation import validate
 from service.training.als import TrainedModel, train

@@ -31,7 +31,7 @@ from service.live.report import (
 )
 from service.logs import log_event
 from service.metrics import Metrics
-from service.model.formats import format_of
+from service.model.formats.table import format_of
 from service.model.ordering import Model
 from service.model.shelf import Shelf
 from service.model.snapshot import Snapshot

@@ -42,6 +42,7 @@ class RawSeen:
 class RawModel:
     """A model as read from an untrusted file: inert arrays, numbers, strings and dicts, not yet checked.
 
+    ``format`` is the name of the file's format, which is known to the table of formats and not to the reader.
     ``names`` says what each component is called in the source, so that a gate can speak the user's language
     (``{"item_ids": "product_id_map"}``); a component without an entry is called as here.
     An ``*_ids`` maps row number -> id, a ``reverse_*_ids`` maps id -> row number; where neither is there and
@@ -50,7 +51,7 @@ class RawModel:
     the source says so.
     """
 
-    format: str
+    format: str = ""
     user_factors: object | None = None
     item_factors: object | None = None
     user_ids: RawIds | None = None

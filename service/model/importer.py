@@ -23,7 +23,7 @@ import msgspec
 from service.errors import BadTitlesError, ImportMemoryError, ModelRejectedError
 from service.model import costs, scores, snapshot, titles
 from service.model.factors import RawModel
-from service.model.formats import read
+from service.model.formats.table import read
 from service.model.lifeline import be_first_to_go, end_with_parent
 from service.model.ordering import Model, arrange
 from service.model.shelf import unwritable

@@ -19,7 +19,7 @@ from service.errors import PathTakenError, TrainingError
 from service.files import written_whole
 from service.model.factors import Id
 from service.model.facts import Evaluation, TrainingData, TrainingFacts, encode_facts
-from service.model.formats import format_of
+from service.model.formats.table import UNRECOGNIZED, format_of
 from service.training.als import TrainedModel
 from service.training.interactions import Interactions
 from service.training.job import temporary
@@ -33,7 +33,7 @@ def prove_target(path: Path) -> None:
         raise TrainingError(f"The model cannot be written to {path}: there is no directory {path.parent}.")
     if not os.access(path.parent, os.W_OK):
         raise TrainingError(f"The model cannot be written to {path}: {path.parent} may not be written to.")
-    if path.exists() and format_of(path) == "unrecognized":
+    if path.exists() and format_of(path) == UNRECOGNIZED:
         raise TrainingError(f"{path} is no model and would be overwritten; name another path with --model-path.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import struct
 import tokenize
 import zipfile
@@ -20,6 +21,9 @@ from service.errors import BadDtypeError, BadShapeError, CorruptFileError, Unkno
 from service.model.factors import RawModel, RawSeen
 from service.model.formats import arrays
 from service.model.wording import shown
+
+#: How a zip archive begins, an empty one too.
+START = re.compile(rb"PK\x03\x04|PK\x05\x06")
 
 _FACTORS = ("user_factors", "item_factors")
 _SEEN = ("seen_indptr", "seen_indices", "seen_weights")
@@ -131,7 +135,6 @@ def _content(name: str, stream: IO[bytes], size: int) -> bytearray:
 
 def _model(archived: _Archived) -> RawModel:
     return RawModel(
-        "npz",
         user_factors=archived.get("user_factors"),
         item_factors=archived.get("item_factors"),
         user_ids=_ids(archived, "user_ids"),
