@@ -13,12 +13,12 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from service.errors import PathTakenError, TrainingError
-from service.model import scoring
 from service.model.factors import Factors
 from service.model.facts import DEFAULTS, TrainingFacts, encode_facts
 from service.model.formats.table import read
-from service.model.ordering import arrange
-from service.model.validation import validate
+from service.model.model import arrange
+from service.model.scoring import scoring
+from service.model.validation.validation import validate
 from service.training.als import TrainedModel, train
 from service.training.model_files import facts_of, save_npz, save_pickle, save_popularity
 from tests.interactions import small_interactions

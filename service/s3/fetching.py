@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from service.errors import DownloadCorruptError, DownloadCutError, ModelPathError, ModelRejectedError
 from service.files import sync, take_place
-from service.model.source import identify, signature
+from service.model.storage.source import identify, signature
 from service.s3.failures import speaking_of
 from service.s3.finding import get_object, sha256_of
 from service.s3.location import Location

@@ -1,1 +1,1 @@
-"""Readers of model files that nobody vouches for; the format is recognized by content, never by a name's ending."""
+"""Readers of model files that nobody vouches for, untrusted bytes → RawModel: one module or more for each format."""

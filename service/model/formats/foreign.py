@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from service.model.wording import shown
+from service.model.raw import shown
 
 _COMPRESSED = "is compressed with {}: decompress it first"
 _OTHERS = tuple(

@@ -18,9 +18,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from service.errors import BadDtypeError, BadShapeError, CorruptFileError, UnknownFormatError
-from service.model.factors import RawModel, RawSeen
 from service.model.formats import arrays
-from service.model.wording import shown
+from service.model.raw import RawModel, RawSeen, shown
 
 #: How a zip archive begins, an empty one too.
 START = re.compile(rb"PK\x03\x04|PK\x05\x06")

@@ -19,10 +19,9 @@ from service.errors import (
     UnknownFormatError,
     UnsafePickleError,
 )
-from service.model.factors import RawIds, RawModel, RawSeen
 from service.model.formats.globals import find
 from service.model.formats.standins import AlternatingLeastSquares, Array, Sealed, SparseMatrix, StandIn
-from service.model.wording import kind
+from service.model.raw import RawIds, RawModel, RawSeen, kind
 
 #: Protocol 2 and later; a dict or list of protocols 0 and 1; a class by its name, of protocols 0 and 1.
 START = re.compile(rb"\x80[\x02-\xff]|[(}\]]|c[\w.]+\n[\w.]+\n")

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service.errors import UnknownFormatError, UnreadableSourceError
-from service.model.factors import RawModel
 from service.model.formats import npz, pickle
 from service.model.formats.foreign import foreign, unrecognized
+from service.model.raw import RawModel
 
 UNRECOGNIZED = "unrecognized"
 
