@@ -20,7 +20,7 @@ from service.live.titles import TitleKeeper
 from service.live.trainer import FallbackTrainer
 from service.live.watcher import Watcher
 from service.metrics import Metrics
-from service.model.shelf import Shelf
+from service.model.storage.shelf import Shelf
 from service.s3.location import parse_location
 from service.settings import Settings, child_environment
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from service.api.shared import SHARED
 from service.model.facts import DEFAULTS
-from service.model.snapshot import Snapshot
+from service.model.storage.snapshot import Snapshot
 from service.server import serve
 from service.settings import Settings
 from service.training.recipe import Recipe

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from service.errors import SettingsError
 from service.model.facts import Evaluation
-from service.model.snapshot import Snapshot
+from service.model.storage.snapshot import Snapshot
 from service.s3 import publishing
 from service.s3.client import connected
 from service.s3.failures import deadline

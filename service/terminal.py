@@ -21,13 +21,14 @@ from rich.text import Text
 from service.app import create_store
 from service.errors import UnknownUserError
 from service.metrics import Metrics
-from service.model import scoring, source
 from service.model.facts import TrainingFacts
-from service.model.ordering import Model
-from service.model.ranking import Ranked
-from service.model.scores import STATISTICS, Range, ScoreRanges
-from service.model.shelf import unwritable
-from service.model.snapshot import Snapshot, verify
+from service.model.model import Model
+from service.model.scoring import scoring
+from service.model.scoring.ranking import Ranked
+from service.model.scoring.score_ranges import STATISTICS, Range, ScoreRanges
+from service.model.storage import source
+from service.model.storage.shelf import unwritable
+from service.model.storage.snapshot import Snapshot, verify
 from service.settings import Settings
 
 _RULE = "=" * 40

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from service.errors import TrainingError
 from service.model.facts import Evaluation, Parameters, RankingMetrics, TrainingData, TrainingFacts
-from service.model.ordering import Model
+from service.model.model import Model
 from service.settings import Settings
 from service.terminal import imported
 from service.training.evaluation import evaluate, held_out_for, seen_of

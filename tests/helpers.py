@@ -24,11 +24,11 @@ from service.live.child import ImportLimits, import_in_child
 from service.live.store import ModelStore
 from service.live.watcher import Watcher
 from service.metrics import Metrics
-from service.model import scoring
 from service.model.factors import Factors
-from service.model.shelf import Shelf
-from service.model.snapshot import Snapshot
-from service.model.source import Source
+from service.model.scoring import scoring
+from service.model.storage.shelf import Shelf
+from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Source
 from service.settings import child_environment
 from tests.models import make_factors
 

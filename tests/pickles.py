@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 
-from service.model.factors import RawModel
-from service.model.formats import read
+from service.model.formats.table import read
+from service.model.raw import RawModel
 
 
 def read_bytes(content: bytes) -> RawModel:

@@ -25,13 +25,13 @@ from service.api.shared import SHARED, Fallback
 from service.live.child import ImportLimits
 from service.live.store import ModelStore
 from service.metrics import Metrics
-from service.model import costs, scores
-from service.model.array_files import FileFacts
 from service.model.factors import Factors
-from service.model.ordering import arrange
-from service.model.shelf import Shelf
-from service.model.snapshot import FORMAT_VERSION, Manifest, Snapshot
-from service.model.source import Signature, Source
+from service.model.model import arrange
+from service.model.scoring import costs, score_ranges
+from service.model.storage.array_files import FileFacts
+from service.model.storage.shelf import Shelf
+from service.model.storage.snapshot import FORMAT_VERSION, Manifest, Snapshot
+from service.model.storage.source import Signature, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def make_snapshot(factors: Factors, name: str = "a model") -> Snapshot:
         seen_pairs=len(model.seen.items) if model.seen else None,
         regularization=model.regularization,
         alpha=model.alpha,
-        scores=scores.analyse(model),
+        scores=score_ranges.analyse(model),
         costs=costs.measure(model),
         training=factors.facts,
         seconds={"read": 0.25},

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.model.factors import Factors, Id, Seen
-from service.model.snapshot import Snapshot
+from service.model.storage.snapshot import Snapshot
 from tests.serving import Api, encoded, make_snapshot, serving
 
 LIKE_PATHS = [

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.api.shared import SHARED
 from service.live.report import Reload, Served
 from service.live.store import ModelStore
-from service.model.snapshot import Snapshot
+from service.model.storage.snapshot import Snapshot
 from tests.models import make_factors
 from tests.serving import Api, make_snapshot, serving
 

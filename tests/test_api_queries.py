@@ -18,8 +18,8 @@ from service.api.queries import INLINE_MICROSECONDS, Queries
 from service.api.shared import SHARED
 from service.errors import OverloadedError
 from service.metrics import Metrics
-from service.model.costs import QueryCosts
-from service.model.snapshot import Snapshot
+from service.model.scoring.costs import QueryCosts
+from service.model.storage.snapshot import Snapshot
 from tests.models import make_factors
 from tests.serving import Answer, Api, ApiSettings, make_snapshot, serving
 

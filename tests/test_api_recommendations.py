@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.model import scoring
 from service.model.factors import Id
 from service.model.ids import IdKind
-from service.model.snapshot import Snapshot
+from service.model.scoring import scoring
+from service.model.storage.snapshot import Snapshot
 from tests.models import make_factors
 from tests.serving import ApiSettings, encoded, make_snapshot, serving
 

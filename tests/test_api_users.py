@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.model import scoring
 from service.model.factors import Factors, Id, Seen
 from service.model.ids import IdKind
-from service.model.snapshot import Snapshot
+from service.model.scoring import scoring
+from service.model.storage.snapshot import Snapshot
 from tests.models import make_factors
 from tests.serving import encoded, make_snapshot, serving
 

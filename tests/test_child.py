@@ -21,9 +21,9 @@ from service.errors import (
     UnknownFormatError,
 )
 from service.live.child import ImportLimits, import_in_child
-from service.model import snapshot
-from service.model.shelf import Shelf
-from service.model.source import Source, identify
+from service.model.storage import snapshot
+from service.model.storage.shelf import Shelf
+from service.model.storage.source import Source, identify
 from service.settings import child_environment
 from tests.helpers import Place, eventually, is_alive, model_bytes, put, stand_in
 from tests.hostile.bombs import bombs

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from service.errors import TrainingError
 from service.model.factors import Float32
 from service.model.facts import RankingMetrics
-from service.model.ordering import Model, arrange
+from service.model.model import Model, arrange
 from service.training.evaluation import Pairs, evaluate, held_out_for, seen_of
 from service.training.interactions import Interactions
 from tests.models import make_factors

@@ -11,9 +11,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from service.model import importer, snapshot, titles
+from service.model import importer, titles
 from service.model.importer import Job, Outcome, answer
-from service.model.source import identify
+from service.model.storage import snapshot
+from service.model.storage.source import identify
 from tests.helpers import model_bytes
 from tests.models import make_factors
 

@@ -17,18 +17,19 @@ ROOT = Path(service.__file__).parent
 #: What each layer may import of ours besides itself. The wiring may import every layer.
 LAYERS = {
     "errors": set[str](),
+    "files": set[str](),
     "settings": {"errors"},
     "metrics": {"errors", "tallies"},
     "tallies": set[str](),
     "logs": {"errors"},
-    "model": {"errors"},
+    "model": {"errors", "files"},
     "threads": {"errors"},
     "connections": {"metrics"},
     "listening": {"connections", "errors", "logs", "metrics"},
-    "s3": {"model", "errors", "threads"},
-    "live": {"model", "s3", "errors", "metrics", "logs", "threads"},
+    "s3": {"model", "errors", "files", "threads"},
+    "live": {"model", "s3", "errors", "files", "metrics", "logs", "threads"},
     "api": {"live", "model", "s3", "errors", "metrics", "tallies", "logs"},
-    "training": {"model", "errors"},
+    "training": {"model", "errors", "files"},
 }
 WIRING = {"__main__", "app", "cli", "demo", "options", "server", "shipping", "terminal", "workshop"}
 #: ... except that training is reached by few roads, so that no server has it in its process.
@@ -44,6 +45,9 @@ SEES = {
     ("live", "training"): ("service.training.job",),
     ("api", "s3"): ("service.s3.versions",),
 }
+
+#: What each room of the model may import of the other rooms. Beside the rooms is what they share.
+ROOMS = {"formats": {"storage"}, "validation": set[str](), "scoring": set[str](), "storage": {"scoring"}}
 
 NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}
 UNPICKLERS = {"pickle", "_pickle", "joblib", "cloudpickle", "dill", "shelve"}
@@ -63,6 +67,12 @@ def layer(name: str) -> str:
     """Return the part after ``service.``, or nothing for the package itself and for names from elsewhere."""
     package, *rest = name.split(".")
     return rest[0] if package == "service" and rest else ""
+
+
+def room(name: str) -> str:
+    """Return the room of the model that a dotted name is in, or nothing for what is in none."""
+    _, _, inside = name.partition("service.model.")
+    return inside.split(".")[0] if inside.split(".")[0] in ROOMS else ""
 
 
 def is_under(name: str, package: str) -> bool:
@@ -93,6 +103,13 @@ def touches_environment(tree: ast.AST) -> bool:
     return any(ast.unparse(node) in ENVIRONMENT for node in used) or not ENVIRONMENT.isdisjoint(imports(tree))
 
 
+def may_import_in_model(module: str, name: str) -> bool:
+    """Say whether a module of the model may import a name, as far as the model's own rules go."""
+    if name.split(".")[0] in NOT_IN_MODEL:
+        return False
+    return not room(module) or room(name) in {"", room(module)} | ROOMS[room(module)]
+
+
 def may_import(module: str, name: str) -> bool:
     """Say whether a module may import a name."""
     here, there, package = layer(module), layer(name), name.split(".")[0]
@@ -102,7 +119,7 @@ def may_import(module: str, name: str) -> bool:
         return here == "training"
     if package in UNPICKLERS:
         return here == "training" or module == READS_UNTRUSTED_PICKLES
-    if here == "model" and package in NOT_IN_MODEL:
+    if here == "model" and not may_import_in_model(module, name):
         return False
     if there not in LAYERS and there not in WIRING:
         return True
@@ -131,6 +148,15 @@ def test_imports_go_one_way(module: str, path: Path) -> None:
 def test_every_module_has_a_layer() -> None:
     """A new folder or module at the top is put into the table, or it has no rule."""
     assert {layer(module) for module in modules()} - {""} <= LAYERS.keys() | WIRING
+
+
+def test_every_package_of_the_model_is_a_room() -> None:
+    """Each has a rule, says in its first lines what may be there, and has nothing else in them."""
+    packages = {path.parent.name: path for path in (ROOT / "model").glob("*/__init__.py")}
+    assert packages.keys() == ROOMS.keys()
+    for path in packages.values():
+        (only,) = ast.parse(path.read_text(encoding="utf-8")).body
+        assert isinstance(only, ast.Expr)
 
 
 def test_serving_loads_no_trainer() -> None:
@@ -165,10 +191,16 @@ def test_serving_loads_no_trainer() -> None:
         ("service.app", "import service.demo", "imports service.demo"),
         ("service.terminal", "import service.workshop", "imports service.workshop"),
         ("service.live.trainer", "from service.training.worker import work", "imports service.training.worker.work"),
-        ("service.model.scoring", "import implicit", "imports implicit"),
-        ("service.model.scoring", "from implicit.als import Model", "imports implicit.als.Model"),
-        ("service.model.scoring", "from implicit.cpu.topk import topk", "imports implicit.cpu.topk.topk"),
-        ("service.model.snapshot", "import pickle", "imports pickle"),
+        ("service.model.scoring.scoring", "import implicit", "imports implicit"),
+        ("service.model.scoring.scoring", "from implicit.als import Model", "imports implicit.als.Model"),
+        ("service.model.scoring.scoring", "from implicit.cpu.topk import topk", "imports implicit.cpu.topk.topk"),
+        ("service.model.storage.snapshot", "import pickle", "imports pickle"),
+        (
+            "service.model.scoring.costs",
+            "from service.model.storage import shelf",
+            "imports service.model.storage.shelf",
+        ),
+        ("service.model.formats.npz", "import service.model.validation", "imports service.model.validation"),
         ("service.live.child", "import os\nos.environ.get('X')", "touches the environment"),
         ("service.live.child", "from os import getenv", "touches the environment"),
         ("service.live.child", "import os\nos.environ.setdefault('X', '1')", "touches the environment"),
@@ -186,6 +218,8 @@ def test_a_wrong_import_is_found(module: str, statement: str, complaint: str) ->
         ("service.settings", "import os\nos.environ['X']"),
         ("service.training.als", "from implicit.cpu.als import AlternatingLeastSquares"),
         ("service.model.formats.pickle", "import pickle"),
+        ("service.model.storage.snapshot", "from service.model.scoring.costs import QueryCosts"),
+        ("service.model.scoring.costs", "from service.model.scoring import scoring"),
         ("service.api.shared", "from service.live.store import ModelStore"),
         ("service.live.trainer", "from service.training.job import TrainingJob"),
         ("service.cli", "from service import __version__, demo"),

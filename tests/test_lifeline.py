@@ -13,7 +13,7 @@ import pytest
 from service.errors import ImportCrashedError
 from service.live.child import import_in_child
 from service.model.lifeline import NOBODY
-from service.model.source import identify
+from service.model.storage.source import identify
 from service.model.titles import open_titles
 from tests.helpers import Place, in_child, model_bytes, put
 from tests.pickles import pickled

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from service.cli import main
 from service.errors import MissingComponentsError
 from service.model.formats.npz import read_npz
-from service.model.validation import validate
+from service.model.validation.validation import validate
 from tests.helpers import Place, eventually, metric, put
 from tests.serving import Api, make_snapshot, serving
 

@@ -334,7 +334,7 @@ async def test_the_same_published_again_is_known_by_where_it_is_now(
     """The object that came may be pruned; what is told is the one that is pointed to, and nothing is fetched for it."""
     await bucket.publish(OLD)
     async with following(tmp_path, bucket) as followed:
-        await eventually(lambda: followed.has(OLD))
+        await eventually(lambda: followed.has(OLD) and followed.following.downloads)
         (first,) = followed.following.downloads
         again = await bucket.publish(OLD)
         await eventually(lambda: [download.key for download in followed.following.downloads] == [again.key])
@@ -395,6 +395,7 @@ async def test_what_cannot_be_remembered_is_only_lost(
         followed.follower._memory.mkdir()
         await eventually(lambda: followed.has(OLD))
         await eventually(lambda: "housekeeping_failed" in events(caplog))
+        await eventually(lambda: [*tmp_path.rglob("s3-*")] == [followed.follower._memory])
 
 
 async def test_nobody_waits_for_a_poll_that_broke_down(

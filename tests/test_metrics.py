@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.errors import ModelRejectedError
 from service.metrics import Metrics, Row, table
-from service.model.residency import _resident, resident_bytes
+from service.model.storage.snapshot import resident_bytes
 from service.tallies import Distribution, TallyCounter, TallyHistogram
 from tests.helpers import Place, eventually, metric, model_bytes, need, put, until_served
 from tests.models import make_factors
@@ -195,20 +195,6 @@ async def test_earlier_snapshots_are_counted_while_a_request_has_them(place: Pla
         assert taken is not store.current
         del taken
         await eventually(lambda: metric(store, "als_model_snapshots_held") == 0)
-
-
-def test_only_pages_in_memory_are_resident(tmp_path: Path) -> None:
-    """What nobody has read of a file is not resident; what was read is, in whole pages, up to its own size."""
-    path, size = tmp_path / "sparse", 64 * 1024 * 1024 + 100
-    with path.open("wb") as file:
-        file.truncate(size)
-    mapped = np.memmap(path, np.uint8, mode="r")
-    assert _resident(mapped.ctypes.data, size) == 0
-    assert mapped[size // 2] == 0
-    assert 0 < _resident(mapped.ctypes.data, size) < size / 2
-    mapped[::4096].sum()
-    assert _resident(mapped.ctypes.data, size) == size
-    assert _resident(mapped.ctypes.data + size - 10, 10) == 10
 
 
 async def test_a_warm_snapshot_is_resident(place: Place) -> None:

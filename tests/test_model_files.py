@@ -13,13 +13,13 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from service.errors import PathTakenError, TrainingError
-from service.model import scoring
 from service.model.factors import Factors
 from service.model.facts import DEFAULTS, TrainingFacts, encode_facts
-from service.model.formats import read
-from service.model.ordering import arrange
-from service.model.validation import validate
-from service.model.whole_files import written_whole
+from service.model.formats.table import read
+from service.model.model import arrange
+from service.model.scoring import scoring
+from service.model.storage.model_file import written_model
+from service.model.validation.validation import validate
 from service.training.als import TrainedModel, train
 from service.training.model_files import facts_of, save_npz, save_pickle, write_popularity
 from tests.interactions import small_interactions
@@ -142,12 +142,12 @@ def test_a_file_can_be_spared(tmp_path: Path) -> None:
     path.symlink_to("nowhere")
     with (
         pytest.raises(PathTakenError, match=f"^There is a file at {path}, and it stays\\.$"),
-        written_whole(path, overwrite=False),
+        written_model(path, overwrite=False),
     ):
         pass
     assert list(tmp_path.iterdir()) == [path]
     path.unlink()
-    with written_whole(path, overwrite=False) as file:
+    with written_model(path, overwrite=False) as file:
         file.write(b"a model")
     assert path.read_bytes() == b"a model"
     assert list(tmp_path.iterdir()) == [path]

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from service.live import store as stores
-from service.model import scoring, snapshot
-from service.model.shelf import Shelf
+from service.model.scoring import scoring
+from service.model.storage import snapshot
+from service.model.storage.shelf import Shelf
 from tests.helpers import (
     Place,
     events,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from service.errors import SourceMissingError, UnknownFormatError
-from service.model import snapshot
-from service.model.shelf import Shelf
+from service.model.storage import snapshot
+from service.model.storage.shelf import Shelf
 from tests.helpers import (
     Place,
     at_work,

@@ -17,8 +17,8 @@ from service.live.reading import Settling
 from service.live.store import ModelStore
 from service.live.tasks import keep_running
 from service.live.titles import TitleKeeper
-from service.model.shelf import Shelf
-from service.model.source import Signature
+from service.model.storage.shelf import Shelf
+from service.model.storage.source import Signature
 from tests.helpers import WATCH_SECONDS, Place, at_work, events, eventually, put
 
 

@@ -19,8 +19,8 @@ from service.live import store as stores
 from service.live.child import ImportLimits, import_in_child
 from service.live.store import ModelStore
 from service.live.trainer import FallbackTrainer
-from service.model.shelf import Shelf
-from service.model.source import Source, identify
+from service.model.storage.shelf import Shelf
+from service.model.storage.source import Source, identify
 from service.settings import child_environment
 from tests.helpers import (
     Place,

@@ -15,8 +15,8 @@ from msgspec import UNSET, Meta, UnsetType
 from multidict import CIMultiDict, istr
 
 from service.model.factors import Float32, Id
-from service.model.ranking import Rows
-from service.model.snapshot import Snapshot
+from service.model.scoring.ranking import Rows
+from service.model.storage.snapshot import Snapshot
 
 MODEL_VERSION = istr("X-Model-Version")
 CONTENT_TYPE = "application/json"

@@ -30,7 +30,7 @@ from service.api.answers import (
 from service.api.bodies import AnonymousBody, BatchBody, GivenItem
 from service.api.model import S3Facts, ServedModel, SourceFacts
 from service.live.report import Poll, Reload, Served
-from service.model.scores import Range, ScoreRanges
+from service.model.scoring.score_ranges import Range, ScoreRanges
 from service.s3.versions import Download
 
 USER, ITEM = "ana-0000", "horror-the-hungry-corpse"

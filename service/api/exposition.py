@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from service.api.shared import Shared
-from service.model.residency import resident_bytes
+from service.model.storage.snapshot import resident_bytes
 
 
 async def exposition(request: web.Request, shared: Shared) -> web.StreamResponse:

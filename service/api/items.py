@@ -9,8 +9,8 @@ from service.api.answers import PopularItems, SimilarItems
 from service.api.lookups import known_item, titling
 from service.api.parameters import path_id, query_of
 from service.api.shared import Shared
-from service.model import scoring
-from service.model.snapshot import Snapshot
+from service.model.scoring import scoring
+from service.model.storage.snapshot import Snapshot
 
 
 async def similar(request: web.Request, shared: Shared) -> web.Response:

@@ -9,9 +9,9 @@ import numpy as np
 from service.errors import UnknownItemError, UnknownUserError
 from service.model.factors import Id, Int32
 from service.model.ids import Ids
-from service.model.ordering import Model
-from service.model.ranking import NO_ROWS
-from service.model.snapshot import Snapshot
+from service.model.model import Model
+from service.model.scoring.ranking import NO_ROWS
+from service.model.storage.snapshot import Snapshot
 
 #: One look-up in the largest models measured (10 million ids), for the estimate of what a query takes.
 MICROSECONDS = 3.0

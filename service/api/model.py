@@ -14,8 +14,8 @@ from service.api.shared import Shared
 from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.live.store import ModelStore
 from service.model.facts import TrainingFacts
-from service.model.scores import ScoreRanges
-from service.model.snapshot import Snapshot
+from service.model.scoring.score_ranges import ScoreRanges
+from service.model.storage.snapshot import Snapshot
 from service.s3.versions import Download
 
 

@@ -30,10 +30,10 @@ from service.api.results import Results
 from service.api.shared import Limits, Shared
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.model.factors import Float32, Id, Int32
-from service.model.ordering import Model
-from service.model.ranking import NO_ROWS, Ranked
-from service.model.scoring import fold_in, popular, recommend, top_n
-from service.model.snapshot import Snapshot
+from service.model.model import Model
+from service.model.scoring.ranking import NO_ROWS, Ranked
+from service.model.scoring.scoring import fold_in, popular, recommend, top_n
+from service.model.storage.snapshot import Snapshot
 
 #: Users times n in one batch: the answer stays below some 5 MB, and so is sent without a pause for others.
 MAX_BATCH_ENTRIES = 100_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.api.answers import Strategy
 from service.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
-from service.model.ranking import Ranked
+from service.model.scoring.ranking import Ranked
 
 
 class Results:

@@ -16,7 +16,7 @@ from service.errors import LimitedModelError, NotReadyError
 from service.live.report import Following
 from service.live.store import ModelStore
 from service.metrics import Metrics
-from service.model.snapshot import Snapshot
+from service.model.storage.snapshot import Snapshot
 
 Fallback: TypeAlias = Literal["popular", "none"]
 

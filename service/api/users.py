@@ -24,9 +24,9 @@ from service.api.parameters import path_id, query_of
 from service.api.shared import Shared
 from service.errors import NoSeenItemsError
 from service.model.factors import Id, Seen
-from service.model.ordering import Model
-from service.model.scoring import explain, item_scores, similar_users
-from service.model.snapshot import Snapshot
+from service.model.model import Model
+from service.model.scoring.scoring import explain, item_scores, similar_users
+from service.model.storage.snapshot import Snapshot
 
 
 async def listed(request: web.Request, shared: Shared) -> web.Response:

@@ -23,11 +23,11 @@ from service.errors import (
     OutOfResourcesError,
 )
 from service.live.process import child_process, end_of, last_of, listen
-from service.model import snapshot
 from service.model.importer import Content, Job, Outcome
 from service.model.lifeline import take_back
-from service.model.shelf import Shelf, unwritable
-from service.model.source import Source, is_lacking, opened
+from service.model.storage import snapshot
+from service.model.storage.shelf import Shelf, unwritable
+from service.model.storage.source import Source, is_lacking, opened
 from service.threads import in_threads
 
 _MODULE = "service.model.importer"

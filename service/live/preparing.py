@@ -12,10 +12,10 @@ from service.errors import SnapshotDamagedError
 from service.live.child import ImportLimits, import_in_child
 from service.live.reading import Reading
 from service.logs import log_event
-from service.model import snapshot as snapshots
-from service.model.shelf import Shelf
-from service.model.snapshot import Snapshot
-from service.model.source import Source
+from service.model.storage import snapshot as snapshots
+from service.model.storage.shelf import Shelf
+from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.model.source import Signature, look
+from service.model.storage.source import Signature, look
 
 
 @dataclass(slots=True)

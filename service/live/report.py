@@ -19,8 +19,8 @@ from service.errors import (
 )
 from service.logs import log_event
 from service.metrics import Metrics
-from service.model.scores import Range
-from service.model.snapshot import Snapshot
+from service.model.scoring.score_ranges import Range
+from service.model.storage.snapshot import Snapshot
 from service.s3.versions import Download
 
 Outcome: TypeAlias = Literal["swapped", "unchanged", "rejected", "postponed"]

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Literal, Never
 import msgspec
 
 from service.errors import DownloadCorruptError, S3Error, S3NotFoundError
+from service.files import written_whole
 from service.live.report import Following, Poll
 from service.logs import log_event
 from service.metrics import Metrics
-from service.model.source import Signature, look
+from service.model.storage.source import Signature, look
 from service.s3.client import connected
 from service.s3.failures import deadline
 from service.s3.fetching import fetch, stands_at, sweep
@@ -190,8 +191,8 @@ class S3Follower:
     def _remember(self) -> None:
         beside = self._memory.with_suffix(f".{secrets.token_hex(4)}")  # other servers may have the same directory
         try:
-            beside.write_bytes(msgspec.json.encode(self.following))
-            beside.replace(self._memory)
+            with written_whole(self._memory, beside) as file:
+                file.write(msgspec.json.encode(self.following))
         except OSError as error:
             log_event("housekeeping_failed", detail=str(error))
 

@@ -33,11 +33,11 @@ from service.live.report import (
 )
 from service.logs import log_event
 from service.metrics import Metrics
-from service.model.formats import format_of
-from service.model.ordering import Model
-from service.model.shelf import Shelf
-from service.model.snapshot import Snapshot
-from service.model.source import Signature, Source, identify, look
+from service.model.formats.table import format_of
+from service.model.model import Model
+from service.model.storage.shelf import Shelf
+from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Signature, Source, identify, look
 from service.model.titles import Titles
 
 _HISTORY = 10

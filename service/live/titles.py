@@ -20,8 +20,8 @@ from service.live.child import ImportLimits, import_in_child
 from service.live.reading import Settling
 from service.live.store import ModelStore
 from service.logs import log_event
-from service.model.shelf import Shelf
-from service.model.source import Signature, Source, identify
+from service.model.storage.shelf import Shelf
+from service.model.storage.source import Signature, Source, identify
 from service.model.titles import Titles, open_titles
 
 #: A full disk is no fault of the titles: the same file is tried again.

@@ -20,8 +20,8 @@ from service.live.report import Training
 from service.live.store import ModelStore
 from service.logs import log_event
 from service.metrics import Metrics
-from service.model.shelf import unwritable
-from service.model.whole_files import written_whole
+from service.model.storage.model_file import written_model
+from service.model.storage.shelf import unwritable
 from service.threads import in_threads
 from service.training.job import (
     Failed,
@@ -228,6 +228,6 @@ class FallbackTrainer:
 
 def _place(written: BinaryIO, path: Path, *, overwrite: bool = True) -> None:
     """Copy what the process has written: it may hold the original open. Raises TrainingError."""
-    with written_whole(path, overwrite=overwrite) as file:
+    with written_model(path, overwrite=overwrite) as file:
         written.seek(0)
         shutil.copyfileobj(written, file, 2**20)

@@ -14,7 +14,7 @@ from watchfiles import awatch
 from service.live.store import ModelStore
 from service.logs import log_event
 from service.metrics import Metrics
-from service.model.source import Signature, look
+from service.model.storage.source import Signature, look
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0

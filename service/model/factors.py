@@ -1,9 +1,8 @@
-"""A model in memory: first as read, when nothing about it is certain, then proved by the gates."""
+"""A model that the gates have proved, in the source's row order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,55 +15,6 @@ Id: TypeAlias = int | str
 Float32: TypeAlias = NDArray[np.float32]
 Int64: TypeAlias = NDArray[np.int64]
 Int32: TypeAlias = NDArray[np.int32]
-
-#: Ids as a source gives them: position i is row i (a sequence or array), or a mapping in one direction.
-RawIds: TypeAlias = Sequence[Any] | NDArray[Any] | Mapping[Any, Any]
-
-
-@dataclass(slots=True)
-class RawSeen:
-    """A sparse users x items matrix as read: compressed rows or columns, or coordinates; nothing is checked.
-
-    ``layout`` "csr" and "csc" fill ``indptr`` and ``indices``, "coo" fills ``row`` and ``col``.
-    ``shape`` is None where the source does not state one (npz), ``weights`` where every pair weighs 1.
-    """
-
-    layout: str
-    shape: tuple[int, ...] | None
-    weights: NDArray[Any] | None
-    indptr: NDArray[Any] | None = None
-    indices: NDArray[Any] | None = None
-    row: NDArray[Any] | None = None
-    col: NDArray[Any] | None = None
-
-
-@dataclass(slots=True)
-class RawModel:
-    """A model as read from an untrusted file: inert arrays, numbers, strings and dicts, not yet checked.
-
-    ``names`` says what each component is called in the source, so that a gate can speak the user's language
-    (``{"item_ids": "product_id_map"}``); a component without an entry is called as here.
-    An ``*_ids`` maps row number -> id, a ``reverse_*_ids`` maps id -> row number; where neither is there and
-    the format does not require them, the row numbers are the ids. ``missing`` names, in the source's words,
-    every component that the format requires and the source lacks. ``popularity_only``: there are no factors, and
-    the source says so.
-    """
-
-    format: str
-    user_factors: object | None = None
-    item_factors: object | None = None
-    user_ids: RawIds | None = None
-    item_ids: RawIds | None = None
-    reverse_user_ids: Mapping[Any, Any] | None = None
-    reverse_item_ids: Mapping[Any, Any] | None = None
-    seen: RawSeen | None = None
-    item_weights: object | None = None
-    regularization: object | None = None
-    alpha: object | None = None
-    training_facts: object | None = None
-    popularity_only: bool = False
-    missing: tuple[str, ...] = ()
-    names: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

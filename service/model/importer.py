@@ -22,15 +22,17 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from service.errors import BadTitlesError, ImportMemoryError, ModelRejectedError, OutOfResourcesError
-from service.model import costs, scores, snapshot, titles
-from service.model.factors import RawModel
-from service.model.formats import read
+from service.model import titles
+from service.model.formats.table import read
 from service.model.lifeline import confine
-from service.model.ordering import Model, arrange
-from service.model.shelf import unwritable
-from service.model.snapshot import Analysis
-from service.model.source import Source, unchanged
-from service.model.validation import validate
+from service.model.model import Model, arrange
+from service.model.raw import RawModel
+from service.model.scoring import costs, score_ranges
+from service.model.storage import snapshot
+from service.model.storage.shelf import unwritable
+from service.model.storage.snapshot import Analysis
+from service.model.storage.source import Source, unchanged
+from service.model.validation.validation import validate
 
 Content: TypeAlias = Literal["model", "titles"]
 
@@ -70,7 +72,7 @@ def import_model(job: Job) -> None:
         model, facts = arrange(factors), factors.facts
     del factors
     with _phase(seconds, "analyse"):
-        analysis = Analysis(scores.analyse(model), costs.measure(model), facts)
+        analysis = Analysis(score_ranges.analyse(model), costs.measure(model), facts)
     _write(job, model, analysis, source_format, seconds)
 
 

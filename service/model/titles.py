@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
@@ -20,18 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import BadTitlesError
-from service.model import headers
-from service.model.array_files import FileFacts, damaged, map_array, touch, write_array
+from service.files import sync_directory, synced
 from service.model.factors import Int64
 from service.model.ids import MAX_ID_BYTES
-from service.model.source import Source
+from service.model.storage.array_files import FileFacts, damaged, map_array, touch, write_array
+from service.model.storage.source import Source
 
 MANIFEST = "manifest.json"
 #: A longer title is cut, at a character.
 MAX_TITLE_BYTES = 1024
 
+#: Usual names of the column that says which item, as :func:`plain` has them.
+ITEM_COLUMNS = (
+    *("item", "itemid", "iid", "product", "productid", "movie", "movieid", "article", "articleid", "book", "bookid"),
+    *("track", "trackid", "song", "songid", "artist", "artistid", "sku", "asin", "isbn"),
+)
 # In each, the names that are looked for first, then those that do where there are none.
-_ID_COLUMNS = headers.ITEM, ("id",)
+_ID_COLUMNS = ITEM_COLUMNS, ("id",)
 _TITLE_COLUMNS = ("title", "itemtitle", "producttitle"), ("name", "itemname", "productname")
 _INT64_DIGITS = "S20"
 
@@ -72,6 +77,11 @@ class Titles:
         ]
 
 
+def plain(name: str) -> str:
+    """Return a column's name as it stands among the usual ones: "userId" and "USER_ID" are both "userid"."""
+    return re.sub(r"[\W_]", "", name).lower()
+
+
 def read_titles(path: Path, file: BufferedReader) -> Titles:
     """Read a CSV file in UTF-8 whose header names ids and titles. Raises BadTitlesError, which calls it ``path``.
 
@@ -96,10 +106,9 @@ def write_titles(directory: Path, titles: Titles, source: Source) -> None:
     """Write titles into an empty directory, every file synced to disk. Raises OSError."""
     arrays = {"ids.npy": titles.ids, "starts.npy": titles.starts, "text.npy": titles.text}
     files = {name: write_array(directory, name, array) for name, array in arrays.items()}
-    with (directory / MANIFEST).open("wb") as file:
+    with synced(directory / MANIFEST) as file:
         file.write(msgspec.json.encode(TitlesManifest(source, files)))
-        file.flush()
-        os.fsync(file.fileno())
+    sync_directory(directory)
 
 
 def open_titles(directory: Path) -> Titles:
@@ -132,7 +141,7 @@ def _pairs(path: Path, rows: Any) -> Iterator[tuple[bytes, bytes]]:
 def _find(path: Path, header: Sequence[str], *usual: Sequence[str]) -> int:
     """Return the place of a column, by the first of the usual names that are there."""
     for names in usual:
-        found = [place for place, name in enumerate(header) if headers.plain(name) in names]
+        found = [place for place, name in enumerate(header) if plain(name) in names]
         if len(found) == 1:
             return found[0]
         if found:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from service.errors import DownloadCorruptError, DownloadCutError, ModelPathError, ModelRejectedError
-from service.model.snapshot import sync_directory
-from service.model.source import identify, signature
+from service.files import sync, take_place
+from service.model.storage.source import identify, signature
 from service.s3.failures import speaking_of
 from service.s3.finding import get_object, sha256_of
 from service.s3.location import Location
@@ -119,9 +119,8 @@ class _Part:
             self._file.flush()
             # When it was published, not when it came here: the age of a model is no server's own.
             os.utime(self._file.fileno(), (modified_at.timestamp(),) * 2)
-            os.fsync(self._file.fileno())
-            self.path.replace(self._target)
-            sync_directory(self._target.parent)
+            sync(self._file)
+            take_place(self.path, self._target)
 
     def abandon(self) -> None:
         """Remove what is left under the name of a part."""

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.errors import SettingsError
+from service.model.formats.table import FORMATS
 
 #: What says which model of a prefix is the latest.
 LATEST = "latest.json"
 MODEL_PREFIX = "als_model_"
-_EXTENSIONS = {"npz": "npz", "pickle": "pkl"}
-_MODEL_ENDINGS = (".npz", ".pkl", ".pickle")
+_EXTENSIONS = {known.name: known.extensions for known in FORMATS}
+_MODEL_ENDINGS = tuple(f".{extension}" for known in FORMATS for extension in known.extensions)
 _TIMESTAMP = "%Y%m%d_%H%M%S"
 _NAME = re.compile(rf"{MODEL_PREFIX}(\d{{8}}_\d{{6}})(?!\d)", re.ASCII)
 _URI = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?", re.DOTALL)
@@ -61,7 +62,7 @@ def parse_prefix(uri: str) -> Location:
 
 def model_key(prefix: Location, made_at: datetime, model_format: str) -> str:
     """Return the key of a model that is published at this moment (UTC)."""
-    return f"{prefix.key}{MODEL_PREFIX}{made_at:{_TIMESTAMP}}.{_EXTENSIONS[model_format]}"
+    return f"{prefix.key}{MODEL_PREFIX}{made_at:{_TIMESTAMP}}.{_EXTENSIONS[model_format][0]}"
 
 
 def is_model(name: str) -> bool:

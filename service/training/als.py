@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 from service.errors import TrainingError
 from service.model.factors import Float32
 from service.model.facts import DEFAULTS, Parameters
-from service.model.validation import LARGEST_PARAMETER
+from service.model.validation.validation import LARGEST_PARAMETER
 from service.training.interactions import Interactions
 from service.training.progress import Report, silent
 

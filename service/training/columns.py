@@ -8,13 +8,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from service.errors import TrainingError
-from service.model import headers
+from service.model.titles import ITEM_COLUMNS, plain
 
-#: The usual names, as :func:`headers.plain` has them.
+#: The usual names, as :func:`service.model.titles.plain` has them.
 _USUAL = {
     "user": ("user", "userid", "uid", "customer", "customerid", "visitor", "visitorid", "member", "memberid", "account",
              "accountid", "reader", "readerid", "listenerid"),
-    "item": headers.ITEM,
+    "item": ITEM_COLUMNS,
     "weight": ("weight", "rating", "quantity", "qty", "count", "plays", "playcount", "strength", "confidence"),
     "time": ("timestamp", "time", "date", "datetime", "ts", "createdat", "eventtime", "unixtime"),
 }  # fmt: skip
@@ -64,7 +64,7 @@ class ColumnNames:
         if wanted is None:
             # What was named for one thing is not also another: "article" may be who reads, and "book" what is read.
             taken = self.given()
-            found = [name for name in header if headers.plain(name) in _USUAL[role] and name.strip() not in taken]
+            found = [name for name in header if plain(name) in _USUAL[role] and name.strip() not in taken]
             remedy = f"name the one that counts with --{role}-column"
         else:
             found = [name for name in header if wanted and name.strip() == wanted.strip()]

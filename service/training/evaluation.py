@@ -30,7 +30,7 @@ from service.errors import TrainingError
 from service.model.factors import Float32, Int64, Seen
 from service.model.facts import Evaluation, RankingMetrics
 from service.model.ids import Ids
-from service.model.ordering import Model
+from service.model.model import Model
 from service.training.interactions import Interactions
 
 #: A users x items matrix of pairs: what is stored is a pair, whatever its weight.

@@ -16,8 +16,8 @@ import numpy as np
 from service.errors import TrainingError
 from service.model.factors import Id
 from service.model.facts import Evaluation, TrainingData, TrainingFacts, encode_facts
-from service.model.formats import format_of
-from service.model.whole_files import written_whole
+from service.model.formats.table import UNRECOGNIZED, format_of
+from service.model.storage.model_file import written_model
 from service.training.als import TrainedModel
 from service.training.interactions import Interactions
 
@@ -32,7 +32,7 @@ def prove_target(path: Path) -> None:
         raise TrainingError(f"The model cannot be written to {path}: there is no directory {path.parent}.")
     if not os.access(path.parent, os.W_OK):
         raise TrainingError(f"The model cannot be written to {path}: {path.parent} may not be written to.")
-    if path.exists() and format_of(path) == "unrecognized":
+    if path.exists() and format_of(path) == UNRECOGNIZED:
         raise TrainingError(f"{path} is no model and would be overwritten; name another path with --model-path.")
 
 
@@ -63,7 +63,7 @@ def save_npz(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
 
     Raises TrainingError.
     """
-    with written_whole(path) as file:
+    with written_model(path) as file:
         write_npz(model, facts, file)
 
 
@@ -104,7 +104,7 @@ def save_pickle(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
         "item_weights": model.item_weights,
         "training_facts": encode_facts(facts),
     }
-    with written_whole(path) as file:
+    with written_model(path) as file:
         pickle.dump(components, file)
 
 

@@ -24,9 +24,9 @@ from implicit.cpu.topk import topk
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from service.model import scoring
 from service.model.factors import Factors, Float32, Seen
-from service.model.ordering import Model, arrange
+from service.model.model import Model, arrange
+from service.model.scoring import scoring
 from tests.benchmarks.made import als_like, gaussian
 from tests.models import make_seen
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import BadDtypeError, BadIdsError, CorruptFileError
-from service.model.wording import shown
+from service.model.raw import shown
 
 _PLAIN = re.compile(r"f[248]|[iu][1248]|b1|[US](0|[1-9][0-9]{0,5})")
 _BYTE_ORDERS = frozenset("<>|=")

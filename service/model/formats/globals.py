@@ -28,7 +28,7 @@ from service.model.formats.standins import (
     StandIn,
     UnexpectedError,
 )
-from service.model.wording import shown
+from service.model.raw import shown
 
 
 def find(module: str, name: str) -> StandIn | Sealed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import struct
 import tokenize
 import zipfile
@@ -17,9 +18,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from service.errors import BadDtypeError, BadShapeError, CorruptFileError, UnknownFormatError
-from service.model.factors import RawModel, RawSeen
 from service.model.formats import arrays
-from service.model.wording import shown
+from service.model.raw import RawModel, RawSeen, shown
+
+#: How a zip archive begins, an empty one too.
+START = re.compile(rb"PK\x03\x04|PK\x05\x06")
 
 _FACTORS = ("user_factors", "item_factors")
 _SEEN = ("seen_indptr", "seen_indices", "seen_weights")
@@ -131,7 +134,6 @@ def _content(name: str, stream: IO[bytes], size: int) -> bytearray:
 
 def _model(archived: _Archived) -> RawModel:
     return RawModel(
-        "npz",
         user_factors=archived.get("user_factors"),
         item_factors=archived.get("item_factors"),
         user_ids=_ids(archived, "user_ids"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NoReturn
 
@@ -18,10 +19,12 @@ from service.errors import (
     UnknownFormatError,
     UnsafePickleError,
 )
-from service.model.factors import RawIds, RawModel, RawSeen
 from service.model.formats.globals import find
 from service.model.formats.standins import AlternatingLeastSquares, Array, Sealed, SparseMatrix, StandIn
-from service.model.wording import kind
+from service.model.raw import RawIds, RawModel, RawSeen, kind
+
+#: Protocol 2 and later; a dict or list of protocols 0 and 1; a class by its name, of protocols 0 and 1.
+START = re.compile(rb"\x80[\x02-\xff]|[(}\]]|c[\w.]+\n[\w.]+\n")
 
 _NAMES = {
     "user_factors": "model.user_factors",
@@ -111,7 +114,6 @@ def _model(components: dict[object, object]) -> RawModel:
     if model is not None and not isinstance(model, AlternatingLeastSquares):
         raise UnknownFormatError(f"model is {kind(model)}; save implicit's AlternatingLeastSquares itself.")
     raw = RawModel(
-        "pickle",
         user_ids=_ids(components, "user_id_map"),
         item_ids=_ids(components, "product_id_map"),
         reverse_user_ids=_reverse_ids(components, "reverse_user_id_map"),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from service.errors import BadDtypeError, CorruptFileError, UnsafePickleError
 from service.model.formats import arrays
-from service.model.wording import kind
+from service.model.raw import kind
 
 _DTYPE_FLAGS = {"O": 63, "U": 8}
 

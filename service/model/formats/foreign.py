@@ -1,0 +1,56 @@
+"""Files that are taken for models, and what they are: compressed ones, other formats, answers that were downloaded."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from service.model.raw import shown
+
+_COMPRESSED = "is compressed with {}: decompress it first"
+_OTHERS = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), what)
+    for pattern, what in (
+        (rb"\x1f\x8b", _COMPRESSED.format("gzip")),
+        (rb"\x28\xb5\x2f\xfd", _COMPRESSED.format("zstd")),
+        (rb"BZh[1-9]", _COMPRESSED.format("bzip2")),
+        (rb"\xfd7zXZ\x00", _COMPRESSED.format("xz")),
+        (rb"\x04\x22\x4d\x18", _COMPRESSED.format("lz4")),
+        (rb"\x78[\x01\x5e\x9c\xda]|ZF0x", "is compressed by joblib: write it with pickle.dump instead"),
+        (rb"\x93NUMPY", "is a single NumPy array: save user_factors and item_factors together with np.savez"),
+        (rb"PAR1", "is a Parquet file: save the factors with np.savez"),
+        (rb"\x89HDF", "is an HDF5 file: save the factors with np.savez"),
+        (rb"version https://git-lfs", "is a pointer of Git LFS, not the model: fetch the file with git lfs pull"),
+        (
+            rb"\s*<(!doctype html|html|head|body)\b",
+            "looks like an HTML page, perhaps an error page that was downloaded instead of the model",
+        ),
+        (
+            rb"\s*<.{0,500}<Code>(?P<code>\w{1,80})</Code>",
+            "is an error answer of S3 ({code}) that was downloaded instead of the model",
+        ),
+        (rb"\s*<", "looks like XML, perhaps an error answer that was downloaded instead of the model"),
+        (
+            rb'\s*(\{\s*["}]|\[\s*[\[{"\d\]])',
+            "looks like JSON, perhaps an error answer that was downloaded instead of the model",
+        ),
+    )
+)
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+def foreign(head: bytes) -> str | None:
+    """Say what a file is, by its first bytes, where they are known to be no model's, and what to do about it."""
+    for pattern, what in _OTHERS:
+        found = pattern.match(head.removeprefix(codecs.BOM_UTF8))
+        if found:
+            return what.format(**{name: text.decode() for name, text in found.groupdict().items()})
+    return None
+
+
+def unrecognized(head: bytes) -> str:
+    """Say what the first bytes of a file look like that nobody knows."""
+    if _CONTROL.search(head):
+        return f"is of a kind we do not know (its first bytes are {head[:8].hex(' ')})"
+    line = head.decode(errors="replace").strip().split("\n")[0]
+    return f"is text that begins with “{shown(line)}”"

@@ -1,0 +1,80 @@
+"""A user's factors from what the user had, and which of it speaks for an item.
+
+Both are the least-squares step of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit
+Feedback Datasets, 2008, sections 4 and 5), as the library ``implicit`` takes it: an item of weight w is preferred with
+confidence c = alpha w; one of negative weight is not preferred, with confidence |c|. Where training gave each item a
+weight of its own, w is multiplied with it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from service.errors import NoSeenItemsError
+from service.model.factors import Float32, Int32
+from service.model.model import Model
+from service.model.scoring.ranking import Ranked
+
+# The Gram matrix is a float32 sum: a direction in which it is smaller than this, times its size, is not known.
+_ROUNDING = float(np.finfo(np.float32).eps)
+
+_Float64 = NDArray[np.float64]
+
+
+def fold_in(model: Model, items: Int32, weights: Float32) -> Float32:
+    """Return the factors, float32 [factors], of a user who had these item rows with these weights.
+
+    Solves (V'V + lambda I + sum (|c| - 1) v v') x = sum of c v over c > 0; the weights of an item that is named
+    more than once add up. Nothing known gives a zero vector; where the equations leave x undetermined, which
+    needs lambda = 0, x is the shortest solution.
+    """
+    rows, place = np.unique(items, return_inverse=True)
+    totals = np.zeros(len(rows))
+    np.add.at(totals, place, weights)
+    factors, confidence = _confidence(model, rows, totals)
+    preferred = factors.T @ np.maximum(confidence, 0)
+    return _solve(_equations(model, factors, confidence), preferred, model.regularization).astype(np.float32)
+
+
+def explain(model: Model, user: int, item: int, n: int) -> Ranked:
+    """Return the ``n`` of the user's items that contribute most to the item's score, and what each contributes.
+
+    All contributions add up to the score of the item for the user's factors folded in again. Items with a
+    negative weight contribute nothing and are left out. Raises NoSeenItemsError where the model does not know
+    what users had.
+    """
+    if model.seen is None:
+        raise NoSeenItemsError("The served model does not carry what users already had, so nothing can be explained.")
+    rows = model.seen.of(user)
+    factors, confidence = _confidence(model, rows, model.seen.weights_of(user))
+    wanted = model.item_factors[item].astype(np.float64)
+    weighted = _solve(_equations(model, factors, confidence), wanted, model.regularization)
+    scores = ((factors @ weighted) * confidence).astype(np.float32)
+    preferred = np.flatnonzero(confidence >= 0)
+    order = preferred[np.argsort(-scores[preferred], kind="stable")][:n]
+    return Ranked(rows[order], scores[order], scanned=len(rows))
+
+
+def _confidence(model: Model, rows: Int32, weights: Float32 | _Float64) -> tuple[_Float64, _Float64]:
+    """Return the factors and the signed confidence of these item rows."""
+    confidence = model.alpha * model.item_weights[rows].astype(np.float64) * weights
+    return model.item_factors[rows].astype(np.float64), confidence
+
+
+def _equations(model: Model, factors: _Float64, confidence: _Float64) -> _Float64:
+    """Return V'V + lambda I + the sum of (|c| - 1) v v'."""
+    known: _Float64 = factors.T @ (factors * (np.abs(confidence) - 1)[:, None])
+    return model.item_gram + model.regularization * np.eye(len(known)) + known
+
+
+def _solve(equations: _Float64, right: _Float64, regularization: float) -> _Float64:
+    """Solve by Cholesky; equations that may be singular get the shortest least-squares solution."""
+    if regularization > 0:
+        with suppress(scipy.linalg.LinAlgError):  # so small beside the rest that rounding outweighs it
+            return scipy.linalg.cho_solve(scipy.linalg.cho_factor(equations), right)
+    solution: _Float64 = scipy.linalg.lstsq(equations, right, cond=len(right) * _ROUNDING)[0]
+    return solution

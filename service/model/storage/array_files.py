@@ -1,0 +1,84 @@
+"""Arrays on disk as .npy files: written and synced, mapped, brought into memory, proven to be what was written."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import mmap
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import SnapshotDamagedError
+from service.files import synced
+
+_PAGE = 4096
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+
+
+class FileFacts(msgspec.Struct, frozen=True):
+    """What a file must be: its size in bytes and its sha256 (hex)."""
+
+    bytes: int
+    sha256: str
+
+
+def write_array(directory: Path, name: str, array: NDArray[Any]) -> FileFacts:
+    """Write one array and sync it to disk. Raises OSError."""
+    path = directory / name
+    with synced(path) as file:
+        np.save(file, array, allow_pickle=False)
+    return FileFacts(path.stat().st_size, sha256_of(path))
+
+
+def map_array(path: Path, facts: FileFacts) -> NDArray[Any]:
+    """Map one file into memory, read-only; its size is checked. Raises SnapshotDamagedError, OSError."""
+    if not path.is_file():
+        raise damaged(path, "is missing")
+    size = path.stat().st_size
+    if size != facts.bytes:
+        raise damaged(path, f"has {size} bytes instead of {facts.bytes}")
+    try:
+        mapped: np.memmap[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:  # pragma: no cover - the file was there a line ago: a disk that fails just now
+        raise
+    except Exception as error:  # a damaged header raises whatever Python's own parser does
+        raise damaged(path, f"has a damaged header ({error})") from None
+    if mapped.offset + mapped.nbytes != size:
+        raise damaged(path, f"has a damaged header (it says {mapped.shape})")
+    # A plain view of the map: np.memmap's own bookkeeping costs a microsecond at every slice.
+    return np.asarray(mapped).view(np.ndarray)
+
+
+def touch(array: NDArray[Any]) -> None:
+    """Read a byte of every page, so that no request waits for the disk; runs without the interpreter lock."""
+    np.bitwise_or.reduce(array.reshape(-1).view(np.uint8)[::_PAGE])
+
+
+def resident(array: NDArray[Any]) -> int:
+    """Return the bytes of a contiguous array whose pages are in memory. Raises OSError.
+
+    Runs without the interpreter lock.
+    """
+    if not array.nbytes:
+        return 0
+    before = array.ctypes.data % mmap.PAGESIZE
+    pages = np.empty(-(-(before + array.nbytes) // mmap.PAGESIZE), np.uint8)
+    if _libc.mincore(array.ctypes.data - before, before + array.nbytes, pages.ctypes.data):
+        raise OSError(ctypes.get_errno(), "mincore failed")  # pragma: no cover - an array's own memory is mapped
+    return min(array.nbytes, int(np.count_nonzero(pages & 1)) * mmap.PAGESIZE)
+
+
+def damaged(path: Path, what: str) -> SnapshotDamagedError:
+    """Say what is wrong with a file or directory that this program wrote."""
+    return SnapshotDamagedError(f"{path} {what}; delete the directory.")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 (hex) of a file. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

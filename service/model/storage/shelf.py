@@ -1,0 +1,155 @@
+"""The snapshots kept on disk: finding one by its source, making room for a new one, and tidying up."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import OutOfResourcesError, SnapshotDamagedError, StateDirectoryError
+from service.model.storage import snapshot
+from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Source, is_lacking
+
+_STAGED = ".staged-"
+_DISCARDED = ".discarded-"
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The directory ``<state dir>/snapshots``, of which the ``keep`` last used snapshots stay.
+
+    Several processes may share it: a snapshot appears and disappears by one rename, and what a living process
+    has staged is locked by it.
+    """
+
+    root: Path
+    keep: int
+
+    def place_of(self, source: Source) -> Path:
+        """Return where the snapshot of a source stands, or would."""
+        return self.root / snapshot.directory_name(source)
+
+    def find(self, source: Source) -> Snapshot | None:
+        """Open the snapshot of a source if it was imported before; a damaged one is discarded.
+
+        Raises StateDirectoryError, OutOfResourcesError: what cannot be read just now is kept.
+        """
+        try:
+            return self._find(source)
+        except OSError as error:
+            raise unwritable(self.root, error) from None
+
+    def last_used(self) -> Snapshot | None:
+        """Open the snapshot that was used last, passing over those without factors and those that cannot be opened."""
+        for place in self.places():
+            with suppress(SnapshotDamagedError, OSError):
+                found = snapshot.open_snapshot(place)
+                if not found.model.limited:
+                    return found
+        return None
+
+    def mark_used(self, served: Snapshot) -> None:
+        """Note that a snapshot is served now: those served last are the ones that stay."""
+        with suppress(OSError):  # a read-only state directory still serves; only the order of use is lost
+            # Later than any use so far, even if the clock was set back.
+            now = max([time.time_ns(), *(used.stat().st_mtime_ns + 1 for used in self.places()[:1])])
+            os.utime(served.directory, ns=(now, now))
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Lend an empty directory to write a snapshot into; nothing of it stays unless it was published.
+
+        Raises StateDirectoryError, OutOfResourcesError.
+        """
+        try:
+            staged, lock = self._stage()
+        except OSError as error:
+            raise unwritable(self.root, error) from None
+        try:
+            yield staged
+        finally:
+            os.close(lock)
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove all but the last used snapshots, and what older versions and killed processes left. Raises OSError."""
+        if not self.root.is_dir():
+            return
+        for place in [*self.places()[self.keep :], *self._outdated()]:
+            self.discard(place)
+        for leftover in [*self.root.glob(_STAGED + "*"), *self.root.glob(_DISCARDED + "*")]:
+            _remove_abandoned(leftover)
+
+    def places(self) -> list[Path]:
+        """Return the snapshot directories of our format, the last used first."""
+        found: list[tuple[int, Path]] = []
+        for place in self.root.glob(f"{snapshot.FORMAT_VERSION}-*"):
+            with suppress(FileNotFoundError):  # another process may tidy at the same time
+                found.append((place.stat().st_mtime_ns, place))
+        return [place for _, place in sorted(found, reverse=True)]
+
+    def discard(self, place: Path) -> None:
+        """Remove a snapshot at once for newcomers; who has it mapped keeps it."""
+        discarded = self.root / (_DISCARDED + secrets.token_hex(8))
+        with suppress(FileNotFoundError):
+            place.rename(discarded)
+        shutil.rmtree(discarded, ignore_errors=True)
+
+    def _find(self, source: Source) -> Snapshot | None:
+        place = self.place_of(source)
+        if not place.exists():
+            return None
+        with suppress(SnapshotDamagedError):
+            found = snapshot.open_snapshot(place)
+            if found.manifest.source.sha256 == source.sha256:
+                return found
+        self.discard(place)
+        return None
+
+    def _stage(self) -> tuple[Path, int]:
+        """Make an empty directory and lock it; again, should another process' tidying come in between."""
+        while True:
+            staged = self.root / (_STAGED + secrets.token_hex(8))
+            staged.mkdir(parents=True)
+            with suppress(FileNotFoundError):
+                lock = os.open(staged, os.O_RDONLY)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if staged.exists():
+                    return staged, lock
+                os.close(lock)
+
+    def _outdated(self) -> list[Path]:
+        """Return the snapshots of older formats, which nobody will open again."""
+        versions = range(1, snapshot.FORMAT_VERSION)
+        return [place for version in versions for place in self.root.glob(f"{version}-*")]
+
+
+def unwritable(directory: Path, error: OSError) -> StateDirectoryError | OutOfResourcesError:
+    """Say that the state directory cannot be used, and why."""
+    if is_lacking(error):
+        return OutOfResourcesError(
+            f"The state directory {directory} cannot be used for now: {error.strerror}. It is tried again."
+        )
+    return StateDirectoryError(
+        f"The state directory {directory} cannot be used: {error.strerror or error}. "
+        "Free space or set ALS_STATE_DIR to a directory that can be written."
+    )
+
+
+def _remove_abandoned(leftover: Path) -> None:
+    """Remove a directory unless the process that staged it is alive (its lock ends with it)."""
+    with suppress(FileNotFoundError):
+        lock = os.open(leftover, os.O_RDONLY)
+        try:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(leftover, ignore_errors=True)
+        finally:
+            os.close(lock)

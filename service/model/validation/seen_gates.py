@@ -1,0 +1,105 @@
+"""The gate for the seen matrix: what a crafted one could make a C library read out of bounds is refused here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import BadSeenMatrixError
+from service.model.factors import Float32, Int64, Seen
+from service.model.raw import RawModel, RawSeen
+
+
+def prove_seen(raw: RawModel, users: int, items: int) -> Seen:
+    """Return who had what, as compressed rows, ascending and without repeats (repeated pairs are summed).
+
+    Raises BadSeenMatrixError. Built with NumPy alone: SciPy trusts the arrays that it is given.
+    """
+    assert raw.seen is not None
+    name = raw.names.get("seen", "seen")
+    _check_shape(raw.seen, name, users, items)
+    user, item = _coordinates(raw.seen, name, users, items)
+    weights = _weights(raw.seen, name, len(user))
+    return _compressed(user, item, weights, users, items)
+
+
+def _check_shape(seen: RawSeen, name: str, users: int, items: int) -> None:
+    if seen.shape is None or seen.shape == (users, items):
+        return
+    if seen.shape == (items, users):
+        raise BadSeenMatrixError(
+            f"{name} is {items} x {users}, items x users; it must be users x items: save {name}.T.tocsr()."
+        )
+    raise BadSeenMatrixError(f"{name} has the shape {seen.shape}; the factors have {users} users x {items} items.")
+
+
+def _coordinates(seen: RawSeen, name: str, users: int, items: int) -> tuple[Int64, Int64]:
+    """Return the user row and the item row of every stored pair."""
+    if seen.layout == "coo":
+        user, item = _whole(seen.row, f"{name}.row"), _whole(seen.col, f"{name}.col")
+        if len(user) != len(item):
+            raise BadSeenMatrixError(f"{name} has {len(user)} row numbers and {len(item)} column numbers.")
+    elif seen.layout == "csr":
+        user, item = _expand(seen, name, users)
+    else:
+        item, user = _expand(seen, name, items)
+    _in_range(user, "user", name, users)
+    _in_range(item, "item", name, items)
+    return user, item
+
+
+def _expand(seen: RawSeen, name: str, rows: int) -> tuple[Int64, Int64]:
+    """Return the compressed axis and the other one, a number for every stored pair."""
+    indptr, indices = _whole(seen.indptr, f"{name}.indptr"), _whole(seen.indices, f"{name}.indices")
+    if len(indptr) != rows + 1:
+        raise BadSeenMatrixError(f"{name}.indptr has {len(indptr)} entries instead of {rows + 1} (rows + 1).")
+    counts = np.diff(indptr)
+    if indptr[0] != 0 or (counts < 0).any():
+        raise BadSeenMatrixError(f"{name}.indptr must start at 0 and never descend.")
+    if indptr[-1] != len(indices):
+        raise BadSeenMatrixError(f"{name}.indptr ends at {indptr[-1]}; there are {len(indices)} indices.")
+    return np.repeat(np.arange(rows, dtype=np.int64), counts), indices
+
+
+def _whole(values: NDArray[Any] | None, name: str) -> Int64:
+    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "iu":
+        raise BadSeenMatrixError(f"{name} is not a one-dimensional array of whole numbers.")
+    return values.astype(np.int64, copy=False)
+
+
+def _in_range(values: Int64, what: str, name: str, rows: int) -> None:
+    bad = (values < 0) | (values >= rows)
+    if bad.any():
+        raise BadSeenMatrixError(f"{name} names {what} row {values[bad.argmax()]}; rows are 0 to {rows - 1}.")
+
+
+def _weights(seen: RawSeen, name: str, pairs: int) -> Float32:
+    if seen.weights is None:
+        return np.ones(pairs, np.float32)
+    if not isinstance(seen.weights, np.ndarray) or seen.weights.ndim != 1 or seen.weights.dtype.kind not in "fiub":
+        raise BadSeenMatrixError(f"The weights of {name} are not a one-dimensional array of numbers.")
+    if len(seen.weights) != pairs:
+        raise BadSeenMatrixError(f"{name} has {pairs} pairs and {len(seen.weights)} weights.")
+    with np.errstate(over="ignore"):
+        weights = seen.weights.astype(np.float32)
+    if not np.isfinite(weights).all():
+        raise BadSeenMatrixError(f"{name} has a weight that is NaN or infinite.")
+    return weights
+
+
+def _compressed(user: Int64, item: Int64, weights: Float32, users: int, items: int) -> Seen:
+    pair = user * items + item
+    if not (pair[1:] > pair[:-1]).all():  # what SciPy writes is in order already; sorting costs memory
+        pair, weights = _summed(pair, weights)
+    indptr = np.searchsorted(pair, np.arange(users + 1, dtype=np.int64) * items)
+    return Seen(indptr.astype(np.int64), (pair % items).astype(np.int32), weights)
+
+
+def _summed(pair: Int64, weights: Float32) -> tuple[Int64, Float32]:
+    """Return the pairs in ascending order, each once, with the sum of its weights."""
+    order = np.argsort(pair, kind="stable")
+    pair = pair[order]
+    first = np.flatnonzero(np.concatenate(([True], pair[1:] > pair[:-1])))
+    return pair[first], np.add.reduceat(weights[order], first)

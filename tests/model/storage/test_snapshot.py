@@ -1,0 +1,184 @@
+"""A snapshot on disk: what was written is what is mapped, and damage is found before it is served."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import SnapshotDamagedError
+from service.model.factors import Factors
+from service.model.model import Model, arrange
+from service.model.scoring import costs, score_ranges
+from service.model.storage import snapshot
+from service.model.storage.snapshot import Analysis, Snapshot
+from service.model.storage.source import Signature, Source
+from tests.models import make_factors
+
+SOURCE = Source("/models/m.npz", Signature("/models/m.npz", 1, 2, 3, 4, 5), "ab" * 32)
+
+
+def write(directory: Path, factors: Factors) -> Model:
+    """Write a model into a new directory."""
+    directory.mkdir(parents=True)
+    model = arrange(factors)
+    analysis = Analysis(score_ranges.analyse(model), costs.measure(model))
+    snapshot.write(directory, model, analysis, SOURCE, "npz", {"read": 1.5})
+    return model
+
+
+def assert_equal(one: object, other: object) -> None:
+    """Compare two models, part by part, to the last bit."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    elif is_dataclass(one):
+        assert type(one) is type(other)
+        for part in fields(one):
+            assert_equal(getattr(one, part.name), getattr(other, part.name))
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        make_factors(),
+        make_factors(ids="str"),
+        make_factors(pairs=None),
+        make_factors(pairs=0),
+        make_factors(users=1, items=1, factors=1, pairs=1),
+    ],
+    ids=["numbers", "text", "no seen items", "an empty seen matrix", "one of each"],
+)
+def test_what_was_written_is_what_opens(tmp_path: Path, factors: Factors) -> None:
+    """Every array and number comes back to the last bit, as read-only views of mapped files."""
+    written = write(tmp_path / "s", factors)
+    opened = snapshot.open_snapshot(tmp_path / "s")
+    snapshot.warm(opened)
+    snapshot.verify(opened.directory)
+    assert_equal(opened.model, written)
+    assert type(opened.model.item_factors) is np.ndarray
+    assert not opened.model.item_factors.flags.writeable
+
+
+def test_the_manifest_says_what_it_holds(tmp_path: Path) -> None:
+    """Counts, source, seconds and the size of every file."""
+    write(tmp_path / "s", make_factors(ids="str"))
+    opened = snapshot.open_snapshot(tmp_path / "s")
+    manifest = opened.manifest
+    assert (manifest.users, manifest.items, manifest.factors) == (40, 60, 4)
+    assert (manifest.user_id_kind, manifest.item_id_kind, manifest.source_format) == ("str", "str", "npz")
+    assert (manifest.source, opened.version) == (SOURCE, "ab" * 8)
+    assert list(manifest.seconds) == ["read", "write"]
+    assert manifest.bytes == sum(file.stat().st_size for file in (tmp_path / "s").glob("*.npy"))
+    assert opened.model.seen
+    assert manifest.seen_pairs == len(opened.model.seen.items)
+
+
+def test_a_mapped_snapshot_outlives_its_directory(tmp_path: Path) -> None:
+    """Tidied away by another process, an opened snapshot answers on."""
+    written = write(tmp_path / "s", make_factors())
+    opened = snapshot.open_snapshot(tmp_path / "s")
+    for file in (tmp_path / "s").iterdir():
+        file.unlink()
+    (tmp_path / "s").rmdir()
+    assert_equal(opened.model, written)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Return a good snapshot's directory."""
+    write(tmp_path / "s", make_factors())
+    return tmp_path / "s"
+
+
+def refused(directory: Path) -> str:
+    """Open a damaged snapshot and return what is said of it."""
+    with pytest.raises(SnapshotDamagedError, match=r"delete the directory\.$") as caught:
+        snapshot.open_snapshot(directory)
+    gc.collect()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 300])
+def test_a_file_of_another_size_is_damage(directory: Path, cut: int) -> None:
+    """Every file's size is compared when a snapshot is opened."""
+    file = directory / "user_factors.npy"
+    size = file.stat().st_size
+    file.write_bytes(file.read_bytes()[:cut])
+    assert f"{file} has {cut} bytes instead of {size}" in refused(directory)
+
+
+def test_a_missing_file_is_damage(directory: Path) -> None:
+    """A file that the manifest names and the directory lacks."""
+    (directory / "item_gram.npy").unlink()
+    assert "item_gram.npy is missing" in refused(directory)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\xff", b'{"format_version": "x"}'])
+def test_a_damaged_manifest_is_damage(directory: Path, content: bytes) -> None:
+    """Whatever stands in the manifest's place."""
+    (directory / snapshot.MANIFEST).write_bytes(content)
+    assert str(directory / snapshot.MANIFEST) in refused(directory)
+
+
+def test_a_manifest_without_an_array_is_damage(directory: Path) -> None:
+    """An array that a model needs and no entry names."""
+    manifest = directory / snapshot.MANIFEST
+    manifest.write_text(manifest.read_text().replace('"item_norms.npy"', '"another.npy"'))
+    (directory / "item_norms.npy").rename(directory / "another.npy")
+    assert "lacks item_norms.npy" in refused(directory)
+
+
+def test_a_damaged_header_never_opens_as_another_array(directory: Path) -> None:
+    """Any flipped bit of an array's header is damage, or leaves an array that is read within its file."""
+    file = directory / "item_norms.npy"
+    good, expected = file.read_bytes(), snapshot.open_snapshot(directory).model.item_norms.shape
+    for bit in range(128 * 8):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        file.unlink()
+        file.write_bytes(bad)
+        try:
+            found = snapshot.open_snapshot(directory).model.item_norms
+        except SnapshotDamagedError:
+            continue
+        assert (found.shape, found.itemsize) == (expected, 4), f"bit {bit}"
+
+
+def test_a_flipped_bit_is_found_by_verify(directory: Path) -> None:
+    """The size is right, so it opens; the sha256 tells."""
+    file = directory / "item_factors.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert isinstance(snapshot.open_snapshot(directory), Snapshot)
+    with pytest.raises(SnapshotDamagedError, match=f"^{file} is not what was written"):
+        snapshot.verify(directory)
+    file.unlink()
+    with pytest.raises(SnapshotDamagedError, match=f"^{file} is not what was written"):
+        snapshot.verify(directory)
+
+
+def test_what_was_published_first_stays(tmp_path: Path) -> None:
+    """Two processes publish the same source: the first one's directory stays, the second raises nothing."""
+    for name in ("first", "second"):
+        write(tmp_path / name, make_factors())
+    snapshot.publish(tmp_path / "first", tmp_path / "s")
+    inode = (tmp_path / "s").stat().st_ino
+    snapshot.publish(tmp_path / "second", tmp_path / "s")
+    assert (tmp_path / "s").stat().st_ino == inode
+    assert (tmp_path / "second").exists(), "whoever staged it removes it"
+
+
+def test_publishing_onto_something_else_is_an_error(tmp_path: Path) -> None:
+    """A directory in the way that is no snapshot is nobody's success."""
+    write(tmp_path / "staged", make_factors())
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "something").touch()
+    with pytest.raises(OSError, match="not empty"):
+        snapshot.publish(tmp_path / "staged", tmp_path / "s")
