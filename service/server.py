@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 from aiohttp import web
 
-from service.api.shared import SHARED, Lifecycle
+from service.api.context import CONTEXT, Lifecycle
 from service.app import create_app
 from service.errors import SettingsError
 from service.logs import log_event
@@ -51,9 +51,9 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
         if on_start:
             on_start(app, _port(runner))
         await stop.wait()
-        await _drain(app[SHARED].lifecycle, settings.drain_seconds, at_once)
+        await _drain(app[CONTEXT].lifecycle, settings.drain_seconds, at_once)
         await site.stop()
-        await _finish(app[SHARED].lifecycle)
+        await _finish(app[CONTEXT].lifecycle)
     finally:
         await runner.cleanup()
     log_event("stopped")
