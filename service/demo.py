@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from aiohttp import web
 
-from service.api.shared import SHARED
+from service.api.context import CONTEXT
 from service.model.facts import DEFAULTS
 from service.model.storage.snapshot import Snapshot
 from service.server import serve
@@ -59,7 +59,7 @@ async def serve_demo(model_path: Path, titles: Path, host: str, port: int) -> No
 
 
 async def _show_tour(app: web.Application, url: str) -> None:
-    while (snapshot := app[SHARED].store.current) is None:
+    while (snapshot := app[CONTEXT].store.current) is None:
         await asyncio.sleep(0.05)
     click.echo(tour(snapshot, url))
 

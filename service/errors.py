@@ -1,4 +1,4 @@
-"""One class for each thing that can go wrong, with its code; the HTTP status of each in one table.
+"""One class for each thing that can go wrong, with its code.
 
 ``code`` is what machines read: the ``code`` of a problem document and the ``reason`` label of a metric.
 ``str(error)`` is what people read: one sentence that says what is wrong, where, and what to do.
@@ -338,20 +338,3 @@ class OverloadedError(RequestError):
     """Too many long queries are waiting already."""
 
     code = "overloaded"
-
-
-HTTP_STATUS: dict[type[AlsServeError], int] = {
-    BadParameterError: 400,
-    BadBodyError: 400,
-    UnknownUserError: 404,
-    UnknownItemError: 404,
-    NoSeenItemsError: 404,
-    RequestTimeoutError: 408,
-    BodyTooLargeError: 413,
-    UnsupportedMediaTypeError: 415,
-    EncodedBodyError: 415,
-    InvalidBodyError: 422,
-    NotReadyError: 503,
-    LimitedModelError: 503,
-    OverloadedError: 503,
-}

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from service.api.shared import SHARED, Lifecycle, Shared
+from service.api.context import CONTEXT, Context, Lifecycle
 from service.app import create_app
 from service.connections import Budget, Connections, most_connections, raise_descriptor_limit
 from service.errors import SettingsError
@@ -43,13 +43,13 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     runner = _runner(app)
     await runner.setup()
     try:
-        listener = _listen(runner, app[SHARED], settings)
+        listener = _listen(runner, app[CONTEXT], settings)
         if on_start:
             on_start(app, listener.port)
         await stop.wait()
-        await _drain(app[SHARED].lifecycle, settings.drain_seconds, at_once)
+        await _drain(app[CONTEXT].lifecycle, settings.drain_seconds, at_once)
         listener.close()
-        await _finish(app[SHARED].lifecycle)
+        await _finish(app[CONTEXT].lifecycle)
     finally:
         await runner.cleanup()
     log_event("stopped")
@@ -96,12 +96,12 @@ def check_port(host: str, port: int) -> None:
         listening.close()
 
 
-def _listen(runner: web.AppRunner, shared: Shared, settings: Settings) -> Listener:
+def _listen(runner: web.AppRunner, context: Context, settings: Settings) -> Listener:
     """Open the port. Raises SettingsError."""
     assert runner.server
     budget = Budget(most_connections(raise_descriptor_limit()))
-    connections = Connections(runner.server, shared.lifecycle.busy, budget, shared.metrics)
-    listener = Listener(open_sockets(settings.host, settings.port), connections, shared.metrics)
+    connections = Connections(runner.server, context.lifecycle.busy, budget, context.metrics)
+    listener = Listener(open_sockets(settings.host, settings.port), connections, context.metrics)
     log_event("listening", host=settings.host, port=listener.port)
     return listener
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from service.api import examples
+from service.api.openapi import examples
 from tests.helpers import model_bytes
 from tests.models import make_factors
 

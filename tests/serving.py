@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from service import api
-from service.api.shared import SHARED, Fallback
+from service.api.context import CONTEXT, Fallback
 from service.live.child import ImportLimits
 from service.live.store import ModelStore
 from service.metrics import Metrics
@@ -63,7 +63,7 @@ class Api:
 
     def __init__(self, app: web.Application, store: ModelStore, server: TestServer) -> None:
         self.app = app
-        self.metrics = app[SHARED].metrics
+        self.metrics = app[CONTEXT].metrics
         self.store = store
         self.server = server
         self._session = aiohttp.ClientSession()

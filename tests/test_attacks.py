@@ -15,8 +15,8 @@ import pytest
 from aiohttp import hdrs
 from aiohttp.compression_utils import ZLibDecompressor
 
+from service.api.context import CONTEXT, Lifecycle
 from service.api.routes import ROUTES
-from service.api.shared import SHARED, Lifecycle
 from tests.helpers import model_bytes, put
 from tests.models import make_factors
 from tests.running import RunningServer, running_server
@@ -94,7 +94,7 @@ async def test_a_body_that_is_still_to_come_does_not_keep_its_connection() -> No
 
 def lifecycle(api: Api) -> Lifecycle:
     """Return what the server is doing."""
-    return api.app[SHARED].lifecycle
+    return api.app[CONTEXT].lifecycle
 
 
 async def until(happened: Callable[[], bool]) -> None:

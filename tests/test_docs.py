@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.app import create_app
+from service.api.routes import ROUTES
 from service.demo import train_on_sample
 from service.metrics import Metrics, table
 from service.settings import Settings, variable
@@ -52,16 +53,22 @@ def test_every_setting_is_documented_as_it_is() -> None:
     assert settings_table() in README
 
 
-def test_every_route_is_documented(tmp_path: Path) -> None:
+def test_every_route_is_documented() -> None:
     """What can be asked stands in the README, and nothing that cannot."""
-    app = create_app(Settings(state_dir=tmp_path))
-    served = {
-        (route.method, route.resource.canonical)
-        for route in app.router.routes()
-        if route.resource and route.method not in {"HEAD", "*"}
-    }
     documented = set(re.findall(r"`(GET|POST) (/[^`?]*)", README))
-    assert documented == served
+    assert documented == {(route.method, route.path) for route in ROUTES}
+
+
+def test_every_parameter_is_documented_with_its_default() -> None:
+    """The README's table has each that may be left out, and no other."""
+    table = README.partition("| parameter | allowed | default | |\n")[2].partition("\n\n")[0]
+    _, *rows = [[cell.strip() for cell in row.split("|")] for row in table.splitlines()]
+    options = [field for route in ROUTES if not route.has_body for field in msgspec.structs.fields(route.options)]
+    defaults = {f"`{field.name}`": field.default for field in options if not field.required}
+    shown = {"True": "`true`", "False": "`false`", "()": "", "popular": "`ALS_FALLBACK`"}
+    assert {row[1]: row[3] for row in rows} == {
+        name: shown.get(str(default), str(default)) for name, default in defaults.items()
+    }
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

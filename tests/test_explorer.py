@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from service.api.pages import EXPLORER_FILES
+from service.api.static import EXPLORER_FILES
 
 DIRECTORY = EXPLORER_FILES["index.html"].parent
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from service.errors import HTTP_STATUS, AlsServeError, RequestError
+from service.api.problems import HTTP_STATUS
+from service.errors import AlsServeError, RequestError
 from service.settings import Settings, variable
 from tests.helpers import need
 from tests.rendering import TEMPLATE, render

@@ -1,4 +1,16 @@
-"""The HTTP API: parse, call, shape the answer."""
+"""The HTTP API: parse a request, ask the model, shape the answer.
+
+What speaks HTTP lives here, and nothing else: models are asked through ``model`` and ``live.store``; settings, model
+files and background work belong elsewhere. This file only puts the modules together:
+
+- ``routes``: each route once, as a table; ``routing`` gives it to aiohttp
+- ``parameters``: each option of a request once, as a field of a struct; ``query_strings`` and ``bodies`` read them
+- ``answers`` and ``problems``: the shapes of answers and of errors, and the status of each error
+- ``handlers/``: what answers each route, one module for each thing that is asked about
+- ``context``: what the handlers share; ``queries``: where a long query runs
+- ``instrument``: what happens around every handler; ``static``: the files of pages
+- ``openapi/``: the document that is made of the routes, the parameters and the answers
+"""
 
 from __future__ import annotations
 
@@ -7,13 +19,14 @@ from typing import Protocol
 
 from aiohttp import web
 
-from service.api import answers, openapi
-from service.api.around import Around
-from service.api.pages import read_pages
+from service.api import answers
+from service.api.context import CONTEXT, Context, Fallback, Limits, Results
+from service.api.instrument import Instrument
+from service.api.openapi.document import document
 from service.api.queries import Queries
-from service.api.results import Results
-from service.api.routes import ROUTES, add_routes
-from service.api.shared import SHARED, Fallback, Limits, Shared
+from service.api.routes import ROUTES
+from service.api.routing import add_routes
+from service.api.static import read_pages
 from service.live.report import Following
 from service.live.store import ModelStore
 from service.metrics import Metrics
@@ -56,19 +69,20 @@ def set_up(
     take to arrive.
     """
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
-    app[SHARED] = shared = Shared(
+    routes = [route.within(limits) for route in ROUTES]
+    app[CONTEXT] = context = Context(
         store=store,
         metrics=metrics,
         limits=limits,
         queries=Queries(settings.query_threads, metrics),
         results=Results(metrics),
-        pages=read_pages(answers.encode(openapi.document(ROUTES, limits))),
+        pages=read_pages(answers.encode(document(routes))),
         following=following,
     )
     app.cleanup_ctx.append(_closing_queries)
-    add_routes(app.router, Around(shared, settings.access_log))
+    add_routes(app.router, routes, Instrument(context, settings.access_log))
 
 
 async def _closing_queries(app: web.Application) -> AsyncIterator[None]:
     yield
-    app[SHARED].queries.close()
+    app[CONTEXT].queries.close()

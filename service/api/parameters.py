@@ -1,17 +1,17 @@
-"""Paths and query strings, read strictly: what is unknown, repeated or out of range is refused and named."""
+"""What a request may say besides its path: each option once, with its type, range, default and description.
+
+One field of one struct is a whole option: query strings and bodies are read by it, the API's document describes it, and
+handlers are given it. A struct that inherits from several has the options of each, in their order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
-from urllib.parse import unquote_to_bytes
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 import msgspec
-from aiohttp import web
-from msgspec import Meta
+from msgspec import Meta, StructMeta
 
-from service.api.shared import Fallback
-from service.errors import BadParameterError
+from service.api.context import Fallback, Limits
 from service.model.factors import Id
 
 DEFAULT_N = 10
@@ -19,171 +19,141 @@ DEFAULT_N = 10
 MAX_OFFSET = 10_000
 #: How many ids one request may list.
 MAX_IDS = 1000
-
-_MAX_DIGITS = 9
-
-# A body has the same fields; bodies.py takes their types from here.
-N: TypeAlias = Annotated[int, Meta(ge=1, description="How many entries to answer at most.")]
-Offset: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_OFFSET, description="How many entries to skip first.")]
-ExcludeSeen: TypeAlias = Annotated[bool, Meta(description="Leave out what the user already had.")]
-Exclude: TypeAlias = Annotated[list[Id], Meta(max_length=MAX_IDS, description="Items to leave out, too.")]
-Unknown: TypeAlias = Annotated[
-    Fallback,
-    Meta(
-        description="What a user gets who is not in the model: popular items, or none (404).",
-        extra_json_schema={"type": "string"},
-    ),
-]
-Normalize: TypeAlias = Annotated[
-    bool, Meta(description="Map scores to 0…1 by the model's own range of recommended scores, or of popularity.")
-]
-
-Titles: TypeAlias = Annotated[bool, Meta(description="Give each item its title, where one is known.")]
+#: Training data weighs by plays, purchases, minutes: far below this, and its square still is a float32.
+MAX_WEIGHT = 1e6
 
 
-class Parameters(msgspec.Struct, kw_only=True):
-    """Every parameter of a query: one name has one range, default and meaning, whatever path takes it."""
+class _Combining(StructMeta):
+    """Gives a struct the fields of several: msgspec allows one base that has fields, so those of the others are copied.
 
-    n: N = DEFAULT_N
-    offset: Offset = 0
-    exclude_seen: ExcludeSeen = True
-    exclude: Exclude = msgspec.field(default_factory=list)
-    fallback: Unknown = "popular"
-    normalize: Normalize = False
-    titles: Titles = False
+    The struct is then an instance of its first base alone, although type checkers see all of them. A default has to be
+    a value: a factory is not copied.
+    """
+
+    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> _Combining:
+        copied = [field for base in bases[1:] for field in msgspec.structs.fields(base)]
+        types = {field.name: field.type for field in copied}
+        defaults = {field.name: field.default for field in copied if not field.required}
+        namespace["__annotations__"] = types | namespace.get("__annotations__", {})
+        return super().__new__(mcls, name, bases[:1], defaults | namespace, kw_only=True, **config)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Options(msgspec.Struct, metaclass=_Combining, frozen=True, forbid_unknown_fields=True):
+    """The options of a request. This struct has none: a request that takes these takes no parameters."""
+
+
+class Anything(Options):
+    """Any query: it is not read, and so not refused either."""
+
+
+class Counted(Options):
+    """How much is answered. A server may set a lower limit, and so another default."""
+
+    n: Annotated[int, Meta(ge=1, description="How many entries to answer at most.")] = DEFAULT_N
+
+
+class Skipping(Options):
+    """Where an answer begins."""
+
+    offset: Annotated[int, Meta(ge=0, le=MAX_OFFSET, description="How many entries to skip first.")] = 0
+
+
+class Unseen(Options):
+    """Whether a user is shown again what they had."""
+
+    exclude_seen: Annotated[bool, Meta(description="Leave out what the user already had.")] = True
+
+
+class Excluding(Options):
+    """Which items are left out."""
+
+    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS, description="Items to leave out, too.")] = ()
+
+
+class FallingBack(Options):
+    """What someone unknown gets. The default is a server's own."""
+
+    fallback: Annotated[
+        Fallback,
+        Meta(
+            description="What a user gets who is not in the model: popular items, or none (404).",
+            extra_json_schema={"type": "string"},
+        ),
+    ] = "popular"
+
+
+class Scored(Options):
+    """What scores are answered."""
+
+    normalize: Annotated[
+        bool, Meta(description="Map scores to 0…1 by the model's own range of recommended scores, or of popularity.")
+    ] = False
+
+
+class Titled(Options):
+    """What is told of each item."""
+
+    titles: Annotated[bool, Meta(description="Give each item its title, where one is known.")] = False
+
+
+class ListedItems(Options):
+    """Which items are asked about."""
+
+    items: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=MAX_IDS, description="The items to score.")]
+
+
+class ListedUsers(Counted, Skipping):
+    """Which users are listed."""
+
     prefix: Annotated[str, Meta(description="What the ids begin with.")] = ""
-    items: Annotated[list[Id], Meta(min_length=1, max_length=MAX_IDS, description="The items to score.")]
 
 
-#: A JSON Schema for each: what reads a query is what describes it.
-SCHEMAS: dict[str, dict[str, Any]] = msgspec.json.schema(Parameters)["$defs"]["Parameters"]["properties"]
+class Entries(Counted, Titled):
+    """A list of items."""
 
 
-def n_range(max_n: int) -> dict[str, int]:
-    """Return what a server's largest n makes of the schema of n."""
-    return {"maximum": max_n, "default": min(DEFAULT_N, max_n)}
+class Page(Counted, Skipping, Titled):
+    """A part of a long list of items."""
 
 
-def path_id(request: web.Request, name: str) -> str:
-    """Return an id in the path as the client meant it. Raises BadParameterError where it is no UTF-8.
-
-    It is decoded from the path as sent: a slash within an id is %2F, a percent sign %25. The ids "." and ".."
-    cannot be sent in a path, because clients resolve them even when percent-encoded; the POST forms take them.
-    """
-    raw = request.rel_url.raw_path
-    if "%" not in raw and raw.isascii():
-        return request.match_info[name]
-    resource = request.match_info.route.resource
-    assert resource is not None
-    position = resource.canonical.split("/").index(f"{{{name}}}")
-    segment = raw.split("/")[position]
-    try:
-        return unquote_to_bytes(segment).decode()
-    except UnicodeError:
-        raise BadParameterError(
-            f"The {name} in the path is not UTF-8; percent-encode the bytes of its UTF-8."
-        ) from None
+class Scores(ListedItems, Scored, Titled):
+    """The scores of some items."""
 
 
-def query_of(request: web.Request, *known: str) -> Query:
-    """Return a request's parameters, of which those known may be there. Raises BadParameterError."""
-    return Query(request.rel_url.raw_query_string, *known)
+class Recommending(Counted, Skipping, Unseen, Excluding, FallingBack, Scored, Titled):
+    """Recommendations to users."""
 
 
-class Query:
-    """The parameters of one query string, all of them known and none given twice.
+class BatchBody(Recommending):
+    """Up to 1000 users, and options as in the query of one user's recommendations; users times n is up to 100,000."""
 
-    Raises BadParameterError, also from every method, and says which parameter and what is allowed.
-    """
-
-    __slots__ = ("_given",)
-
-    def __init__(self, raw: str, *known: str) -> None:
-        """``raw`` is the query string as sent."""
-        self._given = _parse(raw, known) if raw else {}
-
-    def n(self, max_n: int) -> int:
-        """Return how many entries are asked for."""
-        return self._integer("n", SCHEMAS["n"] | n_range(max_n))
-
-    def offset(self) -> int:
-        """Return how many entries are skipped."""
-        return self._integer("offset", SCHEMAS["offset"])
-
-    def flag(self, name: str) -> bool:
-        """Return whether the parameter is ``true``."""
-        return self._choice(name, str(SCHEMAS[name]["default"]).lower(), ("true", "false")) == "true"
-
-    def titles(self) -> bool:
-        """Return whether items are to be answered with their titles."""
-        return self.flag("titles")
-
-    def choice(self, name: str, default: str) -> str:
-        """Return one of the parameter's choices."""
-        return self._choice(name, default, SCHEMAS[name]["enum"])
-
-    def text(self, name: str) -> str:
-        """Return any text."""
-        text = self._text(name)
-        return str(SCHEMAS[name]["default"]) if text is None else text
-
-    def ids(self, name: str) -> list[str]:
-        """Return comma-separated ids, in the order given.
-
-        Clients write the separating commas as %2C too, so an id that has a comma itself can only be sent by POST.
-        """
-        text = self._text(name)
-        ids = text.split(",") if text else []
-        schema = SCHEMAS[name]
-        if len(ids) < schema.get("minItems", 0):
-            raise BadParameterError(f"The parameter {name} is missing; give ids, separated by commas.")
-        if len(ids) > schema["maxItems"]:
-            raise BadParameterError(
-                f"The parameter {name} lists {len(ids)} ids; allowed are up to {schema['maxItems']}."
-            )
-        if "" in ids:
-            raise BadParameterError(f"The parameter {name} has an empty id; give ids, separated by commas.")
-        return ids
-
-    def _integer(self, name: str, schema: dict[str, Any]) -> int:
-        text = self._text(name)
-        if text is None:
-            return int(schema["default"])
-        low, high = schema["minimum"], schema["maximum"]
-        if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and low <= int(text) <= high:
-            return int(text)
-        raise BadParameterError(f"The parameter {name} is {text!r}; allowed is a whole number from {low} to {high}.")
-
-    def _choice(self, name: str, default: str, choices: Sequence[str]) -> str:
-        text = self._text(name)
-        if text is None:
-            return default
-        if text not in choices:
-            raise BadParameterError(f"The parameter {name} is {text!r}; allowed is {' or '.join(choices)}.")
-        return text
-
-    def _text(self, name: str) -> str | None:
-        raw = self._given.get(name)
-        return None if raw is None else _decode(raw, f"The parameter {name}")
+    users: Annotated[list[Id], Meta(max_length=MAX_IDS, description="Whom to recommend to.")]
 
 
-def _parse(raw: str, known: Sequence[str]) -> dict[str, str]:
-    """Return the values as sent, by name."""
-    given: dict[str, str] = {}
-    for part in filter(None, raw.split("&")):
-        name, _, value = part.partition("=")
-        name = _decode(name, "A parameter's name")
-        if name not in known:
-            allowed = f"known are {', '.join(sorted(known))}" if known else "this path takes none"
-            raise BadParameterError(f"The parameter {name!r} is not known here; {allowed}.")
-        if name in given:
-            raise BadParameterError(f"The parameter {name} is given more than once; give it once.")
-        given[name] = value
-    return given
+class GivenItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An item that an anonymous user had, and how much it counts; a negative weight says it is not liked."""
+
+    item_id: Id
+    weight: Annotated[float, Meta(ge=-MAX_WEIGHT, le=MAX_WEIGHT)] = 1.0
 
 
-def _decode(text: str, what: str) -> str:
-    try:
-        return unquote_to_bytes(text.replace("+", " ")).decode()
-    except UnicodeError:
-        raise BadParameterError(f"{what} is not UTF-8; percent-encode the bytes of its UTF-8.") from None
+class AnonymousBody(Counted, Skipping, Excluding, Scored, Titled):
+    """1 to 1000 items that someone had, and options; the weights of one that is named twice add up."""
+
+    items: Annotated[list[GivenItem], Meta(min_length=1, max_length=MAX_IDS)]
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+def within(kind: type[OptionsT], limits: Limits) -> type[OptionsT]:
+    """Return the options as a server with these limits takes them: its largest n, and its defaults."""
+    settings = {"n": (Meta(le=limits.max_n), min(DEFAULT_N, limits.max_n)), "fallback": (Meta(), limits.fallback)}
+    types = {field.name: field.type for field in msgspec.structs.fields(kind) if field.name in settings}
+    if not types:
+        return kind
+    own: dict[str, Any] = {name: default for name, (_, default) in settings.items() if name in types}
+    own["__annotations__"] = {name: Annotated[of, settings[name][0]] for name, of in types.items()}
+    made = _Combining(kind.__name__, (kind,), {"__doc__": kind.__doc__, **own})
+    return cast("type[OptionsT]", made)

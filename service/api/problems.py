@@ -15,7 +15,39 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import hdrs, web
 
-from service.errors import HTTP_STATUS, AlsServeError, EncodedBodyError, RequestTimeoutError
+from service.errors import (
+    AlsServeError,
+    BadBodyError,
+    BadParameterError,
+    BodyTooLargeError,
+    EncodedBodyError,
+    InvalidBodyError,
+    LimitedModelError,
+    NoSeenItemsError,
+    NotReadyError,
+    OverloadedError,
+    RequestTimeoutError,
+    UnknownItemError,
+    UnknownUserError,
+    UnsupportedMediaTypeError,
+)
+
+#: Of each error that a request can have.
+HTTP_STATUS: dict[type[AlsServeError], int] = {
+    BadParameterError: 400,
+    BadBodyError: 400,
+    UnknownUserError: 404,
+    UnknownItemError: 404,
+    NoSeenItemsError: 404,
+    RequestTimeoutError: 408,
+    BodyTooLargeError: 413,
+    UnsupportedMediaTypeError: 415,
+    EncodedBodyError: 415,
+    InvalidBodyError: 422,
+    NotReadyError: 503,
+    LimitedModelError: 503,
+    OverloadedError: 503,
+}
 
 CONTENT_TYPE = "application/problem+json"
 NO_SUCH_PATH = "no_such_path"

@@ -1,66 +1,248 @@
-"""Every path there is, and what answers it."""
+"""Each route once, with all that the router, the document and the tests need to know of it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from service.api.handlers import items, model, monitoring, pages, recommendations, users
+from service.api.openapi import examples
+from service.api.parameters import (
+    AnonymousBody,
+    Anything,
+    BatchBody,
+    Counted,
+    Entries,
+    ListedUsers,
+    Options,
+    Page,
+    Recommending,
+    Scores,
+)
+from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, Route
+from service.api.static import EXPLORER_FILES, REFERENCE_FILES
+from service.errors import NoSeenItemsError, NotReadyError, OverloadedError, UnknownItemError, UnknownUserError
 
-from aiohttp import hdrs, web
-
-from service.api import exposition, health, items, model, pages, recommendations, users
-from service.api.around import Around
-from service.api.shared import Shared, SharingHandler
-
-#: The ``route`` of a request whose path or method is none of ours, so that clients cannot make up labels.
-UNMATCHED = "unmatched"
+TAGS = {
+    "Recommendations": "What should this user see?",
+    "Users": "About the users of the model.",
+    "Items": "About the items of the model.",
+    "Server": "What is served, and how the server is.",
+    "Pages": "For people: the explorer and this document, and what they are made of.",
+}
 
 _USER = "/v1/users/{user}"
 _ITEM = "/v1/items/{item}"
+_TEXT = {"type": "string"}
 
-
-class Route(NamedTuple):
-    """One operation: the method and the template of the path by which it is asked; what answers GET, answers HEAD."""
-
-    method: str
-    path: str
-    handler: SharingHandler
-
-
-# aiohttp tries those of one prefix in this order, so the most asked stands first.
-ROUTES = (
-    Route("GET", f"{_USER}/recommendations", recommendations.for_user),
-    Route("GET", f"{_USER}/similar", users.similar),
-    Route("GET", f"{_USER}/scores", users.scores),
-    Route("GET", f"{_USER}/items", users.seen),
-    Route("GET", f"{_USER}/explanations/{{item}}", users.explanation),
-    Route("GET", "/v1/users", users.listed),
-    Route("GET", f"{_ITEM}/similar", items.similar),
-    Route("GET", "/v1/items/popular", items.popular),
-    Route("POST", "/v1/recommendations", recommendations.for_users),
-    Route("POST", "/v1/recommendations/anonymous", recommendations.for_anonymous),
-    Route("GET", "/v1/model", model.served_model),
-    Route("GET", "/", pages.explorer),
-    Route("GET", "/explorer/{file}", pages.explorer_file),
-    Route("GET", "/healthz", health.alive),
-    Route("GET", "/readyz", health.ready),
-    Route("GET", "/metrics", exposition.exposition),
-    Route("GET", "/openapi.json", pages.document),
-    Route("GET", "/docs", pages.reference),
-    Route("GET", "/docs/{file}", pages.reference_file),
+# aiohttp tries those of one prefix in this order, so the most asked stands first. The table has no type of its own, so
+# that each handler's question is checked against what its route needs and takes.
+_TABLE = (
+    Route(
+        "GET",
+        f"{_USER}/recommendations",
+        recommendations.for_user,
+        MODEL,
+        Recommending,
+        name="recommend",
+        tag="Recommendations",
+        answer=examples.RECOMMENDATIONS,
+        raises=(UnknownUserError, OverloadedError),
+    ),
+    Route(
+        "GET",
+        f"{_USER}/similar",
+        users.similar,
+        FACTORS,
+        Counted,
+        name="similar_users",
+        tag="Users",
+        answer=examples.SIMILAR_USERS,
+        raises=(UnknownUserError, OverloadedError),
+    ),
+    Route(
+        "GET",
+        f"{_USER}/scores",
+        users.scores,
+        FACTORS,
+        Scores,
+        name="score_items",
+        tag="Users",
+        answer=examples.ITEM_SCORES,
+        raises=(UnknownUserError, OverloadedError),
+    ),
+    Route(
+        "GET",
+        f"{_USER}/items",
+        users.seen,
+        MODEL,
+        Page,
+        name="user_items",
+        tag="Users",
+        answer=examples.USER_ITEMS,
+        raises=(UnknownUserError, NoSeenItemsError),
+    ),
+    Route(
+        "GET",
+        f"{_USER}/explanations/{{item}}",
+        users.explanation,
+        FACTORS,
+        Entries,
+        name="explain",
+        tag="Users",
+        answer=examples.EXPLANATION,
+        raises=(UnknownUserError, UnknownItemError, NoSeenItemsError, OverloadedError),
+    ),
+    Route(
+        "GET",
+        "/v1/users",
+        users.listed,
+        MODEL,
+        ListedUsers,
+        name="list_users",
+        tag="Users",
+        answer=examples.USERS,
+    ),
+    Route(
+        "GET",
+        f"{_ITEM}/similar",
+        items.similar,
+        FACTORS,
+        Entries,
+        name="similar_items",
+        tag="Items",
+        answer=examples.SIMILAR_ITEMS,
+        raises=(UnknownItemError, OverloadedError),
+    ),
+    Route(
+        "GET",
+        "/v1/items/popular",
+        items.popular,
+        MODEL,
+        Page,
+        name="popular_items",
+        tag="Items",
+        answer=examples.POPULAR_ITEMS,
+        raises=(NoSeenItemsError,),
+    ),
+    Route(
+        "POST",
+        "/v1/recommendations",
+        recommendations.for_users,
+        MODEL,
+        BatchBody,
+        name="recommend_to_many",
+        tag="Recommendations",
+        example=examples.BATCH_BODY,
+        answer=examples.BATCH_RECOMMENDATIONS,
+        raises=(OverloadedError,),
+    ),
+    Route(
+        "POST",
+        "/v1/recommendations/anonymous",
+        recommendations.for_anonymous,
+        MODEL,
+        AnonymousBody,
+        name="recommend_to_anonymous",
+        tag="Recommendations",
+        example=examples.ANONYMOUS_BODY,
+        answer=examples.ANONYMOUS_RECOMMENDATIONS,
+        raises=(UnknownItemError, NoSeenItemsError, OverloadedError),
+    ),
+    Route(
+        "GET",
+        "/v1/model",
+        model.served_model,
+        NOTHING,
+        Options,
+        name="served_model",
+        tag="Server",
+        answer=examples.SERVED_MODEL,
+    ),
+    Route(
+        "GET",
+        "/",
+        pages.explorer,
+        NOTHING,
+        Anything,
+        name="explorer",
+        tag="Pages",
+        media={"text/html": _TEXT},
+        tagged=True,
+    ),
+    Route(
+        "GET",
+        "/explorer/{file}",
+        pages.explorer_file,
+        NOTHING,
+        Anything,
+        name="explorer_file",
+        tag="Pages",
+        files=EXPLORER_FILES,
+        media={"text/html": _TEXT, "text/javascript": _TEXT, "text/css": _TEXT, "image/svg+xml": _TEXT},
+        tagged=True,
+    ),
+    Route(
+        "GET",
+        "/healthz",
+        monitoring.alive,
+        NOTHING,
+        Options,
+        name="alive",
+        tag="Server",
+        answer=monitoring.Alive(),
+    ),
+    Route(
+        "GET",
+        "/readyz",
+        monitoring.ready,
+        NOTHING,
+        Options,
+        name="ready",
+        tag="Server",
+        answer=monitoring.Ready(),
+        raises=(NotReadyError,),
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        monitoring.metrics,
+        NOTHING,
+        Anything,
+        name="metrics",
+        tag="Server",
+        media={"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
+    ),
+    Route(
+        "GET",
+        "/openapi.json",
+        pages.document,
+        NOTHING,
+        Options,
+        name="openapi",
+        tag="Pages",
+        media={"application/json": {"type": "object"}},
+        tagged=True,
+    ),
+    Route(
+        "GET",
+        "/docs",
+        pages.reference,
+        NOTHING,
+        Options,
+        name="documentation",
+        tag="Pages",
+        media={"text/html": _TEXT},
+        tagged=True,
+    ),
+    Route(
+        "GET",
+        "/docs/{file}",
+        pages.reference_file,
+        NOTHING,
+        Options,
+        name="documentation_file",
+        tag="Pages",
+        files=REFERENCE_FILES,
+        media={"text/javascript": _TEXT, "text/css": _TEXT},
+        tagged=True,
+    ),
 )
-
-
-def add_routes(router: web.UrlDispatcher, around: Around) -> None:
-    """Give a router the routes, and one for everything else."""
-    for method, path, handler in ROUTES:
-        # The regular expression lets an id hold braces, which aiohttp's own pattern of a path segment does not.
-        router.add_routes([web.route(method, path.replace("}", ":[^/]+}"), around.wrap(path, handler))])
-    router.add_route(hdrs.METH_ANY, "/{path:(?s:.*)}", around.wrap(UNMATCHED, _unmatched))
-
-
-async def _unmatched(request: web.Request, _: Shared) -> web.Response:
-    """Raise what aiohttp would, had it no route for everything: HTTPMethodNotAllowed, or HTTPNotFound."""
-    allowed: set[str] = set()
-    for resource in request.app.router.resources():
-        allowed |= (await resource.resolve(request))[1]
-    allowed.remove(hdrs.METH_ANY)  # of the route that led here
-    raise web.HTTPMethodNotAllowed(request.method, allowed) if allowed else web.HTTPNotFound()
+ROUTES: tuple[AnyRoute, ...] = _TABLE

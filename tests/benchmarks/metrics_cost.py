@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from service.api.around import RequestNumbers
-from service.api.results import Results
+from service.api.context import Results
+from service.api.instrument import RequestNumbers
 from service.cli import main as serve
 from tests.benchmarks.throughput import SCRIPT, write_model, wrk
 from tests.running import RunningServer, running_server

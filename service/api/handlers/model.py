@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 
 from service.api import answers
-from service.api.parameters import query_of
-from service.api.shared import Shared
+from service.api.context import Question
+from service.api.parameters import Options
 from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.live.store import ModelStore
 from service.model.facts import TrainingFacts
@@ -69,19 +69,18 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     earlier_versions: list[Served]
 
 
-async def served_model(request: web.Request, shared: Shared) -> web.Response:
+async def served_model(question: Question[None, Options]) -> web.Response:
     """Say what is served.
 
     And since when, where it came from, what its scores look like, and how the last reload went. It is 200 also while
     no model is served: then everything about the model is null.
     """
-    query_of(request)
-    store = shared.store
+    store = question.context.store
     snapshot = store.current
     body = ServedModel(
         state=store.state_of(snapshot),
         training=store.training,
-        s3=_s3(shared.following, snapshot),
+        s3=_s3(question.context.following, snapshot),
         last_reload=store.last_reload,
         earlier_versions=store.history,
         **({} if snapshot is None else _facts(snapshot, store)),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import service
-from service.api.pages import REFERENCE_FILES
+from service.api.static import REFERENCE_FILES
 from tests.models import make_factors
 from tests.serving import make_snapshot, serving
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.api.shared import SHARED
+from service.api.context import CONTEXT
 from service.live.report import Reload, Served
 from service.live.store import ModelStore
 from service.model.storage.snapshot import Snapshot
@@ -138,7 +138,7 @@ async def test_health_and_readiness() -> None:
         assert await statuses() == [200, 503, 503]
         api.store.current = SNAPSHOT
         assert await statuses() == [200, 200, 200]
-        api.app[SHARED].lifecycle.draining = True
+        api.app[CONTEXT].lifecycle.draining = True
         assert await statuses() == [200, 503, 200]
         unready = await api.get("/readyz")
         assert (unready.json["code"], unready.headers["Retry-After"]) == ("not_ready", "1")
@@ -150,7 +150,7 @@ async def test_while_draining_every_answer_closes_its_connection() -> None:
     request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     async with serving(SNAPSHOT) as api:
         assert (await api.get("/healthz")).headers.get("Connection") != "close"
-        api.app[SHARED].lifecycle.draining = True
+        api.app[CONTEXT].lifecycle.draining = True
         for path in ("/healthz", "/readyz", "/v1/model", "/nowhere", "/metrics"):
             assert (await api.get(path)).headers["Connection"] == "close"
         assert (await api.raw(request)).startswith(b"HTTP/1.1 200 OK\r\n")

@@ -13,13 +13,14 @@ from openapi_spec_validator import validate
 
 import service
 from service.api.answers import Version
-from service.api.operations import OPERATIONS
-from service.errors import HTTP_STATUS, BadParameterError
+from service.api.problems import HTTP_STATUS
+from service.api.routes import ROUTES
+from service.errors import BadParameterError
 from tests.models import make_factors
 from tests.serving import Api, ApiSettings, make_snapshot, serving
 
 #: All but the metrics: what may be asked of those is the affair of Prometheus' library.
-STRICT = [asked for asked, operation in OPERATIONS.items() if BadParameterError in operation.errors]
+STRICT = [(route.method, route.path) for route in ROUTES if BadParameterError in route.errors]
 SNAPSHOT = make_snapshot(make_factors())
 KNOWN = re.compile(r"The parameter 'nonsense' is not known here; (?:known are (.*)|this path takes none)\.")
 
@@ -58,7 +59,7 @@ async def test_it_has_every_route_and_no_other() -> None:
             for route in api.app.router.routes()
             if route.resource and route.method not in {"HEAD", "*"}
         }
-    assert operations.keys() == routes.keys() == OPERATIONS.keys()
+    assert operations.keys() == routes.keys() == {(route.method, route.path) for route in ROUTES}
     for asked, handler in routes.items():
         summary, _, description = inspect.cleandoc(handler.__doc__ or "").partition("\n\n")
         assert operations[asked]["summary"] + "." == summary

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from collections.abc import Collection, Iterator
 from decimal import Decimal
 from http import HTTPStatus
 
@@ -12,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service import errors
-from service.api import answers, items, problems
+from service.api import answers, problems
+from service.api.handlers import items
+from service.api.problems import HTTP_STATUS
 from service.api.routes import ROUTES
-from service.errors import HTTP_STATUS, AlsServeError, RequestError
+from service.errors import AlsServeError, RequestError
 from service.model.factors import Float32
 from tests.models import make_factors
 from tests.serving import Answer, make_snapshot, serving
@@ -71,11 +75,20 @@ async def test_not_found_says_what_there_is() -> None:
     """Someone who guesses paths is told the right ones, and how to send an id with a slash."""
     async with serving(SNAPSHOT) as api:
         detail = (await api.get("/v1/users/a/b/recommendations")).json["detail"]
-        routes = [route.path for route in ROUTES]
-    assert "%2F" in detail
-    for route in routes:
-        *_, last = route.removesuffix("/{item}").split("/")
-        assert last in detail
+    told, slash = detail.split(". ", 1)
+    assert "%2F" in slash
+    there_is = {(route.method, route.path) for route in ROUTES}
+    assert set(routes_in(told, there_is)) == there_is
+
+
+def routes_in(sentence: str, there_is: Collection[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield the routes that a sentence names; some paths are given as what follows that of a user."""
+    method = ""
+    for word in re.findall(r"[A-Z]{3,}|/[\w{}./]*", sentence):
+        if word.isalpha():
+            method = word
+        else:
+            yield method, word if (method, word) in there_is else f"/v1/users/{{user}}{word}"
 
 
 async def test_a_method_that_is_not_allowed_names_those_that_are() -> None:
@@ -86,6 +99,16 @@ async def test_a_method_that_is_not_allowed_names_those_that_are() -> None:
     assert got.json["detail"] == "GET is not possible here; allowed is POST."
     assert posted.headers["Allow"] == "GET,HEAD"
     assert posted.json["detail"] == "POST is not possible here; allowed is GET, HEAD."
+
+
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES}))
+async def test_only_the_methods_of_its_routes_are_allowed_at_a_path(path: str) -> None:
+    """Whatever there is can be asked as the table of routes says, a GET as HEAD too, and no other way."""
+    methods = {route.method for route in ROUTES if route.path == path}
+    async with serving(SNAPSHOT) as api:
+        answer = await api.request("DELETE", path)
+    assert answer.status == 405
+    assert set(answer.headers["Allow"].split(",")) == methods | ({"HEAD"} if "GET" in methods else set())
 
 
 def test_whatever_a_handler_raises_of_aiohttp_is_a_problem() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -19,86 +18,78 @@ from service.api.answers import (
     Users,
     WeightedItem,
 )
-from service.api.lookups import MICROSECONDS, known_item, known_user, titling
-from service.api.parameters import path_id, query_of
-from service.api.shared import Shared
+from service.api.context import Question
+from service.api.handlers.lookups import MICROSECONDS, known_item, known_user, titling
+from service.api.parameters import Counted, Entries, ListedUsers, Page, Scores
+from service.api.query_strings import path_id
 from service.errors import NoSeenItemsError
-from service.model.factors import Id, Seen
+from service.model.factors import Seen
 from service.model.model import Model
 from service.model.scoring.scoring import explain, item_scores, similar_users
 from service.model.storage.snapshot import Snapshot
 
 
-async def listed(request: web.Request, shared: Shared) -> web.Response:
+async def listed(question: Question[Snapshot, ListedUsers]) -> web.Response:
     """List the ids of users.
 
     In order; those that begin with a prefix, if one is given.
     """
-    snapshot = shared.snapshot()
-    query = query_of(request, "n", "offset", "prefix")
-    n, offset = query.n(shared.limits.max_n), query.offset()
+    snapshot, options = question.snapshot, question.options
     ids = snapshot.model.user_ids
-    rows = np.fromiter(islice(ids.starting_with(query.text("prefix")), offset, offset + n), np.int64)
+    page = islice(ids.starting_with(options.prefix), options.offset, options.offset + options.n)
+    rows = np.fromiter(page, np.int64)
     return answers.response(answers.encode(Users(snapshot.version, ids.at(rows))), snapshot.version)
 
 
-async def similar(request: web.Request, shared: Shared) -> web.Response:
+async def similar(question: Question[Snapshot, Counted]) -> web.Response:
     """Find the users most like one.
 
     By the cosine of their factors; the user is left out.
     """
-    snapshot = shared.snapshot_with_factors()
-    n = query_of(request, "n").n(shared.limits.max_n)
-    row = known_user(snapshot.model, path_id(request, "user"))
+    snapshot = question.snapshot
+    row = known_user(snapshot.model, path_id(question.request, "user"))
     estimate = snapshot.manifest.costs.similar_users
-    body = await shared.queries.run(estimate, _similar, snapshot, row, n)
+    body = await question.context.queries.run(estimate, _similar, snapshot, row, question.options.n)
     return answers.response(body, snapshot.version)
 
 
-async def scores(request: web.Request, shared: Shared) -> web.Response:
+async def scores(question: Question[Snapshot, Scores]) -> web.Response:
     """Score items for a user.
 
     There is one entry for each item, in the order asked; for one that the model does not know, it is an error.
     """
-    snapshot = shared.snapshot_with_factors()
-    query = query_of(request, "items", "normalize", "titles")
-    items = query.ids("items")
-    normalize = query.flag("normalize")
-    snapshot = shared.titled(snapshot, query.titles())
-    row = known_user(snapshot.model, path_id(request, "user"))
-    estimate = len(items) * MICROSECONDS + titling(snapshot, len(items))
-    body = await shared.queries.run(estimate, _scores, snapshot, row, items, normalize)
+    context, options = question.context, question.options
+    snapshot = context.titled(question.snapshot, options.titles)
+    row = known_user(snapshot.model, path_id(question.request, "user"))
+    estimate = len(options.items) * MICROSECONDS + titling(snapshot, len(options.items))
+    body = await context.queries.run(estimate, _scores, snapshot, row, options)
     return answers.response(body, snapshot.version)
 
 
-async def seen(request: web.Request, shared: Shared) -> web.Response:
+async def seen(question: Question[Snapshot, Page]) -> web.Response:
     """List what a user already had.
 
     With the weights that the model learnt from, in the model's order of items.
     """
-    snapshot = shared.snapshot()
-    query = query_of(request, "n", "offset", "titles")
-    n, offset = query.n(shared.limits.max_n), query.offset()
-    snapshot = shared.titled(snapshot, query.titles())
-    row = known_user(snapshot.model, path_id(request, "user"))
-    page = slice(offset, offset + n)
-    body = await shared.queries.run(titling(snapshot, n), _seen, snapshot, row, page)
+    context, options = question.context, question.options
+    snapshot = context.titled(question.snapshot, options.titles)
+    row = known_user(snapshot.model, path_id(question.request, "user"))
+    page = slice(options.offset, options.offset + options.n)
+    body = await context.queries.run(titling(snapshot, options.n), _seen, snapshot, row, page)
     return answers.response(body, snapshot.version)
 
 
-async def explanation(request: web.Request, shared: Shared) -> web.Response:
+async def explanation(question: Question[Snapshot, Entries]) -> web.Response:
     """Say why an item suits a user.
 
     Which of the items that the user had speak for this one, and how much each adds to its score.
     """
-    snapshot = shared.snapshot_with_factors()
-    query = query_of(request, "n", "titles")
-    n = query.n(shared.limits.max_n)
-    snapshot = shared.titled(snapshot, query.titles())
-    user_row = known_user(snapshot.model, path_id(request, "user"))
-    item_row = known_item(snapshot.model, path_id(request, "item"))
-    estimate = _explanation_estimate(snapshot, user_row) + titling(snapshot, n)
-    body = await shared.queries.run(estimate, _explanation, snapshot, user_row, item_row, n)
+    context, options = question.context, question.options
+    snapshot = context.titled(question.snapshot, options.titles)
+    user_row = known_user(snapshot.model, path_id(question.request, "user"))
+    item_row = known_item(snapshot.model, path_id(question.request, "item"))
+    estimate = _explanation_estimate(snapshot, user_row) + titling(snapshot, options.n)
+    body = await context.queries.run(estimate, _explanation, snapshot, user_row, item_row, options.n)
     return answers.response(body, snapshot.version)
 
 
@@ -109,11 +100,11 @@ def _similar(snapshot: Snapshot, row: int, n: int) -> bytes:
     return answers.encode(SimilarUsers(snapshot.version, ids.of(row), users))
 
 
-def _scores(snapshot: Snapshot, row: int, items: Sequence[Id], normalize: bool) -> bytes:
-    model = snapshot.model
+def _scores(snapshot: Snapshot, row: int, options: Scores) -> bytes:
+    model, items = snapshot.model, options.items
     rows = [model.item_ids.row(item) for item in items]
     known = np.array([item_row for item_row in rows if item_row is not None], np.int32)
-    values = answers.model_scores(snapshot, item_scores(model, row, known), normalize=normalize)
+    values = answers.model_scores(snapshot, item_scores(model, row, known), normalize=options.normalize)
     scored = iter(answers.scored_items(snapshot, known, values))
     entries = [
         UnknownItem(item) if item_row is None else next(scored) for item, item_row in zip(items, rows, strict=True)

@@ -1,8 +1,20 @@
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
 import numpy as np
 import pytest
+from aiohttp import web
+from msgspec import UNSET, Meta, UnsetType
 
+import service.api
+from service.api.context import Question
+from service.api.parameters import Counted, ListedItems, Recommending, Titled
+from service.api.query_strings import QueryReader
+from service.api.route import NOTHING, Route
+from service.api.routes import ROUTES
+from service.errors import BadParameterError
 from tests.models import make_factors
 from tests.serving import ApiSettings, make_snapshot, serving
 
@@ -110,3 +122,81 @@ async def test_the_largest_n_is_a_setting() -> None:
             assert posted.json["detail"] == "The body does not fit: Expected `int` <= 4 - at `$.n`."
         assert len((await api.get(RECOMMENDATIONS)).json["items"]) == 4
         assert len((await api.post("/v1/recommendations/anonymous", {"items": items})).json["items"]) == 4
+
+
+class Grown(Recommending):
+    """The options of recommendations and one that there is not."""
+
+    least: Annotated[float, Meta(ge=-1, description="The least score.")] | UnsetType = UNSET
+
+
+class GrownBody(Grown):
+    """The same as a body."""
+
+    users: list[int]
+
+
+async def echo(question: Question[None, Grown]) -> web.Response:
+    """Say what is asked."""
+    return web.Response(body=msgspec.json.encode(question.options), content_type="application/json")
+
+
+GROWN = (
+    *ROUTES,
+    Route("GET", "/grown", echo, NOTHING, Grown, name="grown", tag="Items"),
+    Route("POST", "/grown", echo, NOTHING, GrownBody, name="grown_body", tag="Items", example=GrownBody(users=[])),
+)
+
+
+async def test_an_option_is_one_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field that is added to a struct is read from queries and bodies, and handlers are given it."""
+    monkeypatch.setattr(service.api, "ROUTES", GROWN)
+    async with serving(SNAPSHOT) as api:
+        assert (await api.get("/grown?n=3&least=0.5")).json == (await api.get("/grown?n=3")).json | {"least": 0.5}
+        refused = await api.get("/grown?least=-2")
+        assert refused.json["detail"] == "The parameter least is '-2'; allowed is a number from -1."
+        assert (await api.post("/grown", {"users": [1], "least": 0.5})).json["least"] == 0.5
+        posted = await api.post("/grown", {"users": [1], "least": -2})
+        assert posted.json["detail"] == "The body does not fit: Expected `float` >= -1.0 - at `$.least`."
+
+
+async def test_an_option_is_described_by_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document has its type, range and description, for queries and for bodies."""
+    monkeypatch.setattr(service.api, "ROUTES", GROWN)
+    schema, description = {"type": "number", "minimum": -1}, "The least score."
+    async with serving(SNAPSHOT) as api:
+        document = (await api.get("/openapi.json")).json
+    parameters = document["paths"]["/grown"]["get"]["parameters"]
+    assert {"name": "least", "in": "query", "description": description, "schema": schema} in parameters
+    assert document["components"]["schemas"]["GrownBody"]["properties"]["least"] == schema | {
+        "description": description
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("0", 0), ("-1", -1), ("0.50", 0.5), ("2e-3", 0.002), ("1234567890123", 1234567890123)]
+)
+def test_a_number_may_have_a_fraction_where_it_is_not_a_count(text: str, number: float) -> None:
+    """As JSON writes numbers."""
+    assert QueryReader(Grown).read(f"least={text}").least == number
+
+
+@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "1_0", "%201", "+1", "1.", ".5", "%D9%A3", "1e999", "1" * 400])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    """Also what Python takes for one, and what is too large for one."""
+    with pytest.raises(BadParameterError, match=r"allowed is a number from -1\.$"):
+        QueryReader(Grown).read(f"least={text}")
+
+
+def test_options_may_be_put_together() -> None:
+    """A struct has the fields of all that it inherits from, in their order, with their defaults, and refuses others."""
+
+    class Both(Counted, ListedItems, Titled):
+        own: bool = True
+
+    assert Both.__struct_fields__ == ("n", "items", "titles", "own")
+    assert Both(items=(1,)) == Both(n=10, items=(1,), titles=False, own=True)
+    with pytest.raises(msgspec.ValidationError, match="required field `items`"):
+        msgspec.json.decode(b"{}", type=Both)
+    with pytest.raises(msgspec.ValidationError, match="unknown field `offset`"):
+        msgspec.json.decode(b'{"items": [1], "offset": 1}', type=Both)

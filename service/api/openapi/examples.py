@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
-from service.api import health
 from service.api.answers import (
     AnonymousRecommendations,
     BatchRecommendations,
@@ -27,8 +25,8 @@ from service.api.answers import (
     WeightedItem,
     encode,
 )
-from service.api.bodies import AnonymousBody, BatchBody, GivenItem
-from service.api.model import S3Facts, ServedModel, SourceFacts
+from service.api.handlers.model import S3Facts, ServedModel, SourceFacts
+from service.api.parameters import AnonymousBody, BatchBody, GivenItem
 from service.live.report import Poll, Reload, Served
 from service.model.scoring.score_ranges import Range, ScoreRanges
 from service.s3.versions import Download
@@ -57,7 +55,7 @@ _DOWNLOAD = Download(
     seconds=0.4,
 )
 _HISTOGRAM = (2, 9, 31, 58, 64, 40, 21, 8, 3, 1)
-_MODEL = ServedModel(
+SERVED_MODEL = ServedModel(
     model_version=_VERSION,
     state="ready",
     source=SourceFacts("/models/als_model.npz", "npz", 10_763_099, f"{_VERSION}{'0' * 48}", _LOADED),
@@ -80,29 +78,18 @@ _MODEL = ServedModel(
     earlier_versions=[Served("0f3b8a6c51de7724", datetime(2026, 3, 1, 4, 4, 58, tzinfo=UTC))],
 )
 
-_EXAMPLES: tuple[msgspec.Struct, ...] = (
-    BatchBody(users=[USER, "nobody"], n=1, fallback="none"),
-    AnonymousBody(items=[GivenItem(IDS[0]), GivenItem(IDS[1], 2.0)], n=2),
-    Recommendations(_VERSION, USER, "als", _BEST),
-    BatchRecommendations(
-        _VERSION,
-        [msgspec.Raw(encode(UserResult(USER, "als", _BEST[:1]))), msgspec.Raw(encode(UserFailure("nobody")))],
-    ),
-    AnonymousRecommendations(_VERSION, "fold_in", _COOKERY, []),
-    Users(_VERSION, [USER, "ana-0004"]),
-    UserItems(_VERSION, USER, [WeightedItem("horror-the-screaming-grave", 2.0)]),
-    ItemScores(_VERSION, USER, [_BEST[0], UnknownItem("horror-the-lost-manuscript")]),
-    Explanation(_VERSION, USER, ITEM, 0.97755802, [ScoredItem("horror-the-screaming-grave", 0.223483309)]),
-    SimilarUsers(_VERSION, USER, [ScoredUser("ben-0031", 0.98312)]),
-    SimilarItems(_VERSION, ITEM, [ScoredItem("horror-the-hungry-shadow", 0.99178)]),
-    PopularItems(_VERSION, _MOST_HAD),
-    _MODEL,
-    health.Alive(),
-    health.Ready(),
+BATCH_BODY = BatchBody(users=[USER, "nobody"], n=1, fallback="none")
+ANONYMOUS_BODY = AnonymousBody(items=[GivenItem(IDS[0]), GivenItem(IDS[1], 2.0)], n=2)
+RECOMMENDATIONS = Recommendations(_VERSION, USER, "als", _BEST)
+BATCH_RECOMMENDATIONS = BatchRecommendations(
+    _VERSION,
+    [msgspec.Raw(encode(UserResult(USER, "als", _BEST[:1]))), msgspec.Raw(encode(UserFailure("nobody")))],
 )
-
-
-def example_of(kind: type[msgspec.Struct]) -> Any:
-    """Return the example of a body or an answer, as JSON has it."""
-    (example,) = (example for example in _EXAMPLES if type(example) is kind)
-    return msgspec.json.decode(encode(example))
+ANONYMOUS_RECOMMENDATIONS = AnonymousRecommendations(_VERSION, "fold_in", _COOKERY, [])
+USERS = Users(_VERSION, [USER, "ana-0004"])
+USER_ITEMS = UserItems(_VERSION, USER, [WeightedItem("horror-the-screaming-grave", 2.0)])
+ITEM_SCORES = ItemScores(_VERSION, USER, [_BEST[0], UnknownItem("horror-the-lost-manuscript")])
+EXPLANATION = Explanation(_VERSION, USER, ITEM, 0.97755802, [ScoredItem("horror-the-screaming-grave", 0.223483309)])
+SIMILAR_USERS = SimilarUsers(_VERSION, USER, [ScoredUser("ben-0031", 0.98312)])
+SIMILAR_ITEMS = SimilarItems(_VERSION, ITEM, [ScoredItem("horror-the-hungry-shadow", 0.99178)])
+POPULAR_ITEMS = PopularItems(_VERSION, _MOST_HAD)

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import msgspec
 
 from service import __version__
-from service.api import examples, parameters, problems
-from service.api.answers import CONTENT_TYPE, MODEL_VERSION, SCHEMAS, UnknownItem, UserFailure, UserResult, Version
-from service.api.around import REQUEST_ID
-from service.api.operations import OPERATIONS, TAGS, Operation
-from service.api.problems import Problem
-from service.api.routes import Route
-from service.api.shared import Limits
-from service.errors import HTTP_STATUS, AlsServeError
+from service.api import problems
+from service.api.answers import (
+    CONTENT_TYPE,
+    MODEL_VERSION,
+    SCHEMAS,
+    UnknownItem,
+    UserFailure,
+    UserResult,
+    Version,
+    encode,
+)
+from service.api.instrument import REQUEST_ID
+from service.api.openapi import examples
+from service.api.parameters import Anything
+from service.api.problems import HTTP_STATUS, Problem
+from service.api.route import AnyRoute
+from service.api.routes import TAGS
+from service.errors import AlsServeError
 
 Json: TypeAlias = dict[str, Any]
 
@@ -51,11 +61,11 @@ _HEADERS: Json = {
 _UNNAMED = (UserResult, UserFailure, UnknownItem)
 
 
-def document(routes: Iterable[Route], limits: Limits) -> Json:
-    """Return the document of these routes, as this server's limits have it."""
+def document(routes: Sequence[AnyRoute]) -> Json:
+    """Return the document of a server's routes."""
     paths: dict[str, Json] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, limits)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -66,40 +76,43 @@ def document(routes: Iterable[Route], limits: Limits) -> Json:
         },
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": _schemas(limits), "headers": _HEADERS},
+        "components": {"schemas": _schemas(routes), "headers": _HEADERS},
     }
 
 
-def _operation(route: Route, limits: Limits) -> Json:
-    path, operation = route.path, OPERATIONS[route.method, route.path]
+def _operation(route: AnyRoute) -> Json:
     summary, _, description = inspect.cleandoc(route.handler.__doc__ or "").partition("\n\n")
     described = {
-        "operationId": operation.name,
-        "tags": [operation.tag],
+        "operationId": route.name,
+        "tags": [route.tag],
         "summary": summary.rstrip("."),
         "description": description,
-        "parameters": [*_in_path(path, operation), *_in_query(operation, limits), _request_id()],
-        "responses": _good(operation) | _bad(path, operation),
+        "parameters": [*_in_path(route), *_in_query(route), _request_id()],
+        "responses": _good(route) | _bad(route),
     }
-    if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": _json(operation.body)}
+    if route.has_body:
+        assert route.example is not None, f"The route {route.name} needs an example of its body."
+        described["requestBody"] = {"required": True, "content": _json(route.example)}
     return described
 
 
-def _in_path(path: str, operation: Operation) -> list[Json]:
-    file = {"description": "What the page is made of.", "schema": {"type": "string", "enum": sorted(operation.files)}}
+def _in_path(route: AnyRoute) -> list[Json]:
+    file = {"description": "What the page is made of.", "schema": {"type": "string", "enum": sorted(route.files)}}
     described = _PATH | {"file": file}
-    return [{"name": name, "in": "path", "required": True, **described[name]} for name in re.findall(r"{(\w+)}", path)]
+    names = re.findall(r"{(\w+)}", route.path)
+    return [{"name": name, "in": "path", "required": True, **described[name]} for name in names]
 
 
-def _in_query(operation: Operation, limits: Limits) -> Iterator[Json]:
-    for name in operation.query:
-        schema = parameters.SCHEMAS[name] | _settings(limits).get(name, {})
+def _in_query(route: AnyRoute) -> Iterator[Json]:
+    if route.has_body or route.options is Anything:
+        return
+    (options,) = msgspec.json.schema(route.options)["$defs"].values()
+    for name, schema in options["properties"].items():
         described = {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
         if schema["type"] == "array":
             schema["items"] = _ID
             described |= {"style": "form", "explode": False}
-        if "default" not in schema:
+        if name in options["required"]:
             described |= {"required": True, "example": examples.IDS}
         yield described
 
@@ -109,13 +122,8 @@ def _request_id() -> Json:
     return {"name": _REQUEST_ID, "in": "header", "description": text, "schema": _TEXT}
 
 
-def _settings(limits: Limits) -> dict[str, Json]:
-    """Return what the server's settings make of the schemas of fields and parameters."""
-    return {"n": parameters.n_range(limits.max_n), "fallback": {"default": limits.fallback}}
-
-
-def _json(kind: type[msgspec.Struct]) -> Json:
-    return {CONTENT_TYPE: {"schema": _ref(kind), "example": examples.example_of(kind)}}
+def _json(example: msgspec.Struct) -> Json:
+    return {CONTENT_TYPE: {"schema": _ref(type(example)), "example": msgspec.json.decode(encode(example))}}
 
 
 def _ref(kind: type[msgspec.Struct]) -> Json:
@@ -126,29 +134,26 @@ def _headers(*names: str) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in (_REQUEST_ID, *names)}
 
 
-def _good(operation: Operation) -> Json:
-    if operation.answer is None:
-        content: Json = {media: {"schema": schema} for media, schema in operation.media.items()}
+def _good(route: AnyRoute) -> Json:
+    if route.answer is None:
+        content: Json = {media: {"schema": schema} for media, schema in route.media.items()}
     else:
-        content = _json(operation.answer)
-    of_a_model = operation.answer is not None and "model_version" in operation.answer.__struct_fields__
-    headers = _headers(*["ETag"] * operation.tagged, *[_MODEL_VERSION] * of_a_model)
-    answers: Json = {"200": {"description": _description(operation), "headers": headers, "content": content}}
-    if operation.tagged:
+        content = _json(route.answer)
+    of_a_model = route.answer is not None and "model_version" in route.answer.__struct_fields__
+    headers = _headers(*["ETag"] * route.tagged, *[_MODEL_VERSION] * of_a_model)
+    description = inspect.cleandoc(route.answer.__doc__ or "") if route.answer else "As asked."
+    answers: Json = {"200": {"description": description, "headers": headers, "content": content}}
+    if route.tagged:
         answers["304"] = {"description": "It has not changed since.", "headers": _headers("ETag")}
     return answers
 
 
-def _description(operation: Operation) -> str:
-    return inspect.cleandoc(operation.answer.__doc__ or "") if operation.answer else "As asked."
-
-
-def _bad(path: str, operation: Operation) -> Json:
-    """Return a problem for each status that the operation can have, with each code it may then bear."""
+def _bad(route: AnyRoute) -> Json:
+    """Return a problem for each status that the route can have, with each code it may then bear."""
     codes: dict[int, Json] = {500: {AlsServeError.code: problems.UNEXPECTED}}
-    if "{" in path:
+    if "{" in route.path:
         codes[404] = {problems.NO_SUCH_PATH: "There is nothing at this path."}
-    for error in operation.errors:
+    for error in route.errors:
         codes.setdefault(HTTP_STATUS[error], {})[error.code] = inspect.getdoc(error)
     return {str(status): _problem(status, codes[status]) for status in sorted(codes)}
 
@@ -170,19 +175,16 @@ def _problem(status: int, codes: dict[str, str]) -> Json:
     }
 
 
-def _schemas(limits: Limits) -> Json:
-    asked = _components(operation.body for operation in OPERATIONS.values())
-    for schema in asked.values():
-        for name in schema["properties"].keys() & _settings(limits).keys():
-            schema["properties"][name] |= _settings(limits)[name]
-    answered = _components([*(operation.answer for operation in OPERATIONS.values()), *_UNNAMED, Problem])
+def _schemas(routes: Iterable[AnyRoute]) -> Json:
+    asked = _components(route.options for route in routes if route.has_body)
+    answered = _components([*(type(route.answer) for route in routes if route.answer), *_UNNAMED, Problem])
     for schema in answered.values():
         _always_there(schema)
     return dict(sorted((asked | answered).items()))
 
 
-def _components(kinds: Iterable[type[msgspec.Struct] | None]) -> Json:
-    _, schemas = msgspec.json.schema_components(filter(None, kinds), ref_template=SCHEMAS)
+def _components(kinds: Iterable[type[msgspec.Struct]]) -> Json:
+    _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS)
     for schema in schemas.values():
         schema["description"] = inspect.cleandoc(schema["description"])
     return schemas

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-
 import msgspec
 import numpy as np
 from aiohttp import web
-from msgspec import UNSET
 
 from service.api import answers
 from service.api.answers import (
@@ -23,11 +18,10 @@ from service.api.answers import (
     popular_scores,
     scored_items,
 )
-from service.api.bodies import AnonymousBody, BatchBody, body_n, read_body
-from service.api.lookups import MICROSECONDS, item_rows, own_form, titling
-from service.api.parameters import Query, path_id, query_of
-from service.api.results import Results
-from service.api.shared import Limits, Shared
+from service.api.context import Question, Results
+from service.api.handlers.lookups import MICROSECONDS, item_rows, own_form, titling
+from service.api.parameters import AnonymousBody, BatchBody, Recommending
+from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.model.factors import Float32, Id, Int32
 from service.model.model import Model
@@ -43,124 +37,86 @@ _MEASURED_FOLDED_ITEMS = 50
 # To look up an entry's id and write it as JSON.
 _ENTRY_MICROSECONDS = 0.5
 
-_batch_decoder = msgspec.json.Decoder(BatchBody)
-_anonymous_decoder = msgspec.json.Decoder(AnonymousBody)
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a request for recommendations asks for, besides whom they are for."""
-
-    n: int
-    offset: int
-    exclude_seen: bool
-    exclude: Sequence[Id]
-    fallback: str
-    normalize: bool
-    titles: bool
-
-
-async def for_user(request: web.Request, shared: Shared) -> web.Response:
+async def for_user(question: Question[Snapshot, Recommending]) -> web.Response:
     """Recommend items to one user.
 
     The best first, exactly: no index approximates. ``strategy`` is ``als``, or ``popular`` for a user who is not in
     the model. Equal scores always come in the same order.
     """
-    snapshot = shared.snapshot()
-    options = _options_of_query(request.rel_url.raw_query_string, shared.limits)
-    snapshot = shared.titled(snapshot, options.titles)
+    context, options = question.context, question.options
+    snapshot = context.titled(question.snapshot, options.titles)
     estimate = _estimate(snapshot, options)
-    user = path_id(request, "user")
-    body = await shared.queries.run(estimate, _one_user, snapshot, user, options, shared.results)
+    user = path_id(question.request, "user")
+    body = await context.queries.run(estimate, _one_user, snapshot, user, options, context.results)
     return answers.response(body, snapshot.version)
 
 
-async def for_users(request: web.Request, shared: Shared) -> web.Response:
+async def for_users(question: Question[Snapshot, BatchBody]) -> web.Response:
     """Recommend items to many users.
 
     The same as for one, for up to 1000 at once. A user who is not in the model, where ``fallback`` is ``none``, is
     an entry with an error; the others are answered all the same.
     """
-    query_of(request)
-    body = await read_body(request, _batch_decoder, shared.limits.body_seconds)
-    snapshot = shared.titled(shared.snapshot(), body.titles)
-    options = _options_of_body(body, shared.limits)
-    estimate = _estimate(snapshot, options, len(body.users))
-    answer = await shared.queries.run(estimate, _many_users, snapshot, body.users, options, shared.results)
-    return answers.response(answer, snapshot.version)
+    context, options = question.context, question.options
+    _refuse_too_many(options)
+    snapshot = context.titled(question.snapshot, options.titles)
+    estimate = _estimate(snapshot, options, len(options.users))
+    body = await context.queries.run(estimate, _many_users, snapshot, options, context.results)
+    return answers.response(body, snapshot.version)
 
 
-async def for_anonymous(request: web.Request, shared: Shared) -> web.Response:
+async def for_anonymous(question: Question[Snapshot, AnonymousBody]) -> web.Response:
     """Recommend items to someone who is not in the model.
 
     Given what they had, their factors are solved for, as training would, and none of it is remembered. Items that the
     model does not know are left out and listed in ``unknown_items``.
     """
-    query_of(request)
-    body = await read_body(request, _anonymous_decoder, shared.limits.body_seconds)
-    snapshot = shared.titled(shared.snapshot(), body.titles)
-    n = body_n(body.n, shared.limits.max_n)
-    estimate = _anonymous_estimate(snapshot, body, n)
-    answer = await shared.queries.run(estimate, _anonymous, snapshot, body, n, shared.results)
-    return answers.response(answer, snapshot.version)
+    context, options = question.context, question.options
+    snapshot = context.titled(question.snapshot, options.titles)
+    estimate = _anonymous_estimate(snapshot, options)
+    body = await context.queries.run(estimate, _anonymous, snapshot, options, context.results)
+    return answers.response(body, snapshot.version)
 
 
-@lru_cache
-def _options_of_query(raw: str, limits: Limits) -> Options:
-    """Read the options of a query string; most requests repeat one of a few. Raises BadParameterError."""
-    query = Query(raw, "n", "offset", "exclude_seen", "exclude", "fallback", "normalize", "titles")
-    return Options(
-        n=query.n(limits.max_n),
-        offset=query.offset(),
-        exclude_seen=query.flag("exclude_seen"),
-        exclude=tuple(query.ids("exclude")),
-        fallback=query.choice("fallback", limits.fallback),
-        normalize=query.flag("normalize"),
-        titles=query.titles(),
-    )
-
-
-def _options_of_body(body: BatchBody, limits: Limits) -> Options:
-    n = body_n(body.n, limits.max_n)
-    if n * len(body.users) > MAX_BATCH_ENTRIES:
+def _refuse_too_many(options: BatchBody) -> None:
+    if options.n * len(options.users) > MAX_BATCH_ENTRIES:
         raise InvalidBodyError(
-            f"The body asks for {n} items for each of {len(body.users)} users; users times n may be up to "
+            f"The body asks for {options.n} items for each of {len(options.users)} users; users times n may be up to "
             f"{MAX_BATCH_ENTRIES}, so ask for fewer at once."
         )
-    fallback = limits.fallback if body.fallback is UNSET else body.fallback
-    return Options(n, body.offset, body.exclude_seen, body.exclude, fallback, body.normalize, body.titles)
 
 
-def _estimate(snapshot: Snapshot, options: Options, users: int = 1) -> float:
+def _estimate(snapshot: Snapshot, options: Recommending, users: int = 1) -> float:
     """Return the microseconds that recommendations for so many users take."""
     entries = options.n * _ENTRY_MICROSECONDS + titling(snapshot, options.n)
     each = snapshot.manifest.costs.recommend(options.n + options.offset) + MICROSECONDS + entries
     return users * each + len(options.exclude) * MICROSECONDS
 
 
-def _anonymous_estimate(snapshot: Snapshot, body: AnonymousBody, n: int) -> float:
+def _anonymous_estimate(snapshot: Snapshot, options: AnonymousBody) -> float:
     costs = snapshot.manifest.costs
-    fold_in_us = costs.fold_in * max(1.0, len(body.items) / _MEASURED_FOLDED_ITEMS)
-    lookups = (len(body.items) + len(body.exclude)) * MICROSECONDS + titling(snapshot, n)
-    return fold_in_us + costs.recommend(n + body.offset) + lookups
+    fold_in_us = costs.fold_in * max(1.0, len(options.items) / _MEASURED_FOLDED_ITEMS)
+    lookups = (len(options.items) + len(options.exclude)) * MICROSECONDS + titling(snapshot, options.n)
+    return fold_in_us + costs.recommend(options.n + options.offset) + lookups
 
 
-def _one_user(snapshot: Snapshot, user: Id, options: Options, results: Results) -> bytes:
+def _one_user(snapshot: Snapshot, user: Id, options: Recommending, results: Results) -> bytes:
     result = _result(snapshot, user, options, item_rows(snapshot.model, options.exclude), results)
     return answers.encode(Recommendations(snapshot.version, result.user_id, result.strategy, result.items))
 
 
-def _many_users(snapshot: Snapshot, users: Sequence[Id], options: Options, results: Results) -> bytes:
+def _many_users(snapshot: Snapshot, options: BatchBody, results: Results) -> bytes:
     exclude = item_rows(snapshot.model, options.exclude)
     # One by one: encoding all at once would hold the interpreter lock for as long as it takes.
-    entries = (_result_or_failure(snapshot, user, options, exclude, results) for user in users)
+    entries = (_result_or_failure(snapshot, user, options, exclude, results) for user in options.users)
     return answers.encode(
         BatchRecommendations(snapshot.version, [msgspec.Raw(answers.encode(entry)) for entry in entries])
     )
 
 
 def _result_or_failure(
-    snapshot: Snapshot, user: Id, options: Options, exclude: Int32, results: Results
+    snapshot: Snapshot, user: Id, options: Recommending, exclude: Int32, results: Results
 ) -> UserResult | UserFailure:
     try:
         return _result(snapshot, user, options, exclude, results)
@@ -168,7 +124,7 @@ def _result_or_failure(
         return UserFailure(own_form(snapshot.model.user_ids, user))
 
 
-def _result(snapshot: Snapshot, user: Id, options: Options, exclude: Int32, results: Results) -> UserResult:
+def _result(snapshot: Snapshot, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
     """Recommend to one user. Raises UnknownUserError where there is no fallback either."""
     model = snapshot.model
     row = model.user_ids.row(user)
@@ -182,11 +138,11 @@ def _result(snapshot: Snapshot, user: Id, options: Options, exclude: Int32, resu
     return UserResult(model.user_ids.of(row), "als", scored_items(snapshot, ranked.rows, scores))
 
 
-def _seen(model: Model, row: int, options: Options) -> Int32:
+def _seen(model: Model, row: int, options: Recommending) -> Int32:
     return model.seen.of(row) if options.exclude_seen and model.seen else NO_ROWS
 
 
-def _fallback(snapshot: Snapshot, user: Id, options: Options, exclude: Int32, results: Results) -> UserResult:
+def _fallback(snapshot: Snapshot, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
     model = snapshot.model
     unknown = f"The user {user!r} is not in the served model"
     if options.fallback == "none":
@@ -196,7 +152,7 @@ def _fallback(snapshot: Snapshot, user: Id, options: Options, exclude: Int32, re
     return _popular(snapshot, user, options, exclude, results)
 
 
-def _popular(snapshot: Snapshot, user: Id, options: Options, exclude: Int32, results: Results) -> UserResult:
+def _popular(snapshot: Snapshot, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
     model = snapshot.model
     ranked = popular(model, options.n, offset=options.offset, exclude=exclude)
     results.count("popular", ranked)
@@ -204,26 +160,24 @@ def _popular(snapshot: Snapshot, user: Id, options: Options, exclude: Int32, res
     return UserResult(own_form(model.user_ids, user), "popular", scored_items(snapshot, ranked.rows, scores))
 
 
-def _anonymous(snapshot: Snapshot, body: AnonymousBody, n: int, results: Results) -> bytes:
+def _anonymous(snapshot: Snapshot, options: AnonymousBody, results: Results) -> bytes:
     """Fold in a user and recommend. Raises UnknownItemError where no item says anything."""
     model = snapshot.model
-    given = [(item, model.item_ids.row(item.item_id)) for item in body.items]
+    given = [(item, model.item_ids.row(item.item_id)) for item in options.items]
     rows = np.array([row for _, row in given if row is not None], np.int32)
     weights = np.array([item.weight for item, row in given if row is not None], np.float32)
     if not len(rows):
         raise UnknownItemError("None of the items given is in the served model; give at least one that is.")
-    strategy, ranked = _for_what_was_had(snapshot.model, rows, weights, body, n)
+    strategy, ranked = _for_what_was_had(snapshot.model, rows, weights, options)
     results.count(strategy, ranked)
     to_scores = popular_scores if strategy == "popular" else model_scores
-    items = scored_items(snapshot, ranked.rows, to_scores(snapshot, ranked.scores, normalize=body.normalize))
+    items = scored_items(snapshot, ranked.rows, to_scores(snapshot, ranked.scores, normalize=options.normalize))
     unknown = [item.item_id for item, row in given if row is None]
     return answers.encode(AnonymousRecommendations(snapshot.version, strategy, items, unknown))
 
 
-def _for_what_was_had(
-    model: Model, rows: Int32, weights: Float32, body: AnonymousBody, n: int
-) -> tuple[Strategy, Ranked]:
-    without = np.union1d(rows, item_rows(model, body.exclude))
+def _for_what_was_had(model: Model, rows: Int32, weights: Float32, options: AnonymousBody) -> tuple[Strategy, Ranked]:
+    without = np.union1d(rows, item_rows(model, options.exclude))
     if model.limited:
-        return "popular", popular(model, n, offset=body.offset, exclude=without)
-    return "fold_in", top_n(model, fold_in(model, rows, weights), n, offset=body.offset, without=without)
+        return "popular", popular(model, options.n, offset=options.offset, exclude=without)
+    return "fold_in", top_n(model, fold_in(model, rows, weights), options.n, offset=options.offset, without=without)

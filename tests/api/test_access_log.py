@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.api import items
+from service.api.handlers import items
 from service.logs import set_up_logging
 from tests.helpers import model_bytes, put
 from tests.models import make_factors

@@ -10,13 +10,13 @@ from time import perf_counter
 from typing import Any, NoReturn
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler as Wrapped
 from multidict import istr
 
 from service.api import problems
 from service.api.answers import MODEL_VERSION
-from service.api.shared import Shared, SharingHandler
-from service.errors import HTTP_STATUS, AlsServeError, EncodedBodyError
+from service.api.context import Context, Handler
+from service.errors import AlsServeError, EncodedBodyError
 from service.logs import current_request, log_event
 from service.metrics import Metrics
 from service.tallies import Count, Distribution
@@ -32,21 +32,21 @@ _PROCESS = os.urandom(4).hex()
 _requests = itertools.count(1)
 
 
-class Around:
+class Instrument:
     """Wraps the handlers of one app; ``access_log`` is the share of requests that it logs.
 
     No middleware: aiohttp puts several calls of its own around each, and what every request passes through adds up.
     """
 
-    def __init__(self, shared: Shared, access_log: float) -> None:
-        self._shared = shared
+    def __init__(self, context: Context, access_log: float) -> None:
+        self._context = context
         self._access_log = access_log
-        shared.metrics.requests_in_flight.set_function(lambda: shared.lifecycle.in_flight)
+        context.metrics.requests_in_flight.set_function(lambda: context.lifecycle.in_flight)
 
-    def wrap(self, route: str, handler: SharingHandler) -> Handler:
+    def wrap(self, route: str, handler: Handler) -> Wrapped:
         """Return what aiohttp calls; logs and metrics name it by its ``route``, never by a path with ids."""
-        shared, access_log, numbers = self._shared, self._access_log, RequestNumbers(self._shared.metrics, route)
-        lifecycle = shared.lifecycle
+        context, access_log, numbers = self._context, self._access_log, RequestNumbers(self._context.metrics, route)
+        lifecycle = context.lifecycle
 
         @wraps(handler)
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -59,7 +59,7 @@ class Around:
             try:
                 if hdrs.CONTENT_ENCODING in request.headers:
                     _refuse_encoding()
-                response = await handler(request, shared)
+                response = await handler(request, context)
             except Exception as error:
                 response = _problem(error, request.method, route, request_id)
             finally:
@@ -85,7 +85,7 @@ def _refuse_encoding() -> NoReturn:
 def _problem(error: Exception, method: str, route: str, request_id: str) -> web.Response:
     if isinstance(error, web.HTTPException):
         return problems.from_http(error, method, request_id)
-    if isinstance(error, AlsServeError) and type(error) in HTTP_STATUS:
+    if isinstance(error, AlsServeError) and type(error) in problems.HTTP_STATUS:
         return problems.from_error(error, request_id)
     # Whatever nobody foresaw is logged here, and no client sees it.
     log_event("request_failed", exc_info=True, route=route, request_id=request_id)

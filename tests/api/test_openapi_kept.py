@@ -16,7 +16,7 @@ from tests.browsing import chromium_started, visiting
 from tests.documented import documented_model
 from tests.running import RunningServer, running_server
 
-HOOKS = Path(__file__).parent / "fuzzing.py"
+HOOKS = Path(__file__).parent.parent / "fuzzing.py"
 
 
 @pytest.fixture(scope="module")

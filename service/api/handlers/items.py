@@ -6,43 +6,40 @@ from aiohttp import web
 
 from service.api import answers
 from service.api.answers import PopularItems, SimilarItems
-from service.api.lookups import known_item, titling
-from service.api.parameters import path_id, query_of
-from service.api.shared import Shared
+from service.api.context import Question
+from service.api.handlers.lookups import known_item, titling
+from service.api.parameters import Entries, Page
+from service.api.query_strings import path_id
 from service.model.scoring import scoring
 from service.model.storage.snapshot import Snapshot
 
 
-async def similar(request: web.Request, shared: Shared) -> web.Response:
+async def similar(question: Question[Snapshot, Entries]) -> web.Response:
     """Find the items most like one.
 
     By the cosine of their factors; the item itself is left out.
     """
-    snapshot = shared.snapshot_with_factors()
-    query = query_of(request, "n", "titles")
-    n = query.n(shared.limits.max_n)
-    snapshot = shared.titled(snapshot, query.titles())
-    row = known_item(snapshot.model, path_id(request, "item"))
-    estimate = snapshot.manifest.costs.similar_items + titling(snapshot, n)
-    body = await shared.queries.run(estimate, _similar, snapshot, row, n)
+    context, options = question.context, question.options
+    snapshot = context.titled(question.snapshot, options.titles)
+    row = known_item(snapshot.model, path_id(question.request, "item"))
+    estimate = snapshot.manifest.costs.similar_items + titling(snapshot, options.n)
+    body = await context.queries.run(estimate, _similar, snapshot, row, options.n)
     return answers.response(body, snapshot.version)
 
 
-async def popular(request: web.Request, shared: Shared) -> web.Response:
+async def popular(question: Question[Snapshot, Page]) -> web.Response:
     """List the most popular items.
 
     The score of each is the number of users who had it.
     """
-    snapshot = shared.snapshot()
-    query = query_of(request, "n", "offset", "titles")
-    n, offset = query.n(shared.limits.max_n), query.offset()
-    snapshot = shared.titled(snapshot, query.titles())
-    body = await shared.queries.run(titling(snapshot, n), _popular, snapshot, n, offset)
+    context, options = question.context, question.options
+    snapshot = context.titled(question.snapshot, options.titles)
+    body = await context.queries.run(titling(snapshot, options.n), _popular, snapshot, options)
     return answers.response(body, snapshot.version)
 
 
-def _popular(snapshot: Snapshot, n: int, offset: int) -> bytes:
-    ranked = scoring.popular(snapshot.model, n, offset=offset)
+def _popular(snapshot: Snapshot, options: Page) -> bytes:
+    ranked = scoring.popular(snapshot.model, options.n, offset=options.offset)
     scores = answers.popular_scores(snapshot, ranked.scores, normalize=False)
     return answers.encode(PopularItems(snapshot.version, answers.scored_items(snapshot, ranked.rows, scores)))
 

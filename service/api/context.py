@@ -1,21 +1,23 @@
-"""What the handlers of one app share, and how they are given it."""
+"""What the handlers of one app share, and what each of them is given."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Generic, Literal, TypeAlias, TypeVar
 
+import msgspec
 from aiohttp import web
 
-from service.api.content import Content
+from service.api.answers import Strategy
 from service.api.queries import Queries
-from service.api.results import Results
+from service.api.static import Content
 from service.errors import LimitedModelError, NotReadyError
 from service.live.report import Following
 from service.live.store import ModelStore
-from service.metrics import Metrics
+from service.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
+from service.model.scoring.ranking import Ranked
 from service.model.storage.snapshot import Snapshot
 
 Fallback: TypeAlias = Literal["popular", "none"]
@@ -45,8 +47,29 @@ class Lifecycle:
     busy: set[asyncio.Protocol] = field(default_factory=set)
 
 
+class Results:
+    """Counts the recommendations of one app, from any thread; the children for a strategy are looked up once."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._lists = {strategy: metrics.results.labels(strategy) for strategy in STRATEGIES}
+        self._ranked = {
+            strategy: (metrics.scanned_items.labels(strategy), metrics.top_score.labels(strategy))
+            for strategy in SCORED_STRATEGIES
+        }
+
+    def count(self, strategy: Strategy, ranked: Ranked) -> None:
+        """Count one list; an empty one has no top score."""
+        self._lists[strategy].inc()
+        if strategy == "popular":
+            return
+        scanned, top_score = self._ranked[strategy]
+        scanned.observe(ranked.scanned)
+        if len(ranked.scores):
+            top_score.observe(ranked.scores.item(0))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Shared:
+class Context:
     """What the handlers of one app share.
 
     ``pages`` is what each fixed path gives; ``following`` tells of S3, where that is followed.
@@ -62,7 +85,7 @@ class Shared:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def snapshot(self) -> Snapshot:
-        """Take the served snapshot; a handler calls this once and answers from nothing else. Raises NotReadyError."""
+        """Take the served snapshot, once for a request, which is answered from nothing else. Raises NotReadyError."""
         snapshot = self.store.current
         if snapshot is None:
             raise NotReadyError("No model is served yet; try again soon, and see /v1/model for what it is waiting for.")
@@ -82,5 +105,22 @@ class Shared:
         return replace(snapshot, titles=self.store.titles) if wanted else snapshot
 
 
-SHARED = web.AppKey("shared", Shared)
-SharingHandler: TypeAlias = Callable[[web.Request, Shared], Awaitable[web.StreamResponse]]
+CONTEXT = web.AppKey("context", Context)
+
+#: What of the model a request is answered from: a Snapshot, or None where the handler looks for itself.
+TakenT = TypeVar("TakenT", covariant=True)
+#: What the request says besides its path: a struct of ``parameters``.
+AskedT = TypeVar("AskedT", covariant=True)
+
+
+class Question(msgspec.Struct, Generic[TakenT, AskedT], frozen=True):
+    """What a handler answers: a request, read as its route says, of the snapshot that was taken for it."""
+
+    request: web.Request
+    context: Context
+    snapshot: TakenT
+    options: AskedT
+
+
+#: Answers a request in the context of its app.
+Handler: TypeAlias = Callable[[web.Request, Context], Awaitable[web.StreamResponse]]

@@ -1,19 +1,18 @@
 """What stays as it is while the server runs: the explorer at /, the API's document, and the page at /docs.
 
-All of it is read once, at the start. The paths are fixed: no request names a file of the disk.
+All of it is read once, at the start, and is an answer that clients keep. The paths are fixed: no request names a file
+of the disk.
 """
 
 from __future__ import annotations
 
+import hashlib
 from importlib.resources import files
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import ETag, hdrs, web
 
 from service.api.answers import CONTENT_TYPE
-from service.api.content import Content
-from service.api.parameters import query_of
-from service.api.shared import Shared
 
 _SERVICE = Path(__file__).parent.parent
 _REFERENCE = _SERVICE / "reference"
@@ -36,6 +35,40 @@ REFERENCE_FILES = {
     "swagger-ui.css": _SWAGGER_UI / "stylesheets" / "swagger-ui.css",
 }
 
+#: Whatever an id or a title may hold, nothing but a page's own files is run, shown or asked. Icons are data in styles.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    hdrs.CACHE_CONTROL: "no-cache",  # asked for each time, and answered with 304: a new server has a new page
+}
+
+
+class Content:
+    """A body that never changes, as an answer."""
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        self._body = body
+        self._headers = _HEADERS | {hdrs.CONTENT_TYPE: content_type}
+        self._etag = ETag(hashlib.sha256(body).hexdigest()[:16])
+
+    def answer(self, request: web.Request) -> web.Response:
+        """Give the body, or 304 to a client that has it."""
+        if self._is_known_to(request):
+            response = web.Response(status=304, headers=_HEADERS)
+        else:
+            response = web.Response(body=self._body, headers=self._headers)
+        response.etag = self._etag
+        return response
+
+    def _is_known_to(self, request: web.Request) -> bool:
+        # Weak tags count: a proxy that compresses an answer makes its tag weak.
+        return any(known.value in (self._etag.value, "*") for known in request.if_none_match or ())
+
 
 def read_pages(document: bytes) -> dict[str, Content]:
     """Return what each path gives; ``document`` is the API's, as JSON."""
@@ -44,47 +77,3 @@ def read_pages(document: bytes) -> dict[str, Content]:
     paths |= {f"/docs/{name}": path for name, path in REFERENCE_FILES.items()}
     pages = {at: Content(path.read_bytes(), _TYPES[path.suffix]) for at, path in paths.items()}
     return pages | {"/openapi.json": Content(document, CONTENT_TYPE)}
-
-
-async def explorer(request: web.Request, shared: Shared) -> web.Response:
-    """Show the explorer.
-
-    A page to look at users, items and the model. Nothing is fetched from anywhere else.
-    """
-    return _answer(request, shared)
-
-
-async def explorer_file(request: web.Request, shared: Shared) -> web.Response:
-    """Give a file of the page at /."""
-    return _answer(request, shared)
-
-
-async def document(request: web.Request, shared: Shared) -> web.Response:
-    """Give this document.
-
-    It is made of the types that parse requests and encode answers, with this server's own limits.
-    """
-    query_of(request)
-    return _answer(request, shared)
-
-
-async def reference(request: web.Request, shared: Shared) -> web.Response:
-    """Show this document to people.
-
-    With Swagger UI, which also sends requests to this server. Nothing is fetched from anywhere else.
-    """
-    query_of(request)
-    return _answer(request, shared)
-
-
-async def reference_file(request: web.Request, shared: Shared) -> web.Response:
-    """Give a file of the page at /docs."""
-    query_of(request)
-    return _answer(request, shared)
-
-
-def _answer(request: web.Request, shared: Shared) -> web.Response:
-    page = shared.pages.get(request.path)
-    if page is None:
-        raise web.HTTPNotFound
-    return page.answer(request)

@@ -1,0 +1,146 @@
+"""Paths and query strings, read strictly: what is unknown, repeated or out of range is refused and named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from functools import lru_cache
+from typing import Any, Generic, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+from msgspec import inspect
+
+from service.api.parameters import OptionsT
+from service.errors import BadParameterError
+
+#: Reads the text of a parameter by its name.
+Reader: TypeAlias = Callable[[str, str], Any]
+
+_WHOLE_NUMBER = re.compile("[0-9]{1,9}")
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?")
+_TRUTH = {"true": True, "false": False}
+
+
+def path_id(request: web.Request, name: str) -> str:
+    """Return an id in the path as the client meant it. Raises BadParameterError where it is no UTF-8.
+
+    It is decoded from the path as sent: a slash within an id is %2F, a percent sign %25. The ids "." and ".."
+    cannot be sent in a path, because clients resolve them even when percent-encoded; the POST forms take them.
+    """
+    raw = request.rel_url.raw_path
+    if "%" not in raw and raw.isascii():
+        return request.match_info[name]
+    resource = request.match_info.route.resource
+    assert resource is not None
+    position = resource.canonical.split("/").index(f"{{{name}}}")
+    segment = raw.split("/")[position]
+    try:
+        return unquote_to_bytes(segment).decode()
+    except UnicodeError:
+        raise BadParameterError(
+            f"The {name} in the path is not UTF-8; percent-encode the bytes of its UTF-8."
+        ) from None
+
+
+class QueryReader(Generic[OptionsT]):
+    """Reads query strings as one kind of options: a field's type says how, and what is left out has its default."""
+
+    def __init__(self, kind: type[OptionsT]) -> None:
+        described = inspect.type_info(kind)
+        assert isinstance(described, inspect.StructType)
+        self._kind = kind
+        self._readers = {field.name: _reader(field.type) for field in described.fields}
+        self._required = {field.name for field in described.fields if field.required}
+        #: Returns the options of a query string as sent; most repeat one of a few. Raises BadParameterError.
+        self.read: Callable[[str], OptionsT] = lru_cache(self._read)
+
+    def _read(self, raw: str) -> OptionsT:
+        given = _parse(raw, self._readers)
+        return self._kind(
+            **{
+                name: read(name, _decode(given.get(name, ""), f"The parameter {name}"))
+                for name, read in self._readers.items()
+                if name in given or name in self._required
+            }
+        )
+
+
+def _reader(kind: inspect.Type) -> Reader:
+    """Return what reads a parameter of a type that a field has."""
+    match kind:
+        case inspect.Metadata():
+            return _reader(kind.type)
+        case inspect.IntType() | inspect.FloatType():
+            return _number(kind)
+        case inspect.BoolType():
+            return lambda name, text: _TRUTH[_one_of(_TRUTH, name, text)]
+        case inspect.LiteralType():
+            choices = tuple(map(str, kind.values))
+            return lambda name, text: _one_of(choices, name, text)
+        case inspect.VarTupleType():
+            return _ids(kind)
+    assert isinstance(kind, inspect.StrType), f"There is no way yet to read {kind} from a query."
+    return lambda _, text: text
+
+
+def _number(kind: inspect.IntType | inspect.FloatType) -> Reader:
+    whole, low, high = isinstance(kind, inspect.IntType), kind.ge, kind.le
+    form, number = (_WHOLE_NUMBER, int) if whole else (_NUMBER, float)
+    bounds = [f" from {low}"] * (low is not None) + [f" to {high}"] * (high is not None)
+    allowed = f"a {'whole ' * whole}number{''.join(bounds)}"
+
+    def read(name: str, text: str) -> float:
+        if form.fullmatch(text) and (low is None or low <= number(text)) and (high is None or number(text) <= high):
+            return number(text)
+        raise BadParameterError(f"The parameter {name} is {text!r}; allowed is {allowed}.")
+
+    return read
+
+
+def _one_of(choices: Collection[str], name: str, text: str) -> str:
+    if text not in choices:
+        raise BadParameterError(f"The parameter {name} is {text!r}; allowed is {' or '.join(choices)}.")
+    return text
+
+
+def _ids(kind: inspect.VarTupleType) -> Reader:
+    """Return what reads comma-separated ids, in the order given.
+
+    Clients write the separating commas as %2C too, so an id that has a comma itself can only be sent by POST.
+    """
+    fewest, most = kind.min_length or 0, kind.max_length
+
+    def read(name: str, text: str) -> tuple[str, ...]:
+        ids = tuple(text.split(",")) if text else ()
+        if len(ids) < fewest:
+            raise BadParameterError(f"The parameter {name} is missing; give ids, separated by commas.")
+        if most is not None and len(ids) > most:
+            raise BadParameterError(f"The parameter {name} lists {len(ids)} ids; allowed are up to {most}.")
+        if "" in ids:
+            raise BadParameterError(f"The parameter {name} has an empty id; give ids, separated by commas.")
+        return ids
+
+    return read
+
+
+def _parse(raw: str, known: Collection[str]) -> dict[str, str]:
+    """Return the values as sent, by name."""
+    given: dict[str, str] = {}
+    for part in filter(None, raw.split("&")):
+        name, _, value = part.partition("=")
+        name = _decode(name, "A parameter's name")
+        if name not in known:
+            allowed = f"known are {', '.join(sorted(known))}" if known else "this path takes none"
+            raise BadParameterError(f"The parameter {name!r} is not known here; {allowed}.")
+        if name in given:
+            raise BadParameterError(f"The parameter {name} is given more than once; give it once.")
+        given[name] = value
+    return given
+
+
+def _decode(text: str, what: str) -> str:
+    try:
+        return unquote_to_bytes(text.replace("+", " ")).decode()
+    except UnicodeError:
+        raise BadParameterError(f"{what} is not UTF-8; percent-encode the bytes of its UTF-8.") from None

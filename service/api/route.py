@@ -1,0 +1,94 @@
+"""What a route is: its method, path and handler, what it takes, answers and refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+
+from service.api.context import Context, Limits, Question
+from service.api.parameters import Anything, Options, within
+from service.errors import (
+    AlsServeError,
+    BadBodyError,
+    BadParameterError,
+    BodyTooLargeError,
+    EncodedBodyError,
+    InvalidBodyError,
+    LimitedModelError,
+    NotReadyError,
+    RequestTimeoutError,
+    UnsupportedMediaTypeError,
+)
+
+Errors = tuple[type[AlsServeError], ...]
+TakenT = TypeVar("TakenT")
+AskedT = TypeVar("AskedT", bound=Options)
+
+_OF_A_BODY: Errors = (
+    BadBodyError,
+    RequestTimeoutError,
+    BodyTooLargeError,
+    UnsupportedMediaTypeError,
+    EncodedBodyError,
+    InvalidBodyError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs(Generic[TakenT]):
+    """What of the model a request is answered from: how it is taken, and the errors where it cannot be."""
+
+    take: Callable[[Context], TakenT]
+    errors: Errors = ()
+
+
+MODEL = Needs(Context.snapshot, (NotReadyError,))
+FACTORS = Needs(Context.snapshot_with_factors, (NotReadyError, LimitedModelError))
+NOTHING = Needs(lambda _: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[TakenT, AskedT]):
+    """One operation; what answers GET, answers HEAD. The handler's docstring is its summary and description.
+
+    ``options`` are read from the body of a POST (``example`` is one), otherwise from the query. ``name`` is the
+    operationId. ``answer`` is an example of the JSON of a 200, and its type is the type of the answer; for anything but
+    JSON of ours, ``media`` has the schema by media type instead. ``files`` are the names that may stand for ``{file}``.
+    ``tagged``: the answer has an ETag, and may be a 304. ``raises`` are the errors of the handler itself.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[Question[TakenT, AskedT]], Awaitable[web.StreamResponse]]
+    needs: Needs[TakenT]
+    options: type[AskedT]
+    name: str
+    tag: str
+    example: AskedT | None = None
+    answer: msgspec.Struct | None = None
+    media: Mapping[str, object] = field(default_factory=dict)
+    files: Collection[str] = ()
+    tagged: bool = False
+    raises: Errors = ()
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the options are a body."""
+        return self.method == hdrs.METH_POST
+
+    @property
+    def errors(self) -> Errors:
+        """All that a request can be refused with."""
+        query: Errors = () if self.options is Anything else (BadParameterError,)
+        return (*query, *(_OF_A_BODY if self.has_body else ()), *self.needs.errors, *self.raises)
+
+    def within(self, limits: Limits) -> Route[TakenT, AskedT]:
+        """Return the route as a server with these limits has it."""
+        return replace(self, options=within(self.options, limits))
+
+
+AnyRoute: TypeAlias = Route[Any, Any]
