@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
-
 from service.api.context import Results
 from service.api.instrument import RequestNumbers
 from service.cli import main as serve
-from tests.benchmarks.throughput import SCRIPT, write_model, wrk
-from tests.running import RunningServer, running_server
+from tests.benchmarks.processor_time import one_round, show
+from tests.benchmarks.throughput import SCRIPT, write_model
+from tests.running import running_server
 
 THIS = "tests.benchmarks.metrics_cost"
 
@@ -48,26 +46,10 @@ def _measure(directory: Path, rounds: int, seconds: int) -> None:
         figures = []
         for number in range(rounds):
             order = servers if number % 2 else servers[::-1]
-            measured = {server: _one_round(server, script, seconds) for server in order}
+            measured = {server: one_round(server, script, seconds) for server in order}
             figures.append([measured[server] for server in servers])
     for place, name in enumerate(("requests/s", "microseconds of a processor for each")):
-        _tell(name, [(counted[place], uncounted[place]) for counted, uncounted in figures])
-
-
-def _one_round(server: RunningServer, script: Path, seconds: int) -> tuple[float, float]:
-    """Return the requests a second, and the microseconds that the server worked for each."""
-    process = psutil.Process(server.process.pid)
-    before = process.cpu_times()
-    rate = wrk(server.url, script, seconds)
-    after = process.cpu_times()
-    worked = after.user + after.system - before.user - before.system
-    return rate, 1e6 * worked / (rate * seconds)
-
-
-def _tell(name: str, figures: list[tuple[float, float]]) -> None:
-    counted, uncounted = (statistics.median(column) for column in zip(*figures, strict=True))
-    low, ratio, high = statistics.quantiles([first / second for first, second in figures], n=4)
-    print(f"{name}: counted {counted:.1f}, uncounted {uncounted:.1f}; ratio {ratio:.3f} ({low:.3f} to {high:.3f})")
+        show(name, ("counted", "uncounted"), [(counted[place], uncounted[place]) for counted, uncounted in figures])
 
 
 def main() -> None:

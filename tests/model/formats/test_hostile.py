@@ -18,8 +18,8 @@ from service.errors import (
     ImportCrashedError,
     ImportMemoryError,
     ModelRejectedError,
+    OutOfResourcesError,
     UnknownFormatError,
-    UnreadableSourceError,
     UnsafePickleError,
 )
 from service.model.formats.globals import find
@@ -126,9 +126,9 @@ class _BrokenDisk(io.BytesIO):
 @pytest.mark.parametrize("name", ["a list", "npz with many alphas"])
 def test_a_disk_that_fails_is_not_the_file_s_fault(name: str) -> None:
     """An I/O error is reported as one, not as damage."""
-    with pytest.raises(UnreadableSourceError) as caught:
+    with pytest.raises(OutOfResourcesError) as caught:
         read(Path("/models/m"), _BrokenDisk(corpus(PLACEHOLDER)[name].content))
-    assert str(caught.value) == "/models/m cannot be read: Input/output error."
+    assert str(caught.value) == "/models/m cannot be read for now: Input/output error. It is tried again."
 
 
 @pytest.mark.parametrize(

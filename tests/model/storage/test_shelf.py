@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import StateDirectoryError
+from service.errors import OutOfResourcesError, StateDirectoryError
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import Signature, Source
@@ -74,7 +74,7 @@ def test_what_cannot_be_read_just_now_is_kept(shelf: Shelf, monkeypatch: pytest.
 
     with monkeypatch.context() as patched:
         patched.setattr(snapshot, "open_snapshot", exhausted)
-        with pytest.raises(StateDirectoryError, match="Too many open files"):
+        with pytest.raises(OutOfResourcesError, match="Too many open files"):
             shelf.find(source(1))
         assert shelf.last_used() is None
     assert place.exists()
