@@ -13,10 +13,12 @@ from prometheus_client import CollectorRegistry
 from service import api
 from service.live.child import ImportLimits
 from service.live.lag import measure_lag
+from service.live.models import Live, keep_model
+from service.live.preparing import Preparation
+from service.live.reloader import Reloader, request_every
 from service.live.report import Following
-from service.live.store import ModelStore
 from service.live.tasks import keep_running
-from service.live.titles import TitleKeeper
+from service.live.titles import TitlesLoader
 from service.live.trainer import FallbackTrainer
 from service.live.watcher import Watcher
 from service.metrics import Metrics
@@ -30,17 +32,11 @@ if TYPE_CHECKING:
 Work = Callable[[], Awaitable[Never]]
 
 
-def create_store(settings: Settings, metrics: Metrics, following: Following | None = None) -> ModelStore:
-    """Return the store that imports, keeps and serves the model of these settings."""
+def create_live(settings: Settings, metrics: Metrics, following: Following | None = None) -> Live:
+    """Return what imports, keeps and serves the model of these settings."""
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots)
-    return ModelStore(
-        settings.model_path,
-        shelf,
-        _limits(settings),
-        metrics,
-        settle_seconds=settings.watch_seconds,
-        downloaded=following.seconds_of if following else None,
-    )
+    preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
+    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds)
 
 
 def _limits(settings: Settings) -> ImportLimits:
@@ -55,12 +51,12 @@ def create_app(settings: Settings) -> web.Application:
     metrics = Metrics(CollectorRegistry())
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
-    store = create_store(settings, metrics, following)
-    watcher = Watcher(settings.model_path, store, settings.watch_seconds, metrics)
+    live = create_live(settings, metrics, following)
+    watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
     app = web.Application()
-    api.set_up(app, settings, store, metrics, following)
+    api.set_up(app, settings, live, metrics, following)
     background: dict[str, Work] = {
-        "Keeping the model current": store.run,
+        "Keeping the model current": live.reloader.run,
         "Watching the model file": watcher.run,
         "Measuring the event loop's lag": lambda: measure_lag(metrics),
     }
@@ -68,7 +64,7 @@ def create_app(settings: Settings) -> web.Application:
         background["Following S3"] = follower.run
     if settings.training_data:
         trainer = FallbackTrainer(
-            store,
+            live,
             settings.training_data,
             settings.state_dir,
             child_environment(),
@@ -78,8 +74,10 @@ def create_app(settings: Settings) -> web.Application:
         background["Training for want of a model"] = trainer.run
     if settings.item_titles:
         shelf = Shelf(settings.state_dir / "titles", keep=1)
-        keeper = TitleKeeper(store, settings.item_titles, shelf, _limits(settings), settings.watch_seconds)
-        background["Keeping the titles of items current"] = keeper.run
+        loader = TitlesLoader(settings.item_titles, live.slot, shelf, _limits(settings))
+        reloader = Reloader(settings.item_titles, loader, settings.watch_seconds)
+        background["Keeping the titles of items current"] = reloader.run
+        background["Looking at the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
     for name, work in background.items():
         app.cleanup_ctx.append(_in_background(name, work))
     return app

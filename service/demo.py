@@ -59,9 +59,9 @@ async def serve_demo(model_path: Path, titles: Path, host: str, port: int) -> No
 
 
 async def _show_tour(app: web.Application, url: str) -> None:
-    while (snapshot := app[CONTEXT].store.current) is None:
+    while (generation := app[CONTEXT].live.slot.current) is None:
         await asyncio.sleep(0.05)
-    click.echo(tour(snapshot, url))
+    click.echo(tour(generation.snapshot, url))
 
 
 def tour(snapshot: Snapshot, url: str) -> str:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.app import create_store
+from service.app import create_live
 from service.errors import UnknownUserError
 from service.metrics import Metrics
 from service.model.facts import TrainingFacts
@@ -100,8 +100,10 @@ async def imported(settings: Settings) -> AsyncIterator[Snapshot]:
     except OSError as error:
         raise unwritable(settings.state_dir, error) from None
     with scratch:
-        store = create_store(replace(settings, state_dir=Path(scratch.name)), Metrics(CollectorRegistry()))
-        yield await store.load()
+        live = create_live(replace(settings, state_dir=Path(scratch.name)), Metrics(CollectorRegistry()))
+        await live.reloader.load()
+        assert live.slot.current
+        yield live.slot.current.snapshot
 
 
 def _verify_kept(settings: Settings, snapshot: Snapshot) -> None:

@@ -21,7 +21,6 @@ from prometheus_client import CollectorRegistry
 
 from service.live import preparing
 from service.live.child import ImportLimits, import_in_child
-from service.live.store import ModelStore
 from service.live.watcher import Watcher
 from service.metrics import Metrics
 from service.model.factors import Factors
@@ -31,6 +30,7 @@ from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Source
 from service.settings import child_environment
 from tests.models import make_factors
+from tests.stores import Store
 
 WATCH_SECONDS = 0.05
 
@@ -94,24 +94,24 @@ class Place:
         self.settle_seconds = WATCH_SECONDS
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
-    def store(self) -> ModelStore:
+    def store(self) -> Store:
         """Return a store that has not looked at anything yet."""
         metrics = Metrics(CollectorRegistry())
-        return ModelStore(self.path, self.shelf, self.limits, metrics, settle_seconds=self.settle_seconds)
+        return Store(self.path, self.shelf, self.limits, metrics, settle_seconds=self.settle_seconds)
 
     @asynccontextmanager
-    async def started(self, *, watched: bool = True, watch_seconds: float = WATCH_SECONDS) -> AsyncIterator[ModelStore]:
+    async def started(self, *, watched: bool = True, watch_seconds: float = WATCH_SECONDS) -> AsyncIterator[Store]:
         """Run a store, and its watcher, for the time of a block."""
         store = self.store()
         async with at_work(store.run()):
             if not watched:
                 yield store
                 return
-            async with at_work(Watcher(self.path, store, watch_seconds, metrics_of(store)).run()):
+            async with at_work(Watcher(self.path, store.request_reload, watch_seconds, metrics_of(store)).run()):
                 yield store
 
     @asynccontextmanager
-    async def serving(self, content: bytes, *, watched: bool = True) -> AsyncIterator[ModelStore]:
+    async def serving(self, content: bytes, *, watched: bool = True) -> AsyncIterator[Store]:
         """Run a store that serves this model already."""
         served = put(self.path, content)
         async with self.started(watched=watched) as store:
@@ -137,17 +137,17 @@ async def at_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task
             await task
 
 
-def metrics_of(store: ModelStore) -> Metrics:
+def metrics_of(store: Store) -> Metrics:
     """Return the metrics that a store was given."""
-    return store._metrics
+    return store.metrics
 
 
-def metric(store: ModelStore, name: str, **labels: str) -> float | None:
+def metric(store: Store, name: str, **labels: str) -> float | None:
     """Return one sample as a scrape would, None where there is none."""
     return metrics_of(store).registry.get_sample_value(name, labels)
 
 
-def serves(store: ModelStore, wanted: str) -> bool:
+def serves(store: Store, wanted: str) -> bool:
     """Say whether a store serves this version and says so everywhere."""
     return (
         store.current is not None
@@ -157,12 +157,12 @@ def serves(store: ModelStore, wanted: str) -> bool:
     )
 
 
-async def until_served(store: ModelStore, wanted: str, seconds: float = 10) -> None:
+async def until_served(store: Store, wanted: str, seconds: float = 10) -> None:
     """Return once a store serves this version."""
     await eventually(lambda: serves(store, wanted), seconds)
 
 
-def rejected(store: ModelStore, reason: str) -> bool:
+def rejected(store: Store, reason: str) -> bool:
     """Say whether the last reload was rejected for this reason, in every place that tells."""
     last = store.last_reload
     return (
@@ -173,7 +173,7 @@ def rejected(store: ModelStore, reason: str) -> bool:
     )
 
 
-def rejections(store: ModelStore) -> float:
+def rejections(store: Store) -> float:
     """Return how many reloads were rejected, for any reason."""
     samples = [sample for family in metrics_of(store).reloads.collect() for sample in family.samples]
     return sum(sample.value for sample in samples if sample.labels["outcome"] == "rejected" and "total" in sample.name)

@@ -23,7 +23,6 @@ from yarl import URL
 from service import api
 from service.api.context import CONTEXT, Fallback
 from service.live.child import ImportLimits
-from service.live.store import ModelStore
 from service.metrics import Metrics
 from service.model.factors import Factors
 from service.model.model import arrange
@@ -32,6 +31,7 @@ from service.model.storage.array_files import FileFacts
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import FORMAT_VERSION, Manifest, Snapshot
 from service.model.storage.source import Signature, Source
+from tests.stores import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Answer:
 class Api:
     """A served API and a client of it. Paths are sent as they are given, nothing is encoded or resolved."""
 
-    def __init__(self, app: web.Application, store: ModelStore, server: TestServer) -> None:
+    def __init__(self, app: web.Application, store: Store, server: TestServer) -> None:
         self.app = app
         self.metrics = app[CONTEXT].metrics
         self.store = store
@@ -109,10 +109,10 @@ async def serving(
     """Serve a snapshot, or none yet, for the length of a block."""
     metrics = Metrics(CollectorRegistry())
     path = Path("als_model.pkl")
-    store = ModelStore(path, Shelf(Path("als_state"), 3), ImportLimits(60, 0, {}), metrics)
+    store = Store(path, Shelf(Path("als_state"), 3), ImportLimits(60, 0, {}), metrics)
     store.current = snapshot
     app = web.Application()
-    api.set_up(app, settings or ApiSettings(), store, metrics, body_seconds=body_seconds)
+    api.set_up(app, settings or ApiSettings(), store.live, metrics, body_seconds=body_seconds)
     server = TestServer(app, host="127.0.0.1")
     await server.start_server(access_log=None, auto_decompress=False)
     served = Api(app, store, server)

@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from service.live import store as stores
-from service.live.store import ModelStore
+from service.live import reloader as stores
 from tests.helpers import (
     Place,
     answer,
@@ -39,6 +38,7 @@ from tests.helpers import (
     version,
 )
 from tests.hostile.bombs import bombs
+from tests.stores import Store
 
 ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
 
@@ -110,7 +110,7 @@ async def test_a_full_disk_keeps_the_last_good_model(
         assert store.last_reload and "No space left on device" in store.last_reload.detail
         assert store.current and store.current.version == version(ONE) and answer(store.current)
         await eventually(lambda: place.is_clean)
-        monkeypatch.setattr(stores, "_STATE_DIRECTORY_RETRY_SECONDS", 0.1)
+        monkeypatch.setattr(stores, "STATE_DIRECTORY_RETRY_SECONDS", 0.1)
         put(place.path, TWO)
         await eventually(lambda: rejections(store) > 2)
         filler.unlink()
@@ -218,7 +218,7 @@ async def test_with_no_file_at_start_it_waits(place: Place) -> None:
         assert metric(store, "als_model_ready") == 1
 
 
-def postponed(store: ModelStore) -> bool:
+def postponed(store: Store) -> bool:
     """Say whether the last look could find nothing out, in every place that tells."""
     last = store.last_reload
     return (

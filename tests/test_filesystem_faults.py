@@ -13,7 +13,6 @@ import pytest
 import watchfiles
 
 from service.live import watcher
-from service.live.store import ModelStore
 from tests.helpers import (
     WATCH_SECONDS,
     Place,
@@ -32,6 +31,7 @@ from tests.helpers import (
     until_served,
     version,
 )
+from tests.stores import Store
 
 ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
 NO_EVENTS = 3600.0
@@ -41,7 +41,7 @@ async def test_of_a_thousand_renames_the_last_is_served(place: Place) -> None:
     """1000 atomic renames while requests are answered: no request finds nothing, and the last model is served."""
     expected: dict[str, list[int | str]] = {}
 
-    async def ask(store: ModelStore) -> None:
+    async def ask(store: Store) -> None:
         while True:
             snapshot = store.current
             assert snapshot

@@ -41,7 +41,7 @@ BROUGHT_IN_BY = {
 #: Of live, the API knows the store and the words in which the store reports, nothing else; of training, live knows
 #: the words that it shares with the process that trains.
 SEES = {
-    ("api", "live"): ("service.live.store", "service.live.report"),
+    ("api", "live"): ("service.live.generation", "service.live.models", "service.live.report"),
     ("live", "training"): ("service.training.job",),
     ("api", "s3"): ("service.s3.versions",),
 }
@@ -181,16 +181,16 @@ def test_serving_loads_no_trainer() -> None:
         ("service.metrics", "from service.settings import Settings", "imports service.settings.Settings"),
         ("service.model.ids", "from service import live", "imports service.live"),
         ("service.model.ids", "def f():\n    import asyncio", "imports asyncio"),
-        ("service.model.ids", "from ..live import store", "imports ..live.store"),
-        ("service.live.store", "from service.api import app", "imports service.api.app"),
-        ("service.live.store", "from service.app import create_app", "imports service.app.create_app"),
+        ("service.model.ids", "from ..live import reloader", "imports ..live.reloader"),
+        ("service.live.reloader", "from service.api import app", "imports service.api.app"),
+        ("service.live.reloader", "from service.app import create_app", "imports service.app.create_app"),
         (
             "service.api.handlers.users",
             "from service.live.watcher import Watcher",
             "imports service.live.watcher.Watcher",
         ),
         ("service.api.routing", "from service.settings import Settings", "imports service.settings.Settings"),
-        ("service.training.als", "from service.live import store", "imports service.live.store"),
+        ("service.training.als", "from service.live import reloader", "imports service.live.reloader"),
         ("service.app", "from service.training.als import train", "imports service.training.als.train"),
         ("service.app", "import service.demo", "imports service.demo"),
         ("service.terminal", "import service.workshop", "imports service.workshop"),
@@ -224,7 +224,7 @@ def test_a_wrong_import_is_found(module: str, statement: str, complaint: str) ->
         ("service.model.formats.pickle", "import pickle"),
         ("service.model.storage.snapshot", "from service.model.scoring.costs import QueryCosts"),
         ("service.model.scoring.costs", "from service.model.scoring import scoring"),
-        ("service.api.context", "from service.live.store import ModelStore"),
+        ("service.api.context", "from tests.stores import Store"),
         ("service.live.trainer", "from service.training.job import TrainingJob"),
         ("service.cli", "from service import __version__, demo"),
     ],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from service.live import store as stores
+from service.live import models, reloader
 from service.model.scoring import scoring
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf
@@ -110,7 +110,7 @@ async def test_a_rejected_file_is_not_imported_again(place: Place, imports: list
         await eventually(lambda: rejected(store, "unknown_format"))
         for _ in range(5):
             store.request_reload()
-            await eventually(lambda: not store._requested.is_set())
+            await eventually(lambda: store.is_idle)
         assert imports == [version(ONE), bad]
         assert rejections(store) == 1
         put(place.path, TWO)
@@ -249,8 +249,8 @@ async def test_the_loop_is_never_held_by_the_disk(place: Place, monkeypatch: pyt
 
         return checked
 
-    for name in ("look", "identify", "format_of"):
-        monkeypatch.setattr(stores, name, off_the_loop(getattr(stores, name)))
+    for module, name in ((reloader, "look"), (reloader, "identify"), (models, "format_of")):
+        monkeypatch.setattr(module, name, off_the_loop(getattr(module, name)))
     for name in ("find", "last_used", "tidy", "_stage"):
         monkeypatch.setattr(Shelf, name, off_the_loop(getattr(Shelf, name)))
     for name in ("warm", "publish"):

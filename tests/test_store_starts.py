@@ -115,7 +115,7 @@ async def test_with_no_file_and_no_snapshot_it_says_what_to_do(place: Place, cap
     async with place.started() as store:
         await eventually(lambda: "waiting" in events(caplog))
         store.request_reload()
-        await eventually(lambda: not store._requested.is_set())
+        await eventually(lambda: store.is_idle)
     assert events(caplog) == ["initializing", "file_missing", "file_missing_hint", "waiting"]
     assert f"❌ Model file not found: {place.path}" in caplog.messages
 
@@ -141,7 +141,7 @@ async def test_a_fault_of_ours_is_counted_and_costs_nothing(
     assert store.last_reload.detail == "Unexpected ZeroDivisionError: a bug."
     assert store.current and (store.current.version, store.state) == (version(ONE), "stale")
     async with at_work(store.run()):
-        await eventually(lambda: not store._requested.is_set())
+        await eventually(lambda: store.is_idle)
         assert imports == [version(ONE)]
         put(place.path, THREE)
         store.request_reload()

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from service.errors import StateDirectoryError
-from service.live import tasks
+from service.live import reloader
 from service.live import titles as live_titles
 from service.live.child import import_in_child
 from service.live.reading import Settling
-from service.live.store import ModelStore
-from service.live.tasks import keep_running
-from service.live.titles import TitleKeeper
+from service.live.reloader import Reloader, request_every
+from service.live.titles import TitlesLoader
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import Signature
 from tests.helpers import WATCH_SECONDS, Place, at_work, events, eventually, put
+from tests.stores import Store
 
 
 class Titled:
@@ -31,11 +31,12 @@ class Titled:
         self._place = place
 
     @asynccontextmanager
-    async def kept(self) -> AsyncIterator[ModelStore]:
+    async def kept(self) -> AsyncIterator[Store]:
         """Keep titles current for the time of a block."""
         store = self._place.store()
-        keeper = TitleKeeper(store, self.path, self.shelf, self._place.limits, WATCH_SECONDS)
-        async with at_work(keep_running("Keeping the titles", keeper.run)):
+        loader = TitlesLoader(self.path, store.slot, self.shelf, self._place.limits)
+        reloads = Reloader(self.path, loader, WATCH_SECONDS)
+        async with at_work(reloads.run()), at_work(request_every(WATCH_SECONDS, reloads)):
             yield store
 
 
@@ -45,7 +46,7 @@ def titled(place: Place) -> Titled:
     return Titled(place)
 
 
-def title(store: ModelStore) -> str | None:
+def title(store: Store) -> str | None:
     """Return the title of the item "a"."""
     return store.titles.of(np.array([b"a"]))[0] if store.titles else None
 
@@ -129,8 +130,8 @@ async def test_what_is_no_fault_of_the_titles_is_tried_again(
     titled: Titled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
 ) -> None:
     """A state directory that takes nothing is waited for; after anything else the keeper is started anew."""
-    monkeypatch.setattr(live_titles, "_STATE_DIRECTORY_RETRY_SECONDS", WATCH_SECONDS)
-    monkeypatch.setattr(tasks, "_FIRST_PAUSE_SECONDS", WATCH_SECONDS)
+    monkeypatch.setattr(reloader, "STATE_DIRECTORY_RETRY_SECONDS", WATCH_SECONDS)
+    monkeypatch.setattr(reloader, "_FIRST_RETRY_SECONDS", WATCH_SECONDS)
     failures = [failure]
 
     async def failing_at_first(*arguments: object, **options: object) -> None:

@@ -15,9 +15,8 @@ import pytest
 
 from service.errors import SourceChangedError, StateDirectoryError
 from service.live import preparing
-from service.live import store as stores
+from service.live import reloader as stores
 from service.live.child import ImportLimits, import_in_child
-from service.live.store import ModelStore
 from service.live.trainer import FallbackTrainer
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import Source, identify
@@ -35,6 +34,7 @@ from tests.helpers import (
     version,
 )
 from tests.interactions import write_interactions
+from tests.stores import Store
 
 MODEL = model_bytes(1)
 
@@ -46,7 +46,7 @@ async def test_a_process_that_cannot_be_started(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     async with place.started() as store:
         data = write_interactions(tmp_path / "data.csv")
-        trainer = FallbackTrainer(store, data, tmp_path / "state", child_environment(), metrics_of(store))
+        trainer = FallbackTrainer(store.live, data, tmp_path / "state", child_environment(), metrics_of(store))
         async with at_work(trainer.run()):
             await eventually(lambda: "no_functions" in events(caplog))
         assert store.training is not None
@@ -57,10 +57,10 @@ async def test_a_process_that_cannot_be_started(
 
 
 @asynccontextmanager
-async def trained(place: Place, data: Path) -> AsyncIterator[ModelStore]:
+async def trained(place: Place, data: Path) -> AsyncIterator[Store]:
     """Have a model trained for a store that has none, to the end."""
     async with place.started() as store:
-        trainer = FallbackTrainer(store, data, place.shelf.root.parent, child_environment(), metrics_of(store))
+        trainer = FallbackTrainer(store.live, data, place.shelf.root.parent, child_environment(), metrics_of(store))
         async with at_work(trainer.run()):
             await eventually(lambda: store.training and store.training.outcome != "running", 30)
             yield store
@@ -123,7 +123,7 @@ async def test_what_was_trained_may_be_served_before_its_training_has_ended(
     monkeypatch.setattr(FallbackTrainer, "_save", slow)
     async with place.started() as store:
         data = write_interactions(tmp_path / "data.csv")
-        trainer = FallbackTrainer(store, data, place.shelf.root.parent, child_environment(), metrics_of(store))
+        trainer = FallbackTrainer(store.live, data, place.shelf.root.parent, child_environment(), metrics_of(store))
         async with at_work(trainer.run()):
             await until_good(store)
             await eventually(lambda: "initialized_trained" in events(caplog))
@@ -136,7 +136,7 @@ async def test_what_was_trained_may_be_served_before_its_training_has_ended(
     assert "training_stopped" not in events(caplog)
 
 
-async def until_good(store: ModelStore) -> None:
+async def until_good(store: Store) -> None:
     """Return once a store serves a model with factors."""
     async with asyncio.timeout(30):
         await store.good.wait()
@@ -175,7 +175,7 @@ async def test_a_full_state_directory_is_no_fault_of_a_stand_in(
         await import_in_child(source, shelf, limits)
 
     monkeypatch.setattr(preparing, "import_in_child", import_unless_full)
-    monkeypatch.setattr(stores, "_STATE_DIRECTORY_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(stores, "STATE_DIRECTORY_RETRY_SECONDS", 0.02)
     async with place.started() as store:
         await store.look()
         store.stand_in(tmp_path / "stand-in", tmp_path / "nothing")
@@ -198,7 +198,7 @@ async def test_a_file_that_changes_while_it_is_read_is_not_trained_for(
             raise SourceChangedError("It changed while it was being read.")
         return identify(path)
 
-    monkeypatch.setattr("service.live.store.identify", touched)
+    monkeypatch.setattr("service.live.reloader.identify", touched)
     store = place.store()
     put(place.path, MODEL)
     ended = asyncio.create_task(store.look())

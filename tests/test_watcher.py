@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from service.live.store import ModelStore
 from service.live.watcher import Watcher, is_single_file_mount, places
 from tests.helpers import WATCH_SECONDS, Place, at_work, eventually, metric, metrics_of, put
+from tests.stores import Store
 
 
-class CountingStore(ModelStore):
+class CountingStore(Store):
     """A store that only counts what it is asked."""
 
     requests = 0
@@ -29,7 +29,7 @@ async def watching(place: Place, watch_seconds: float = WATCH_SECONDS) -> AsyncI
     """Watch on behalf of a store that only counts; the first look has been taken."""
     made = place.store()
     store = CountingStore(place.path, place.shelf, place.limits, metrics_of(made))
-    async with at_work(Watcher(place.path, store, watch_seconds, metrics_of(store)).run()):
+    async with at_work(Watcher(place.path, store.request_reload, watch_seconds, metrics_of(store)).run()):
         await eventually(lambda: store.requests == 1)
         yield store
 

@@ -1,6 +1,6 @@
 """The HTTP API: parse a request, ask the model, shape the answer.
 
-What speaks HTTP lives here, and nothing else: models are asked through ``model`` and ``live.store``; settings, model
+What speaks HTTP lives here, and nothing else: models are asked through ``model`` and ``live.models``; settings, model
 files and background work belong elsewhere. This file only puts the modules together:
 
 - ``routes``: each route once, as a table; ``routing`` gives it to aiohttp
@@ -27,8 +27,8 @@ from service.api.queries import Queries
 from service.api.routes import ROUTES
 from service.api.routing import add_routes
 from service.api.static import read_pages
+from service.live.models import Live
 from service.live.report import Following
-from service.live.store import ModelStore
 from service.metrics import Metrics
 
 BODY_SECONDS = 10.0
@@ -57,7 +57,7 @@ class Configured(Protocol):
 def set_up(
     app: web.Application,
     settings: Configured,
-    store: ModelStore,
+    live: Live,
     metrics: Metrics,
     following: Following | None = None,
     *,
@@ -71,7 +71,7 @@ def set_up(
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
     routes = [route.within(limits) for route in ROUTES]
     app[CONTEXT] = context = Context(
-        store=store,
+        live=live,
         metrics=metrics,
         limits=limits,
         queries=Queries(settings.query_threads, metrics),

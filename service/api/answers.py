@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from msgspec import UNSET, Meta, UnsetType
 from multidict import CIMultiDict, istr
 
+from service.live.generation import Generation
 from service.model.factors import Float32, Id
 from service.model.scoring.ranking import Rows
 from service.model.storage.snapshot import Snapshot
@@ -182,22 +183,23 @@ def _headers(version: str) -> CIMultiDict[str]:
     return CIMultiDict({hdrs.CONTENT_TYPE: CONTENT_TYPE, MODEL_VERSION: version})
 
 
-def scored_items(snapshot: Snapshot, rows: Rows, scores: list[float]) -> list[ScoredItem]:
-    """Pair item rows, as ids, with their scores, and titles where the snapshot has them."""
-    return list(map(ScoredItem, snapshot.model.item_ids.at(rows), scores, titles_of(snapshot, rows)))
+def scored_items(generation: Generation, rows: Rows, scores: list[float], *, titles: bool) -> list[ScoredItem]:
+    """Pair item rows, as ids, with their scores, and with their titles where these are wanted."""
+    ids = generation.snapshot.model.item_ids.at(rows)
+    return list(map(ScoredItem, ids, scores, titles_of(generation, rows, wanted=titles)))
 
 
-def titles_of(snapshot: Snapshot, rows: Rows) -> Iterable[str | UnsetType]:
+def titles_of(generation: Generation, rows: Rows, *, wanted: bool) -> Iterable[str | UnsetType]:
     """Return the titles of item rows, UNSET for one that has none, and without end where none are wanted."""
-    if snapshot.titles is None:
+    if not wanted or generation.titles is None:
         return repeat(UNSET)
-    titles = snapshot.titles.of(snapshot.model.item_ids.values.take(rows))
+    titles = generation.titles.of(generation.snapshot.model.item_ids.values.take(rows))
     return [UNSET if title is None else title for title in titles]
 
 
-def title_of(snapshot: Snapshot, row: int) -> str | UnsetType:
+def title_of(generation: Generation, row: int, *, wanted: bool) -> str | UnsetType:
     """Return the title of one item row."""
-    return next(iter(titles_of(snapshot, np.array([row], np.int32))))
+    return next(iter(titles_of(generation, np.array([row], np.int32), wanted=wanted)))
 
 
 def model_scores(snapshot: Snapshot, scores: Float32, *, normalize: bool) -> list[float]:

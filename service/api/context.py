@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -14,11 +14,11 @@ from service.api.answers import Strategy
 from service.api.queries import Queries
 from service.api.static import Content
 from service.errors import LimitedModelError, NotReadyError
+from service.live.generation import Generation
+from service.live.models import Live
 from service.live.report import Following
-from service.live.store import ModelStore
 from service.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 from service.model.scoring.ranking import Ranked
-from service.model.storage.snapshot import Snapshot
 
 Fallback: TypeAlias = Literal["popular", "none"]
 
@@ -75,7 +75,7 @@ class Context:
     ``pages`` is what each fixed path gives; ``following`` tells of S3, where that is followed.
     """
 
-    store: ModelStore
+    live: Live
     metrics: Metrics
     limits: Limits
     queries: Queries
@@ -84,41 +84,40 @@ class Context:
     following: Following | None = None
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
-    def snapshot(self) -> Snapshot:
-        """Take the served snapshot, once for a request, which is answered from nothing else. Raises NotReadyError."""
-        snapshot = self.store.current
-        if snapshot is None:
+    def generation(self) -> Generation:
+        """Take the generation, once for a request, which is answered from nothing else. Raises NotReadyError."""
+        generation = self.live.slot.current
+        if generation is None:
             raise NotReadyError("No model is served yet; try again soon, and see /v1/model for what it is waiting for.")
-        return snapshot
+        return generation
 
-    def snapshot_with_factors(self) -> Snapshot:
-        """Take the served snapshot where popularity alone answers nothing. Raises NotReadyError, LimitedModelError."""
-        snapshot = self.snapshot()
-        if snapshot.model.limited:
+    def generation_with_factors(self) -> Generation:
+        """Take the current generation where popularity alone answers nothing.
+
+        Raises NotReadyError, LimitedModelError.
+        """
+        generation = self.generation()
+        if generation.snapshot.model.limited:
             raise LimitedModelError(
                 "Only what is popular can be answered for now: no model with factors is served; see /v1/model for why."
             )
-        return snapshot
-
-    def titled(self, snapshot: Snapshot, wanted: bool) -> Snapshot:
-        """Give the taken snapshot the titles of items, if wanted and there are any; they too are taken once."""
-        return replace(snapshot, titles=self.store.titles) if wanted else snapshot
+        return generation
 
 
 CONTEXT = web.AppKey("context", Context)
 
-#: What of the model a request is answered from: a Snapshot, or None where the handler looks for itself.
+#: What a request is answered from: a Generation, or None where the handler looks for itself.
 TakenT = TypeVar("TakenT", covariant=True)
 #: What the request says besides its path: a struct of ``parameters``.
 AskedT = TypeVar("AskedT", covariant=True)
 
 
 class Question(msgspec.Struct, Generic[TakenT, AskedT], frozen=True):
-    """What a handler answers: a request, read as its route says, of the snapshot that was taken for it."""
+    """What a handler answers: a request, read as its route says, of the generation that was taken for it."""
 
     request: web.Request
     context: Context
-    snapshot: TakenT
+    generation: TakenT
     options: AskedT
 
 

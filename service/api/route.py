@@ -46,8 +46,8 @@ class Needs(Generic[TakenT]):
     errors: Errors = ()
 
 
-MODEL = Needs(Context.snapshot, (NotReadyError,))
-FACTORS = Needs(Context.snapshot_with_factors, (NotReadyError, LimitedModelError))
+MODEL = Needs(Context.generation, (NotReadyError,))
+FACTORS = Needs(Context.generation_with_factors, (NotReadyError, LimitedModelError))
 NOTHING = Needs(lambda _: None)
 
 

@@ -36,8 +36,8 @@ def _answering_query(route: AnyRoute) -> Handler:
     @wraps(handler)
     def answer(request: web.Request, context: Context) -> Awaitable[web.StreamResponse]:
         # The handler's own coroutine is returned: to await it here would be one more for every request.
-        snapshot = take(context)
-        return handler(Question(request, context, snapshot, read(request.rel_url.raw_query_string)))
+        generation = take(context)
+        return handler(Question(request, context, generation, read(request.rel_url.raw_query_string)))
 
     return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -74,6 +75,23 @@ class Training(msgspec.Struct, frozen=True):
     done: int = 0
     total: int = 0
     detail: str = ""
+
+
+@dataclass(slots=True)
+class FallbackTraining:
+    """The training of a model for want of one, as it is now: ``report`` is None until it begins."""
+
+    report: Training | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a model is being made."""
+        return self.report is not None and self.report.outcome == "running"
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether what is at the model path is most likely what was trained: it is there before its maker says so."""
+        return self.report is not None and (self.report.phase == "saving" or self.report.outcome == "trained")
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -159,8 +177,8 @@ def announce_first(snapshot: Snapshot, *, trained: bool) -> None:
     log_event("initialized_trained" if trained else "initialized")
 
 
-def announce_rejection(error: ModelRejectedError, path: str, served: Snapshot | None) -> None:
-    """Log why a file was not taken, a hint, and what is served all the same."""
+def announce_rejection(error: ModelRejectedError, path: str, served: str | None) -> None:
+    """Log why a file was not taken, a hint, and which version is served all the same."""
     if isinstance(error, SourceMissingError):
         log_event("file_missing", path=path, reason=error.code)
         if served is None:
@@ -170,4 +188,4 @@ def announce_rejection(error: ModelRejectedError, path: str, served: Snapshot | 
         if not isinstance(error, _NOT_THE_CONTENT):
             log_event("corrupt_hint")
     if served:
-        log_event("still_serving", model_version=served.version)
+        log_event("still_serving", model_version=served)

@@ -1,110 +1,95 @@
-"""Keeping the titles of items current: the file is looked at again and again, whatever becomes of the model."""
+"""The titles of items: from the titles file, by way of a shelf of their own, to the slot."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import Never
 
 from service.errors import (
+    AlsServeError,
     BadTitlesError,
-    ModelRejectedError,
     OutOfResourcesError,
     SnapshotDamagedError,
-    SourceChangedError,
     SourceMissingError,
-    StateDirectoryError,
 )
 from service.live.child import ImportLimits, import_in_child
-from service.live.reading import Settling
-from service.live.store import ModelStore
+from service.live.generation import Slot
+from service.live.loader import Loader
+from service.live.reading import Reading
+from service.live.report import Reload
 from service.logs import log_event
-from service.model.storage.shelf import Shelf
-from service.model.storage.source import Signature, Source, identify
+from service.model.storage.shelf import Shelf, unwritable
+from service.model.storage.source import Source
 from service.model.titles import Titles, open_titles
 
-#: A full disk is no fault of the titles: the same file is tried again.
-_STATE_DIRECTORY_RETRY_SECONDS = 60.0
-_FIRST_RETRY_SECONDS = 1.0
 
-
-class TitleKeeper:
-    """Gives the store the titles of the file at ``path``; a bad file changes nothing that is shown.
+class TitlesLoader(Loader[Titles]):
+    """Loads titles files into the slot; a bad file changes nothing that is shown.
 
     Where there is no good file at the start, those that were shown before are taken from the shelf.
     """
 
-    def __init__(self, store: ModelStore, path: Path, shelf: Shelf, limits: ImportLimits, watch_seconds: float) -> None:
-        self._store = store
+    def __init__(self, path: Path, slot: Slot, shelf: Shelf, limits: ImportLimits) -> None:
         self._path = path
+        self._slot = slot
         self._shelf = shelf
         self._limits = limits
-        self._watch_seconds = watch_seconds
-        self._settling = Settling(path, watch_seconds)
-        self._concluded: Signature | str | None = None
+        self._shown: str | None = None
+        self._taken = ""
 
-    async def run(self) -> Never:
-        """Look every ``watch_seconds``; nothing else changes the store's titles."""
-        while True:
-            await self._look()
-            await asyncio.sleep(self._watch_seconds)
+    def serves(self, source: Source) -> bool:
+        """Say whether these very titles are shown already."""
+        return self._shown == source.sha256
 
-    async def _look(self) -> None:
-        seen = await self._settling.settled()
-        if seen == self._concluded:
-            return
-        self._concluded = seen
-        try:
-            self._store.titles = titles = await self._titles()
-            log_event("titles", count=len(titles), path=str(self._path))
-        except SourceChangedError:
-            return  # the next look finds another signature
-        except (ModelRejectedError, BadTitlesError, OutOfResourcesError) as error:
-            log_event("titles_rejected", detail=str(error), reason=error.code)
-            await self._do_without(error)
-        except BaseException:
-            self._concluded = None  # who runs us starts us again, and then it is tried again
-            raise
-
-    async def _titles(self) -> Titles:
-        source = await self._identify()
+    async def obtain(self, source: Source, reading: Reading) -> Titles:
+        """Open what was made of this file before, or import it now. Raises BadTitlesError, StateDirectoryError."""
+        self._taken = source.sha256
         found = await asyncio.to_thread(self._find, source)
         if found is None:
             await import_in_child(source, self._shelf, self._limits, content="titles")
             found = await asyncio.to_thread(open_titles, self._shelf.place_of(source))
-            with suppress(OSError):  # what could not be removed is, when the next titles come
-                await asyncio.to_thread(self._shelf.tidy)
         return found
 
-    async def _identify(self) -> Source:
-        try:
-            source = await asyncio.to_thread(identify, self._path)
-        except SourceMissingError:
-            raise BadTitlesError(f"There is no file at {self._path}; put it there, or unset ALS_ITEM_TITLES.") from None
-        self._settling.read = self._concluded = source.signature
-        return source
+    async def warm(self, loaded: Titles, reading: Reading) -> None:
+        """Do nothing: they were read once when they were opened."""
+
+    def hand_over(self, loaded: Titles, reading: Reading) -> None:
+        """Show them from now on."""
+        self._slot.show_titles(loaded)
+        self._shown = self._taken
+
+    async def handed_over(self, loaded: Titles, reading: Reading) -> None:
+        """Log how many there are, and remove those from before."""
+        log_event("titles", count=len(loaded), path=str(self._path))
+        with suppress(OSError):  # what could not be removed is, when the next titles come
+            await asyncio.to_thread(self._shelf.tidy)
+
+    def concluded(self, reload: Reload, error: AlsServeError | None) -> None:
+        """Log why a file was not taken."""
+        if reload.outcome != "rejected":
+            return
+        if isinstance(error, SourceMissingError):
+            error = BadTitlesError(f"There is no file at {self._path}; put it there, or unset ALS_ITEM_TITLES.")
+        log_event("titles_rejected", detail=str(error), reason=error.code if error else "")
+
+    async def do_without(self, reason: str) -> None:
+        """Show the titles that were shown last, if none are shown."""
+        if not self._slot.has_titles and (last := await asyncio.to_thread(self._last)):
+            self._slot.show_titles(last)
 
     def _find(self, source: Source) -> Titles | None:
-        """Open what was made of this file before; what is damaged is discarded."""
+        """Open what was made of this file before; what is damaged is discarded. Raises OutOfResourcesError."""
         place = self._shelf.place_of(source)
         if not place.exists():
             return None
         try:
             return open_titles(place)
-        except (SnapshotDamagedError, OSError):
+        except (SnapshotDamagedError, OSError) as error:
+            if isinstance(error, OSError) and isinstance(lacking := unwritable(place, error), OutOfResourcesError):
+                raise lacking from None
             self._shelf.discard(place)
             return None
-
-    async def _do_without(self, error: ModelRejectedError | BadTitlesError | OutOfResourcesError) -> None:
-        if self._store.titles is None:
-            self._store.titles = await asyncio.to_thread(self._last)
-        if isinstance(error, StateDirectoryError):
-            self._concluded = None
-            await asyncio.sleep(_STATE_DIRECTORY_RETRY_SECONDS)
-        if isinstance(error, OutOfResourcesError):
-            self._concluded = None
-            await asyncio.sleep(_FIRST_RETRY_SECONDS)
 
     def _last(self) -> Titles | None:
         """Open the titles that were shown last."""

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, NamedTuple, Never
 import msgspec
 
 from service.errors import StateDirectoryError, TrainingError
+from service.live.models import Live
 from service.live.process import child_process, end_of, listen
 from service.live.report import Training
-from service.live.store import ModelStore
 from service.logs import log_event
 from service.metrics import Metrics
 from service.model.storage.model_file import written_model
@@ -61,7 +61,7 @@ class FallbackTrainer:
 
     def __init__(
         self,
-        store: ModelStore,
+        live: Live,
         data: Path,
         state_dir: Path,
         environment: Mapping[str, str],
@@ -69,7 +69,8 @@ class FallbackTrainer:
         after: asyncio.Event | None = None,
     ) -> None:
         """``after`` is set once whoever may bring a model has tried to for the first time."""
-        self._store = store
+        self._live = live
+        self._path = live.reloader.path
         self._data = data
         self._state_dir = state_dir
         self._environment = environment
@@ -81,18 +82,18 @@ class FallbackTrainer:
         """Train if need be, and then never again."""
         if self._after:
             await self._after.wait()
-        await self._store.look()
-        if not self._store.good.is_set():
+        await self._live.reloader.look()
+        if not self._live.slot.good.is_set():
             await self._train_until_a_model_arrives()
         while True:
             await asyncio.Event().wait()
 
     async def _train_until_a_model_arrives(self) -> None:
-        log_event("no_model", path=str(self._store.path), data=str(self._data))
+        log_event("no_model", path=str(self._path), data=str(self._data))
         log_event("training")
-        self._store.training = Training("running", str(self._data), datetime.now(UTC))
+        self._live.training.report = Training("running", str(self._data), datetime.now(UTC))
         training = asyncio.create_task(self._train())
-        arrival = asyncio.create_task(self._store.good.wait())
+        arrival = asyncio.create_task(self._live.slot.good.wait())
         try:
             await asyncio.wait({training, arrival}, return_when=asyncio.FIRST_COMPLETED)
             if self._is_saving:  # what arrived is most likely what was trained: it is there before its maker says so
@@ -111,7 +112,8 @@ class FallbackTrainer:
 
     @property
     def _is_saving(self) -> bool:
-        return self._store.training is not None and self._store.training.phase == "saving"
+        report = self._live.training.report
+        return report is not None and report.phase == "saving"
 
     async def _train(self) -> _Saved | Failed:
         """Run the process to its end, put its model where nothing is lost by it, and return how that went."""
@@ -180,7 +182,7 @@ class FallbackTrainer:
 
     def _save(self, written: BinaryIO, seconds: float) -> _Saved:
         """Put the model at the model path, or beside what is there, or in the state directory. Raises TrainingError."""
-        path = self._store.path
+        path = self._path
         beside = path.with_name(f"{path.stem}.trained.npz")
         detail = ""
         # Where a full disk or a read-only volume refuses both, the state directory may be on another one.
@@ -204,26 +206,26 @@ class FallbackTrainer:
         self._conclude("trained")
         log_event("trained", path=str(ended.path), seconds=ended.seconds)
         elsewhere = None
-        if ended.path != self._store.path:
+        if ended.path != self._path:
             elsewhere = ended.path
             log_event("trained_elsewhere", detail=ended.detail, saved=str(elsewhere))
         # Popularity too: the import of what was trained may fail, for want of memory or time.
-        self._store.stand_in(*filter(None, (elsewhere, self._popularity)))
+        self._live.fallback.stand_in(*filter(None, (elsewhere, self._popularity)))
 
     def _go_on_without(self, detail: str) -> None:
         log_event("training_failed", detail=detail)
         if self._popularity:
-            self._store.stand_in(self._popularity)
-        elif not self._store.good.is_set():
-            log_event("no_functions", path=str(self._store.path))
+            self._live.fallback.stand_in(self._popularity)
+        elif not self._live.slot.good.is_set():
+            log_event("no_functions", path=str(self._path))
 
     def _conclude(self, outcome: str, detail: str = "") -> None:
         self._note(outcome=outcome, detail=detail, phase="", done=0, total=0)
         self._metrics.trainings.labels(outcome).inc()
 
     def _note(self, **changes: Any) -> None:
-        assert self._store.training
-        self._store.training = msgspec.structs.replace(self._store.training, **changes)
+        assert self._live.training.report
+        self._live.training.report = msgspec.structs.replace(self._live.training.report, **changes)
 
 
 def _place(written: BinaryIO, path: Path, *, overwrite: bool = True) -> None:

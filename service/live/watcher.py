@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Never
 
 from watchfiles import awatch
 
-from service.live.store import ModelStore
 from service.logs import log_event
 from service.metrics import Metrics
 from service.model.storage.source import Signature, look
@@ -26,11 +26,11 @@ Places = dict[Path, tuple[int, int]]
 
 
 class Watcher:
-    """Asks the store for a reload whenever what stands at the model path is no longer what stood there."""
+    """Asks for a reload whenever what is at the model path is no longer what was there."""
 
-    def __init__(self, path: Path, store: ModelStore, watch_seconds: float, metrics: Metrics) -> None:
+    def __init__(self, path: Path, request: Callable[[], None], watch_seconds: float, metrics: Metrics) -> None:
         self._path = path
-        self._store = store
+        self._request = request
         self._watch_seconds = watch_seconds
         self._metrics = metrics
         self._hinted = asyncio.Event()
@@ -54,7 +54,7 @@ class Watcher:
         while True:
             now = await asyncio.to_thread(look, self._path)
             if now != seen:
-                self._store.request_reload()
+                self._request()
             seen = now
             if self._watched != await asyncio.to_thread(places, self._path):
                 self._moved.set()

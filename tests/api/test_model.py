@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.context import CONTEXT
+from service.live.generation import Generation
 from service.live.report import Reload, Served
-from service.live.store import ModelStore
-from service.model.storage.snapshot import Snapshot
 from tests.models import make_factors
 from tests.serving import Api, make_snapshot, serving
 
@@ -35,15 +35,28 @@ DATA_ROUTES: list[tuple[str, str, Any]] = [
 each_data_route = pytest.mark.parametrize(("method", "path", "body"), DATA_ROUTES)
 
 
+SWAPPED = Reload("swapped", "", "", NOON, "bb", {"verify": 0.1, "swap": 0.1})
+REJECTED = Reload("rejected", "bad_shape", "It is no model.", NOON, "aa", {"verify": 0.1})
+
+
 async def test_the_model_is_described() -> None:
     """What is served, where it came from, how it loaded, and what became of later attempts."""
     async with serving(SNAPSHOT) as api:
-        api.store.loaded_at = NOON
-        api.store.load_seconds = {"read": 0.25, "warm": 0.5}
-        api.store.last_reload = Reload("rejected", "bad_shape", "It is no model.", NOON, "aa", {"verify": 0.1})
-        api.store.history = [Served("bb", NOON)]
+        seconds = {"read": 0.25, "warm": 0.5}
+        api.store.slot.current = Generation(2, SNAPSHOT, None, NOON, seconds, stale=True)
+        api.store.slot.earlier = [Served("bb", NOON)]
+        for reload in (SWAPPED, REJECTED):
+            api.store.live.reloader.history.appendleft(reload)
         answer = await api.get("/v1/model")
     described = answer.json
+    rejected = {
+        "outcome": "rejected",
+        "reason": "bad_shape",
+        "detail": "It is no model.",
+        "finished_at": "2030-01-02T12:00:00Z",
+        "version": "aa",
+        "seconds": {"verify": 0.1},
+    }
     ranges = described.pop("score_ranges")
     assert answer.headers["X-Model-Version"] == SNAPSHOT.version
     assert described == {
@@ -67,14 +80,8 @@ async def test_the_model_is_described() -> None:
         "bytes": 960,
         "loaded_at": "2030-01-02T12:00:00Z",
         "load_seconds": {"read": 0.25, "warm": 0.5},
-        "last_reload": {
-            "outcome": "rejected",
-            "reason": "bad_shape",
-            "detail": "It is no model.",
-            "finished_at": "2030-01-02T12:00:00Z",
-            "version": "aa",
-            "seconds": {"verify": 0.1},
-        },
+        "last_reload": rejected,
+        "reloads": [rejected, msgspec.to_builtins(SWAPPED, str_keys=True)],
         "earlier_versions": [{"version": "bb", "loaded_at": "2030-01-02T12:00:00Z"}],
     }
     assert ranges.keys() == {"individual", "recommendation", "popularity"}
@@ -89,7 +96,7 @@ async def test_that_there_is_no_model_is_described_too() -> None:
     assert "X-Model-Version" not in answer.headers
     assert (answer.json["model_version"], answer.json["state"]) == (None, "loading")
     assert (answer.json["source"], answer.json["users"], answer.json["last_reload"]) == (None, None, None)
-    assert answer.json["earlier_versions"] == []
+    assert answer.json["earlier_versions"] == answer.json["reloads"] == []
 
 
 @each_data_route
@@ -103,29 +110,30 @@ async def test_before_the_first_model_data_is_not_ready(method: str, path: str, 
     assert (after.status, after.json["model_version"]) == (200, SNAPSHOT.version)
 
 
-class CountingStore(ModelStore):
-    """Counts how often the served snapshot is taken."""
+class CountingSlot:
+    """Counts how often the current generation is taken."""
 
-    taken = 0
+    earlier: tuple[()] = ()
+
+    def __init__(self, current: Generation | None) -> None:
+        self.taken = 0
+        self._current = current
 
     @property
-    def current(self) -> Snapshot | None:
-        """Return the snapshot, and count."""
+    def current(self) -> Generation | None:
+        """Return the generation, and count."""
         self.taken += 1
-        return SNAPSHOT
-
-    @current.setter
-    def current(self, snapshot: Snapshot | None) -> None: ...
+        return self._current
 
 
 @pytest.mark.parametrize(("method", "path", "body"), [*DATA_ROUTES, ("GET", "/v1/model", None)])
-async def test_a_request_takes_the_snapshot_once(method: str, path: str, body: Any) -> None:
+async def test_a_request_takes_the_generation_once(method: str, path: str, body: Any) -> None:
     """So no answer can mix two models, whenever the swap comes."""
     async with serving(SNAPSHOT) as api:
-        api.store.__class__ = CountingStore
+        counting = CountingSlot(api.store.slot.current)
+        object.__setattr__(api.store.live, "slot", counting)
         answer = await api.request(method, path, json=body)
-        assert isinstance(api.store, CountingStore)
-        assert (answer.status, api.store.taken) == (200, 1)
+        assert (answer.status, counting.taken) == (200, 1)
 
 
 async def test_health_and_readiness() -> None:

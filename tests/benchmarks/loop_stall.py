@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.loop_stall [--users 1000000] [--items 200000] [--factors 64] [--swaps 4]
 
-The store and the watcher run in this process, on the loop that is measured: a timer that should fire every
+The reloader and the watcher run in this process, on the loop that is measured: a timer that should fire every
 millisecond notes how late it was. Each swap imports a model that was never seen before.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from service.app import create_store
+from service.app import create_live
 from service.live.watcher import Watcher
 from service.metrics import Metrics
 from service.settings import Settings
@@ -53,17 +53,18 @@ def _write(path: Path, users: int, items: int, factors: int, seed: int) -> None:
 async def _measure(path: Path, state: Path, options: argparse.Namespace) -> None:
     settings = Settings(model_path=path, state_dir=state, watch_seconds=0.2)
     metrics = Metrics(CollectorRegistry())
-    store = create_store(settings, metrics)
-    watcher, gaps = Watcher(path, store, settings.watch_seconds, metrics), Gaps()
-    tasks = [asyncio.create_task(job) for job in (store.run(), watcher.run(), gaps.run())]
+    live = create_live(settings, metrics)
+    watcher, gaps = Watcher(path, live.reloader.request, settings.watch_seconds, metrics), Gaps()
+    tasks = [asyncio.create_task(job) for job in (live.reloader.run(), watcher.run(), gaps.run())]
     for swap in range(options.swaps + 1):
-        before = store.current
+        before = live.slot.current
         await asyncio.to_thread(_write_in_child, path, options, swap)
         gaps.longest = 0.0
-        while store.current is before:
+        while live.slot.current is before:
             await asyncio.sleep(0.01)
         await asyncio.sleep(1)  # letting go of the old model counts, too
-        seconds = ", ".join(f"{phase} {value:.2f}" for phase, value in store.load_seconds.items())
+        assert live.slot.current
+        seconds = ", ".join(f"{phase} {value:.2f}" for phase, value in live.slot.current.load_seconds.items())
         print(f"import and swap {swap}: longest gap {1000 * gaps.longest:.1f} ms ({seconds} s)", flush=True)
     for task in tasks:
         task.cancel()

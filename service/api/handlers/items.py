@@ -10,42 +10,44 @@ from service.api.context import Question
 from service.api.handlers.lookups import known_item, titling
 from service.api.parameters import Entries, Page
 from service.api.query_strings import path_id
+from service.live.generation import Generation
 from service.model.scoring import scoring
-from service.model.storage.snapshot import Snapshot
 
 
-async def similar(question: Question[Snapshot, Entries]) -> web.Response:
+async def similar(question: Question[Generation, Entries]) -> web.Response:
     """Find the items most like one.
 
     By the cosine of their factors; the item itself is left out.
     """
-    context, options = question.context, question.options
-    snapshot = context.titled(question.snapshot, options.titles)
-    row = known_item(snapshot.model, path_id(question.request, "item"))
-    estimate = snapshot.manifest.costs.similar_items + titling(snapshot, options.n)
-    body = await context.queries.run(estimate, _similar, snapshot, row, options.n)
-    return answers.response(body, snapshot.version)
+    generation, options = question.generation, question.options
+    row = known_item(generation.snapshot.model, path_id(question.request, "item"))
+    estimate = generation.snapshot.manifest.costs.similar_items + titling(generation, options.n, wanted=options.titles)
+    body = await question.context.queries.run(estimate, _similar, generation, row, options)
+    return answers.response(body, generation.version)
 
 
-async def popular(question: Question[Snapshot, Page]) -> web.Response:
+async def popular(question: Question[Generation, Page]) -> web.Response:
     """List the most popular items.
 
     The score of each is the number of users who had it.
     """
-    context, options = question.context, question.options
-    snapshot = context.titled(question.snapshot, options.titles)
-    body = await context.queries.run(titling(snapshot, options.n), _popular, snapshot, options)
-    return answers.response(body, snapshot.version)
+    generation, options = question.generation, question.options
+    estimate = titling(generation, options.n, wanted=options.titles)
+    body = await question.context.queries.run(estimate, _popular, generation, options)
+    return answers.response(body, generation.version)
 
 
-def _popular(snapshot: Snapshot, options: Page) -> bytes:
+def _popular(generation: Generation, options: Page) -> bytes:
+    snapshot = generation.snapshot
     ranked = scoring.popular(snapshot.model, options.n, offset=options.offset)
     scores = answers.popular_scores(snapshot, ranked.scores, normalize=False)
-    return answers.encode(PopularItems(snapshot.version, answers.scored_items(snapshot, ranked.rows, scores)))
+    items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles)
+    return answers.encode(PopularItems(snapshot.version, items))
 
 
-def _similar(snapshot: Snapshot, row: int, n: int) -> bytes:
-    ranked = scoring.similar_items(snapshot.model, row, n)
-    items = answers.scored_items(snapshot, ranked.rows, answers.compact(ranked.scores))
-    item = snapshot.model.item_ids.of(row)
-    return answers.encode(SimilarItems(snapshot.version, item, items, answers.title_of(snapshot, row)))
+def _similar(generation: Generation, row: int, options: Entries) -> bytes:
+    snapshot = generation.snapshot
+    ranked = scoring.similar_items(snapshot.model, row, options.n)
+    items = answers.scored_items(generation, ranked.rows, answers.compact(ranked.scores), titles=options.titles)
+    title = answers.title_of(generation, row, wanted=options.titles)
+    return answers.encode(SimilarItems(snapshot.version, snapshot.model.item_ids.of(row), items, title))

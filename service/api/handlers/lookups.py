@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.errors import UnknownItemError, UnknownUserError
+from service.live.generation import Generation
 from service.model.factors import Id, Int32
 from service.model.ids import Ids
 from service.model.model import Model
 from service.model.scoring.ranking import NO_ROWS
-from service.model.storage.snapshot import Snapshot
 
 #: One look-up in the largest models measured (10 million ids), for the estimate of what a query takes.
 MICROSECONDS = 3.0
@@ -43,9 +43,9 @@ def item_rows(model: Model, asked: Sequence[Id]) -> Int32:
     return np.array([row for row in rows if row is not None], np.int32)
 
 
-def titling(snapshot: Snapshot, items: int) -> float:
+def titling(generation: Generation, items: int, *, wanted: bool) -> float:
     """Return the microseconds that the titles of so many items take, where they are wanted."""
-    return 0.0 if snapshot.titles is None else items * _TITLE_MICROSECONDS
+    return items * _TITLE_MICROSECONDS if wanted and generation.titles else 0.0
 
 
 def own_form(ids: Ids, asked: Id) -> Id:

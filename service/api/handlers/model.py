@@ -11,8 +11,8 @@ from aiohttp import web
 from service.api import answers
 from service.api.context import Question
 from service.api.parameters import Options
+from service.live.generation import Generation, state_of
 from service.live.report import Following, Poll, Reload, Served, State, Training
-from service.live.store import ModelStore
 from service.model.facts import TrainingFacts
 from service.model.scoring.score_ranges import ScoreRanges
 from service.model.storage.snapshot import Snapshot
@@ -47,7 +47,8 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
 
     ``bytes`` is the size of the snapshot on disk, ``load_seconds`` are those of each phase, ``trained`` is how the
     model was made, where its file says. ``training`` is that of a model for want of one, and
-    ``earlier_versions`` are those served before, the latest first.
+    ``earlier_versions`` are those served before, the
+    latest first, and ``reloads`` the last ten, with ``last_reload`` before the others.
     """
 
     model_version: answers.Version | None = None
@@ -66,6 +67,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     training: Training | None
     s3: S3Facts | None
     last_reload: Reload | None
+    reloads: list[Reload]
     earlier_versions: list[Served]
 
 
@@ -75,35 +77,36 @@ async def served_model(question: Question[None, Options]) -> web.Response:
     And since when, where it came from, what its scores look like, and how the last reload went. It is 200 also while
     no model is served: then everything about the model is null.
     """
-    store = question.context.store
-    snapshot = store.current
+    live = question.context.live
+    generation = live.slot.current
     body = ServedModel(
-        state=store.state_of(snapshot),
-        training=store.training,
-        s3=_s3(question.context.following, snapshot),
-        last_reload=store.last_reload,
-        earlier_versions=store.history,
-        **({} if snapshot is None else _facts(snapshot, store)),
+        state=state_of(generation, live.training),
+        training=live.training.report,
+        s3=_s3(question.context.following, generation),
+        last_reload=live.reloader.last,
+        reloads=list(live.reloader.history),
+        earlier_versions=live.slot.earlier,
+        **({} if generation is None else _facts(generation)),
     )
     answer = web.Response(body=answers.encode(body), content_type=answers.CONTENT_TYPE)
-    if snapshot is not None:
-        answer.headers[answers.MODEL_VERSION] = snapshot.version
+    if generation is not None:
+        answer.headers[answers.MODEL_VERSION] = generation.version
     return answer
 
 
-def _facts(snapshot: Snapshot, store: ModelStore) -> dict[str, Any]:
-    manifest = snapshot.manifest
+def _facts(generation: Generation) -> dict[str, Any]:
+    manifest = generation.snapshot.manifest
     return {
-        "model_version": snapshot.version,
-        "source": _source(snapshot),
+        "model_version": generation.version,
+        "source": _source(generation.snapshot),
         "users": manifest.users,
         "items": manifest.items,
         "factors": manifest.factors,
         "seen_pairs": manifest.seen_pairs,
         "bytes": manifest.bytes,
         "made_at": manifest.made_at,
-        "loaded_at": store.loaded_at,
-        "load_seconds": store.load_seconds,
+        "loaded_at": generation.loaded_at,
+        "load_seconds": generation.load_seconds,
         "score_ranges": manifest.scores,
         "trained": manifest.training,
     }
@@ -120,13 +123,13 @@ def _source(snapshot: Snapshot) -> SourceFacts:
     )
 
 
-def _s3(following: Following | None, snapshot: Snapshot | None) -> S3Facts | None:
+def _s3(following: Following | None, generation: Generation | None) -> S3Facts | None:
     if following is None:
         return None
     return S3Facts(
         uri=following.uri,
         last_poll=following.last_poll,
         last_success_at=following.last_success_at,
-        served=following.download_of(snapshot.manifest.source.sha256) if snapshot else None,
+        served=following.download_of(generation.snapshot.manifest.source.sha256) if generation else None,
         latest=next(iter(following.downloads), None),
     )

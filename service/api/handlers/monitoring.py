@@ -46,7 +46,7 @@ async def ready(question: Question[None, Options]) -> web.Response:
     """
     if question.context.lifecycle.draining:
         raise NotReadyError("The server is about to stop; send new requests elsewhere.")
-    question.context.snapshot()
+    question.context.generation()
     return web.Response(body=_READY, content_type=answers.CONTENT_TYPE)
 
 
@@ -55,8 +55,8 @@ async def metrics(question: Question[None, Anything]) -> web.StreamResponse:
 
     In the form that the client prefers: text, or OpenMetrics.
     """
-    registered, snapshot = question.context.metrics, question.context.store.current
-    if snapshot is not None:
+    registered, generation = question.context.metrics, question.context.live.slot.current
+    if generation is not None:
         # In a thread: for a large model the kernel takes a while to look at every page.
-        registered.model_resident_bytes.set(await asyncio.to_thread(resident_bytes, snapshot))
+        registered.model_resident_bytes.set(await asyncio.to_thread(resident_bytes, generation.snapshot))
     return await make_aiohttp_handler(registered.registry)(question.request)

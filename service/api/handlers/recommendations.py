@@ -23,11 +23,11 @@ from service.api.handlers.lookups import MICROSECONDS, item_rows, own_form, titl
 from service.api.parameters import AnonymousBody, BatchBody, Recommending
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
+from service.live.generation import Generation
 from service.model.factors import Float32, Id, Int32
 from service.model.model import Model
 from service.model.scoring.ranking import NO_ROWS, Ranked
 from service.model.scoring.scoring import fold_in, popular, recommend, top_n
-from service.model.storage.snapshot import Snapshot
 
 #: Users times n in one batch: the answer stays below some 5 MB, and so is sent without a pause for others.
 MAX_BATCH_ENTRIES = 100_000
@@ -38,45 +38,42 @@ _MEASURED_FOLDED_ITEMS = 50
 _ENTRY_MICROSECONDS = 0.5
 
 
-async def for_user(question: Question[Snapshot, Recommending]) -> web.Response:
+async def for_user(question: Question[Generation, Recommending]) -> web.Response:
     """Recommend items to one user.
 
     The best first, exactly: no index approximates. ``strategy`` is ``als``, or ``popular`` for a user who is not in
     the model. Equal scores always come in the same order.
     """
-    context, options = question.context, question.options
-    snapshot = context.titled(question.snapshot, options.titles)
-    estimate = _estimate(snapshot, options)
+    generation, context, options = question.generation, question.context, question.options
+    estimate = _estimate(generation, options)
     user = path_id(question.request, "user")
-    body = await context.queries.run(estimate, _one_user, snapshot, user, options, context.results)
-    return answers.response(body, snapshot.version)
+    body = await context.queries.run(estimate, _one_user, generation, user, options, context.results)
+    return answers.response(body, generation.version)
 
 
-async def for_users(question: Question[Snapshot, BatchBody]) -> web.Response:
+async def for_users(question: Question[Generation, BatchBody]) -> web.Response:
     """Recommend items to many users.
 
     The same as for one, for up to 1000 at once. A user who is not in the model, where ``fallback`` is ``none``, is
     an entry with an error; the others are answered all the same.
     """
-    context, options = question.context, question.options
+    generation, context, options = question.generation, question.context, question.options
     _refuse_too_many(options)
-    snapshot = context.titled(question.snapshot, options.titles)
-    estimate = _estimate(snapshot, options, len(options.users))
-    body = await context.queries.run(estimate, _many_users, snapshot, options, context.results)
-    return answers.response(body, snapshot.version)
+    estimate = _estimate(generation, options, len(options.users))
+    body = await context.queries.run(estimate, _many_users, generation, options, context.results)
+    return answers.response(body, generation.version)
 
 
-async def for_anonymous(question: Question[Snapshot, AnonymousBody]) -> web.Response:
+async def for_anonymous(question: Question[Generation, AnonymousBody]) -> web.Response:
     """Recommend items to someone who is not in the model.
 
     Given what they had, their factors are solved for, as training would, and none of it is remembered. Items that the
     model does not know are left out and listed in ``unknown_items``.
     """
-    context, options = question.context, question.options
-    snapshot = context.titled(question.snapshot, options.titles)
-    estimate = _anonymous_estimate(snapshot, options)
-    body = await context.queries.run(estimate, _anonymous, snapshot, options, context.results)
-    return answers.response(body, snapshot.version)
+    generation, context, options = question.generation, question.context, question.options
+    estimate = _anonymous_estimate(generation, options)
+    body = await context.queries.run(estimate, _anonymous, generation, options, context.results)
+    return answers.response(body, generation.version)
 
 
 def _refuse_too_many(options: BatchBody) -> None:
@@ -87,93 +84,98 @@ def _refuse_too_many(options: BatchBody) -> None:
         )
 
 
-def _estimate(snapshot: Snapshot, options: Recommending, users: int = 1) -> float:
+def _estimate(generation: Generation, options: Recommending, users: int = 1) -> float:
     """Return the microseconds that recommendations for so many users take."""
-    entries = options.n * _ENTRY_MICROSECONDS + titling(snapshot, options.n)
-    each = snapshot.manifest.costs.recommend(options.n + options.offset) + MICROSECONDS + entries
+    entries = options.n * _ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
+    each = generation.snapshot.manifest.costs.recommend(options.n + options.offset) + MICROSECONDS + entries
     return users * each + len(options.exclude) * MICROSECONDS
 
 
-def _anonymous_estimate(snapshot: Snapshot, options: AnonymousBody) -> float:
-    costs = snapshot.manifest.costs
+def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float:
+    costs = generation.snapshot.manifest.costs
     fold_in_us = costs.fold_in * max(1.0, len(options.items) / _MEASURED_FOLDED_ITEMS)
-    lookups = (len(options.items) + len(options.exclude)) * MICROSECONDS + titling(snapshot, options.n)
-    return fold_in_us + costs.recommend(options.n + options.offset) + lookups
+    lookups = (len(options.items) + len(options.exclude)) * MICROSECONDS
+    entries = titling(generation, options.n, wanted=options.titles)
+    return fold_in_us + costs.recommend(options.n + options.offset) + lookups + entries
 
 
-def _one_user(snapshot: Snapshot, user: Id, options: Recommending, results: Results) -> bytes:
-    result = _result(snapshot, user, options, item_rows(snapshot.model, options.exclude), results)
-    return answers.encode(Recommendations(snapshot.version, result.user_id, result.strategy, result.items))
+def _one_user(generation: Generation, user: Id, options: Recommending, results: Results) -> bytes:
+    exclude = item_rows(generation.snapshot.model, options.exclude)
+    result = _result(generation, user, options, exclude, results)
+    return answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
 
 
-def _many_users(snapshot: Snapshot, options: BatchBody, results: Results) -> bytes:
-    exclude = item_rows(snapshot.model, options.exclude)
+def _many_users(generation: Generation, options: BatchBody, results: Results) -> bytes:
+    exclude = item_rows(generation.snapshot.model, options.exclude)
     # One by one: encoding all at once would hold the interpreter lock for as long as it takes.
-    entries = (_result_or_failure(snapshot, user, options, exclude, results) for user in options.users)
+    entries = (_result_or_failure(generation, user, options, exclude, results) for user in options.users)
     return answers.encode(
-        BatchRecommendations(snapshot.version, [msgspec.Raw(answers.encode(entry)) for entry in entries])
+        BatchRecommendations(generation.version, [msgspec.Raw(answers.encode(entry)) for entry in entries])
     )
 
 
 def _result_or_failure(
-    snapshot: Snapshot, user: Id, options: Recommending, exclude: Int32, results: Results
+    generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results
 ) -> UserResult | UserFailure:
     try:
-        return _result(snapshot, user, options, exclude, results)
+        return _result(generation, user, options, exclude, results)
     except UnknownUserError:
-        return UserFailure(own_form(snapshot.model.user_ids, user))
+        return UserFailure(own_form(generation.snapshot.model.user_ids, user))
 
 
-def _result(snapshot: Snapshot, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
+def _result(generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
     """Recommend to one user. Raises UnknownUserError where there is no fallback either."""
-    model = snapshot.model
+    model = generation.snapshot.model
     row = model.user_ids.row(user)
     if row is None:
-        return _fallback(snapshot, user, options, exclude, results)
+        return _fallback(generation, user, options, exclude, results)
     if model.limited:
-        return _popular(snapshot, user, options, np.concatenate((exclude, _seen(model, row, options))), results)
+        return _popular(generation, user, options, np.concatenate((exclude, _seen(model, row, options))), results)
     ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
     results.count("als", ranked)
-    scores = model_scores(snapshot, ranked.scores, normalize=options.normalize)
-    return UserResult(model.user_ids.of(row), "als", scored_items(snapshot, ranked.rows, scores))
+    scores = model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
+    items = scored_items(generation, ranked.rows, scores, titles=options.titles)
+    return UserResult(model.user_ids.of(row), "als", items)
 
 
 def _seen(model: Model, row: int, options: Recommending) -> Int32:
     return model.seen.of(row) if options.exclude_seen and model.seen else NO_ROWS
 
 
-def _fallback(snapshot: Snapshot, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
-    model = snapshot.model
+def _fallback(generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
+    model = generation.snapshot.model
     unknown = f"The user {user!r} is not in the served model"
     if options.fallback == "none":
         raise UnknownUserError(f"{unknown}.")
     if model.popularity is None:
         raise UnknownUserError(f"{unknown}, and it carries no popularity to fall back on.")
-    return _popular(snapshot, user, options, exclude, results)
+    return _popular(generation, user, options, exclude, results)
 
 
-def _popular(snapshot: Snapshot, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
-    model = snapshot.model
+def _popular(generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
+    model = generation.snapshot.model
     ranked = popular(model, options.n, offset=options.offset, exclude=exclude)
     results.count("popular", ranked)
-    scores = popular_scores(snapshot, ranked.scores, normalize=options.normalize)
-    return UserResult(own_form(model.user_ids, user), "popular", scored_items(snapshot, ranked.rows, scores))
+    scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
+    items = scored_items(generation, ranked.rows, scores, titles=options.titles)
+    return UserResult(own_form(model.user_ids, user), "popular", items)
 
 
-def _anonymous(snapshot: Snapshot, options: AnonymousBody, results: Results) -> bytes:
+def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
     """Fold in a user and recommend. Raises UnknownItemError where no item says anything."""
-    model = snapshot.model
+    model = generation.snapshot.model
     given = [(item, model.item_ids.row(item.item_id)) for item in options.items]
     rows = np.array([row for _, row in given if row is not None], np.int32)
     weights = np.array([item.weight for item, row in given if row is not None], np.float32)
     if not len(rows):
         raise UnknownItemError("None of the items given is in the served model; give at least one that is.")
-    strategy, ranked = _for_what_was_had(snapshot.model, rows, weights, options)
+    strategy, ranked = _for_what_was_had(model, rows, weights, options)
     results.count(strategy, ranked)
     to_scores = popular_scores if strategy == "popular" else model_scores
-    items = scored_items(snapshot, ranked.rows, to_scores(snapshot, ranked.scores, normalize=options.normalize))
+    scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
+    items = scored_items(generation, ranked.rows, scores, titles=options.titles)
     unknown = [item.item_id for item, row in given if row is None]
-    return answers.encode(AnonymousRecommendations(snapshot.version, strategy, items, unknown))
+    return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
 
 
 def _for_what_was_had(model: Model, rows: Int32, weights: Float32, options: AnonymousBody) -> tuple[Strategy, Ranked]:

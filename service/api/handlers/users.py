@@ -23,74 +23,75 @@ from service.api.handlers.lookups import MICROSECONDS, known_item, known_user, t
 from service.api.parameters import Counted, Entries, ListedUsers, Page, Scores
 from service.api.query_strings import path_id
 from service.errors import NoSeenItemsError
+from service.live.generation import Generation
 from service.model.factors import Seen
 from service.model.model import Model
 from service.model.scoring.scoring import explain, item_scores, similar_users
 from service.model.storage.snapshot import Snapshot
 
 
-async def listed(question: Question[Snapshot, ListedUsers]) -> web.Response:
+async def listed(question: Question[Generation, ListedUsers]) -> web.Response:
     """List the ids of users.
 
     In order; those that begin with a prefix, if one is given.
     """
-    snapshot, options = question.snapshot, question.options
+    snapshot, options = question.generation.snapshot, question.options
     ids = snapshot.model.user_ids
     page = islice(ids.starting_with(options.prefix), options.offset, options.offset + options.n)
     rows = np.fromiter(page, np.int64)
     return answers.response(answers.encode(Users(snapshot.version, ids.at(rows))), snapshot.version)
 
 
-async def similar(question: Question[Snapshot, Counted]) -> web.Response:
+async def similar(question: Question[Generation, Counted]) -> web.Response:
     """Find the users most like one.
 
     By the cosine of their factors; the user is left out.
     """
-    snapshot = question.snapshot
+    snapshot = question.generation.snapshot
     row = known_user(snapshot.model, path_id(question.request, "user"))
     estimate = snapshot.manifest.costs.similar_users
     body = await question.context.queries.run(estimate, _similar, snapshot, row, question.options.n)
     return answers.response(body, snapshot.version)
 
 
-async def scores(question: Question[Snapshot, Scores]) -> web.Response:
+async def scores(question: Question[Generation, Scores]) -> web.Response:
     """Score items for a user.
 
     There is one entry for each item, in the order asked; for one that the model does not know, it is an error.
     """
-    context, options = question.context, question.options
-    snapshot = context.titled(question.snapshot, options.titles)
-    row = known_user(snapshot.model, path_id(question.request, "user"))
-    estimate = len(options.items) * MICROSECONDS + titling(snapshot, len(options.items))
-    body = await context.queries.run(estimate, _scores, snapshot, row, options)
-    return answers.response(body, snapshot.version)
+    generation, options = question.generation, question.options
+    row = known_user(generation.snapshot.model, path_id(question.request, "user"))
+    asked = len(options.items)
+    estimate = asked * MICROSECONDS + titling(generation, asked, wanted=options.titles)
+    body = await question.context.queries.run(estimate, _scores, generation, row, options)
+    return answers.response(body, generation.version)
 
 
-async def seen(question: Question[Snapshot, Page]) -> web.Response:
+async def seen(question: Question[Generation, Page]) -> web.Response:
     """List what a user already had.
 
     With the weights that the model learnt from, in the model's order of items.
     """
-    context, options = question.context, question.options
-    snapshot = context.titled(question.snapshot, options.titles)
-    row = known_user(snapshot.model, path_id(question.request, "user"))
-    page = slice(options.offset, options.offset + options.n)
-    body = await context.queries.run(titling(snapshot, options.n), _seen, snapshot, row, page)
-    return answers.response(body, snapshot.version)
+    generation, options = question.generation, question.options
+    row = known_user(generation.snapshot.model, path_id(question.request, "user"))
+    estimate = titling(generation, options.n, wanted=options.titles)
+    body = await question.context.queries.run(estimate, _seen, generation, row, options)
+    return answers.response(body, generation.version)
 
 
-async def explanation(question: Question[Snapshot, Entries]) -> web.Response:
+async def explanation(question: Question[Generation, Entries]) -> web.Response:
     """Say why an item suits a user.
 
     Which of the items that the user had speak for this one, and how much each adds to its score.
     """
-    context, options = question.context, question.options
-    snapshot = context.titled(question.snapshot, options.titles)
-    user_row = known_user(snapshot.model, path_id(question.request, "user"))
-    item_row = known_item(snapshot.model, path_id(question.request, "item"))
-    estimate = _explanation_estimate(snapshot, user_row) + titling(snapshot, options.n)
-    body = await context.queries.run(estimate, _explanation, snapshot, user_row, item_row, options.n)
-    return answers.response(body, snapshot.version)
+    generation, options = question.generation, question.options
+    model = generation.snapshot.model
+    user_row = known_user(model, path_id(question.request, "user"))
+    item_row = known_item(model, path_id(question.request, "item"))
+    estimate = _explanation_estimate(generation.snapshot, user_row)
+    estimate += titling(generation, options.n, wanted=options.titles)
+    body = await question.context.queries.run(estimate, _explanation, generation, user_row, item_row, options)
+    return answers.response(body, generation.version)
 
 
 def _similar(snapshot: Snapshot, row: int, n: int) -> bytes:
@@ -100,35 +101,38 @@ def _similar(snapshot: Snapshot, row: int, n: int) -> bytes:
     return answers.encode(SimilarUsers(snapshot.version, ids.of(row), users))
 
 
-def _scores(snapshot: Snapshot, row: int, options: Scores) -> bytes:
-    model, items = snapshot.model, options.items
+def _scores(generation: Generation, row: int, options: Scores) -> bytes:
+    snapshot, items = generation.snapshot, options.items
+    model = snapshot.model
     rows = [model.item_ids.row(item) for item in items]
     known = np.array([item_row for item_row in rows if item_row is not None], np.int32)
     values = answers.model_scores(snapshot, item_scores(model, row, known), normalize=options.normalize)
-    scored = iter(answers.scored_items(snapshot, known, values))
+    scored = iter(answers.scored_items(generation, known, values, titles=options.titles))
     entries = [
         UnknownItem(item) if item_row is None else next(scored) for item, item_row in zip(items, rows, strict=True)
     ]
     return answers.encode(ItemScores(snapshot.version, model.user_ids.of(row), entries))
 
 
-def _seen(snapshot: Snapshot, row: int, page: slice) -> bytes:
-    model = snapshot.model
-    seen = _known_seen(model)
+def _seen(generation: Generation, row: int, options: Page) -> bytes:
+    model = generation.snapshot.model
+    seen, page = _known_seen(model), slice(options.offset, options.offset + options.n)
     rows = seen.of(row)[page]
     weights = answers.compact(seen.weights_of(row)[page])
-    items = list(map(WeightedItem, model.item_ids.at(rows), weights, answers.titles_of(snapshot, rows)))
-    return answers.encode(UserItems(snapshot.version, model.user_ids.of(row), items))
+    titles = answers.titles_of(generation, rows, wanted=options.titles)
+    items = list(map(WeightedItem, model.item_ids.at(rows), weights, titles))
+    return answers.encode(UserItems(generation.version, model.user_ids.of(row), items))
 
 
-def _explanation(snapshot: Snapshot, user_row: int, item_row: int, n: int) -> bytes:
-    model = snapshot.model
+def _explanation(generation: Generation, user_row: int, item_row: int, options: Entries) -> bytes:
+    model, n = generation.snapshot.model, options.n
     all_items = explain(model, user_row, item_row, len(_known_seen(model).of(user_row)))
     total = answers.compact(all_items.scores.sum(keepdims=True))[0]
-    items = answers.scored_items(snapshot, all_items.rows[:n], answers.compact(all_items.scores[:n]))
+    scores = answers.compact(all_items.scores[:n])
+    items = answers.scored_items(generation, all_items.rows[:n], scores, titles=options.titles)
     user, item = model.user_ids.of(user_row), model.item_ids.of(item_row)
-    title = answers.title_of(snapshot, item_row)
-    return answers.encode(Explanation(snapshot.version, user, item, total, items, title))
+    title = answers.title_of(generation, item_row, wanted=options.titles)
+    return answers.encode(Explanation(generation.version, user, item, total, items, title))
 
 
 def _explanation_estimate(snapshot: Snapshot, row: int) -> float:

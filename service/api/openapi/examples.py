@@ -55,6 +55,7 @@ _DOWNLOAD = Download(
     seconds=0.4,
 )
 _HISTOGRAM = (2, 9, 31, 58, 64, 40, 21, 8, 3, 1)
+_RELOAD = Reload("swapped", "", "", _LOADED, _VERSION, _SECONDS)
 SERVED_MODEL = ServedModel(
     model_version=_VERSION,
     state="ready",
@@ -74,7 +75,8 @@ SERVED_MODEL = ServedModel(
     ),
     training=None,
     s3=S3Facts("s3://my-bucket/models/", Poll("unchanged", "", "", _LOADED), _LOADED, _DOWNLOAD, _DOWNLOAD),
-    last_reload=Reload("swapped", "", "", _LOADED, _VERSION, _SECONDS),
+    last_reload=_RELOAD,
+    reloads=[_RELOAD],
     earlier_versions=[Served("0f3b8a6c51de7724", datetime(2026, 3, 1, 4, 4, 58, tzinfo=UTC))],
 )
 

@@ -25,7 +25,6 @@ from service.model.scoring.costs import QueryCosts
 from service.model.scoring.score_ranges import ScoreRanges
 from service.model.storage.array_files import FileFacts, damaged, map_array, resident, sha256_of, touch, write_array
 from service.model.storage.source import Source
-from service.model.titles import Titles
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
@@ -67,12 +66,11 @@ class Manifest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An opened snapshot directory: what a request answers from, start to end; with titles where it wants them."""
+    """An opened snapshot directory: a model, and what its manifest says of it."""
 
     directory: Path
     manifest: Manifest
     model: Model
-    titles: Titles | None = None
 
     @cached_property
     def version(self) -> str:

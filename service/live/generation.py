@@ -1,0 +1,109 @@
+"""Generations: what a request takes once and answers from to the end, and the slot that holds the current one."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from weakref import WeakSet
+
+from service.live.reading import Reading
+from service.live.report import FallbackTraining, Served, State, measure_model
+from service.metrics import Metrics
+from service.model.model import Model
+from service.model.storage.snapshot import Snapshot
+from service.model.titles import Titles
+
+_EARLIER_VERSIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A model and the titles that are served with it; nothing in it ever changes.
+
+    number: counts models and titles as they were put into service. loaded_at, load_seconds: when the model was put into
+    service, and the phases of :class:`~service.live.report.Reload` that it went through in this process. stale: whether
+    the model path has another model, or none.
+    """
+
+    number: int
+    snapshot: Snapshot
+    titles: Titles | None
+    loaded_at: datetime
+    load_seconds: dict[str, float]
+    stale: bool
+
+    @property
+    def version(self) -> str:
+        """Return the model version that every answer names."""
+        return self.snapshot.version
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """Holds the current generation; only its methods replace that one reference.
+
+    ``good`` is set once a model with factors is served. ``earlier`` has the versions served before, the latest first.
+    """
+
+    metrics: Metrics
+    current: Generation | None = None
+    good: asyncio.Event = field(default_factory=asyncio.Event)
+    earlier: list[Served] = field(default_factory=list)
+    _titles: Titles | None = None
+    _number: int = 0
+    _held: WeakSet[Model] = field(default_factory=WeakSet)
+
+    def __post_init__(self) -> None:
+        self.metrics.model_snapshots_held.set_function(lambda: len(self._held))
+
+    def serve(self, snapshot: Snapshot, reading: Reading, *, stale: bool = False) -> Generation | None:
+        """Serve a model from now on, with the titles that there are; return the generation before."""
+        with reading.phase("swap"):
+            previous, loaded_at = self.current, datetime.now(UTC)
+            self._number += 1
+            self.current = Generation(self._number, snapshot, self._titles, loaded_at, reading.seconds, stale)
+            if not snapshot.model.limited:
+                self.good.set()
+        if previous:
+            self.earlier = [Served(previous.version, previous.loaded_at), *self.earlier][:_EARLIER_VERSIONS]
+            self._held.add(previous.snapshot.model)
+        self.metrics.model_stale.set(stale)
+        measure_model(self.metrics, snapshot, loaded_at, reading.seconds)
+        return previous
+
+    def show_titles(self, titles: Titles) -> None:
+        """Show these titles from now on, with whatever model."""
+        self._titles = titles
+        self._number += 1
+        if self.current:
+            self.current = replace(self.current, number=self._number, titles=titles)
+
+    @property
+    def version(self) -> str | None:
+        """The model version that is served, if any."""
+        return self.current.version if self.current else None
+
+    @property
+    def has_titles(self) -> bool:
+        """Whether there are titles to show."""
+        return self._titles is not None
+
+    def mark(self, *, stale: bool) -> None:
+        """Note whether the served model is the one at the model path."""
+        if self.current and self.current.stale != stale:
+            self.current = replace(self.current, stale=stale)
+            self.metrics.model_stale.set(stale)
+
+
+def state_of(current: Generation | None, training: FallbackTraining) -> State:
+    """Return "loading", or "training", until a model is served.
+
+    Then it is "limited" while that has no factors, "ready" while it is the one at the model path, and "stale" while
+    the path has another that was rejected, or none: a stale model serves as well as any, and someone should know.
+    """
+    if current is None:
+        return "training" if training.is_running else "loading"
+    if current.snapshot.model.limited:
+        return "limited"
+    return "stale" if current.stale else "ready"

@@ -1,0 +1,59 @@
+"""The seam between the reloader, which is the same for every file, and what is made of one kind of file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+from service.errors import AlsServeError
+from service.live.reading import Reading
+from service.live.report import Reload
+from service.model.storage.source import Source
+
+T = TypeVar("T")
+
+
+class Loader(ABC, Generic[T]):
+    """What a reloader needs to know of one kind of file; each method may raise any AlsServeError to reject it."""
+
+    @abstractmethod
+    def serves(self, source: Source) -> bool:
+        """Say whether this very content is served already."""
+
+    @abstractmethod
+    async def obtain(self, source: Source, reading: Reading) -> T:
+        """Find what was imported of this content before, or import it now."""
+
+    @abstractmethod
+    async def warm(self, loaded: T, reading: Reading) -> None:
+        """Bring it into memory, as the last thing before it is served."""
+
+    @abstractmethod
+    def hand_over(self, loaded: T, reading: Reading) -> None:
+        """Serve it from now on."""
+
+    @abstractmethod
+    def concluded(self, reload: Reload, error: AlsServeError | None) -> None:
+        """Report how a reload ended; ``error`` is what rejected or postponed it."""
+
+    @abstractmethod
+    async def do_without(self, reason: str) -> None:
+        """Serve what there is in place of a file that was not taken, if nothing is served."""
+
+    async def begin(self) -> None:
+        """Note that the file is about to be looked at for the first time."""
+
+    async def admit(self, loaded: T, reading: Reading) -> None:
+        """Compare it with what is served, and reject it if it must not be."""
+
+    async def found(self, reading: Reading) -> None:
+        """Note that there is a file, before it is read."""
+
+    async def verified(self, source: Source) -> None:
+        """Note that it was read once, whole."""
+
+    async def handed_over(self, loaded: T, reading: Reading) -> None:
+        """Clean up behind it, now that it is served."""
+
+    async def look_ended(self) -> None:
+        """Do what has to wait until a look at the file has come to an end."""

@@ -1,0 +1,141 @@
+"""The served model: from the model file's content, by way of the shelf, to the slot."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import AlsServeError, ModelRejectedError
+from service.live.fallback import Fallback
+from service.live.generation import Slot, state_of
+from service.live.loader import Loader
+from service.live.preparing import Preparation
+from service.live.reading import Reading
+from service.live.reloader import Reloader
+from service.live.report import (
+    FallbackTraining,
+    Reload,
+    State,
+    announce_first,
+    announce_rejection,
+    measure_reload,
+)
+from service.logs import log_event
+from service.metrics import Metrics
+from service.model.formats.table import format_of
+from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Signature, Source
+
+
+class ModelLoader(Loader[Snapshot]):
+    """Loads model files into the slot."""
+
+    def __init__(self, slot: Slot, preparation: Preparation, fallback: Fallback, training: FallbackTraining) -> None:
+        self._slot = slot
+        self._preparation = preparation
+        self._fallback = fallback
+        self._training = training
+        self._is_first = True
+        self._previous: list[object] = []
+
+    async def begin(self) -> None:
+        """Log that there is no model yet, and clean up what another process left."""
+        if self._slot.current is None:
+            log_event("initializing")
+        await self._tidy()
+
+    async def found(self, reading: Reading) -> None:
+        """Log what the first file seems to be."""
+        self._is_first = self._slot.current is None
+        if not self._is_first:
+            return
+        assert isinstance(reading.seen, Signature)
+        path = self._fallback.path
+        log_event(
+            "file_found", format=await asyncio.to_thread(format_of, path), path=str(path), bytes=reading.seen.size
+        )
+        if not self._training.has_saved:
+            log_event("skipping_training")
+        log_event("loading", path=str(path))
+
+    async def verified(self, source: Source) -> None:
+        """Log that the first file can be read."""
+        if self._is_first:
+            log_event("file_verified", path=source.path, bytes=source.signature.size)
+
+    def serves(self, source: Source) -> bool:
+        """Say whether this very model is served already."""
+        current = self._slot.current
+        return current is not None and current.snapshot.manifest.source.sha256 == source.sha256
+
+    async def obtain(self, source: Source, reading: Reading) -> Snapshot:
+        """Open its snapshot, imported now unless it was before. Raises ModelRejectedError and its kinds."""
+        return await self._preparation.obtain(source, reading)
+
+    async def warm(self, loaded: Snapshot, reading: Reading) -> None:
+        """Bring it into memory."""
+        await self._preparation.warm(loaded, reading)
+
+    def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
+        """Serve it from now on."""
+        self._previous = [self._slot.serve(loaded, reading)]
+
+    async def handed_over(self, loaded: Snapshot, reading: Reading) -> None:
+        """Log what is served now, and let go of the model before."""
+        if self._is_first:
+            announce_first(loaded, trained=self._training.has_saved)
+        else:
+            log_event("swapped", model_version=loaded.version, seconds=time.perf_counter() - reading.started)
+        # Unmapping gigabytes takes its time, so the last reference goes in a thread.
+        await asyncio.to_thread(self._previous.clear)
+        await self._tidy()
+
+    def concluded(self, reload: Reload, error: AlsServeError | None) -> None:
+        """Note whether the served model is the one at the path, and report how the reload ended."""
+        self._slot.mark(stale=error is not None)
+        measure_reload(self._slot.metrics, reload)
+        if reload.outcome == "unchanged":
+            log_event("unchanged", model_version=reload.version)
+        elif isinstance(error, ModelRejectedError):
+            announce_rejection(error, str(self._fallback.path), self._slot.version)
+
+    async def do_without(self, reason: str) -> None:
+        """Serve what was served last, before this process started, if nothing is served."""
+        if self._slot.current is None:
+            await self._fallback.serve_last_used(reason)
+
+    async def look_ended(self) -> None:
+        """Serve what was offered in place of the file."""
+        await self._fallback.take_stand_in()
+
+    async def _tidy(self) -> None:
+        try:
+            await asyncio.to_thread(self._preparation.shelf.tidy)
+        except OSError as error:
+            log_event("housekeeping_failed", detail=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The parts that keep the model at one path served."""
+
+    slot: Slot
+    reloader: Reloader[Snapshot]
+    fallback: Fallback
+    training: FallbackTraining
+
+    @property
+    def state(self) -> State:
+        """Return how things are with the served model; see :func:`~service.live.generation.state_of`."""
+        return state_of(self.slot.current, self.training)
+
+
+def keep_model(path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float) -> Live:
+    """Put together what keeps the model at a path served; nothing is read before its reloader runs."""
+    slot, training = Slot(metrics), FallbackTraining()
+    fallback = Fallback(path, slot, preparation)
+    reloader = Reloader(path, ModelLoader(slot, preparation, fallback, training), settle_seconds)
+    fallback.request = reloader.request
+    return Live(slot, reloader, fallback, training)

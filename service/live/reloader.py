@@ -1,0 +1,184 @@
+"""The one road from a file to what is served: one reload at a time, the newest file wins, the last good one stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Generic, Never, TypeVar
+
+from service.errors import AlsServeError, OutOfResourcesError, SourceChangedError, StateDirectoryError
+from service.live.loader import Loader
+from service.live.reading import Reading, Settling
+from service.live.report import Outcome, Reload
+from service.logs import log_event
+from service.model.storage.source import Signature, Source, identify, look
+
+_HISTORY = 10
+#: Between two tries at a file that other files keep replacing.
+_PAUSE_SECONDS = 0.05
+#: A full disk is no fault of the file: it is tried again.
+STATE_DIRECTORY_RETRY_SECONDS = 60.0
+#: Until a file is looked at again for which the system lacked something: at first, and doubled up to the above.
+_FIRST_RETRY_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class Reloader(Generic[T]):
+    """Keeps what is made of the file at ``path`` current.
+
+    ``settle_seconds`` is how long a file that is rewritten in place must rest before it is read. ``history`` has the
+    last ten reloads, the latest first.
+    """
+
+    def __init__(self, path: Path, loader: Loader[T], settle_seconds: float) -> None:
+        self.path = path
+        self.history: deque[Reload] = deque(maxlen=_HISTORY)
+        self._loader = loader
+        self._settling = Settling(path, settle_seconds)
+        self._requested = asyncio.Event()
+        self._concluded: Signature | str | None = None
+        self._onlookers: list[asyncio.Event] = []
+        self._try_again = False
+        self._retry_seconds = _FIRST_RETRY_SECONDS
+
+    @property
+    def last(self) -> Reload | None:
+        """Return how the last look at a changed file ended."""
+        return self.history[0] if self.history else None
+
+    def request(self) -> None:
+        """Ask for a look at the file; requests during a reload lead to one more."""
+        self._requested.set()
+
+    async def look(self) -> None:
+        """Have the file looked at, and return once such a look has come to an end, whatever it was."""
+        ended = asyncio.Event()
+        self._onlookers.append(ended)
+        self.request()
+        await ended.wait()
+
+    async def run(self) -> Never:
+        """Load the file, then reload it whenever asked to."""
+        await self._loader.begin()
+        self.request()
+        while True:
+            await self._requested.wait()
+            self._requested.clear()
+            onlookers = tuple(self._onlookers)
+            await self._reload()
+            if self._concluded:  # a file that changes while it is read may well turn out to be good
+                await self._loader.look_ended()
+                self._tell(onlookers)
+
+    async def load(self) -> None:
+        """Take the file that is there, once, without :meth:`run`. Raises any AlsServeError that rejects it."""
+        while True:
+            try:
+                return await self._take(Reading(await self._settling.settled()))
+            except SourceChangedError:
+                await self._pause()
+
+    async def _reload(self) -> None:
+        """Look at the file once, to a conclusion; or, where it changed meanwhile, ask for one more look."""
+        seen = await self._settling.settled()
+        if seen == self._concluded and not self._try_again:
+            return
+        self._try_again = False
+        reading = Reading(seen)
+        try:
+            await self._take(reading)
+        except OutOfResourcesError as error:
+            await self._postpone(reading, error)
+        except AlsServeError as error:
+            await self._reject_or_read_again(reading, error)
+        except OSError as error:
+            await self._postpone(
+                reading, OutOfResourcesError(f"{self.path} cannot be taken for now: {error.strerror or error}.")
+            )
+        except Exception as error:
+            # Counted, and not tried over and over: who runs us logs it and starts us again.
+            await self._reject(reading, AlsServeError(f"Unexpected {type(error).__name__}: {error}."))
+            raise
+        if await asyncio.to_thread(look, self.path) != reading.seen:
+            self.request()
+
+    async def _take(self, reading: Reading) -> None:
+        """Identify, find or import, admit, warm and hand over. Raises any AlsServeError."""
+        source = await self._identify(reading)
+        if self._loader.serves(source):
+            self._conclude(reading, "unchanged")
+            return
+        loaded = await self._loader.obtain(source, reading)
+        await self._loader.admit(loaded, reading)
+        await self._loader.warm(loaded, reading)
+        self._loader.hand_over(loaded, reading)
+        self._conclude(reading, "swapped")
+        await self._loader.handed_over(loaded, reading)
+
+    async def _identify(self, reading: Reading) -> Source:
+        if isinstance(reading.seen, Signature):
+            self._settling.read = reading.seen
+            await self._loader.found(reading)
+        with reading.phase("verify"):
+            source = await asyncio.to_thread(identify, self.path)
+        self._settling.read = reading.seen = source.signature
+        reading.version = source.version
+        await self._loader.verified(source)
+        return source
+
+    async def _reject_or_read_again(self, reading: Reading, error: AlsServeError) -> None:
+        """Reject the file, unless its bytes were still changing: then they prove nothing."""
+        now = await asyncio.to_thread(look, self.path)
+        if isinstance(error, SourceChangedError) or self._settling.rewritten(now):
+            log_event("changed_while_read")
+            self.request()
+            await self._pause()
+            await self._loader.do_without(f"{self.path} is still being written.")
+        else:
+            await self._reject(reading, error)
+
+    async def _reject(self, reading: Reading, error: AlsServeError) -> None:
+        self._conclude(reading, "rejected", error)
+        if isinstance(error, StateDirectoryError):
+            self._try_again_in(STATE_DIRECTORY_RETRY_SECONDS)
+        await self._loader.do_without(str(error))
+
+    async def _postpone(self, reading: Reading, error: OutOfResourcesError) -> None:
+        """Report that nothing could be found out about the file, and look at it again soon, then ever more rarely."""
+        seconds = self._retry_seconds
+        self._conclude(reading, "postponed", error)
+        log_event("postponed", detail=str(error), seconds=seconds)
+        self._try_again_in(seconds)
+        self._retry_seconds = min(2 * seconds, STATE_DIRECTORY_RETRY_SECONDS)
+        await self._loader.do_without(str(error))
+
+    def _conclude(self, reading: Reading, outcome: Outcome, error: AlsServeError | None = None) -> None:
+        """Set down how a reload ended; every way out of one leads through here."""
+        reason, detail = (error.code, str(error)) if error else ("", "")
+        self._concluded = reading.seen
+        self._retry_seconds = _FIRST_RETRY_SECONDS
+        reload = Reload(outcome, reason, detail, datetime.now(UTC), reading.version, reading.seconds)
+        self.history.appendleft(reload)
+        self._loader.concluded(reload, error)
+
+    def _tell(self, onlookers: tuple[asyncio.Event, ...]) -> None:
+        for ended in onlookers:
+            ended.set()
+            self._onlookers.remove(ended)
+
+    def _try_again_in(self, seconds: float) -> None:
+        self._try_again = True
+        asyncio.get_running_loop().call_later(seconds, self.request)
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(min(_PAUSE_SECONDS, self._settling.seconds))
+
+
+async def request_every(seconds: float, reloader: Reloader[T]) -> Never:
+    """Have a file looked at again and again: where nobody watches it."""
+    while True:
+        reloader.request()
+        await asyncio.sleep(seconds)

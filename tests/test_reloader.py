@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from service.errors import AlsServeError, BadTitlesError
+from service.live.loader import Loader
+from service.live.reading import Reading
+from service.live.reloader import Reloader
+from service.live.report import Reload
+from service.model.storage.source import Source
+from tests.helpers import at_work, eventually, put
+
+
+class Words(Loader[str]):
+    """Loads a word from a file; "bad" is rejected when it is read, "unfit" when it is compared with what is served."""
+
+    def __init__(self) -> None:
+        self.served: list[str] = []
+        self.warmed: list[str] = []
+        self.without: list[str] = []
+        self._sha256 = ""
+
+    def serves(self, source: Source) -> bool:
+        """Compare contents."""
+        return self._sha256 == source.sha256
+
+    async def obtain(self, source: Source, reading: Reading) -> str:
+        """Read the word."""
+        word = await asyncio.to_thread(Path(source.path).read_text)
+        if word == "bad":
+            raise BadTitlesError("It is bad.")
+        return word
+
+    async def admit(self, loaded: str, reading: Reading) -> None:
+        """Reject the one that does not fit."""
+        if loaded == "unfit":
+            raise BadTitlesError(f"It does not fit {self.served[-1]}.")
+
+    async def warm(self, loaded: str, reading: Reading) -> None:
+        """Remember the word."""
+        self.warmed.append(loaded)
+
+    def hand_over(self, loaded: str, reading: Reading) -> None:
+        """Serve the word."""
+        self.served.append(loaded)
+
+    def concluded(self, reload: Reload, error: AlsServeError | None) -> None:
+        """Take note of nothing."""
+
+    async def do_without(self, reason: str) -> None:
+        """Remember why."""
+        self.without.append(reason)
+
+
+@pytest.fixture
+def words() -> Words:
+    """Return a loader."""
+    return Words()
+
+
+@pytest.fixture
+def reloader(tmp_path: Path, words: Words) -> Reloader[str]:
+    """Return a reloader of a file that is not there yet."""
+    return Reloader(tmp_path / "word", words, 0.05)
+
+
+async def take(reloader: Reloader[str], content: str) -> Reload:
+    """Have a file looked at, and return how that ended."""
+    put(reloader.path, content.encode())
+    await reloader.look()
+    assert reloader.last
+    return reloader.last
+
+
+async def test_whatever_rejects_a_file_leaves_what_is_served(reloader: Reloader[str], words: Words) -> None:
+    """Read, compared or missing: the reason is kept, and a good file after it is served."""
+    async with at_work(reloader.run()):
+        assert (await take(reloader, "one")).outcome == "swapped"
+        assert (await take(reloader, "bad")).detail == "It is bad."
+        assert (await take(reloader, "unfit")).detail == "It does not fit one."
+        reloader.path.unlink()
+        await reloader.look()
+        assert reloader.last
+        assert (reloader.last.outcome, reloader.last.reason) == ("rejected", "file_missing")
+        assert words.served == words.warmed == ["one"]
+        assert (await take(reloader, "two")).outcome == "swapped"
+    assert words.served == ["one", "two"]
+    assert words.without == ["It is bad.", "It does not fit one.", f"Model file not found: {reloader.path}"]
+
+
+async def test_what_is_not_admitted_is_not_warmed(reloader: Reloader[str], words: Words) -> None:
+    """It is compared with what is served before it takes memory from it."""
+    async with at_work(reloader.run()):
+        await take(reloader, "one")
+        await take(reloader, "unfit")
+    assert words.warmed == ["one"]
+
+
+async def test_the_last_ten_reloads_are_kept(reloader: Reloader[str]) -> None:
+    """The latest first, with what each was, and why it was rejected."""
+    async with at_work(reloader.run()):
+        for number in range(12):
+            await take(reloader, f"word {number}" if number % 2 else "bad" + " " * number)
+        await take(reloader, "bad")
+    kept = list(reloader.history)
+    assert len(kept) == 10
+    assert kept[0] == reloader.last
+    assert (kept[0].outcome, kept[0].detail) == ("rejected", "It is bad.")
+    assert [reload.outcome for reload in kept[1:]] == ["swapped"] * 9
+    assert sorted((reload.finished_at for reload in kept), reverse=True) == [reload.finished_at for reload in kept]
+
+
+async def test_an_operating_system_that_fails_is_asked_again(
+    reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody foresaw this error; it says nothing of the file all the same."""
+    monkeypatch.setattr(reloader, "_retry_seconds", 0.02)
+    failures = [PermissionError(13, "Permission denied")]
+
+    async def failing_once(loaded: str, reading: Reading) -> None:
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(words, "warm", failing_once)
+    async with at_work(reloader.run()):
+        put(reloader.path, b"one")
+        reloader.request()
+        await eventually(lambda: words.served == ["one"])
+    assert [reload.outcome for reload in reloader.history] == ["swapped", "postponed"]
