@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from tests.helpers import model_bytes, put
 from tests.models import make_factors
 from tests.running import RunningServer, running_server
 from tests.serving import Api, make_snapshot, serving
+from tests.test_server import started, without_model
 
 SNAPSHOT = make_snapshot(make_factors())
 METHODS = sorted(hdrs.METH_ALL - {"CONNECT"})
@@ -42,9 +45,11 @@ def decompressed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return what is decompressed from now on."""
     seen: list[bytes] = []
 
-    def record(_: ZLibDecompressor, data: bytes, *__: Any, **___: Any) -> bytes:
+    real = ZLibDecompressor.decompress_sync
+
+    def record(self: ZLibDecompressor, data: bytes, *arguments: Any, **options: Any) -> bytes:
         seen.append(data)
-        return b""
+        return real(self, data, *arguments, **options)
 
     monkeypatch.setattr(ZLibDecompressor, "decompress_sync", record)
     return seen
@@ -61,6 +66,21 @@ async def test_an_encoded_body_is_refused_on_every_path_and_method(path: str, de
             assert b"\r\nContent-Type: application/problem+json\r\n" in answer
             assert b"\r\nAccept-Encoding: identity\r\n" in answer
             assert method == "HEAD" or b'"code":"encoded_body"' in answer
+    assert decompressed == []
+
+
+async def test_the_server_unpacks_nothing_that_it_throws_away(
+    tmp_path: Path, decompressed: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is still arriving when it has been refused is read, so that the client gets its answer, and no more."""
+    running, port = await started(without_model(tmp_path))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(encoded("POST", "/v1/recommendations", gzip.compress(b"{}" * 1000)))
+    async with asyncio.timeout(10):
+        assert (await reader.read()).startswith(b"HTTP/1.1 415 ")
+    writer.close()
+    os.kill(os.getpid(), signal.SIGINT)
+    await running
     assert decompressed == []
 
 
