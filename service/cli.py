@@ -11,8 +11,8 @@ import click
 
 from service import __version__, terminal
 from service.errors import AlsServeError, SettingsError
-from service.logs import set_up_logging
 from service.model.facts import Parameters
+from service.observe.logs import set_up_logging
 from service.options import parameter_options, protection_options, recipe_options, settings_options
 from service.server import check_port, serve
 from service.settings import Settings, refuse_unknown_variables

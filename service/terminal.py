@@ -20,7 +20,6 @@ from rich.text import Text
 
 from service.app import create_store
 from service.errors import UnknownUserError
-from service.metrics import Metrics
 from service.model.facts import TrainingFacts
 from service.model.model import Model
 from service.model.scoring import scoring
@@ -29,6 +28,7 @@ from service.model.scoring.score_ranges import STATISTICS, Range, ScoreRanges
 from service.model.storage import source
 from service.model.storage.shelf import unwritable
 from service.model.storage.snapshot import Snapshot, verify
+from service.observe.metrics import Metrics
 from service.settings import Settings
 
 _RULE = "=" * 40

@@ -23,12 +23,12 @@ from service.live import preparing
 from service.live.child import ImportLimits, import_in_child
 from service.live.store import ModelStore
 from service.live.watcher import Watcher
-from service.metrics import Metrics
 from service.model.factors import Factors
 from service.model.scoring import scoring
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Source
+from service.observe.metrics import Metrics
 from service.settings import child_environment
 from tests.models import make_factors
 

@@ -24,7 +24,6 @@ from service import api
 from service.api.context import CONTEXT, Fallback
 from service.live.child import ImportLimits
 from service.live.store import ModelStore
-from service.metrics import Metrics
 from service.model.factors import Factors
 from service.model.model import arrange
 from service.model.scoring import costs, score_ranges
@@ -32,6 +31,7 @@ from service.model.storage.array_files import FileFacts
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import FORMAT_VERSION, Manifest, Snapshot
 from service.model.storage.source import Signature, Source
+from service.observe.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,14 @@ LAYERS = {
     "errors": set[str](),
     "files": set[str](),
     "settings": {"errors"},
-    "metrics": {"errors", "tallies"},
-    "tallies": set[str](),
-    "logs": {"errors"},
+    "observe": {"errors"},
     "model": {"errors", "files"},
     "threads": {"errors"},
-    "connections": {"metrics"},
-    "listening": {"connections", "errors", "logs", "metrics"},
+    "connections": {"observe"},
+    "listening": {"connections", "errors", "observe"},
     "s3": {"model", "errors", "files", "threads"},
-    "live": {"model", "s3", "errors", "files", "metrics", "logs", "threads"},
-    "api": {"live", "model", "s3", "errors", "metrics", "tallies", "logs"},
+    "live": {"model", "s3", "errors", "files", "observe", "threads"},
+    "api": {"live", "model", "s3", "errors", "observe"},
     "training": {"model", "errors", "files"},
 }
 WIRING = {"__main__", "app", "cli", "demo", "options", "server", "shipping", "terminal", "workshop"}
@@ -177,8 +175,8 @@ def test_serving_loads_no_trainer() -> None:
 @pytest.mark.parametrize(
     ("module", "statement", "complaint"),
     [
-        ("service.errors", "import service.logs", "imports service.logs"),
-        ("service.metrics", "from service.settings import Settings", "imports service.settings.Settings"),
+        ("service.errors", "import service.observe.logs", "imports service.observe.logs"),
+        ("service.observe.metrics", "from service.settings import Settings", "imports service.settings.Settings"),
         ("service.model.ids", "from service import live", "imports service.live"),
         ("service.model.ids", "def f():\n    import asyncio", "imports asyncio"),
         ("service.model.ids", "from ..live import store", "imports ..live.store"),

@@ -16,9 +16,9 @@ from service.api.static import Content
 from service.errors import LimitedModelError, NotReadyError
 from service.live.report import Following
 from service.live.store import ModelStore
-from service.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 from service.model.scoring.ranking import Ranked
 from service.model.storage.snapshot import Snapshot
+from service.observe.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 
 Fallback: TypeAlias = Literal["popular", "none"]
 

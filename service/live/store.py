@@ -31,14 +31,14 @@ from service.live.report import (
     measure_model,
     measure_reload,
 )
-from service.logs import log_event
-from service.metrics import Metrics
 from service.model.formats.table import format_of
 from service.model.model import Model
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Signature, Source, identify, look
 from service.model.titles import Titles
+from service.observe.logs import log_event
+from service.observe.metrics import Metrics
 
 _HISTORY = 10
 #: Between two tries at a file that other files keep replacing.

@@ -19,10 +19,10 @@ from service.errors import (
 from service.live.child import ImportLimits, import_in_child
 from service.live.reading import Settling
 from service.live.store import ModelStore
-from service.logs import log_event
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import Signature, Source, identify
 from service.model.titles import Titles, open_titles
+from service.observe.logs import log_event
 
 #: A full disk is no fault of the titles: the same file is tried again.
 _STATE_DIRECTORY_RETRY_SECONDS = 60.0

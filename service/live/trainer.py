@@ -18,10 +18,10 @@ from service.errors import StateDirectoryError, TrainingError
 from service.live.process import child_process, end_of, listen
 from service.live.report import Training
 from service.live.store import ModelStore
-from service.logs import log_event
-from service.metrics import Metrics
 from service.model.storage.model_file import written_model
 from service.model.storage.shelf import unwritable
+from service.observe.logs import log_event
+from service.observe.metrics import Metrics
 from service.threads import in_threads
 from service.training.job import (
     Failed,
