@@ -25,22 +25,23 @@ LAYERS = {
     "connections": {"observe"},
     "listening": {"connections", "errors", "observe"},
     "s3": {"model", "errors", "files", "threads"},
-    "live": {"model", "s3", "errors", "files", "observe", "threads"},
+    "live": {"children", "model", "s3", "errors", "files", "observe", "threads"},
     "api": {"live", "model", "s3", "errors", "observe"},
     "training": {"model", "errors", "files"},
+    "children": {"model", "training", "errors"},
 }
 WIRING = {"__main__", "app", "cli", "demo", "options", "server", "shipping", "terminal", "workshop"}
 #: ... except that training is reached by few roads, so that no server has it in its process.
 BROUGHT_IN_BY = {
-    "training": {"service.demo", "service.workshop", "service.cli"},
+    "training": {"service.children.training", "service.demo", "service.workshop", "service.cli"},
     "workshop": {"service.demo", "service.cli"},
     "demo": {"service.cli"},
 }
-#: Of live, the API knows the store and the words in which the store reports, nothing else; of training, live knows
-#: the words that it shares with the process that trains.
+#: Of live, the API knows the store and the words in which the store reports, nothing else; of its children, live knows
+#: the words that they share, and the confinement. Readers of models are for what imports one.
 SEES = {
     ("api", "live"): ("service.live.store", "service.live.report"),
-    ("live", "training"): ("service.training.job",),
+    ("live", "children"): ("service.children.jobs", "service.children.lifeline"),
     ("api", "s3"): ("service.s3.versions",),
 }
 
@@ -157,19 +158,29 @@ def test_every_package_of_the_model_is_a_room() -> None:
         assert isinstance(only, ast.Expr)
 
 
-def test_serving_loads_no_trainer() -> None:
-    """A process that serves, or imports a model, never has the training code nor what that needs in it.
+#: What reads or makes models; and what takes time and memory that only some need.
+READS_MODELS = tuple(
+    f"service.model.{name}" for name in ("formats.reading", "formats.pickle", "formats.npz", "validation")
+)
+TRAINS = ("service.training", "service.children.training", "implicit", "pyarrow", "optuna")
+SPEAKS_S3 = ("botocore", "aiobotocore")
 
-    Nor has it botocore, unless it follows S3.
-    """
-    program = (
-        "import sys, service.cli, service.model.importer;"
-        "print([name for name in sys.modules"
-        " if name.startswith(('service.training', 'service.workshop', 'service.shipping', 'implicit', 'pyarrow',"
-        " 'optuna', 'botocore', 'aiobotocore'))])"
-    )
-    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert loaded.stdout == "['service.training', 'service.training.job']\n"
+
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [
+        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3)),
+        ("service.cli", (*READS_MODELS, *TRAINS, *SPEAKS_S3)),
+        ("service.children.importing", (*TRAINS, *SPEAKS_S3, "aiohttp", "asyncio")),
+        ("service.children.training", ("service.model.formats.reading", *SPEAKS_S3, "aiohttp", "optuna")),
+    ],
+)
+def test_a_process_has_only_what_it_needs(module: str, without: tuple[str, ...]) -> None:
+    """No process that serves can unpickle or train, none that imports can train, and only what follows S3 speaks it."""
+    program = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert module in loaded
+    assert [name for name in loaded if any(is_under(name, other) for other in without)] == []
 
 
 @pytest.mark.parametrize(
@@ -192,7 +203,11 @@ def test_serving_loads_no_trainer() -> None:
         ("service.app", "from service.training.als import train", "imports service.training.als.train"),
         ("service.app", "import service.demo", "imports service.demo"),
         ("service.terminal", "import service.workshop", "imports service.workshop"),
-        ("service.live.trainer", "from service.training.worker import work", "imports service.training.worker.work"),
+        (
+            "service.live.trainer",
+            "from service.children.training import work",
+            "imports service.children.training.work",
+        ),
         ("service.model.scoring.scoring", "import implicit", "imports implicit"),
         ("service.model.scoring.scoring", "from implicit.als import Model", "imports implicit.als.Model"),
         ("service.model.scoring.scoring", "from implicit.cpu.topk import topk", "imports implicit.cpu.topk.topk"),
@@ -223,7 +238,7 @@ def test_a_wrong_import_is_found(module: str, statement: str, complaint: str) ->
         ("service.model.storage.snapshot", "from service.model.scoring.costs import QueryCosts"),
         ("service.model.scoring.costs", "from service.model.scoring import scoring"),
         ("service.api.context", "from service.live.store import ModelStore"),
-        ("service.live.trainer", "from service.training.job import TrainingJob"),
+        ("service.live.trainer", "from service.children.jobs import TrainingJob"),
         ("service.cli", "from service import __version__, demo"),
     ],
 )

@@ -14,6 +14,15 @@ from typing import Any, BinaryIO, NamedTuple, Never
 
 import msgspec
 
+from service.children.jobs import (
+    Failed,
+    Message,
+    PopularityReady,
+    Progress,
+    SkippedRows,
+    Trained,
+    TrainingJob,
+)
 from service.errors import StateDirectoryError, TrainingError
 from service.live.process import child_process, end_of, listen
 from service.live.report import Training
@@ -23,17 +32,8 @@ from service.model.storage.shelf import unwritable
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
 from service.threads import in_threads
-from service.training.job import (
-    Failed,
-    Message,
-    PopularityReady,
-    Progress,
-    SkippedRows,
-    Trained,
-    TrainingJob,
-)
 
-_MODULE = "service.training.worker"
+_MODULE = "service.children.training"
 _message = msgspec.json.Decoder(Message)
 
 
