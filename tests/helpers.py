@@ -233,7 +233,7 @@ def in_child(directory: Path, monkeypatch: pytest.MonkeyPatch, module: str, line
         + "".join(f"    {line}\n" for line in lines.splitlines())
         + "    child.main()\n"
         "elif module == 'service':\n"
-        "    from service.cli import main\n"
+        "    from service.cli.main import main\n"
         "    sys.executable = sys.argv[0]\n"
         "    main(sys.argv[sys.argv.index('-m') + 2 :])\n"
         "else:\n"

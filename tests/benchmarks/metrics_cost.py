@@ -22,7 +22,7 @@ import psutil
 
 from service.api.context import Results
 from service.api.instrument import RequestNumbers
-from service.cli import main as serve
+from service.cli.main import main as serve
 from tests.benchmarks.throughput import SCRIPT, write_model, wrk
 from tests.running import RunningServer, running_server
 

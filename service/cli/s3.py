@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Column, Table
 
+from service.cli.models import imported, plain, print_table
 from service.errors import SettingsError
 from service.model.facts import Evaluation
 from service.model.storage.snapshot import Snapshot
@@ -27,7 +28,6 @@ from service.s3.publishing import Version
 from service.s3.uploading import Protection
 from service.s3.versions import Counted
 from service.settings import Settings
-from service.terminal import imported, plain, print_table
 
 #: Nobody else tries again for a command.
 _ATTEMPTS = 5

@@ -11,11 +11,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from service.cli.models import imported
 from service.errors import TrainingError
 from service.model.facts import Evaluation, Parameters, RankingMetrics, TrainingData, TrainingFacts
 from service.model.model import Model
 from service.settings import Settings
-from service.terminal import imported
 from service.training.evaluation import evaluate, held_out_for, seen_of
 from service.training.model_files import prove_target
 from service.training.progress import Report, bars

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from service import __version__, terminal
+from service import __version__
+from service.cli import models
+from service.cli.options import parameter_options, protection_options, recipe_options, settings_options
 from service.errors import AlsServeError, SettingsError
 from service.model.facts import Parameters
 from service.observe.logs import set_up_logging
-from service.options import parameter_options, protection_options, recipe_options, settings_options
 from service.server import check_port, serve
 from service.settings import Settings, refuse_unknown_variables
 
@@ -62,7 +63,7 @@ def check(deep: bool, **values: Any) -> None:
     The model is imported into a temporary directory (TMPDIR): what a server keeps is not touched.
     """
     set_up_logging("console", "info", sys.stdout)
-    asyncio.run(terminal.check(Settings(**values), deep=deep))
+    asyncio.run(models.check(Settings(**values), deep=deep))
 
 
 @main.command()
@@ -72,7 +73,7 @@ def check(deep: bool, **values: Any) -> None:
 def recommend(user: str, n: int, **values: Any) -> None:
     """Show what a user would be recommended, as a table."""
     set_up_logging("console", "warning")
-    asyncio.run(terminal.recommend(Settings(**values), user, n))
+    asyncio.run(models.recommend(Settings(**values), user, n))
 
 
 @main.command()
@@ -96,7 +97,7 @@ def train(
     DATA are CSV or TSV files (gzipped or not), Parquet files, or directories of them. The model replaces the one at
     the model path at once and whole, so a server that watches the path swaps it in.
     """
-    from service.workshop import train_model  # only here, as below: what serves never imports what trains
+    from service.cli.training import train_model  # only here, as below: what serves never imports what trains
 
     recipe, parameters = _recipe(values), Parameters(**values)
     options = {"with_evaluation": with_evaluation, "with_loss": with_loss, "as_json": as_json}
@@ -112,7 +113,7 @@ def evaluate(as_json: bool, **values: Any) -> None:
 
     What the model knows a user to have had already is not recommended, and does not count in the test.
     """
-    from service.workshop import evaluate_model
+    from service.cli.training import evaluate_model
 
     set_up_logging("console", "warning")
     recipe = _recipe(values)
@@ -158,8 +159,8 @@ def tune(model_path: Path, trials: int, minutes: float | None, storage: Path, as
 
     Every trial trains on four fifths of what each user had and is judged by the rest.
     """
+    from service.cli.training import tune_model
     from service.training.tuning import Budget, Tuning
-    from service.workshop import tune_model
 
     recipe = _recipe(values)
     tuning = Tuning(k=recipe.k, threads=recipe.threads, **values)
@@ -189,7 +190,7 @@ def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
     The model is checked first, as a server would; a bad one is refused. It goes up as als_model_<time>.npz or .pkl,
     and latest.json points to it once it is there. Credentials, region and AWS_ENDPOINT_URL are found as by the AWS CLI.
     """
-    from service.shipping import publish_model  # only here, as below: botocore takes time that no other command needs
+    from service.cli.s3 import publish_model  # only here, as below: botocore takes time that no other command needs
 
     protection = _protection(values)
     asyncio.run(publish_model(Settings(model_path=model, **values), uri, protection, keep))
@@ -200,7 +201,7 @@ def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON.")
 def versions(uri: str, as_json: bool) -> None:
     """Show the models in S3, the newest first, and which of them servers follow."""
-    from service.shipping import show_versions
+    from service.cli.s3 import show_versions
 
     asyncio.run(show_versions(uri, as_json=as_json))
 
@@ -210,7 +211,7 @@ def versions(uri: str, as_json: bool) -> None:
 @protection_options()
 def promote(uri: str, **values: Any) -> None:
     """Have servers follow a model that was published earlier: a rollback, or the way back from one."""
-    from service.shipping import promote_model
+    from service.cli.s3 import promote_model
 
     asyncio.run(promote_model(uri, _protection(values)))
 
@@ -225,7 +226,7 @@ def pull(uri: str, path: Path, s3_timeout_seconds: float) -> None:
     The file replaces the one before it at once and whole, so a server that watches the path swaps it in.
     A URI that does not end with "/" names one model.
     """
-    from service.shipping import pull_model
+    from service.cli.s3 import pull_model
 
     asyncio.run(pull_model(uri, path, s3_timeout_seconds))
 
@@ -270,7 +271,7 @@ def sample(directory: Path) -> None:
 @settings_options("host", "port")
 def demo(directory: Path, host: str, port: int) -> None:
     """Make a sample shop, train a model on it, and serve it."""
-    from service.demo import serve_demo, train_on_sample  # only here: what serves never imports what trains
+    from service.cli.demo import serve_demo, train_on_sample  # only here: what serves never imports what trains
 
     set_up_logging("console", "info")
     check_port(host, port)  # another demo that runs would take this one's model

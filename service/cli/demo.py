@@ -11,13 +11,13 @@ import numpy as np
 from aiohttp import web
 
 from service.api.context import CONTEXT
+from service.cli.training import train_model
 from service.model.facts import DEFAULTS
 from service.model.storage.snapshot import Snapshot
 from service.server import serve
 from service.settings import Settings
 from service.training.recipe import Recipe
 from service.training.sample import write_sample
-from service.workshop import train_model
 
 # A small shop of twelve genres needs fewer factors than most.
 _PARAMETERS = msgspec.structs.replace(DEFAULTS, factors=32)
