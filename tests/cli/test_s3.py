@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli.main import main
-from service.cli.s3 import bar
+from service.cli.progress import bar
 from service.s3.location import LATEST
 from tests.bucket import Models, plain_bucket, pointer_to, seaweed
 from tests.fault_proxy import Stall, fault_proxy, s3_error
