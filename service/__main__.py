@@ -6,6 +6,6 @@ import sys
 if not sys.flags.isolated:  # nothing else is imported before that: it might come from the working directory
     os.execv(sys.executable, [sys.executable, "-I", "-u", *sys.orig_argv[1:]])  # noqa: S606 - this very program
 
-from service.cli import main
+from service.cli.main import main
 
 main(prog_name="als-serve")

@@ -21,8 +21,8 @@ from service.live.tasks import keep_running
 from service.live.titles import TitlesLoader
 from service.live.trainer import FallbackTrainer
 from service.live.watcher import Watcher
-from service.metrics import Metrics
 from service.model.storage.shelf import Shelf
+from service.observe.metrics import Metrics
 from service.s3.location import parse_location
 from service.settings import Settings, child_environment
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Final
 
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 
 #: Descriptors that are kept back: for the model's files, children, S3, and a health check at any time.
 RESERVED_DESCRIPTORS: Final = 128

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 
 from service.connections import Connections
 from service.errors import SettingsError
-from service.logs import log_event
-from service.metrics import Metrics
+from service.observe.logs import log_event
+from service.observe.metrics import Metrics
 
 #: Connections that the kernel completes while the loop is busy.
 _BACKLOG = 1024

@@ -14,7 +14,7 @@ from service.app import create_app
 from service.connections import Budget, Connections, most_connections, raise_descriptor_limit
 from service.errors import SettingsError
 from service.listening import Listener, open_sockets
-from service.logs import log_event
+from service.observe.logs import log_event
 from service.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75.0

@@ -11,7 +11,7 @@ import pytest_asyncio
 from hypothesis import settings
 from playwright.async_api import Browser
 
-from service.logs import logger
+from service.observe.logs import logger
 from tests.browsing import chromium_started
 from tests.helpers import Place, counted_imports
 

@@ -22,12 +22,12 @@ from prometheus_client import CollectorRegistry
 from service.live import preparing
 from service.live.child import ImportLimits, import_in_child
 from service.live.watcher import Watcher
-from service.metrics import Metrics
 from service.model.factors import Factors
 from service.model.scoring import scoring
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Source
+from service.observe.metrics import Metrics
 from service.settings import child_environment
 from tests.models import make_factors
 from tests.stores import Store
@@ -233,7 +233,7 @@ def in_child(directory: Path, monkeypatch: pytest.MonkeyPatch, module: str, line
         + "".join(f"    {line}\n" for line in lines.splitlines())
         + "    child.main()\n"
         "elif module == 'service':\n"
-        "    from service.cli import main\n"
+        "    from service.cli.main import main\n"
         "    sys.executable = sys.argv[0]\n"
         "    main(sys.argv[sys.argv.index('-m') + 2 :])\n"
         "else:\n"

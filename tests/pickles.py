@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 
-from service.model.formats.table import read
+from service.model.formats.reading import read
 from service.model.raw import RawModel
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from playwright.async_api import Browser, Page
 
-from service.demo import train_on_sample
+from service.cli.demo import train_on_sample
 from service.model.facts import DEFAULTS
 from service.training.recipe import Recipe, make_model
 from tests.browsing import card, chromium_started, open_view, visiting

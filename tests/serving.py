@@ -23,7 +23,6 @@ from yarl import URL
 from service import api
 from service.api.context import CONTEXT, Fallback
 from service.live.child import ImportLimits
-from service.metrics import Metrics
 from service.model.factors import Factors
 from service.model.model import arrange
 from service.model.scoring import costs, score_ranges
@@ -31,6 +30,7 @@ from service.model.storage.array_files import FileFacts
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import FORMAT_VERSION, Manifest, Snapshot
 from service.model.storage.source import Signature, Source
+from service.observe.metrics import Metrics
 from tests.stores import Store
 
 

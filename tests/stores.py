@@ -13,10 +13,10 @@ from service.live.generation import Generation, Slot
 from service.live.models import Live, keep_model
 from service.live.preparing import Preparation
 from service.live.report import Reload, Served, State, Training
-from service.metrics import Metrics
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot
 from service.model.titles import Titles
+from service.observe.metrics import Metrics
 
 
 class Store:

@@ -15,8 +15,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.api.routes import ROUTES
-from service.demo import train_on_sample
-from service.metrics import Metrics, table
+from service.cli.demo import train_on_sample
+from service.observe.metrics import Metrics, table
 from service.settings import Settings, variable
 from tests.running import running_server
 

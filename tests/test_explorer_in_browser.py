@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from service.demo import train_on_sample
+from service.cli.demo import train_on_sample
 from tests.browsing import card, open_view, rows_of, settled, shown, visiting
 from tests.running import RunningServer, running_server
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from service.model.lifeline import NOBODY
+from service.children.lifeline import NOBODY
 from tests.helpers import in_child, model_bytes, mounted, put, version
 from tests.interactions import write_interactions
 from tests.running import RunningServer, running_server
@@ -61,7 +61,7 @@ def model(server: RunningServer) -> dict[str, Any]:
 def workers(server: RunningServer) -> list[psutil.Process]:
     """Return the processes that train for a server."""
     children = psutil.Process(server.process.pid).children()
-    return [child for child in children if "service.training.worker" in child.cmdline()]
+    return [child for child in children if "service.children.training" in child.cmdline()]
 
 
 def logged(server: RunningServer) -> list[str]:
@@ -256,7 +256,7 @@ def test_a_limited_model_is_no_reason_not_to_train(
 
 def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
     """Run these lines in every process that trains, before it works; ``child`` is its module."""
-    in_child(tmp_path, monkeypatch, "service.training.worker", lines)
+    in_child(tmp_path, monkeypatch, "service.children.training", lines)
 
 
 def test_a_stop_while_the_model_is_written_leaves_nothing(

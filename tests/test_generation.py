@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry
 
 from service.live.generation import Slot
 from service.live.reading import Reading
-from service.metrics import Metrics
 from service.model.titles import Titles
+from service.observe.metrics import Metrics
 from tests.models import make_factors
 from tests.serving import make_snapshot
 

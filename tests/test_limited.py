@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from service.cli import main
+from service.cli.main import main
 from service.errors import MissingComponentsError
 from service.model.formats.npz import read_npz
 from service.model.validation.validation import validate

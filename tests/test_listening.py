@@ -15,7 +15,7 @@ from service import listening
 from service.connections import Budget, Connections
 from service.errors import SettingsError
 from service.listening import Listener, open_sockets
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from tests.helpers import events, eventually, no_descriptor_left
 
 

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from service.live import s3 as following_s3
 from service.live.s3 import S3Follower
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.s3.location import LATEST, Location
 from service.s3.pointer import Pointer
 from tests.fault_proxy import Cut, Drip, Fault, FaultProxy, Refuse, Reset, Stall, fault_proxy, page, s3_error

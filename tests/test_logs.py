@@ -7,7 +7,7 @@ import json
 import logging
 import string
 
-from service.logs import EVENTS, log_event, set_up_logging
+from service.observe.logs import EVENTS, log_event, set_up_logging
 
 
 def logged(log_format: str, level: str = "info") -> io.StringIO:

@@ -21,9 +21,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.errors import ModelRejectedError
-from service.metrics import Metrics, Row, table
 from service.model.storage.snapshot import resident_bytes
-from service.tallies import Distribution, TallyCounter, TallyHistogram
+from service.observe.metrics import Metrics, Row, table
+from service.observe.tallies import Distribution, TallyCounter, TallyHistogram
 from tests.helpers import Place, eventually, metric, model_bytes, need, put, until_served
 from tests.models import make_factors
 from tests.running import RunningServer, running_server

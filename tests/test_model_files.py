@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from service.errors import PathTakenError, TrainingError
 from service.model.factors import Factors
 from service.model.facts import DEFAULTS, TrainingFacts, encode_facts
-from service.model.formats.table import read
+from service.model.formats.reading import read
 from service.model.model import arrange
 from service.model.scoring import scoring
 from service.model.storage.model_file import written_model

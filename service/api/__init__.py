@@ -29,7 +29,7 @@ from service.api.routing import add_routes
 from service.api.static import read_pages
 from service.live.models import Live
 from service.live.report import Following
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 
 BODY_SECONDS = 10.0
 

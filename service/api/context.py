@@ -17,8 +17,8 @@ from service.errors import LimitedModelError, NotReadyError
 from service.live.generation import Generation
 from service.live.models import Live
 from service.live.report import Following
-from service.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 from service.model.scoring.ranking import Ranked
+from service.observe.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 
 Fallback: TypeAlias = Literal["popular", "none"]
 

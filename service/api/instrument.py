@@ -17,9 +17,9 @@ from service.api import problems
 from service.api.answers import MODEL_VERSION
 from service.api.context import Context, Handler
 from service.errors import AlsServeError, EncodedBodyError
-from service.logs import current_request, log_event
-from service.metrics import Metrics
-from service.tallies import Count, Distribution
+from service.observe.logs import current_request, log_event
+from service.observe.metrics import Metrics
+from service.observe.tallies import Count, Distribution
 
 REQUEST_ID = istr("X-Request-Id")
 #: The ``status`` of a request whose client went away before its answer.

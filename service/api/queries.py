@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TypeVar, TypeVarTuple
 
 from service.errors import OverloadedError
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 
 #: A query estimated to hold the event loop for longer than this many microseconds goes to a thread.
 INLINE_MICROSECONDS = 1000

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import msgspec
 
+from service.children.jobs import Content, Job, Outcome
+from service.children.lifeline import take_back
 from service.errors import (
     AlsServeError,
     BadTitlesError,
@@ -23,14 +25,12 @@ from service.errors import (
     OutOfResourcesError,
 )
 from service.live.process import child_process, end_of, last_of, listen
-from service.model.importer import Content, Job, Outcome
-from service.model.lifeline import take_back
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf, unwritable
 from service.model.storage.source import Source, is_lacking, opened
 from service.threads import in_threads
 
-_MODULE = "service.model.importer"
+_MODULE = "service.children.importing"
 _MEGABYTE = 2**20
 _Lent = TypeVar("_Lent")
 

@@ -12,9 +12,9 @@ from service.live.generation import Slot
 from service.live.preparing import Preparation
 from service.live.reading import Reading
 from service.live.report import announce_rejection
-from service.logs import log_event
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import identify
+from service.observe.logs import log_event
 
 
 class Fallback:

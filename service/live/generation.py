@@ -9,10 +9,10 @@ from weakref import WeakSet
 
 from service.live.reading import Reading
 from service.live.report import FallbackTraining, Served, State, measure_model
-from service.metrics import Metrics
 from service.model.model import Model
 from service.model.storage.snapshot import Snapshot
 from service.model.titles import Titles
+from service.observe.metrics import Metrics
 
 _EARLIER_VERSIONS = 10
 

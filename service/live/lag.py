@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Never
 
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 
 _INTERVAL_SECONDS = 0.1
 

@@ -22,11 +22,11 @@ from service.live.report import (
     announce_rejection,
     measure_reload,
 )
-from service.logs import log_event
-from service.metrics import Metrics
 from service.model.formats.table import format_of
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Signature, Source
+from service.observe.logs import log_event
+from service.observe.metrics import Metrics
 
 
 class ModelLoader(Loader[Snapshot]):

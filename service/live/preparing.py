@@ -11,11 +11,11 @@ import msgspec
 from service.errors import SnapshotDamagedError
 from service.live.child import ImportLimits, import_in_child
 from service.live.reading import Reading
-from service.logs import log_event
 from service.model.storage import snapshot as snapshots
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Source
+from service.observe.logs import log_event
 
 
 @dataclass(frozen=True, slots=True)

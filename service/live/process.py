@@ -8,8 +8,8 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from service.logs import log_event
-from service.model.lifeline import hide_memory
+from service.children.lifeline import hide_memory
+from service.observe.logs import log_event
 
 #: How much of what a child writes is kept: its answer and its last words are short, a broken one's may be endless.
 _KEPT = 16_384

@@ -12,8 +12,8 @@ from service.errors import AlsServeError, OutOfResourcesError, SourceChangedErro
 from service.live.loader import Loader
 from service.live.reading import Reading, Settling
 from service.live.report import Outcome, Reload
-from service.logs import log_event
 from service.model.storage.source import Signature, Source, identify, look
+from service.observe.logs import log_event
 
 _HISTORY = 10
 #: Between two tries at a file that other files keep replacing.

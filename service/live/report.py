@@ -18,10 +18,10 @@ from service.errors import (
     StateDirectoryError,
     UnreadableSourceError,
 )
-from service.logs import log_event
-from service.metrics import Metrics
 from service.model.scoring.score_ranges import Range
 from service.model.storage.snapshot import Snapshot
+from service.observe.logs import log_event
+from service.observe.metrics import Metrics
 from service.s3.versions import Download
 
 Outcome: TypeAlias = Literal["swapped", "unchanged", "rejected", "postponed"]

@@ -16,9 +16,9 @@ import msgspec
 from service.errors import DownloadCorruptError, S3Error, S3NotFoundError
 from service.files import written_whole
 from service.live.report import Following, Poll
-from service.logs import log_event
-from service.metrics import Metrics
 from service.model.storage.source import Signature, look
+from service.observe.logs import log_event
+from service.observe.metrics import Metrics
 from service.s3.client import connected
 from service.s3.failures import deadline
 from service.s3.fetching import fetch, stands_at, sweep

@@ -18,10 +18,10 @@ from service.live.generation import Slot
 from service.live.loader import Loader
 from service.live.reading import Reading
 from service.live.report import Reload
-from service.logs import log_event
 from service.model.storage.shelf import Shelf, unwritable
 from service.model.storage.source import Source
 from service.model.titles import Titles, open_titles
+from service.observe.logs import log_event
 
 
 class TitlesLoader(Loader[Titles]):

@@ -14,16 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, Never
 
 import msgspec
 
-from service.errors import StateDirectoryError, TrainingError
-from service.live.models import Live
-from service.live.process import child_process, end_of, listen
-from service.live.report import Training
-from service.logs import log_event
-from service.metrics import Metrics
-from service.model.storage.model_file import written_model
-from service.model.storage.shelf import unwritable
-from service.threads import in_threads
-from service.training.job import (
+from service.children.jobs import (
     Failed,
     Message,
     PopularityReady,
@@ -32,8 +23,17 @@ from service.training.job import (
     Trained,
     TrainingJob,
 )
+from service.errors import StateDirectoryError, TrainingError
+from service.live.models import Live
+from service.live.process import child_process, end_of, listen
+from service.live.report import Training
+from service.model.storage.model_file import written_model
+from service.model.storage.shelf import unwritable
+from service.observe.logs import log_event
+from service.observe.metrics import Metrics
+from service.threads import in_threads
 
-_MODULE = "service.training.worker"
+_MODULE = "service.children.training"
 _message = msgspec.json.Decoder(Message)
 
 

@@ -12,9 +12,9 @@ from typing import Never
 
 from watchfiles import awatch
 
-from service.logs import log_event
-from service.metrics import Metrics
 from service.model.storage.source import Signature, look
+from service.observe.logs import log_event
+from service.observe.metrics import Metrics
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0

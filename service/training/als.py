@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -19,7 +19,17 @@ from service.model.factors import Float32
 from service.model.facts import DEFAULTS, Parameters
 from service.model.validation.validation import LARGEST_PARAMETER
 from service.training.interactions import Interactions
-from service.training.progress import Report, silent
+
+
+class Report(Protocol):
+    """Is told, now and then, that ``done`` of ``total`` steps of a phase, such as "training", are done."""
+
+    def __call__(self, phase: str, done: int, total: int, note: str = "", /) -> object:
+        """Take note; ``note`` is a word for people about the last step."""
+
+
+def silent(_phase: str, _done: int, _total: int, _note: str = "", /) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from service.model.facts import DEFAULTS, Evaluation, Parameters, TrainingFacts
-from service.training.als import train
+from service.training.als import Report, silent, train
 from service.training.columns import ColumnNames
 from service.training.evaluation import evaluate
 from service.training.interactions import Interactions, read_interactions
 from service.training.model_files import SAVE, facts_of, prove_target
-from service.training.progress import Report, silent
 from service.training.splitting import hold_out
 
 TOP_K = 20

@@ -20,10 +20,9 @@ from scipy.sparse import csr_matrix
 
 from service.errors import TrainingError
 from service.model.facts import DEFAULTS, Parameters
-from service.training.als import train
+from service.training.als import Report, silent, train
 from service.training.evaluation import evaluate
 from service.training.interactions import Interactions
-from service.training.progress import Report, silent
 from service.training.recipe import TOP_K
 from service.training.splitting import hold_out
 from service.training.studies import study_in

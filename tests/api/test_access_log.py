@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from service.api.handlers import items
-from service.logs import set_up_logging
+from service.observe.logs import set_up_logging
 from tests.helpers import model_bytes, put
 from tests.models import make_factors
 from tests.running import running_server

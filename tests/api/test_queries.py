@@ -17,9 +17,9 @@ from service.api.context import CONTEXT
 from service.api.handlers import recommendations
 from service.api.queries import INLINE_MICROSECONDS, Queries
 from service.errors import OverloadedError
-from service.metrics import Metrics
 from service.model.scoring.costs import QueryCosts
 from service.model.storage.snapshot import Snapshot
+from service.observe.metrics import Metrics
 from tests.models import make_factors
 from tests.serving import Answer, Api, ApiSettings, make_snapshot, serving
 

@@ -41,7 +41,7 @@ def timed(handle):
     run(handle)
     longest[0] = max(longest[0], time.perf_counter() - started)
 asyncio.events.Handle._run = timed
-from service.cli import main
+from service.cli.main import main
 try:
     main(["serve"])
 finally:

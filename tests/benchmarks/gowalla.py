@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from service.cli.progress import bars
 from service.model.factors import Float32, Int32, Int64
 from service.model.facts import Parameters, TrainingFacts
 from service.training.als import TrainedModel, train
 from service.training.interactions import read_interactions
 from service.training.model_files import facts_of, save_npz, save_pickle
-from service.training.progress import bars
 from tests.running import RunningServer, running_server
 
 ROUNDING = 2e-6  # of float32 sums over some hundred factors, for scores around 1

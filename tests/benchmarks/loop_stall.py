@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from service.app import create_live
 from service.live.watcher import Watcher
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.settings import Settings
 from tests.benchmarks.made import als_like
 from tests.running import running_server

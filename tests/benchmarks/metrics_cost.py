@@ -19,7 +19,7 @@ from pathlib import Path
 
 from service.api.context import Results
 from service.api.instrument import RequestNumbers
-from service.cli import main as serve
+from service.cli.main import main as serve
 from tests.benchmarks.processor_time import one_round, show
 from tests.benchmarks.throughput import SCRIPT, write_model
 from tests.running import running_server

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 import struct
 import tokenize
 import zipfile
@@ -20,9 +19,6 @@ from numpy.typing import NDArray
 from service.errors import BadDtypeError, BadShapeError, CorruptFileError, UnknownFormatError
 from service.model.formats import arrays
 from service.model.raw import RawModel, RawSeen, shown
-
-#: How a zip archive begins, an empty one too.
-START = re.compile(rb"PK\x03\x04|PK\x05\x06")
 
 _FACTORS = ("user_factors", "item_factors")
 _SEEN = ("seen_indptr", "seen_indices", "seen_weights")

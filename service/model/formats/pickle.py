@@ -5,7 +5,6 @@ from __future__ import annotations
 import copyreg
 import os
 import pickle
-import re
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NoReturn
 
@@ -22,9 +21,6 @@ from service.errors import (
 from service.model.formats.globals import find
 from service.model.formats.standins import AlternatingLeastSquares, Array, Sealed, SparseMatrix, StandIn
 from service.model.raw import RawIds, RawModel, RawSeen, kind
-
-#: Protocol 2 and later; a dict or list of protocols 0 and 1; a class by its name, of protocols 0 and 1.
-START = re.compile(rb"\x80[\x02-\xff]|[(}\]]|c[\w.]+\n[\w.]+\n")
 
 _NAMES = {
     "user_factors": "model.user_factors",

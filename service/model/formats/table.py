@@ -1,30 +1,26 @@
-"""The table of formats that a model file may have, told apart by content, and what opens a file with it.
+"""The table of formats that a model file may have, told apart by content.
 
-A further format is a module with its reader, and a line in :data:`FORMATS`.
+A further format is a line in :data:`FORMATS`, and its reader in :data:`service.model.formats.reading.READERS`. They are
+apart because a server names formats and reads none.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from service.errors import UnknownFormatError, UnreadableSourceError
-from service.model.formats import npz, pickle
-from service.model.formats.foreign import foreign, unrecognized
-from service.model.raw import RawModel
-from service.model.storage.source import unreadable
+from service.model.formats.foreign import foreign
 
 UNRECOGNIZED = "unrecognized"
 
-_HEAD = 1024
+#: So many bytes tell one format from another.
+HEAD = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a format is called where models are described, and in sentences; how its files begin, what reads them.
+    """What a format is called where models are described, and in sentences; how its files begin.
 
     extensions: how names of such files end in S3, without the dot; the first is what we name them.
     """
@@ -33,52 +29,31 @@ class Format:
     description: str
     extensions: tuple[str, ...]
     start: re.Pattern[bytes]
-    read: Callable[[BinaryIO], RawModel]
 
+
+#: Protocol 2 and later; a dict or list of protocols 0 and 1; a class by its name, of protocols 0 and 1.
+_PICKLE = re.compile(rb"\x80[\x02-\xff]|[(}\]]|c[\w.]+\n[\w.]+\n")
+#: How a zip archive begins, an empty one too.
+_ZIP = re.compile(rb"PK\x03\x04|PK\x05\x06")
 
 FORMATS = (
-    Format("pickle", "a pickled dict", ("pkl", "pickle"), pickle.START, pickle.read_pickle),
-    Format("npz", "an npz archive", ("npz",), npz.START, npz.read_npz),
+    Format("pickle", "a pickled dict", ("pkl", "pickle"), _PICKLE),
+    Format("npz", "an npz archive", ("npz",), _ZIP),
 )
-
-
-def read(path: Path, file: BinaryIO) -> RawModel:
-    """Read a model from an open file that stands at its first byte; ``path`` is what messages call it.
-
-    Raises UnreadableSourceError, OutOfResourcesError, UnknownFormatError and what the readers raise: CorruptFileError,
-    UnsafePickleError, BadDtypeError, BadShapeError, BadIdsError, BadSeenMatrixError, MemoryError.
-    """
-    try:
-        head = file.read(_HEAD)
-        file.seek(0)
-        if not head:
-            raise UnreadableSourceError(f"{path} is empty (0 bytes).")
-        return _read(head, file)
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def format_of(path: Path) -> str:
     """Name the format that a file seems to have by its first bytes; "unrecognized" where it is none."""
     try:
         with path.open("rb") as file:
-            found = _recognized(file.read(_HEAD))
+            found = recognized(file.read(HEAD))
     except OSError:
         return UNRECOGNIZED
     return found.name if found else UNRECOGNIZED
 
 
-def _read(head: bytes, file: BinaryIO) -> RawModel:
-    found = _recognized(head)
-    if found is None:
-        wanted = " or ".join(known.description for known in FORMATS)
-        raise UnknownFormatError(f"The file {foreign(head) or unrecognized(head)}; a model is {wanted}.")
-    raw = found.read(file)
-    raw.format = found.name
-    return raw
-
-
-def _recognized(head: bytes) -> Format | None:
+def recognized(head: bytes) -> Format | None:
+    """Return the format of a file that begins with these bytes, or None."""
     if foreign(head):  # first, for some of it begins as a pickle may
         return None
     return next((known for known in FORMATS if known.start.match(head)), None)

@@ -23,7 +23,8 @@ from service.errors import (
     UnsafePickleError,
 )
 from service.model.formats.globals import find
-from service.model.formats.table import format_of, read
+from service.model.formats.reading import read
+from service.model.formats.table import format_of
 from service.model.validation.validation import validate
 from tests.hostile import HostileFile, bombs, corpus
 
@@ -145,7 +146,8 @@ def test_a_format_is_guessed_without_reading(name: str | None, kind: str, tmp_pa
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from service.model.formats.table import format_of, read
+from service.model.formats.reading import read
+from service.model.formats.table import format_of
 from service.model.validation.validation import validate
 path = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -183,7 +185,8 @@ MUTATED = """
 import io, random, resource, sys
 from pathlib import Path
 from service.errors import ModelRejectedError
-from service.model.formats.table import format_of, read
+from service.model.formats.reading import read
+from service.model.formats.table import format_of
 resource.setrlimit(resource.RLIMIT_AS, (700 * 2**20,) * 2)
 rng = random.Random(11)
 good = [Path(name).read_bytes() for name in sys.argv[1:]]

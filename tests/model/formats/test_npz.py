@@ -16,7 +16,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 
 from service.errors import BadIdsError
-from service.model.formats.table import read
+from service.model.formats.reading import read
 from service.model.raw import RawModel
 from service.model.validation.validation import validate
 from tests.pickles import make_model

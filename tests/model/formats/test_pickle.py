@@ -175,7 +175,7 @@ def test_plain_data_beside_the_model_is_no_obstacle(extra: object, protocol: int
 READ_ALL = """
 import io, sys, tarfile
 from pathlib import Path
-from service.model.formats.table import read
+from service.model.formats.reading import read
 for archive in map(tarfile.open, sys.argv[1:]):
     for member in archive:
         if not member.name.endswith(".json"):

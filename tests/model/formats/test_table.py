@@ -1,4 +1,4 @@
-"""The table of formats: a line in it is all that a further format needs."""
+"""The table of formats, and that of their readers: a line in each is all that a further format needs."""
 
 from __future__ import annotations
 
@@ -9,25 +9,32 @@ from pathlib import Path
 import pytest
 
 from service.errors import UnknownFormatError
-from service.model.formats import table
+from service.model.formats import reading, table
 from service.model.formats.foreign import foreign
-from service.model.formats.table import FORMATS, Format, format_of, read
+from service.model.formats.reading import READERS, read
+from service.model.formats.table import FORMATS, Format, format_of
 from service.model.raw import RawModel
 
 PATH = Path("/models/m")
 
 
 def test_a_line_makes_a_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it is in the table, a format is recognized, read, named, and named among those that are wanted."""
+    """Once it and its reader are in the tables, a format is recognized, read and named, and listed as wanted."""
     raw = RawModel(missing=("everything",))
-    new = Format("new", "a file of the new kind", ("new",), re.compile(b"NEW"), lambda _: raw)
+    new = Format("new", "a file of the new kind", ("new",), re.compile(b"NEW"))
     monkeypatch.setattr(table, "FORMATS", (*FORMATS, new))
+    monkeypatch.setitem(reading.READERS, "new", lambda _: raw)
     (tmp_path / "model").write_bytes(b"NEW!")
     assert format_of(tmp_path / "model") == "new"
     assert read(PATH, io.BytesIO(b"NEW!")) is raw
     assert raw.format == "new"
     with pytest.raises(UnknownFormatError, match="a pickled dict or an npz archive or a file of the new kind"):
         read(PATH, io.BytesIO(b"text"))
+
+
+def test_every_format_has_its_reader() -> None:
+    """What is recognized can be read, and no reader waits for a format that nothing recognizes."""
+    assert READERS.keys() == {known.name for known in FORMATS}
 
 
 def test_no_file_is_of_two_formats() -> None:

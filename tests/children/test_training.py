@@ -14,8 +14,8 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from service.training import worker
-from service.training.job import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
+from service.children import training
+from service.children.jobs import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
 from tests.interactions import write_interactions
 
 
@@ -30,7 +30,7 @@ def job(tmp_path: Path) -> TrainingJob:
 def told(job: TrainingJob) -> list[Message]:
     """Do a job and return what was told."""
     messages: list[Message] = []
-    worker.work(job, messages.append)
+    training.work(job, messages.append)
     return messages
 
 
@@ -67,7 +67,7 @@ def test_what_may_no_longer_be_opened_is_read(job: TrainingJob) -> None:
     pyarrow.parquet.write_table(pyarrow.csv.read_csv(job.data), directory / "c.parquet")
     messages: list[Message] = []
     job = msgspec.structs.replace(job, data=str(directory))
-    worker.work(job, messages.append, on_opened=lambda: shutil.rmtree(directory))
+    training.work(job, messages.append, on_opened=lambda: shutil.rmtree(directory))
     assert isinstance(messages[-1], Trained), messages[-1]
     (skipped,) = (message for message in messages if isinstance(message, SkippedRows))
     assert skipped.count == 1
@@ -105,5 +105,5 @@ def test_too_little_memory(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) ->
     def train(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(worker, "train", train)
+    monkeypatch.setattr(training, "train", train)
     assert told(job)[-1] == Failed(f"Training on {job.data} needs more memory than there is.")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli import main
+from service.cli.main import main
 from tests.helpers import version
 from tests.interactions import write_interactions
 from tests.running import running_server

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli import main
+from service.cli.main import main
+from service.cli.progress import bar
 from service.s3.location import LATEST
-from service.shipping import bar
 from tests.bucket import Models, plain_bucket, pointer_to, seaweed
 from tests.fault_proxy import Stall, fault_proxy, s3_error
 from tests.helpers import eventually, model_bytes, version

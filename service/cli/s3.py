@@ -1,40 +1,104 @@
-"""What publish, versions, promote and pull print: models on their way to S3 and from it, seen from a terminal."""
+"""The commands publish, versions, promote and pull: models on their way to S3 and from it, seen from a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Column, Table
 
+from service.cli.models import imported, plain, print_table
+from service.cli.options import protection_options, settings_options
 from service.errors import SettingsError
 from service.model.facts import Evaluation
 from service.model.storage.snapshot import Snapshot
-from service.s3 import publishing
-from service.s3.client import connected
-from service.s3.failures import deadline
-from service.s3.fetching import fetch, stands_at, sweep
-from service.s3.finding import find
 from service.s3.location import Location, parse_location, parse_prefix
 from service.s3.pointer import Counts, Pointer
-from service.s3.publishing import Version
-from service.s3.uploading import Protection
-from service.s3.versions import Counted
 from service.settings import Settings
-from service.terminal import imported, plain, print_table
+
+if TYPE_CHECKING:
+    from service.s3.publishing import Version
+    from service.s3.uploading import Protection
 
 #: Nobody else tries again for a command.
 _ATTEMPTS = 5
 
 
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("uri", metavar="s3://BUCKET/PREFIX/")
+@click.option("--keep", type=click.IntRange(1), metavar="N", help="Then remove all but the newest N models.")
+@protection_options()
+@click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="Tag the model; may be given several times.")
+@settings_options("state_dir", "import_timeout_seconds", "import_memory_mb")
+def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
+    """Put a model in S3 and have servers follow it.
+
+    The model is checked first, as a server would; a bad one is refused. It goes up as als_model_<time>.npz or .pkl,
+    and latest.json points to it once it is there. Credentials, region and AWS_ENDPOINT_URL are found as by the AWS CLI.
+    """
+    protection = _protection(values)
+    asyncio.run(publish_model(Settings(model_path=model, **values), uri, protection, keep))
+
+
+@click.command()
+@click.argument("uri", metavar="s3://BUCKET/PREFIX/")
+@click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON.")
+def versions(uri: str, as_json: bool) -> None:
+    """Show the models in S3, the newest first, and which of them servers follow."""
+    asyncio.run(show_versions(uri, as_json=as_json))
+
+
+@click.command()
+@click.argument("uri", metavar="s3://BUCKET/PREFIX/MODEL")
+@protection_options()
+def promote(uri: str, **values: Any) -> None:
+    """Have servers follow a model that was published earlier: a rollback, or the way back from one."""
+    asyncio.run(promote_model(uri, _protection(values)))
+
+
+@click.command()
+@click.argument("uri", metavar="s3://BUCKET/PREFIX/")
+@click.option("--to", "path", type=click.Path(path_type=Path), required=True, help="Where the model is to stand.")
+@settings_options("s3_timeout_seconds")
+def pull(uri: str, path: Path, s3_timeout_seconds: float) -> None:
+    """Fetch the latest model from S3 once; exit 0 if it stands at the path then, 1 if not.
+
+    The file replaces the one before it at once and whole, so a server that watches the path swaps it in.
+    A URI that does not end with "/" names one model.
+    """
+    asyncio.run(pull_model(uri, path, s3_timeout_seconds))
+
+
+def _protection(values: dict[str, Any]) -> Protection:
+    """Take how S3 is to keep something out of a command's values."""
+    from service.s3.uploading import Protection
+
+    sse, kms_key = values.pop("sse"), values.pop("kms_key")
+    if sse == "AES256" and kms_key:
+        raise SettingsError("--kms-key is for --sse aws:kms; leave one of the two out.")
+    tags = []
+    for tag in values.pop("tags", ()):
+        name, equals, value = tag.partition("=")
+        if not name or not equals:
+            raise SettingsError(f"The tag {tag!r} is not NAME=VALUE.")
+        tags.append((name, value))
+    return Protection(sse or ("aws:kms" if kms_key else None), kms_key, tuple(tags))
+
+
+COMMANDS = (publish, versions, promote, pull)
+
+
 async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None) -> None:
     """Check a model as the server would, put it in S3 and point to it. Raises ModelRejectedError, S3Error."""
+    from service.cli.progress import bar
+    from service.s3 import publishing
+    from service.s3.client import connected  # only in functions: botocore takes time that no other command needs
+
     prefix, path = parse_prefix(uri), settings.model_path
     async with imported(settings) as snapshot:
         model = _described(snapshot)
@@ -51,6 +115,9 @@ async def publish_model(settings: Settings, uri: str, protection: Protection, ke
 
 async def show_versions(uri: str, *, as_json: bool) -> None:
     """Print the models under a prefix, the newest first. Raises S3Error."""
+    from service.s3 import publishing
+    from service.s3.client import connected
+
     prefix = parse_prefix(uri)
     async with connected(prefix, attempts=_ATTEMPTS) as client:
         found = await publishing.versions(client, prefix)
@@ -68,6 +135,9 @@ async def show_versions(uri: str, *, as_json: bool) -> None:
 
 async def promote_model(uri: str, protection: Protection) -> None:
     """Have servers follow a model that was published earlier. Raises S3Error."""
+    from service.s3 import publishing
+    from service.s3.client import connected
+
     place = parse_location(uri)
     if place.is_prefix:
         raise SettingsError(f"{uri} names no model; als-serve versions {uri} shows those that are there.")
@@ -78,6 +148,12 @@ async def promote_model(uri: str, protection: Protection) -> None:
 
 async def pull_model(uri: str, path: Path, seconds: float) -> None:
     """Put the latest model of S3 at the path, unless it is there, within so many seconds. Raises S3Error."""
+    from service.cli.progress import bar
+    from service.s3.client import connected
+    from service.s3.failures import deadline
+    from service.s3.fetching import fetch, stands_at, sweep
+    from service.s3.finding import find
+
     location = parse_location(uri)
     sweep(path)
     async with connected(location, attempts=_ATTEMPTS) as client, deadline(seconds, location):
@@ -90,16 +166,6 @@ async def pull_model(uri: str, path: Path, seconds: float) -> None:
         with bar(f"⬇️ Downloading {found.key}", found.size) as on_bytes:
             download = await fetch(client, location.bucket, found, path, on_bytes)
     click.echo(f"✅ {place} is at {path} ({download.bytes} bytes, version {download.sha256[:16]})")
-
-
-@contextmanager
-def bar(title: str, size: int) -> Iterator[Counted]:
-    """Draw a bar of so many bytes on a terminal: on standard error, so that standard output can be piped."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(plain(title).plain, total=size)
-        yield lambda count: progress.advance(task, count)
 
 
 def _described(snapshot: Snapshot) -> Pointer:

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from service.children.lifeline import NOBODY
 from service.errors import ImportCrashedError
 from service.live.child import import_in_child
-from service.model.lifeline import NOBODY
 from service.model.storage.source import identify
 from service.model.titles import open_titles
 from tests.helpers import Place, in_child, model_bytes, put
 from tests.pickles import pickled
 
-IMPORTER = "service.model.importer"
+IMPORTER = "service.children.importing"
 #: Run by the child, when it would begin to read.
 LOOK = """
 import json, resource
@@ -41,7 +41,7 @@ def look(job, answer=child.answer):
 child.answer = look
 """
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can change the user: run as root")
-STAYS = "import service.model.lifeline as lifeline\nlifeline._become_nobody = lambda _: None\n"
+STAYS = "import service.children.lifeline as lifeline\nlifeline._become_nobody = lambda _: None\n"
 
 
 async def seen_from_inside(

@@ -1,6 +1,6 @@
-"""What the process does that trains for a server which has no model.
+"""The child process that trains for a server which has no model.
 
-``python -m service.training.worker`` reads one job as a line of JSON on standard input, and says on standard
+``python -m service.children.training`` reads one job as a line of JSON on standard input, and says on standard
 output, a line of JSON each, how far it is and how it ended. It ends with its parent.
 """
 
@@ -17,12 +17,12 @@ from typing import BinaryIO
 
 import msgspec
 
+from service.children.jobs import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
+from service.children.lifeline import confine
 from service.errors import TrainingError
-from service.model.lifeline import confine
 from service.training.als import train
 from service.training.data_files import DataFile, files_of, held_open
 from service.training.interactions import Interactions, read_files
-from service.training.job import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
 from service.training.model_files import facts_of, write_npz, write_popularity
 
 _NICE = 10

@@ -1,4 +1,4 @@
-"""The demonstration: a sample shop, a model trained on it, and the real server on that model."""
+"""The commands sample and demo: a sample shop, a model trained on it, and the real server on that model."""
 
 from __future__ import annotations
 
@@ -11,25 +11,58 @@ import numpy as np
 from aiohttp import web
 
 from service.api.context import CONTEXT
+from service.cli.options import settings_options
+from service.cli.training import train_model
 from service.model.facts import DEFAULTS
 from service.model.storage.snapshot import Snapshot
-from service.server import serve
+from service.observe.logs import set_up_logging
+from service.server import check_port, serve
 from service.settings import Settings
-from service.training.recipe import Recipe
-from service.training.sample import write_sample
-from service.workshop import train_model
 
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
 # A small shop of twelve genres needs fewer factors than most.
 _PARAMETERS = msgspec.structs.replace(DEFAULTS, factors=32)
 
 
+@click.command()
+@click.option("--directory", default=Path("demo-shop"), show_default=True, type=_DIRECTORY, help="Where it is written.")
+def sample(directory: Path) -> None:
+    """Write the sample shop, as data to train on: items.csv and interactions.csv."""
+    from service.training.sample import write_sample  # only in functions: what serves never imports what trains
+
+    paths = write_sample(directory)
+    click.echo(f"🏪 Wrote the sample shop: {paths.items} and {paths.interactions}")
+
+
+@click.command()
+@click.option(
+    "--directory",
+    default=Path("demo-shop"),
+    show_default=True,
+    type=_DIRECTORY,
+    help="Where the sample shop, its model and the server's state are written.",
+)
+@settings_options("host", "port")
+def demo(directory: Path, host: str, port: int) -> None:
+    """Make a sample shop, train a model on it, and serve it."""
+    set_up_logging("console", "info")
+    check_port(host, port)  # another demo that runs would take this one's model
+    asyncio.run(serve_demo(*train_on_sample(directory), host, port))
+
+
+COMMANDS = (sample, demo)
+
+
 def train_on_sample(directory: Path) -> tuple[Path, Path]:
     """Write the sample shop and a model trained on it; return both paths, titles last. Raises TrainingError."""
+    from service.training.recipe import Recipe
+    from service.training.sample import write_sample
+
     click.echo(f"🏪 Making the sample shop in {directory}")
-    sample = write_sample(directory)
+    shop = write_sample(directory)
     model_path = directory / "als_model.npz"
     train_model(
-        Recipe([sample.interactions]),
+        Recipe([shop.interactions]),
         model_path,
         _PARAMETERS,
         "npz",
@@ -37,7 +70,7 @@ def train_on_sample(directory: Path) -> tuple[Path, Path]:
         with_loss=False,
         as_json=False,
     )
-    return model_path, sample.titles
+    return model_path, shop.titles
 
 
 async def serve_demo(model_path: Path, titles: Path, host: str, port: int) -> None:

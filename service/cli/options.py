@@ -14,6 +14,9 @@ from service.settings import Settings, variable
 
 Command = Callable[..., None]
 
+#: The settings of commands that import a model.
+LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb")
+
 _PARAMETERS = {
     "factors": (click.IntRange(1, 4096), "Numbers a user or an item is described by."),
     "regularization": (click.FloatRange(0), "How strongly factors are kept small."),

@@ -11,8 +11,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from service.model import importer, titles
-from service.model.importer import Job, Outcome, answer
+from service.children import importing
+from service.children.importing import answer
+from service.children.jobs import Job, Outcome
+from service.model import titles
 from service.model.storage import snapshot
 from service.model.storage.source import identify
 from tests.helpers import model_bytes
@@ -78,7 +80,7 @@ def test_the_memory_limit_is_a_reason(tmp_path: Path, monkeypatch: pytest.Monkey
     def exhausted(_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(importer, "arrange", exhausted)
+    monkeypatch.setattr(importing, "arrange", exhausted)
     job = job_for(tmp_path / "m", model_bytes())
     assert answer(job) == Outcome(
         "import_memory",

@@ -18,7 +18,7 @@ from prometheus_client import (
 )
 
 from service.errors import AlsServeError, ModelRejectedError, OutOfResourcesError, S3Error
-from service.tallies import TallyCounter, TallyHistogram
+from service.observe.tallies import TallyCounter, TallyHistogram
 
 # When each series began is no news to Prometheus, and would double the number of them.
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library gives it no type

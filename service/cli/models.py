@@ -1,14 +1,16 @@
-"""What ``check`` and ``recommend`` print: the model as it would be served, seen from a terminal."""
+"""The commands check and recommend: the model as it would be served, seen from a terminal."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -19,8 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from service.app import create_live
+from service.cli.options import LOADING, settings_options
 from service.errors import UnknownUserError
-from service.metrics import Metrics
 from service.model.facts import TrainingFacts
 from service.model.model import Model
 from service.model.scoring import scoring
@@ -29,13 +31,40 @@ from service.model.scoring.score_ranges import STATISTICS, Range, ScoreRanges
 from service.model.storage import source
 from service.model.storage.shelf import unwritable
 from service.model.storage.snapshot import Snapshot, verify
+from service.observe.logs import set_up_logging
+from service.observe.metrics import Metrics
 from service.settings import Settings
 
 _RULE = "=" * 40
 _ANY_WIDTH = 10_000
 
 
-async def check(settings: Settings, *, deep: bool) -> None:
+@click.command()
+@click.option("--deep", is_flag=True, help="Also verify by sha256 what the state directory keeps of the model.")
+@settings_options(*LOADING)
+def check(deep: bool, **values: Any) -> None:
+    """Test whether the model would be served, and show what would be; exit 0 if so, 1 if not.
+
+    The model is imported into a temporary directory (TMPDIR): what a server keeps is not touched.
+    """
+    set_up_logging("console", "info", sys.stdout)
+    asyncio.run(check_model(Settings(**values), deep=deep))
+
+
+@click.command()
+@click.option("--user", required=True, help="The user's id.")
+@click.option("-n", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many items.")
+@settings_options(*LOADING)
+def recommend(user: str, n: int, **values: Any) -> None:
+    """Show what a user would be recommended, as a table."""
+    set_up_logging("console", "warning")
+    asyncio.run(recommend_items(Settings(**values), user, n))
+
+
+COMMANDS = (check, recommend)
+
+
+async def check_model(settings: Settings, *, deep: bool) -> None:
     """Import the model as the server would, into a place of its own, and print what is found.
 
     ``deep`` also compares what the server keeps of this model on disk, if anything, with its sha256s. Raises
@@ -55,7 +84,7 @@ async def check(settings: Settings, *, deep: bool) -> None:
     click.echo("✅ Model loading test completed successfully!")
 
 
-async def recommend(settings: Settings, user: str, n: int) -> None:
+async def recommend_items(settings: Settings, user: str, n: int) -> None:
     """Print a user's recommendations as a table. Raises ModelRejectedError, UnknownUserError."""
     async with imported(settings) as snapshot:
         row = snapshot.model.user_ids.row(user)

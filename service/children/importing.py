@@ -1,6 +1,6 @@
-"""What the child process does: an untrusted file becomes a directory of arrays, or an exact reason why not.
+"""The child process that imports: an untrusted file becomes a directory of arrays, or an exact reason why not.
 
-``python -m service.model.importer`` reads one job as a line of JSON on standard input and answers with one
+``python -m service.children.importing`` reads one job as a line of JSON on standard input and answers with one
 line on standard output. Its standard input stays open as long as its parent lives; when it ends, so does
 the child.
 """
@@ -17,47 +17,22 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import msgspec
 
+from service.children.jobs import Job, Outcome
+from service.children.lifeline import confine
 from service.errors import BadTitlesError, ImportMemoryError, ModelRejectedError, OutOfResourcesError
 from service.model import titles
-from service.model.formats.table import read
-from service.model.lifeline import confine
+from service.model.formats.reading import read
 from service.model.model import Model, arrange
 from service.model.raw import RawModel
 from service.model.scoring import costs, score_ranges
 from service.model.storage import snapshot
 from service.model.storage.shelf import unwritable
 from service.model.storage.snapshot import Analysis
-from service.model.storage.source import Source, unchanged
+from service.model.storage.source import unchanged
 from service.model.validation.validation import validate
-
-Content: TypeAlias = Literal["model", "titles"]
-
-
-class Job(msgspec.Struct, frozen=True):
-    """One import: the file and what it has, the directory to write to, what that is in, and the limits.
-
-    descriptor, staged: the open file and directory, inherited. memory_bytes: of address space, and of each file that is
-    written. cpu_seconds: of CPU.
-    """
-
-    source: Source
-    descriptor: int
-    staged: int
-    root: str
-    memory_bytes: int
-    cpu_seconds: int
-    content: Content = "model"
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """The child's answer: the code and sentence of a rejection, or two empty strings."""
-
-    code: str = ""
-    detail: str = ""
 
 
 def import_model(job: Job) -> None:

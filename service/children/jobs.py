@@ -1,10 +1,37 @@
-"""What a server and the process that trains for it say to one another, as lines of JSON."""
+"""What a server and its child processes say to one another, as lines of JSON: a job, and what became of it."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
+
+from service.model.storage.source import Source
+
+Content: TypeAlias = Literal["model", "titles"]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One import: the file and what it has, the directory to write to, what that is in, and the limits.
+
+    descriptor, staged: the open file and directory, inherited. memory_bytes: of address space, and of each file that is
+    written. cpu_seconds: of CPU.
+    """
+
+    source: Source
+    descriptor: int
+    staged: int
+    root: str
+    memory_bytes: int
+    cpu_seconds: int
+    content: Content = "model"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The child's answer: the code and sentence of a rejection, or two empty strings."""
+
+    code: str = ""
+    detail: str = ""
 
 
 class TrainingJob(msgspec.Struct, frozen=True):

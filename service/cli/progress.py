@@ -1,0 +1,61 @@
+"""How far long work has come, as bars on a terminal: on standard error, so that standard output can be piped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from service.cli.models import plain
+from service.s3.versions import Counted
+
+if TYPE_CHECKING:
+    from service.training.als import Report
+
+PHASES = {
+    "reading": "📖 Reading interactions",
+    "training": "🧮 Training ALS",
+    "evaluating": "🎯 Evaluating",
+    "tuning": "🔭 Tuning",
+}
+
+
+@contextmanager
+def bars() -> Iterator[Report]:
+    """Draw a bar for each phase on a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(
+        *columns, TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal
+    ) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(phase: str, done: int, total: int, note: str = "", /) -> None:
+            if phase not in tasks or progress.tasks[tasks[phase]].finished:
+                tasks[phase] = progress.add_task(PHASES[phase], note="")
+            progress.update(tasks[phase], completed=done, total=total, note=note)
+
+        yield report
+
+
+@contextmanager
+def bar(title: str, size: int) -> Iterator[Counted]:
+    """Draw a bar of so many bytes on a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(plain(title).plain, total=size)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,254 @@
+"""The commands train, evaluate and tune: models being made and judged, seen from a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from service.cli.models import imported
+from service.cli.options import LOADING, parameter_options, recipe_options, settings_options
+from service.errors import TrainingError
+from service.model.facts import Evaluation, Parameters, RankingMetrics, TrainingData, TrainingFacts
+from service.model.model import Model
+from service.observe.logs import set_up_logging
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.training.als import Report
+    from service.training.recipe import Recipe
+    from service.training.tuning import Budget, Trial, Tuning
+
+Format = Literal["npz", "pickle"]
+
+_TRIALS_SHOWN = 10
+#: What the parameters are called where a terminal of 80 columns has to hold all.
+_COLUMNS = {
+    "factors": "factors",
+    "regularization": "regul.",
+    "alpha": "alpha",
+    "popularity_discount": "discount",
+    "iterations": "iter.",
+}
+
+
+@click.command()
+@recipe_options("DATA...")
+@parameter_options()
+@settings_options("model_path")
+@click.option("--format", "model_format", type=click.Choice(["npz", "pickle"]), default="npz", show_default=True)
+@click.option("--evaluate", "with_evaluation", is_flag=True, help="Hold a fifth of each user's pairs out first.")
+@click.option("--loss", "with_loss", is_flag=True, help="Show the loss of each iteration; takes some time.")
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+def train(
+    model_path: Path,
+    model_format: Format,
+    with_evaluation: bool,
+    with_loss: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Train a model on who had what, and put it where a server finds it.
+
+    DATA are CSV or TSV files (gzipped or not), Parquet files, or directories of them. The model replaces the one at
+    the model path at once and whole, so a server that watches the path swaps it in.
+    """
+    recipe, parameters = _recipe(values), Parameters(**values)
+    options = {"with_evaluation": with_evaluation, "with_loss": with_loss, "as_json": as_json}
+    train_model(recipe, model_path, parameters, model_format, **options)
+
+
+@click.command()
+@recipe_options("--test")
+@settings_options(*LOADING)
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+def evaluate(as_json: bool, **values: Any) -> None:
+    """Judge a model by pairs that it has not seen, and popularity beside it.
+
+    What the model knows a user to have had already is not recommended, and does not count in the test.
+    """
+    set_up_logging("console", "warning")
+    recipe = _recipe(values)
+    asyncio.run(evaluate_model(Settings(**values), recipe, as_json=as_json))
+
+
+@click.command()
+@recipe_options("DATA...")
+@settings_options("model_path")
+@click.option("--trials", type=click.IntRange(1), default=30, show_default=True, help="How many to try in all.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Begin no other trial after so long.")
+@click.option(
+    "--storage",
+    type=click.Path(path_type=Path),
+    default=Path("als_tuning.db"),
+    show_default=True,
+    help="Where trials are kept: the same command goes on where it was interrupted.",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(["ndcg", "recall", "precision", "map"]),
+    default="ndcg",
+    show_default=True,
+    help="What makes a trial the best.",
+)
+@click.option(
+    "--max-factors",
+    type=click.IntRange(1, 4096),
+    default=256,
+    show_default=True,
+    help="More take longer, in training and in serving.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the split, the search and the training.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the facts of the model as JSON.")
+def tune(model_path: Path, trials: int, minutes: float | None, storage: Path, as_json: bool, **values: Any) -> None:
+    """Search for the parameters that suit the data, and train with the best.
+
+    Every trial trains on four fifths of what each user had and is judged by the rest.
+    """
+    from service.training.tuning import Budget, Tuning
+
+    recipe = _recipe(values)
+    tuning = Tuning(k=recipe.k, threads=recipe.threads, **values)
+    budget = Budget(trials, None if minutes is None else 60 * minutes)
+    tune_model(recipe, model_path, storage, budget, tuning, as_json=as_json)
+
+
+def _recipe(values: dict[str, Any]) -> Recipe:
+    """Take what a recipe is made of out of a command's values."""
+    from service.training.columns import ColumnNames
+    from service.training.recipe import Recipe
+
+    names = ColumnNames(**{role: values.pop(f"{role}_column") for role in ("user", "item", "weight", "time")})
+    return Recipe(names=names, **{name: values.pop(name) for name in ("paths", "skip_bad_rows", "threads", "k")})
+
+
+COMMANDS = (train, evaluate, tune)
+
+
+def train_model(
+    recipe: Recipe,
+    output: Path,
+    parameters: Parameters,
+    model_format: Format,
+    *,
+    with_evaluation: bool,
+    with_loss: bool,
+    as_json: bool,
+) -> None:
+    """Make a model and print what became of it. Raises TrainingError."""
+    from service.cli.progress import bars  # only in functions, as below: what serves never imports what trains
+    from service.training.recipe import make_model
+
+    with bars() as report:
+        facts = make_model(
+            recipe,
+            output,
+            parameters=parameters,
+            model_format=model_format,
+            with_evaluation=with_evaluation,
+            with_loss=with_loss,
+            report=report,
+        )
+    if as_json:
+        click.echo(msgspec.json.encode(facts))
+    else:
+        _show_made(facts, output)
+
+
+async def evaluate_model(settings: Settings, recipe: Recipe, *, as_json: bool) -> None:
+    """Judge a model file by test files and print the table. Raises ModelRejectedError, TrainingError."""
+    from service.cli.progress import bars
+
+    async with imported(settings) as snapshot:
+        with bars() as report:
+            found = _judge(snapshot.model, recipe, report)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        _show_evaluation(found)
+
+
+def tune_model(recipe: Recipe, output: Path, storage: Path, budget: Budget, tuning: Tuning, *, as_json: bool) -> None:
+    """Search for parameters, print the best trials, and train with the best of all. Raises TrainingError."""
+    from service.cli.progress import bars
+    from service.training.model_files import prove_target
+    from service.training.tuning import tune as search
+
+    prove_target(output)
+    with bars() as report:
+        trials = search(recipe.read(report), storage, budget, tuning, report=report)
+    if not trials:
+        raise TrainingError("No trial was finished before the time was up; give more with --minutes.")
+    if not as_json:
+        _show_trials(trials[:_TRIALS_SHOWN], f"{tuning.metric}@{tuning.k}")
+    train_model(recipe, output, trials[0].parameters, "npz", with_evaluation=True, with_loss=False, as_json=as_json)
+
+
+def _judge(model: Model, recipe: Recipe, report: Report) -> Evaluation:
+    from service.training.evaluation import evaluate as judge
+    from service.training.evaluation import held_out_for, seen_of
+
+    if model.limited:
+        raise TrainingError("The model has popularity alone and no factors, so there is nothing to evaluate.")
+    held_out, unknown_users = held_out_for(model, recipe.read(report))
+    return judge(
+        model.user_factors,
+        model.item_factors,
+        seen_of(model),
+        held_out,
+        k=recipe.k,
+        threads=recipe.threads,
+        unknown_users=unknown_users,
+        on_progress=lambda done, total: report("evaluating", done, total),
+    )
+
+
+def _show_made(facts: TrainingFacts, output: Path) -> None:
+    click.echo(_learnt_from(facts.data))
+    if facts.evaluation:
+        _show_evaluation(facts.evaluation)
+    parameters, seconds = facts.parameters, facts.seconds["train"]
+    click.echo(
+        f"✅ Wrote {output} ({output.stat().st_size} bytes): {parameters.factors} factors, "
+        f"{parameters.iterations} iterations, trained in {seconds:.1f} s"
+    )
+
+
+def _learnt_from(data: TrainingData) -> str:
+    skipped = f" (bad rows left out: {data.skipped_rows})" if data.skipped_rows else ""
+    return f"📚 Learnt from {data.rows} rows: {data.pairs} pairs of {data.users} users and {data.items} items{skipped}"
+
+
+def _show_evaluation(found: Evaluation) -> None:
+    """Print a row for each ranking, with a column for each metric."""
+    click.echo(f"🎯 Top {found.k} against {found.pairs} held-out pairs of {found.users} users")
+    if found.unknown_users or found.unknown_pairs:
+        click.echo(
+            f"⚠️ Unknown to the model are {found.unknown_users} other users and the items of {found.unknown_pairs} pairs"
+        )
+    metrics = RankingMetrics.__struct_fields__
+    table = Table("ranking", *metrics, box=box.SIMPLE)
+    for name, values in (("ALS", found.als), ("popularity", found.popular)):
+        table.add_row(name, *(f"{getattr(values, metric):.4f}" for metric in metrics))
+    Console().print(table)
+
+
+def _show_trials(trials: list[Trial], metric: str) -> None:
+    """Print the best trials, the best first."""
+    table = Table("trial", metric, *_COLUMNS.values(), "seconds", box=box.SIMPLE)
+    for trial in trials:
+        values = (f"{getattr(trial.parameters, name):.4g}" for name in _COLUMNS)
+        table.add_row(str(trial.number), f"{trial.value:.4f}", *values, f"{trial.seconds:.0f}")
+    Console().print(table)

@@ -1,0 +1,44 @@
+"""Reading a model file of any known format: for child processes, which alone read what nobody vouches for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from service.errors import UnknownFormatError, UnreadableSourceError
+from service.model.formats import table
+from service.model.formats.foreign import foreign, unrecognized
+from service.model.formats.npz import read_npz
+from service.model.formats.pickle import read_pickle
+from service.model.raw import RawModel
+from service.model.storage.source import unreadable
+
+#: By the name of each of :data:`service.model.formats.table.FORMATS`.
+READERS: dict[str, Callable[[BinaryIO], RawModel]] = {"pickle": read_pickle, "npz": read_npz}
+
+
+def read(path: Path, file: BinaryIO) -> RawModel:
+    """Read a model from an open file that stands at its first byte; ``path`` is what messages call it.
+
+    Raises UnreadableSourceError, OutOfResourcesError, UnknownFormatError and what the readers raise: CorruptFileError,
+    UnsafePickleError, BadDtypeError, BadShapeError, BadIdsError, BadSeenMatrixError, MemoryError.
+    """
+    try:
+        head = file.read(table.HEAD)
+        file.seek(0)
+        if not head:
+            raise UnreadableSourceError(f"{path} is empty (0 bytes).")
+        return _read(head, file)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _read(head: bytes, file: BinaryIO) -> RawModel:
+    found = table.recognized(head)
+    if found is None:
+        wanted = " or ".join(known.description for known in table.FORMATS)
+        raise UnknownFormatError(f"The file {foreign(head) or unrecognized(head)}; a model is {wanted}.")
+    raw = READERS[found.name](file)
+    raw.format = found.name
+    return raw
