@@ -12,8 +12,8 @@ from hypothesis import settings
 from playwright.async_api import Browser
 
 from service.logs import logger
-from tests.browsing import chromium_started
-from tests.helpers import Place, counted_imports
+from tests.support.browsing import chromium_started
+from tests.support.helpers import Place, counted_imports
 
 # A deadline per example is a timed assertion: it fails on a busy machine and says nothing about the code.
 settings.register_profile("untimed", deadline=None)

@@ -20,8 +20,8 @@ from service.errors import OverloadedError
 from service.metrics import Metrics
 from service.model.scoring.costs import QueryCosts
 from service.model.storage.snapshot import Snapshot
-from tests.models import make_factors
-from tests.serving import Answer, Api, ApiSettings, make_snapshot, serving
+from tests.support.models import make_factors
+from tests.support.serving import Answer, Api, ApiSettings, make_snapshot, serving
 
 
 def busiest(snapshot: Snapshot) -> int:

@@ -24,7 +24,7 @@ from service.api.context import Results
 from service.api.instrument import RequestNumbers
 from service.cli import main as serve
 from tests.benchmarks.throughput import SCRIPT, write_model, wrk
-from tests.running import RunningServer, running_server
+from tests.support.running import RunningServer, running_server
 
 THIS = "tests.benchmarks.metrics_cost"
 

@@ -25,7 +25,7 @@ from service.errors import (
 from service.model.formats.globals import find
 from service.model.formats.table import format_of, read
 from service.model.validation.validation import validate
-from tests.hostile import HostileFile, bombs, corpus
+from tests.support.hostile import HostileFile, bombs, corpus
 
 PLACEHOLDER = Path("/marker")
 

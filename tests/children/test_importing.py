@@ -1,0 +1,123 @@
+"""What the child does with a job, here without its process: a snapshot, or an exact reason."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from service.model import importer, titles
+from service.model.importer import Job, Outcome, answer
+from service.model.storage import snapshot
+from service.model.storage.source import identify
+from tests.support.helpers import model_bytes
+from tests.support.models import make_factors
+
+
+@pytest.fixture(autouse=True)
+def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working directory, which a job writes to."""
+    staged = tmp_path / "state" / "staged"
+    staged.mkdir(parents=True)
+    monkeypatch.chdir(staged)
+    return staged
+
+
+def job_for(path: Path, content: bytes) -> Job:
+    """Return the job to import a file of this content."""
+    path.write_bytes(content)
+    return Job(identify(path), os.open(path, os.O_RDONLY), -1, str(path.parent / "state"), 2**30, 60)
+
+
+@pytest.mark.parametrize("ids", ["int", "str"])
+def test_a_good_file_becomes_a_snapshot(tmp_path: Path, staged: Path, ids: str) -> None:
+    """Every number and id arrives, the score ranges and costs are measured, every phase is timed."""
+    factors = make_factors(ids="str" if ids == "str" else "int")
+    job = job_for(tmp_path / "m", model_bytes(factors=factors))
+    assert answer(job) == Outcome()
+    opened = snapshot.open_snapshot(staged)
+    manifest = opened.manifest
+    assert (manifest.source, manifest.source_format) == (job.source, "npz")
+    assert (manifest.users, manifest.items, manifest.factors) == (40, 60, 4)
+    assert manifest.costs.recommend_10 > 0
+    assert manifest.scores.popularity
+    assert list(manifest.seconds) == ["read", "validate", "arrange", "analyse", "write"]
+    for row, user in enumerate(factors.user_ids[:5]):
+        wanted = user.decode() if ids == "str" else int(user)
+        place = opened.model.user_ids.row(wanted)
+        assert place is not None
+        np.testing.assert_array_equal(opened.model.user_factors[place], factors.user_factors[row])
+
+
+def test_a_rejection_is_answered_with_its_code(tmp_path: Path, staged: Path) -> None:
+    """The code and the sentence, and nothing is written."""
+    packed = io.BytesIO()
+    np.savez(packed, user_factors=np.full((2, 2), np.nan, "f"), item_factors=np.ones((2, 2), "f"))
+    job = job_for(tmp_path / "m", packed.getvalue())
+    outcome = answer(job)
+    assert outcome.code == "not_finite"
+    assert "row 0" in outcome.detail
+    assert not list(staged.iterdir())
+
+
+def test_a_file_that_changed_since_is_not_read(tmp_path: Path) -> None:
+    """What is imported is what was hashed."""
+    job = job_for(tmp_path / "m", model_bytes(1))
+    (tmp_path / "m").write_bytes(model_bytes(2))
+    assert answer(job).code == "file_changed"
+
+
+def test_the_memory_limit_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory in any phase: the sentence says how much was allowed, and which setting allows more."""
+
+    def exhausted(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(importer, "arrange", exhausted)
+    job = job_for(tmp_path / "m", model_bytes())
+    assert answer(job) == Outcome(
+        "import_memory",
+        f"{tmp_path / 'm'} needs more than 1024 MB of address space to import; "
+        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
+    )
+
+
+def test_a_state_directory_that_cannot_be_written_is_a_reason(tmp_path: Path, staged: Path) -> None:
+    """The sentence names the state directory, not the staged one."""
+    job = job_for(tmp_path / "m", model_bytes())
+    staged.rmdir()
+    outcome = answer(job)
+    assert outcome.code == "state_directory"
+    assert f"The state directory {tmp_path / 'state'} cannot be used: No such file or directory." in outcome.detail
+
+
+def test_titles_are_imported_likewise(tmp_path: Path, staged: Path) -> None:
+    """A file of titles becomes titles, a bad one its reason, and a model is no file of titles."""
+    job = msgspec.structs.replace(job_for(tmp_path / "titles.csv", b"id,title\na,One\n"), content="titles")
+    assert answer(job) == Outcome()
+    assert titles.open_titles(staged).of(np.array([b"a"])) == ["One"]
+    written = sorted(staged.iterdir())
+    job = msgspec.structs.replace(job_for(tmp_path / "m", model_bytes()), content="titles")
+    assert answer(job).code == "bad_titles"
+    assert sorted(staged.iterdir()) == written
+
+
+def test_the_limit_of_file_sizes_is_a_reason(tmp_path: Path) -> None:
+    """A file that grows beyond it is the model's fault, not that of the state directory."""
+    job = job_for(tmp_path / "m", model_bytes())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        outcome = answer(job)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert outcome == Outcome(
+        "import_memory",
+        f"{tmp_path / 'm'} needs more than 1024 MB of disk for one file to import; "
+        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
+    )

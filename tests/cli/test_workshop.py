@@ -1,0 +1,151 @@
+"""Making and judging models from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from service.cli import main
+from tests.stories.test_limited import popularity_bytes
+from tests.support.helpers import version
+from tests.support.interactions import write_interactions
+from tests.support.running import running_server
+
+FEW = ("--factors", 4, "--iterations", 3)
+METRICS = {"precision", "recall", "ndcg", "map", "coverage"}
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a file of interactions in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    return write_interactions(tmp_path / "data.csv")
+
+
+def als_serve(*arguments: object) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def good(*arguments: object) -> Result:
+    """Run the command, which has to end well."""
+    result = als_serve(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_train(data: Path) -> None:
+    """What was read, where the model is and how it was trained is printed; the bars are not in the way of a pipe."""
+    lines = good("train", data, "--model-path", "m.npz", *FEW).stdout.splitlines()
+    size = Path("m.npz").stat().st_size
+    assert lines[0] == "📚 Learnt from 150 rows: 150 pairs of 30 users and 20 items"
+    assert lines[1].startswith(f"✅ Wrote m.npz ({size} bytes): 4 factors, 3 iterations, trained in ")
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("model_format", ["npz", "pickle"])
+def test_check_shows_how_a_model_was_made(data: Path, model_format: str) -> None:
+    """In either format the model brings the facts of its training along."""
+    good("train", data, "--model-path", "m", "--format", model_format, "--evaluate", *FEW)
+    shown = good("check", "--model-path", "m").stdout
+    words = " ".join(shown.split())
+    assert "learnt from data.csv: 150 rows, 0 left out" in words
+    assert "regularization 10, alpha 20, popularity discount 0.25, iterations 3, seed 0" in words
+    assert "evaluated ndcg@20 0." in words
+
+
+def test_training_onto_the_path_of_a_server_swaps(data: Path, tmp_path: Path) -> None:
+    """The server serves the model as soon as it is written, and says how it was made."""
+    path = tmp_path / "als_model.pkl"
+    good("train", data, "--model-path", path, *FEW)
+    with running_server(path, tmp_path / "state") as server:
+        server.wait_until_ready()
+        good("train", data, "--model-path", path, "--seed", 1, *FEW)
+        server.wait_until_serving(version(path.read_bytes()))
+        assert server.get("/v1/model")[1]["trained"]["parameters"]["seed"] == 1
+
+
+def test_the_same_seed_gives_the_same_model(data: Path) -> None:
+    """Whoever trains again on the same data gets the same factors."""
+    for path in ("one", "again"):
+        good("train", data, "--model-path", path, *FEW)
+    with np.load("one") as one, np.load("again") as again:
+        assert np.array_equal(one["item_factors"], again["item_factors"])
+
+
+def test_facts_as_json(data: Path) -> None:
+    """With an evaluation: the numbers of ALS, of popularity, and what they are of."""
+    facts = json.loads(good("train", data, "--model-path", "m", "--evaluate", "-k", 5, "--json", *FEW).stdout)
+    evaluation = facts["evaluation"]
+    assert (evaluation["k"], evaluation["users"], evaluation["pairs"]) == (5, 30, 30)
+    assert evaluation["als"].keys() == evaluation["popular"].keys() == METRICS
+    assert evaluation["als"]["recall"] > evaluation["popular"]["recall"]
+    assert facts["seconds"].keys() == {"read", "evaluate", "train"}
+
+
+def test_an_evaluation_is_a_table(data: Path) -> None:
+    """ALS and popularity, one below the other."""
+    lines = good("train", data, "--model-path", "m", "--evaluate", "--loss", *FEW).stdout.splitlines()
+    assert lines[1].strip() == "🎯 Top 20 against 30 held-out pairs of 30 users"
+    rows = {cells[0]: cells[1:] for line in lines if (cells := line.split())}
+    assert rows["ranking"] == ["precision", "recall", "ndcg", "map", "coverage"]
+    assert all(0 <= float(value) <= 1 for ranking in ("ALS", "popularity") for value in rows[ranking])
+
+
+def test_columns_can_be_named(data: Path) -> None:
+    """Data with names of its own is read as told; a weight that is no number is skipped where that is asked for."""
+    data.write_text("who;what;how often\n" + "a;x;2\nb;y;3\nb;x;often\n")
+    names = ("--user-column", "who", "--item-column", "what", "--weight-column", "how often")
+    result = als_serve("train", data, "--model-path", "m", *names, *FEW)
+    assert (result.exit_code, "line 4" in result.stderr) == (1, True)
+    lines = good("train", data, "--model-path", "m", *names, "--skip-bad-rows", *FEW).stdout.splitlines()
+    assert lines[0] == "📚 Learnt from 2 rows: 2 pairs of 2 users and 2 items (bad rows left out: 1)"
+
+
+def test_evaluate(data: Path, tmp_path: Path) -> None:
+    """A model is judged by a file that it has not seen; users it does not know are counted apart."""
+    good("train", data, "--model-path", "m", *FEW)
+    test = tmp_path / "test.csv"
+    test.write_text("user_id,item_id\n" + "".join(f"user-{user},{item}\n" for user in range(31) for item in range(20)))
+    shown = good("evaluate", "--model-path", "m", "--test", test).stdout
+    assert shown.splitlines()[:2] == [
+        "🎯 Top 20 against 450 held-out pairs of 30 users",
+        "⚠️ Unknown to the model are 1 other users and the items of 0 pairs",
+    ]
+    found: dict[str, Any] = json.loads(good("evaluate", "--model-path", "m", "--test", test, "--json").stdout)
+    assert found["als"]["recall"] == 1  # there are but 20 items
+    assert found["unknown_users"] == 1
+
+
+def test_popularity_alone_is_not_evaluated(data: Path) -> None:
+    """There is nothing to compare it with."""
+    Path("m").write_bytes(popularity_bytes())
+    result = als_serve("evaluate", "--model-path", "m", "--test", data)
+    assert result.exit_code == 1
+    assert "Error: The model has popularity alone and no factors, so there is nothing to evaluate." in result.stderr
+
+
+def test_tune(data: Path) -> None:
+    """Trials are shown best first, the best is trained, and the same command again makes no more trials."""
+    command = ("tune", data, "--model-path", "m", "--trials", 3, "--max-factors", 8, "--metric", "recall")
+    lines = good(*command).stdout.splitlines()
+    values = [float(line.split()[1]) for line in lines if line[:5].strip().isdigit()]
+    assert len(values) == 3
+    assert values == sorted(values, reverse=True)
+    assert lines[-1].startswith("✅ Wrote m (")
+    assert Path("als_tuning.db").exists()
+    facts = json.loads(good(*command, "--json").stdout)
+    assert facts["evaluation"]["als"]["recall"] == pytest.approx(values[0], abs=1e-4)
+
+
+def test_a_tuning_without_time(data: Path) -> None:
+    """Where no trial was finished there is nothing to train with."""
+    result = als_serve("tune", data, "--model-path", "m", "--minutes", 1e-9)
+    assert result.exit_code == 1
+    assert "Error: No trial was finished before the time was up; give more with --minutes." in result.stderr
+    assert not Path("m").exists()
