@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Never
@@ -20,12 +20,10 @@ from service.live.s3 import S3Follower
 from service.metrics import Metrics
 from service.s3.location import LATEST, Location
 from service.s3.pointer import Pointer
-from tests.support.fault_proxy import Cut, Drip, Fault, FaultProxy, Refuse, Reset, Stall, fault_proxy, page, s3_error
+from tests.support.fault_proxy import Cut, Drip, Fault, FaultProxy, Refuse, Reset, Stall, page, s3_error
 from tests.support.helpers import events, eventually, put, version
 from tests.support.published import POLL_SECONDS, Bucket, following, let_in
-from tests.support.seaweed import Seaweed, seaweed
-
-__all__ = ["seaweed"]
+from tests.support.seaweed import Seaweed
 
 OLD, NEW, NEWEST = b"old" * 1000, b"new" * 1000, b"newest" * 1000
 MODEL = r"als_model_"
@@ -39,17 +37,16 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture)
 
 
 @pytest.fixture
-async def proxy(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FaultProxy]:
+def proxy(proxy: FaultProxy, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> FaultProxy:
     """Return the way by which followers reach the store."""
-    async with fault_proxy(seaweed.endpoint) as running:
-        let_in(monkeypatch, seaweed.environment(), running.endpoint)
-        yield running
+    let_in(monkeypatch, seaweed.environment(), proxy.endpoint)
+    return proxy
 
 
 @pytest.fixture
-async def bucket(seaweed: Seaweed, tmp_path: Path) -> Bucket:
-    """Return a bucket with versions."""
-    return Bucket(seaweed, await seaweed.make_bucket(versioned=True), tmp_path)
+def bucket(seaweed: Seaweed, versioned_bucket: str, tmp_path: Path) -> Bucket:
+    """Return a prefix of its own, with versions."""
+    return Bucket(seaweed, versioned_bucket, tmp_path)
 
 
 @pytest.fixture
@@ -225,7 +222,7 @@ async def test_a_checksum_that_is_wrong_does_not_outweigh_the_pointer(
 
 async def test_a_pointer_ahead_of_its_object_is_tried_again(tmp_path: Path, bucket: Bucket, proxy: FaultProxy) -> None:
     """Fault 45: copies of a bucket may bring the pointer first."""
-    published, key = await bucket.publish(OLD), "models/als_model_20300101_000000.npz"
+    published, key = await bucket.publish(OLD), bucket.prefix.key + "als_model_20300101_000000.npz"
     pointer = msgspec.structs.replace(published, key=key, version_id=None)
     await bucket.put(LATEST, msgspec.json.encode(pointer))
     async with following(tmp_path, bucket) as followed:
@@ -242,7 +239,7 @@ async def test_what_the_pointer_said_is_what_is_read(tmp_path: Path, bucket: Buc
     async with following(tmp_path, bucket) as followed:
         await eventually(lambda: downloads(proxy) == 1)
         # The very object is written over: in a bucket with versions the old one can still be read.
-        await bucket.put(first.key.removeprefix("models/"), NEWEST)
+        await bucket.put(first.key.removeprefix(bucket.prefix.key), NEWEST)
         await bucket.publish(NEW)
         await eventually(lambda: followed.has(NEW) and len(followed.following.downloads) == 2)
         came = [download.sha256[:16] for download in followed.following.downloads]

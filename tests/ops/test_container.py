@@ -14,9 +14,7 @@ from tests.support.helpers import model_bytes, put
 from tests.support.interactions import write_interactions
 from tests.support.poison import poison
 from tests.support.rendering import render
-from tests.support.seaweed import Seaweed, seaweed
-
-__all__ = ["seaweed"]
+from tests.support.seaweed import Seaweed
 
 USER = 10001
 

@@ -25,9 +25,7 @@ from tests.support.models import make_factors
 from tests.support.monitoring import ROOT, Prometheus, need_prometheus, running_prometheus, until
 from tests.support.published import Bucket
 from tests.support.running import RunningServer, running_server
-from tests.support.seaweed import Seaweed, seaweed
-
-__all__ = ["seaweed"]
+from tests.support.seaweed import Seaweed
 
 FILE = ROOT / "grafana" / "dashboards" / "als-serve.json"
 DASHBOARD: dict[str, Any] = json.loads(FILE.read_text("utf-8"))

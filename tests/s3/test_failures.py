@@ -33,13 +33,10 @@ from service.s3.finding import find, list_models
 from service.s3.location import LATEST, Location
 from service.s3.publishing import promote, publish
 from service.s3.uploading import Protection
-from tests.s3.test_publishing import described
-from tests.support.bucket import Models, client, models, nobody, plain_bucket, pointer_to, proxy, seaweed
+from tests.support.bucket import Models, described, nobody, pointer_to
 from tests.support.fault_proxy import Answer, Cut, Fault, FaultProxy, Refuse, Reset, Stall, page, s3_error
 from tests.support.helpers import model_bytes
 from tests.support.seaweed import Identity, Seaweed
-
-__all__ = ["client", "models", "plain_bucket", "proxy", "seaweed"]
 
 PLACE = Location("bucket", "models/als_model.npz")
 NO_CREDENTIALS = "; give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."

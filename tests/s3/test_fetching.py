@@ -32,23 +32,9 @@ from service.s3.fetching import fetch, stands_at, sweep
 from service.s3.finding import find
 from service.s3.location import LATEST, Location
 from service.s3.versions import Download, Found, Marker
-from tests.support.bucket import (
-    Models,
-    client,
-    models,
-    nobody,
-    plain_bucket,
-    pointer_to,
-    proxy,
-    seaweed,
-    sha256,
-    versioned,
-    versioned_bucket,
-)
+from tests.support.bucket import Models, nobody, pointer_to, sha256
 from tests.support.fault_proxy import Cut, Drip, Fault, FaultProxy, Reset, Stall
 from tests.support.helpers import eventually, finished, mounted
-
-__all__ = ["client", "models", "plain_bucket", "proxy", "seaweed", "versioned", "versioned_bucket"]
 
 NAME = "als_model_20260131_021500.npz"
 CONTENT = random.Random(0).randbytes(3 * 2**20 + 7)

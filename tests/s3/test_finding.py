@@ -14,23 +14,10 @@ from service.s3.finding import find, list_models, read_pointer
 from service.s3.location import LATEST, Location
 from service.s3.pointer import LARGEST
 from service.s3.versions import Found, Marker
-from tests.support.bucket import (
-    Models,
-    client,
-    models,
-    plain_bucket,
-    pointer_to,
-    proxy,
-    seaweed,
-    sha256,
-    versioned,
-    versioned_bucket,
-)
+from tests.support.bucket import Models, pointer_to, sha256
 from tests.support.fault_proxy import FaultProxy, Stall, s3_error
 from tests.support.helpers import eventually
 from tests.support.seaweed import Seaweed
-
-__all__ = ["client", "models", "plain_bucket", "proxy", "seaweed", "versioned", "versioned_bucket"]
 
 OLD, NEW = "als_model_20260130_021500.npz", "als_model_20260131_021500.npz"
 

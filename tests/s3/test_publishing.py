@@ -16,22 +16,8 @@ from service.s3.location import LATEST, timestamp_of
 from service.s3.pointer import Counts, Pointer
 from service.s3.publishing import Version
 from service.s3.uploading import Protection
-from tests.support.bucket import (
-    Models,
-    client,
-    models,
-    nobody,
-    plain_bucket,
-    pointer_to,
-    proxy,
-    seaweed,
-    sha256,
-    versioned,
-    versioned_bucket,
-)
+from tests.support.bucket import Models, described, nobody, pointer_to, sha256
 from tests.support.fault_proxy import FaultProxy, s3_error
-
-__all__ = ["client", "models", "plain_bucket", "proxy", "seaweed", "versioned", "versioned_bucket"]
 
 FOREIGN = "als_model_by_hand.npz"  # of no time, so the oldest
 FUTURE = "als_model_29991231_235959.npz"
@@ -41,14 +27,6 @@ FUTURE = "als_model_29991231_235959.npz"
 def path(tmp_path: Path) -> Path:
     """Return where files to be published are written."""
     return tmp_path / "als_model.npz"
-
-
-def described(content: bytes) -> Pointer:
-    """Describe a model of this content."""
-    counts = Counts(users=3, items=5, factors=2, seen_pairs=None)
-    return Pointer(
-        key="", sha256=sha256(content), size=len(content), format="npz", counts=counts, metrics={"ndcg@20": 0.2117}
-    )
 
 
 async def publish(models: Models, path: Path, content: bytes, protection: Protection | None = None) -> Pointer:

@@ -14,22 +14,9 @@ import pytest
 from service.errors import PublishError, S3ChangedError, S3UnreachableError
 from service.s3 import uploading
 from service.s3.uploading import Protection, Upload, upload
-from tests.support.bucket import (
-    Models,
-    client,
-    models,
-    nobody,
-    plain_bucket,
-    proxy,
-    seaweed,
-    sha256,
-    versioned,
-    versioned_bucket,
-)
+from tests.support.bucket import Models, nobody, sha256
 from tests.support.fault_proxy import FaultProxy, Reset, Stall, s3_error
 from tests.support.helpers import eventually
-
-__all__ = ["client", "models", "plain_bucket", "proxy", "seaweed", "versioned", "versioned_bucket"]
 
 PART = 5 * 2**20
 WHOLE = random.Random(1).randbytes(1000)

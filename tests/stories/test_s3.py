@@ -6,30 +6,27 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fault_proxy import Cut, Drip, Fault, FaultProxy, Refuse, Stall, fault_proxy, s3_error
+from tests.support.fault_proxy import Cut, Drip, Fault, FaultProxy, Refuse, Stall, s3_error
 from tests.support.helpers import eventually, model_bytes, put, version
 from tests.support.interactions import write_interactions
 from tests.support.load import open_loop
 from tests.support.models import make_factors
 from tests.support.published import Bucket
 from tests.support.running import RunningServer, running_server
-from tests.support.seaweed import Seaweed, running_seaweed, seaweed
-
-__all__ = ["seaweed"]
+from tests.support.seaweed import Seaweed, running_seaweed
 
 OLD, NEW = model_bytes(1), model_bytes(2)
 MODEL = "als_model_"
 
 
 class Fleet:
-    """A bucket with models under ``models/``, and the directory of a server that follows them."""
+    """A prefix of a bucket, and the directory of a server that follows them."""
 
     def __init__(self, seaweed: Seaweed, bucket: str, directory: Path) -> None:
         self.environment = seaweed.environment()
@@ -71,16 +68,9 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(seaweed: Seaweed, tmp_path: Path) -> Fleet:
-    """Return a bucket of its own, with versions."""
-    return Fleet(seaweed, asyncio.run(seaweed.make_bucket(versioned=True)), tmp_path)
-
-
-@pytest.fixture
-async def proxy(seaweed: Seaweed) -> AsyncIterator[FaultProxy]:
-    """Return a proxy in front of the store."""
-    async with fault_proxy(seaweed.endpoint) as running:
-        yield running
+def fleet(seaweed: Seaweed, versioned_bucket: str, tmp_path: Path) -> Fleet:
+    """Return a prefix of its own, with versions."""
+    return Fleet(seaweed, versioned_bucket, tmp_path)
 
 
 def test_what_is_published_is_served_until_another_is_promoted(fleet: Fleet) -> None:

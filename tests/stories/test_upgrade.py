@@ -19,9 +19,7 @@ import pytest
 from service.model.storage.snapshot import FORMAT_VERSION
 from tests.fixtures.make_state import make
 from tests.support.running import RunningServer, running_server
-from tests.support.seaweed import Seaweed, seaweed
-
-__all__ = ["seaweed"]
+from tests.support.seaweed import Seaweed
 
 KEPT = Path(__file__).parents[1] / "fixtures" / "states" / f"format-{FORMAT_VERSION}.zip"
 #: The bucket that what is in the archives was published to.

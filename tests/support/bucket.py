@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any
 
-import pytest
 from aiobotocore.session import AioSession
 from types_aiobotocore_s3 import S3Client
 
-from service.s3 import client as clients
 from service.s3.client import _session as made
-from service.s3.client import connected
 from service.s3.location import LATEST, Location
-from service.s3.pointer import Pointer, decode_pointer
-from tests.support.fault_proxy import FaultProxy, fault_proxy
-from tests.support.seaweed import Seaweed, seaweed
-
-__all__ = [
-    "Models",
-    "client",
-    "models",
-    "nobody",
-    "plain_bucket",
-    "pointer_to",
-    "proxy",
-    "seaweed",
-    "sha256",
-    "versioned",
-    "versioned_bucket",
-]
+from service.s3.pointer import Counts, Pointer, decode_pointer
 
 
 class Models:
@@ -90,57 +69,19 @@ def pointer_to(models: Models, name: str, content: bytes, **others: Any) -> byte
     return json.dumps(fields | others).encode()
 
 
+def described(content: bytes) -> Pointer:
+    """Describe a model of this content."""
+    counts = Counts(users=3, items=5, factors=2, seen_pairs=None)
+    return Pointer(
+        key="", sha256=sha256(content), size=len(content), format="npz", counts=counts, metrics={"ndcg@20": 0.2117}
+    )
+
+
 def nobody(_: int) -> None:
     """Be told of bytes, and forget them."""
-
-
-@pytest.fixture(scope="session")
-def plain_bucket(seaweed: Seaweed) -> str:
-    """Return the name of a bucket that keeps no versions; a new one takes seconds, so tests share it."""
-    return asyncio.run(seaweed.make_bucket())
-
-
-@pytest.fixture(scope="session")
-def versioned_bucket(seaweed: Seaweed) -> str:
-    """Return the name of a bucket that keeps all versions."""
-    return asyncio.run(seaweed.make_bucket(versioned=True))
 
 
 @cache
 def session() -> AioSession:
     """Return a session that all tests share: reading its files takes longer than most of them."""
     return made()
-
-
-@pytest.fixture
-async def proxy(seaweed: Seaweed) -> AsyncIterator[FaultProxy]:
-    """Return what all that the test asks of S3 goes through."""
-    async with fault_proxy(seaweed.endpoint) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(seaweed: Seaweed, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S3Client]:
-    """Return the product's own client, with all rights, as has everything that finds its credentials meanwhile."""
-    for name, value in (seaweed.environment() | {"AWS_ENDPOINT_URL": proxy.endpoint}).items():
-        monkeypatch.setenv(name, value)
-    with monkeypatch.context() as patch:
-        patch.setattr(clients, "_session", session)
-        lent = connected(Location("any", ""))
-        connection = await lent.__aenter__()
-    try:
-        yield connection
-    finally:
-        await lent.__aexit__(None, None, None)
-
-
-@pytest.fixture
-def models(client: S3Client, plain_bucket: str) -> Models:
-    """Return a prefix in a bucket that keeps no versions."""
-    return Models(client, plain_bucket)
-
-
-@pytest.fixture
-def versioned(client: S3Client, versioned_bucket: str) -> Models:
-    """Return a prefix in a bucket that keeps all versions."""
-    return Models(client, versioned_bucket)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,11 +24,11 @@ POLL_SECONDS = 0.05
 
 
 class Bucket:
-    """A bucket with models under ``models/``."""
+    """A prefix of a bucket, which nobody else has, for models."""
 
     def __init__(self, seaweed: Seaweed, name: str, directory: Path) -> None:
         self.seaweed = seaweed
-        self.prefix = Location(name, "models/")
+        self.prefix = Location(name, f"{uuid.uuid4().hex}/models/")
         self._directory = directory
 
     async def publish(self, content: bytes) -> Pointer:

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.auth import S3SigV4Auth
@@ -214,10 +213,3 @@ def running_seaweed(directory: Path) -> Iterator[Seaweed]:
         yield seaweed
     finally:
         seaweed.close()
-
-
-@pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    """Return a store for all tests, each of which makes a bucket of its own."""
-    with running_seaweed(tmp_path_factory.mktemp("seaweed")) as running:
-        yield running

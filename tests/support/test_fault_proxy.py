@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import aiohttp
 import pytest
@@ -16,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.fault_proxy import Cut, Drip, FaultProxy, Refuse, Reset, Stall, fault_proxy, page, s3_error
 from tests.support.helpers import eventually
-from tests.support.seaweed import Seaweed, running_seaweed, seaweed  # noqa: F401 - a fixture
+from tests.support.seaweed import Seaweed, running_seaweed
 
 BODY = bytes(range(256)) * 4096  # 1 MiB: more than any buffer on the way holds at a time
 
@@ -297,7 +296,7 @@ async def test_a_server_that_is_gone(unused_tcp_port: int) -> None:
             await fetched(proxy)
 
 
-async def test_signed_requests_pass(seaweed: Seaweed) -> None:  # noqa: F811 - the fixture
+async def test_signed_requests_pass(seaweed: Seaweed) -> None:
     """A real S3 accepts what comes through the proxy: a client signs the host that it speaks to."""
     bucket = await seaweed.make_bucket(versioned=True)
     async with fault_proxy(seaweed.endpoint) as proxy, seaweed.client(proxy.endpoint) as client:
@@ -314,7 +313,7 @@ async def test_signed_requests_pass(seaweed: Seaweed) -> None:  # noqa: F811 - t
     ("status", "code"),
     [(503, "SlowDown"), (403, "AccessDenied"), (500, "InternalError"), (400, "KMS.AccessDeniedException")],
 )
-async def test_a_client_understands_made_up_errors(seaweed: Seaweed, status: int, code: str) -> None:  # noqa: F811
+async def test_a_client_understands_made_up_errors(seaweed: Seaweed, status: int, code: str) -> None:
     """A client finds the code in the answer, whether to a download or to an upload."""
     async with fault_proxy(seaweed.endpoint) as proxy, seaweed.client(proxy.endpoint) as client:
         proxy.fail(s3_error(status, code))
@@ -325,18 +324,25 @@ async def test_a_client_understands_made_up_errors(seaweed: Seaweed, status: int
             assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
-async def test_a_store_can_be_killed_and_started_again(seaweed: Seaweed) -> None:  # noqa: F811 - the fixture
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """Return a store that no other module uses."""
+    with running_seaweed(tmp_path_factory.mktemp("second")) as running:
+        yield running
+
+
+async def test_a_store_can_be_killed_and_started_again(second: Seaweed) -> None:
     """What a killed store has acknowledged is there when it is started again, at the same address."""
-    bucket = await seaweed.make_bucket()
-    async with seaweed.client() as client:
+    bucket = await second.make_bucket()
+    async with second.client() as client:
         await client.put_object(Bucket=bucket, Key="model", Body=BODY)
-        await asyncio.to_thread(seaweed.kill)
-        await asyncio.to_thread(seaweed.start)
+        await asyncio.to_thread(second.kill)
+        await asyncio.to_thread(second.start)
         got = await client.get_object(Bucket=bucket, Key="model")
         assert await got["Body"].read() == BODY
 
 
-async def test_a_reader_may_not_write(seaweed: Seaweed) -> None:  # noqa: F811 - the fixture
+async def test_a_reader_may_not_write(seaweed: Seaweed) -> None:
     """The reader reads; writing is refused, and so is whoever has the wrong secret."""
     bucket = await seaweed.make_bucket()
     async with seaweed.client() as client:
@@ -349,11 +355,10 @@ async def test_a_reader_may_not_write(seaweed: Seaweed) -> None:  # noqa: F811 -
             await wrong.get_object(Bucket=bucket, Key="model")
 
 
-async def test_stores_run_side_by_side(seaweed: Seaweed, tmp_path: Path) -> None:  # noqa: F811 - the fixture
+async def test_stores_run_side_by_side(seaweed: Seaweed, second: Seaweed) -> None:
     """A second store has ports and data of its own, as tests in parallel need."""
     bucket = await seaweed.make_bucket()
-    with running_seaweed(tmp_path / "second") as second:
-        async with seaweed.client() as here, second.client() as there:
-            await here.head_bucket(Bucket=bucket)
-            with pytest.raises(ClientError, match="404"):
-                await there.head_bucket(Bucket=bucket)
+    async with seaweed.client() as here, second.client() as there:
+        await here.head_bucket(Bucket=bucket)
+        with pytest.raises(ClientError, match="404"):
+            await there.head_bucket(Bucket=bucket)
