@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli import main
-from tests.stories.test_limited import popularity_bytes
 from tests.support.helpers import version
 from tests.support.interactions import write_interactions
+from tests.support.models import popularity_bytes
 from tests.support.running import running_server
 
 FEW = ("--factors", 4, "--iterations", 3)

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from aiohttp.compression_utils import ZLibDecompressor
 
 from service.api.context import CONTEXT, Lifecycle
 from service.api.routes import ROUTES
-from tests.support.helpers import model_bytes, put
+from tests.support.helpers import eventually, model_bytes, put
 from tests.support.models import make_factors
 from tests.support.running import RunningServer, running_server
 from tests.support.serving import Api, make_snapshot, serving
@@ -85,23 +85,16 @@ async def test_a_body_that_is_still_to_come_does_not_keep_its_connection() -> No
     async with serving(SNAPSHOT) as api:
         _, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
         writer.write(HALF_A_REQUEST)
-        await until(lambda: lifecycle(api).in_flight == 1)
+        await eventually(lambda: lifecycle(api).in_flight == 1)
         assert lifecycle(api).busy == set()
         writer.close()
-        await until(lambda: lifecycle(api).in_flight == 0)
+        await eventually(lambda: lifecycle(api).in_flight == 0)
         assert lifecycle(api).busy == set()
 
 
 def lifecycle(api: Api) -> Lifecycle:
     """Return what the server is doing."""
     return api.app[CONTEXT].lifecycle
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for something to happen."""
-    async with asyncio.timeout(10):
-        while not happened():
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture

@@ -16,22 +16,8 @@ from service.errors import MissingComponentsError
 from service.model.formats.npz import read_npz
 from service.model.validation.validation import validate
 from tests.support.helpers import Place, eventually, metric, put
+from tests.support.models import popularity_bytes
 from tests.support.serving import Api, make_snapshot, serving
-
-
-def popularity_bytes(**changes: Any) -> bytes:
-    """Return a model file of 3 users and 4 items: tea was had by three, ale by two, rum by one, gin by nobody."""
-    arrays: dict[str, Any] = {
-        "popularity_only": np.True_,
-        "user_ids": np.array(["ann", "bob", "cid"]),
-        "item_ids": np.array(["ale", "gin", "rum", "tea"]),
-        "seen_indptr": np.array([0, 1, 3, 6]),
-        "seen_indices": np.array([3, 0, 3, 0, 2, 3]),
-        **changes,
-    }
-    file = io.BytesIO()
-    np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
-    return file.getvalue()
 
 
 @pytest.fixture

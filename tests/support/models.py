@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,21 @@ def make_seen(rng: np.random.Generator, users: int, items: int, pairs: int) -> S
         items=(pair % items).astype(np.int32),
         weights=rng.integers(1, 6, len(pair)).astype(np.float32),
     )
+
+
+def popularity_bytes(**changes: Any) -> bytes:
+    """Return a model file of 3 users and 4 items: tea was had by three, ale by two, rum by one, gin by nobody."""
+    arrays: dict[str, Any] = {
+        "popularity_only": np.True_,
+        "user_ids": np.array(["ann", "bob", "cid"]),
+        "item_ids": np.array(["ale", "gin", "rum", "tea"]),
+        "seen_indptr": np.array([0, 1, 3, 6]),
+        "seen_indices": np.array([3, 0, 3, 0, 2, 3]),
+        **changes,
+    }
+    file = io.BytesIO()
+    np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+    return file.getvalue()
 
 
 def _factors(rng: np.random.Generator, rows: int, factors: int, whole: bool) -> Float32:

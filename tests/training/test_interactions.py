@@ -6,8 +6,7 @@ import io
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,43 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import TrainingError
-from service.training import tables, text
+from service.training import tables
 from service.training.columns import ColumnNames
 from service.training.interactions import Interactions, read_interactions
+from tests.support.interactions import Pairs, as_dict, blocks_of, first_met, write
 
 Row: TypeAlias = tuple[str, str, int, int]
-Pairs: TypeAlias = dict[tuple[object, object], float]
 
 HEADER = ("user_id", "item_id", "quantity", "timestamp")
 SMALL = "user_id,item_id,quantity\nben,7,1\nana,7,2\nana,3,1\nchloe,11,1.5\nchloe,3,1\n"
-
-
-def write(path: Path, text: str) -> Path:
-    """Write a text file, byte for byte, and return its path."""
-    path.write_bytes(text.encode())
-    return path
-
-
-def as_dict(interactions: Interactions) -> Pairs:
-    """Return {(user id, item id): weight}."""
-    users, items = interactions.user_ids.tolist(), interactions.item_ids.tolist()
-    pairs = interactions.weights.tocoo()
-    entries = zip(pairs.row, pairs.col, pairs.data, strict=True)
-    return {(users[row], items[column]): float(weight) for row, column, weight in entries}
-
-
-def first_met(interactions: Interactions) -> list[float]:
-    """Return the times of the pairs, in the order of users and then items; the test has given times."""
-    assert interactions.first_met is not None
-    return list(interactions.first_met)
-
-
-@contextmanager
-def blocks_of(size: int) -> Iterator[None]:
-    """Let text be read in blocks of so many bytes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "_BLOCK_BYTES", size)
-        yield
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from service.errors import TrainingError
 from service.training.interactions import read_interactions
-from tests.training.test_interactions import as_dict, blocks_of, first_met, write
+from tests.support.interactions import as_dict, blocks_of, first_met, write
 
 Fields: TypeAlias = Sequence[str]
 
