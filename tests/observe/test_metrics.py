@@ -9,7 +9,6 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,13 @@ from service.errors import ModelRejectedError
 from service.metrics import Metrics, Row, table
 from service.model.storage.snapshot import resident_bytes
 from service.tallies import Distribution, TallyCounter, TallyHistogram
+from tests.support import ROOT
 from tests.support.helpers import Place, eventually, metric, model_bytes, need, put, until_served
 from tests.support.models import make_factors
 from tests.support.running import RunningServer, running_server
 from tests.support.serving import Api, make_snapshot, serving
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "metrics.md"
+REFERENCE = ROOT / "docs" / "metrics.md"
 SNAPSHOT = make_snapshot(make_factors())
 USER = SNAPSHOT.model.user_ids.at(np.array([0]))[0]
 ITEM = SNAPSHOT.model.item_ids.at(np.array([0]))[0]

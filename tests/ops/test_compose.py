@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.containers import ROOT, build_image, free_port, need_images
+from tests.support import ROOT
+from tests.support.containers import build_image, free_port, need_images
+from tests.support.waiting import until
 
 #: Grafana has no stand-in among packages, and is not started.
 STARTED = ("service", "sample", "seaweedfs", "prometheus")
@@ -60,10 +61,7 @@ class Example:
 
     def wait_until(self, happened: Callable[[], object], seconds: float = 60) -> None:
         """Return once something has happened; the failure has what all services said."""
-        deadline = time.monotonic() + seconds
-        while not happened():
-            assert time.monotonic() < deadline, self.run("logs", "--no-color")
-            time.sleep(0.1)
+        until(happened, lambda: self.run("logs", "--no-color"), seconds)
 
     def state(self, service: str) -> dict[str, Any]:
         """Return what Compose says of a service's container."""

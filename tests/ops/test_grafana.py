@@ -20,12 +20,14 @@ import pytest
 
 from service.s3.location import LATEST
 from service.s3.pointer import Pointer
+from tests.support import ROOT
 from tests.support.helpers import model_bytes, version
 from tests.support.models import make_factors
-from tests.support.monitoring import ROOT, Prometheus, need_prometheus, running_prometheus, until
+from tests.support.monitoring import Prometheus, need_prometheus, running_prometheus
 from tests.support.published import Bucket
 from tests.support.running import RunningServer, running_server
 from tests.support.seaweed import Seaweed
+from tests.support.waiting import until
 
 FILE = ROOT / "grafana" / "dashboards" / "als-serve.json"
 DASHBOARD: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
@@ -142,7 +144,7 @@ def answer(prometheus: Prometheus, expression: str) -> list[tuple[dict[str, str]
         found[:] = [series for series in prometheus.query(expanded(expression)) if math.isfinite(series[1])]
         return bool(found)
 
-    until(has_answered, f"nothing answers {expanded(expression)}")
+    until(has_answered, lambda: f"nothing answers {expanded(expression)}")
     return found
 
 

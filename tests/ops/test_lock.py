@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from importlib.metadata import distributions
-from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+from tests.support import ROOT
+
+PROJECT = ROOT / "pyproject.toml"
 
 
 def test_what_is_locked_installs_on_the_oldest_python() -> None:

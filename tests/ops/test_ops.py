@@ -18,10 +18,10 @@ import pytest
 from service.api.problems import HTTP_STATUS
 from service.errors import AlsServeError, RequestError
 from service.settings import Settings, variable
+from tests.support import ROOT
 from tests.support.helpers import need
 from tests.support.rendering import TEMPLATE, render
 
-ROOT = Path(__file__).parents[2]
 OPS = ROOT / "ops"
 RUNBOOK = (OPS / "runbook.md").read_text(encoding="utf-8")
 UNIT = OPS / "systemd" / "als-serve.service"

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.support import ROOT
 from tests.support.helpers import model_bytes, put
-from tests.support.monitoring import ROOT, SHIPPED, need_prometheus, running_alertmanager, running_prometheus, until
+from tests.support.monitoring import SHIPPED, need_prometheus, running_alertmanager, running_prometheus
 from tests.support.running import running_server
+from tests.support.waiting import until
 
 RULES = sorted((SHIPPED / "rules").glob("*.yml"))
 CASES = sorted((SHIPPED / "rules" / "tests").glob("*.yml"))
@@ -92,8 +94,8 @@ def test_a_refused_model_reaches_a_person(tmp_path: Path) -> None:
         ):
             prometheus.wait_for("als_model_last_reload_successful == 1")
             put(model, b"no model")
-            until(lambda: came, "no alert came")
-            until(lambda: {rule["health"] for rule in prometheus.rules()} == {"ok"}, "a rule does not evaluate")
+            until(lambda: came, lambda: "no alert came")
+            until(lambda: {rule["health"] for rule in prometheus.rules()} == {"ok"}, lambda: "a rule does not evaluate")
             rules = prometheus.rules()
     alert = came[0]
     assert alert["labels"] == {

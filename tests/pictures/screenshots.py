@@ -16,11 +16,12 @@ from playwright.async_api import Browser, Page
 from service.demo import train_on_sample
 from service.model.facts import DEFAULTS
 from service.training.recipe import Recipe, make_model
+from tests.support import ROOT
 from tests.support.browsing import card, chromium_started, open_view, visiting
 from tests.support.helpers import put
 from tests.support.running import RunningServer, running_server
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
+IMAGES = ROOT / "docs" / "images"
 _SIZE = {"width": 1200, "height": 760}
 
 

@@ -7,7 +7,6 @@ import json
 import shutil
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,9 +15,10 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+from tests.support import ROOT
 from tests.support.helpers import need
+from tests.support.waiting import until
 
-ROOT = Path(__file__).parents[2]
 BASE = "docker.io/library/python:3.11-slim"
 #: As docker-compose.yml calls it, so that its services run what is tested.
 IMAGE = "als-serve:local"
@@ -103,10 +103,7 @@ class Container:
 
     def wait_until(self, happened: Callable[[], object], seconds: float = 60) -> None:
         """Return once something has happened."""
-        deadline = time.monotonic() + seconds
-        while not happened():
-            assert time.monotonic() < deadline, f"it did not happen: {self.log}"
-            time.sleep(0.02)
+        until(happened, lambda: f"it did not happen: {self.log}", seconds)
 
     def wait_until_serving(self, version: str) -> None:
         """Return once this version is served."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support import ROOT
+from tests.support.containers import free_port
 from tests.support.helpers import need
+from tests.support.waiting import until
 
-ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "ops" / "prometheus"
 
 _ALERTING = """
@@ -62,14 +62,14 @@ class Prometheus:
 
     def wait_for(self, expression: str, seconds: float = 30) -> list[tuple[dict[str, str], float]]:
         """Return what an expression has once it has anything."""
-        until(lambda: self.query(expression), f"no series of {expression}", seconds)
+        until(lambda: self.query(expression), lambda: f"no series of {expression}", seconds)
         return self.query(expression)
 
 
 @contextmanager
 def running_prometheus(directory: Path, targets: Sequence[str], alertmanager: str = "") -> Iterator[Prometheus]:
     """Run Prometheus with our configuration for the length of a block, against other targets and every second."""
-    address = _free_address()
+    address = f"127.0.0.1:{free_port()}"
     configuration = (SHIPPED / "prometheus.yml").read_text("utf-8")
     for shipped, ours in (
         ('"service:8080"', ", ".join(f'"{target}"' for target in targets)),
@@ -90,7 +90,7 @@ def running_prometheus(directory: Path, targets: Sequence[str], alertmanager: st
 @contextmanager
 def running_alertmanager(directory: Path, webhook: str) -> Iterator[str]:
     """Run an Alertmanager that sends every alert to a webhook at once; give its address."""
-    address = _free_address()
+    address = f"127.0.0.1:{free_port()}"
     file = directory / "alertmanager.yml"
     file.write_text(_ALERTMANAGER.format(url=webhook))
     command = ["prometheus-alertmanager", f"--config.file={file}", f"--storage.path={directory}/alertmanager"]
@@ -99,19 +99,11 @@ def running_alertmanager(directory: Path, webhook: str) -> Iterator[str]:
         yield address
 
 
-def until(condition: Callable[[], object], sentence: str, seconds: float = 30) -> None:
-    """Return once a condition holds; fail with the sentence after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, sentence
-        time.sleep(0.05)
-
-
 @contextmanager
 def _running(command: list[str], ready: str) -> Iterator[None]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: process.poll() is not None or _answers(ready), f"{command[0]} does not start")
+        until(lambda: process.poll() is not None or _answers(ready), lambda: f"{command[0]} does not start")
         assert process.poll() is None, f"{' '.join(command)} ended"
         yield
     finally:
@@ -125,9 +117,3 @@ def _answers(url: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def _free_address() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{listener.getsockname()[1]}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
-TEMPLATE = Path(__file__).parents[2] / "ops" / "bastion-init.sh"
+from tests.support import ROOT
+
+TEMPLATE = ROOT / "ops" / "bastion-init.sh"
 
 
 def render(values: Mapping[str, str]) -> str:
