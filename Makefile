@@ -28,7 +28,7 @@ format: $(VENV)/requirements-dev.installed ## put the code into its one form
 	$(BIN)/ruff format
 
 # The oldest Python we support compiles the locks: it needs every package that any of them needs, and its first releases
-# (Debian 12 has 3.11.2) refuse some versions that later ones take; tests/test_lock.py holds that.
+# (Debian 12 has 3.11.2) refuse some versions that later ones take; tests/ops/test_lock.py holds that.
 lock: $(VENV)/created ## renew both lock files after a change in pyproject.toml (UPGRADE=1: every version)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "❌ Locks are compiled by Python 3.11: make clean, then make lock PYTHON=python3.11" >&2; exit 1; }

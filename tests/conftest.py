@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,8 +13,10 @@ from hypothesis import settings
 from playwright.async_api import Browser
 
 from service.observe.logs import logger
-from tests.browsing import chromium_started
-from tests.helpers import Place, counted_imports
+from tests.support.browsing import chromium_started
+from tests.support.fault_proxy import FaultProxy, fault_proxy
+from tests.support.helpers import Place, counted_imports
+from tests.support.seaweed import Seaweed, running_seaweed
 
 # A deadline per example is a timed assertion: it fails on a busy machine and says nothing about the code.
 settings.register_profile("untimed", deadline=None)
@@ -48,3 +51,29 @@ def place(tmp_path: Path) -> Place:
 def imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the versions that stores import from now on."""
     return counted_imports(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """Return a store for all tests, each of which has a bucket or a prefix of its own."""
+    with running_seaweed(tmp_path_factory.mktemp("seaweed")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def plain_bucket(seaweed: Seaweed) -> str:
+    """Return the name of a bucket that keeps no versions; a new one takes seconds, so tests share it."""
+    return asyncio.run(seaweed.make_bucket())
+
+
+@pytest.fixture(scope="session")
+def versioned_bucket(seaweed: Seaweed) -> str:
+    """Return the name of a bucket that keeps all versions."""
+    return asyncio.run(seaweed.make_bucket(versioned=True))
+
+
+@pytest.fixture
+async def proxy(seaweed: Seaweed) -> AsyncIterator[FaultProxy]:
+    """Return what all that the test asks of S3 goes through."""
+    async with fault_proxy(seaweed.endpoint) as running:
+        yield running

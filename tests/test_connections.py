@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from service.connections import RESERVED_DESCRIPTORS, Budget, Connections, most_connections, raise_descriptor_limit
 from service.listening import Listener, open_sockets
 from service.observe.metrics import Metrics
-from tests.helpers import eventually
+from tests.support.helpers import eventually
 
 GET = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 MEBIBYTE = 2**20

@@ -18,9 +18,9 @@ from service.api.routes import ROUTES
 from service.cli.demo import train_on_sample
 from service.observe.metrics import Metrics, table
 from service.settings import Settings, variable
-from tests.running import running_server
+from tests.support import ROOT
+from tests.support.running import running_server
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
     ROOT / "README.md",

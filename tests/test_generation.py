@@ -10,8 +10,8 @@ from service.live.generation import Slot
 from service.live.reading import Reading
 from service.model.titles import Titles
 from service.observe.metrics import Metrics
-from tests.models import make_factors
-from tests.serving import make_snapshot
+from tests.support.models import make_factors
+from tests.support.serving import make_snapshot
 
 ONE, TWO = make_snapshot(make_factors(), "one"), make_snapshot(make_factors(seed=1), "two")
 

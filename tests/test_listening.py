@@ -16,7 +16,7 @@ from service.connections import Budget, Connections
 from service.errors import SettingsError
 from service.listening import Listener, open_sockets
 from service.observe.metrics import Metrics
-from tests.helpers import events, eventually, no_descriptor_left
+from tests.support.helpers import events, eventually, no_descriptor_left
 
 
 class Echo(asyncio.Protocol):

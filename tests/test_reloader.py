@@ -11,7 +11,7 @@ from service.live.reading import Reading
 from service.live.reloader import Reloader
 from service.live.report import Reload
 from service.model.storage.source import Source
-from tests.helpers import at_work, eventually, put
+from tests.support.helpers import at_work, eventually, put
 
 
 class Words(Loader[str]):

@@ -13,10 +13,10 @@ import pytest
 
 from service.api.handlers import items
 from service.observe.logs import set_up_logging
-from tests.helpers import model_bytes, put
-from tests.models import make_factors
-from tests.running import running_server
-from tests.serving import ApiSettings, encoded, make_snapshot, serving
+from tests.support.helpers import model_bytes, put
+from tests.support.models import make_factors
+from tests.support.running import running_server
+from tests.support.serving import ApiSettings, encoded, make_snapshot, serving
 
 SNAPSHOT = make_snapshot(make_factors(ids="str"))
 USER, OTHER = SNAPSHOT.model.user_ids.at(np.array([0, 1]))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.models import make_factors
-from tests.serving import make_snapshot, serving
+from tests.support.models import make_factors
+from tests.support.serving import make_snapshot, serving
 
 SNAPSHOT = make_snapshot(make_factors())
 USER = SNAPSHOT.model.user_ids.at(np.array([0]))[0]

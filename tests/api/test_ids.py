@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.model.factors import Factors, Id, Seen
 from service.model.storage.snapshot import Snapshot
-from tests.serving import Api, encoded, make_snapshot, serving
+from tests.support.serving import Api, encoded, make_snapshot, serving
 
 LIKE_PATHS = [
     "a/b",

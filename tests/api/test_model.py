@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.api.context import CONTEXT
 from service.live.generation import Generation
 from service.live.report import Reload, Served
-from tests.models import make_factors
-from tests.serving import Api, make_snapshot, serving
+from tests.support.models import make_factors
+from tests.support.serving import Api, make_snapshot, serving
 
 SNAPSHOT = make_snapshot(make_factors())
 USER = SNAPSHOT.model.user_ids.at(np.array([0]))[0]

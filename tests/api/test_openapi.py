@@ -16,8 +16,8 @@ from service.api.answers import Version
 from service.api.problems import HTTP_STATUS
 from service.api.routes import ROUTES
 from service.errors import BadParameterError
-from tests.models import make_factors
-from tests.serving import Api, ApiSettings, make_snapshot, serving
+from tests.support.models import make_factors
+from tests.support.serving import Api, ApiSettings, make_snapshot, serving
 
 #: All but the metrics: what may be asked of those is the affair of Prometheus' library.
 STRICT = [(route.method, route.path) for route in ROUTES if BadParameterError in route.errors]

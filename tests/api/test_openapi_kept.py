@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from tests.browsing import chromium_started, visiting
-from tests.documented import documented_model
-from tests.running import RunningServer, running_server
+from tests.support.browsing import chromium_started, visiting
+from tests.support.documented import documented_model
+from tests.support.running import RunningServer, running_server
 
-HOOKS = Path(__file__).parent.parent / "fuzzing.py"
+HOOKS = Path(__file__).parents[1] / "support" / "fuzzing.py"
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 
 import service
 from service.api.static import REFERENCE_FILES
-from tests.models import make_factors
-from tests.serving import make_snapshot, serving
+from tests.support.models import make_factors
+from tests.support.serving import make_snapshot, serving
 
 SERVICE = Path(service.__file__).parent
 SNAPSHOT = make_snapshot(make_factors())

@@ -15,8 +15,8 @@ from service.api.query_strings import QueryReader
 from service.api.route import NOTHING, Route
 from service.api.routes import ROUTES
 from service.errors import BadParameterError
-from tests.models import make_factors
-from tests.serving import ApiSettings, make_snapshot, serving
+from tests.support.models import make_factors
+from tests.support.serving import ApiSettings, make_snapshot, serving
 
 SNAPSHOT = make_snapshot(make_factors())
 USER = SNAPSHOT.model.user_ids.at(np.array([0]))[0]

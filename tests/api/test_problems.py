@@ -20,8 +20,8 @@ from service.api.problems import HTTP_STATUS
 from service.api.routes import ROUTES
 from service.errors import AlsServeError, RequestError
 from service.model.factors import Float32
-from tests.models import make_factors
-from tests.serving import Answer, make_snapshot, serving
+from tests.support.models import make_factors
+from tests.support.serving import Answer, make_snapshot, serving
 
 SNAPSHOT = make_snapshot(make_factors())
 RECOMMENDATIONS = "/v1/users/1/recommendations"

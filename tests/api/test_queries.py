@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,8 +20,9 @@ from service.errors import OverloadedError
 from service.model.scoring.costs import QueryCosts
 from service.model.storage.snapshot import Snapshot
 from service.observe.metrics import Metrics
-from tests.models import make_factors
-from tests.serving import Answer, Api, ApiSettings, make_snapshot, serving
+from tests.support.helpers import eventually
+from tests.support.models import make_factors
+from tests.support.serving import Answer, Api, ApiSettings, make_snapshot, serving
 
 
 def busiest(snapshot: Snapshot) -> int:
@@ -44,13 +45,6 @@ def made(threads: int, waiting_limit: int | None = None) -> Iterator[Queries]:
         yield queries
     finally:
         queries.close()
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for something to happen."""
-    async with asyncio.timeout(10):
-        while not happened():
-            await asyncio.sleep(0.001)
 
 
 async def test_cheap_queries_run_on_the_event_loop_and_long_ones_do_not() -> None:
@@ -167,7 +161,7 @@ async def test_overload_is_said_at_once_and_does_not_stop_the_health_checks(monk
     path = f"/v1/users/{USER}/recommendations"
     async with serving(slow(SNAPSHOT), ApiSettings(query_threads=1)) as api:
         waiting = [asyncio.create_task(api.get(path)) for _ in range(17)]
-        await until(lambda: api.app[CONTEXT].queries._admitted == 17)
+        await eventually(lambda: api.app[CONTEXT].queries._admitted == 17)
         refused = await api.get(path)
         assert (refused.status, refused.json["code"], refused.headers["Retry-After"]) == (503, "overloaded", "1")
         assert (await api.get("/readyz")).status == 200
@@ -211,7 +205,7 @@ async def test_a_query_that_runs_keeps_its_place_until_it_ends() -> None:
         with pytest.raises(OverloadedError):
             await queries.run(LONG, len, "refused")
         gate.set()
-        await until(lambda: queries._admitted == 0)
+        await eventually(lambda: queries._admitted == 0)
         assert await queries.run(LONG, len, "again") == 5
 
 
@@ -225,13 +219,13 @@ async def test_clients_that_hang_up_leave_no_query_behind(monkeypatch: pytest.Mo
         for place in (1, 2):
             writers.append((await asyncio.open_connection("127.0.0.1", api.server.port))[1])
             writers[-1].write(request)
-            await until(lambda place=place: api.sample("als_queries") == place)  # type: ignore[misc]  # mypy sees no default
+            await eventually(lambda place=place: api.sample("als_queries") == place)  # type: ignore[misc]  # mypy sees no default
         for writer in writers[::-1]:
             writer.close()
             await writer.wait_closed()
-        await until(lambda: api.sample("als_queries") == 1)
+        await eventually(lambda: api.sample("als_queries") == 1)
         gate.set()
-        await until(lambda: api.sample("als_queries") == 0)
+        await eventually(lambda: api.sample("als_queries") == 0)
         assert api.sample("als_queries_abandoned_total") == 2
 
 
@@ -264,7 +258,7 @@ async def test_a_swap_during_a_slow_query_does_not_touch_it(monkeypatch: pytest.
     path = f"/v1/users/{USER}/recommendations"
     async with serving(before) as api:
         waiting = asyncio.create_task(api.get(path))
-        await until(lambda: api.app[CONTEXT].queries._admitted == 1)
+        await eventually(lambda: api.app[CONTEXT].queries._admitted == 1)
         api.store.current = after
         gate.set()
         held_up, next_one = await waiting, await api.get(path)

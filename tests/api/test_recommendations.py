@@ -12,8 +12,8 @@ from service.model.factors import Id
 from service.model.ids import IdKind
 from service.model.scoring import scoring
 from service.model.storage.snapshot import Snapshot
-from tests.models import make_factors
-from tests.serving import ApiSettings, encoded, make_snapshot, serving
+from tests.support.models import make_factors
+from tests.support.serving import ApiSettings, encoded, make_snapshot, serving
 
 NUMBERS = make_snapshot(make_factors(), "numbers")
 TEXT = make_snapshot(make_factors(ids="str"), "text")

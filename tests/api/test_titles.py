@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from service.model.titles import Titles, read_titles
-from tests.models import make_factors
-from tests.serving import encoded, make_snapshot, serving
+from tests.support.models import make_factors
+from tests.support.serving import encoded, make_snapshot, serving
 
 SNAPSHOT = make_snapshot(make_factors())
 USER = SNAPSHOT.model.user_ids.at(np.array([0]))[0]

@@ -7,8 +7,8 @@ from service.model.factors import Factors, Id, Seen
 from service.model.ids import IdKind
 from service.model.scoring import scoring
 from service.model.storage.snapshot import Snapshot
-from tests.models import make_factors
-from tests.serving import encoded, make_snapshot, serving
+from tests.support.models import make_factors
+from tests.support.serving import encoded, make_snapshot, serving
 
 MODELS: dict[IdKind, Snapshot] = {
     "int": make_snapshot(make_factors(), "numbers"),

@@ -28,7 +28,7 @@ from service.model.facts import Parameters, TrainingFacts
 from service.training.als import TrainedModel, train
 from service.training.interactions import read_interactions
 from service.training.model_files import facts_of, save_npz, save_pickle
-from tests.running import RunningServer, running_server
+from tests.support.running import RunningServer, running_server
 
 ROUNDING = 2e-6  # of float32 sums over some hundred factors, for scores around 1
 FORMS: dict[str, Callable[[TrainedModel, TrainingFacts, Path], None]] = {

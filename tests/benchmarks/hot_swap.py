@@ -14,9 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.load import Answer, open_loop, percentile
-from tests.running import RunningServer, running_server
-from tests.swapping import TOP, TwoModels, replace_repeatedly
+from tests.support.load import Answer, open_loop, percentile
+from tests.support.running import RunningServer, running_server
+from tests.support.swapping import TOP, TwoModels, replace_repeatedly
 
 USERS, ITEMS, FACTORS = 2000, 5000, 32
 

@@ -22,7 +22,7 @@ from service.live.watcher import Watcher
 from service.observe.metrics import Metrics
 from service.settings import Settings
 from tests.benchmarks.made import als_like
-from tests.running import running_server
+from tests.support.running import running_server
 
 
 class Gaps:

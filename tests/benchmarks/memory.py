@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.running import RunningServer, running_server
-from tests.swapping import TwoModels
+from tests.support.running import RunningServer, running_server
+from tests.support.swapping import TwoModels
 
 
 def _report(swap: int, process: psutil.Process) -> None:

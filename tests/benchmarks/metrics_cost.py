@@ -22,7 +22,7 @@ from service.api.instrument import RequestNumbers
 from service.cli.main import main as serve
 from tests.benchmarks.processor_time import one_round, show
 from tests.benchmarks.throughput import SCRIPT, write_model
-from tests.running import running_server
+from tests.support.running import running_server
 
 THIS = "tests.benchmarks.metrics_cost"
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from tests.benchmarks.throughput import SCRIPT, write_model, wrk
-from tests.running import RunningServer, running_server
+from tests.support.running import RunningServer, running_server
 
 
 def one_round(server: RunningServer, script: Path, seconds: int) -> tuple[float, float]:

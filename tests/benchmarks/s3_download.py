@@ -26,10 +26,10 @@ from service.s3.location import Location
 from service.s3.pointer import Pointer
 from service.s3.publishing import publish
 from service.s3.uploading import Protection
-from tests.load import Answer, open_loop, percentile
-from tests.running import RunningServer, running_server
-from tests.seaweed import Seaweed, running_seaweed
-from tests.swapping import TOP, TwoModels
+from tests.support.load import Answer, open_loop, percentile
+from tests.support.running import RunningServer, running_server
+from tests.support.seaweed import Seaweed, running_seaweed
+from tests.support.swapping import TOP, TwoModels
 
 USERS, ITEMS, FACTORS = 2000, 5000, 32
 

@@ -28,7 +28,7 @@ from service.model.factors import Factors, Float32, Seen
 from service.model.model import Model, arrange
 from service.model.scoring import scoring
 from tests.benchmarks.made import als_like, gaussian
-from tests.models import make_seen
+from tests.support.models import make_seen
 
 Answer: TypeAlias = Callable[[Model, int, int], scoring.Ranked]
 

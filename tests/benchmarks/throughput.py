@@ -29,7 +29,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tests.benchmarks.made import interactions, trained
-from tests.running import running_server
+from tests.support.running import running_server
 
 USERS, ITEMS, FACTORS, PER_USER, SEED = 18_902, 34_911, 50, 30, 1
 TOP = 10

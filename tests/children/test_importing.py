@@ -17,8 +17,8 @@ from service.children.jobs import Job, Outcome
 from service.model import titles
 from service.model.storage import snapshot
 from service.model.storage.source import identify
-from tests.helpers import model_bytes
-from tests.models import make_factors
+from tests.support.helpers import model_bytes
+from tests.support.models import make_factors
 
 
 @pytest.fixture(autouse=True)

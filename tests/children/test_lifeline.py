@@ -15,8 +15,8 @@ from service.errors import ImportCrashedError
 from service.live.child import import_in_child
 from service.model.storage.source import identify
 from service.model.titles import open_titles
-from tests.helpers import Place, in_child, model_bytes, put
-from tests.pickles import pickled
+from tests.support.helpers import Place, in_child, model_bytes, put
+from tests.support.pickles import pickled
 
 IMPORTER = "service.children.importing"
 #: Run by the child, when it would begin to read.

@@ -16,7 +16,7 @@ import pytest
 
 from service.children import training
 from service.children.jobs import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
-from tests.interactions import write_interactions
+from tests.support.interactions import write_interactions
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from service.cli.main import main
 from service.settings import Settings, variable
-from tests.running import running_server
+from tests.support.running import running_server
 
 
 @pytest.fixture

@@ -18,12 +18,11 @@ from click.testing import CliRunner, Result
 from service.cli.main import main
 from service.cli.progress import bar
 from service.s3.location import LATEST
-from tests.bucket import Models, plain_bucket, pointer_to, seaweed
-from tests.fault_proxy import Stall, fault_proxy, s3_error
-from tests.helpers import eventually, model_bytes, version
-from tests.seaweed import Seaweed
-
-__all__ = ["plain_bucket", "seaweed"]
+from tests.support.bucket import Models, pointer_to
+from tests.support.fault_proxy import Stall, fault_proxy, s3_error
+from tests.support.helpers import eventually, model_bytes, version
+from tests.support.published import let_in
+from tests.support.seaweed import Seaweed
 
 Answer = TypeVar("Answer")
 NAME = r"als_model_\d{8}_\d{6}\.npz"
@@ -84,8 +83,7 @@ class Shop:
 @pytest.fixture
 def shop(seaweed: Seaweed, plain_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """Return a prefix of its own, and let this process in."""
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
+    let_in(monkeypatch, seaweed.environment(), seaweed.endpoint)
     monkeypatch.chdir(tmp_path)
     return Shop(seaweed, plain_bucket, tmp_path)
 

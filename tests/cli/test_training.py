@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli.main import main
-from tests.helpers import version
-from tests.interactions import write_interactions
-from tests.running import running_server
-from tests.test_limited import popularity_bytes
+from tests.support.helpers import version
+from tests.support.interactions import write_interactions
+from tests.support.models import popularity_bytes
+from tests.support.running import running_server
 
 FEW = ("--factors", 4, "--iterations", 3)
 METRICS = {"precision", "recall", "ndcg", "map", "coverage"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from service.model.factors import Factors, Id, Seen
 from service.model.ids import IdKind, Ids
 from service.model.model import Model, arrange
-from tests.models import make_factors
+from tests.support.models import make_factors
 
 sources = st.builds(
     make_factors,

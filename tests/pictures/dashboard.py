@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from service.training.sample import write_sample
-from tests.helpers import put
-from tests.monitoring import Prometheus, running_prometheus
+from tests.ops.test_grafana import DASHBOARD, expanded
 from tests.pictures.drawing import Series, draw
-from tests.running import RunningServer, running_server
-from tests.test_grafana import DASHBOARD, expanded
+from tests.support.helpers import put
+from tests.support.monitoring import Prometheus, running_prometheus
+from tests.support.running import RunningServer, running_server
 
 SECONDS = 90
 Panel = dict[str, Any]

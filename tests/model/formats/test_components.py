@@ -10,7 +10,7 @@ import scipy.sparse
 from implicit.cpu.als import AlternatingLeastSquares
 
 from service.errors import BadDtypeError, BadIdsError, BadSeenMatrixError, CorruptFileError, UnknownFormatError
-from tests.pickles import make_model, pickled, read_bytes
+from tests.support.pickles import make_model, pickled, read_bytes
 
 
 @pytest.mark.parametrize(

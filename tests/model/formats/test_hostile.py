@@ -26,7 +26,7 @@ from service.model.formats.globals import find
 from service.model.formats.reading import read
 from service.model.formats.table import format_of
 from service.model.validation.validation import validate
-from tests.hostile import HostileFile, bombs, corpus
+from tests.support.hostile import HostileFile, bombs, corpus
 
 PLACEHOLDER = Path("/marker")
 

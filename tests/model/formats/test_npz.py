@@ -19,7 +19,7 @@ from service.errors import BadIdsError
 from service.model.formats.reading import read
 from service.model.raw import RawModel
 from service.model.validation.validation import validate
-from tests.pickles import make_model
+from tests.support.pickles import make_model
 
 FIXTURES = sorted((Path(__file__).parents[2] / "fixtures" / "pickles").glob("*.tar.xz"))
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from service.model.raw import RawModel, RawSeen
 from service.model.validation.validation import validate
-from tests.pickles import make_model, pickled, read_bytes
+from tests.support.pickles import make_model, pickled, read_bytes
 
 FIXTURES = sorted((Path(__file__).parents[2] / "fixtures" / "pickles").glob("*.tar.xz"))
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

@@ -8,7 +8,7 @@ import pytest
 from service.model.model import arrange
 from service.model.scoring import costs, scoring
 from service.model.scoring.costs import QueryCosts, measure
-from tests.models import make_factors
+from tests.support.models import make_factors
 
 
 def test_a_top_n_costs_what_the_next_measured_one_does() -> None:

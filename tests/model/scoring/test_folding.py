@@ -14,7 +14,7 @@ from service.model.factors import Float32, Int32, Seen
 from service.model.model import Model, arrange
 from service.model.scoring import scoring
 from service.model.scoring.ranking import NO_ROWS, NO_SCORES
-from tests.models import make_factors
+from tests.support.models import make_factors
 
 
 def as_implicit(model: Model) -> AlternatingLeastSquares:

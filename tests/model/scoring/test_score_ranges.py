@@ -13,7 +13,7 @@ from service.model.factors import Seen
 from service.model.model import Model, arrange
 from service.model.scoring import score_ranges
 from service.model.scoring.score_ranges import Range, ScoreRanges, analyse
-from tests.models import make_factors
+from tests.support.models import make_factors
 
 finite = st.floats(-1e38, 1e38)
 

@@ -15,7 +15,7 @@ from service.errors import NoSeenItemsError
 from service.model.factors import Float32, Int32
 from service.model.model import Model, arrange
 from service.model.scoring import ranking, scoring
-from tests.models import make_factors
+from tests.support.models import make_factors
 
 USERS = 3
 

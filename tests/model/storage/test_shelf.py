@@ -17,7 +17,7 @@ from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import Signature, Source
 from tests.model.storage.test_snapshot import write
-from tests.models import make_factors
+from tests.support.models import make_factors
 
 
 def source(number: int) -> Source:

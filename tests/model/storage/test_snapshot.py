@@ -16,7 +16,7 @@ from service.model.scoring import costs, score_ranges
 from service.model.storage import snapshot
 from service.model.storage.snapshot import Analysis, Snapshot
 from service.model.storage.source import Signature, Source
-from tests.models import make_factors
+from tests.support.models import make_factors
 
 SOURCE = Source("/models/m.npz", Signature("/models/m.npz", 1, 2, 3, 4, 5), "ab" * 32)
 

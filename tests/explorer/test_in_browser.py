@@ -1,0 +1,237 @@
+"""What someone who looks at the explorer sees: what the API says, and nothing that it does not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from service.cli.demo import train_on_sample
+from tests.support.browsing import card, open_view, rows_of, settled, shown, visiting
+from tests.support.running import RunningServer, running_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HUNGRY, LOAF, ORCHARD = "horror-the-hungry-corpse", "cookery-the-rustic-loaf", "gardening-the-wild-orchard"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Serve the sample shop."""
+    shop = tmp_path_factory.mktemp("shop")
+    model, titles = train_on_sample(shop)
+    with running_server(model, shop / "state", item_titles=titles) as server:
+        server.wait_until_ready()
+        server.wait_for("titles")
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(chromium: Browser, server: RunningServer) -> AsyncIterator[Page]:
+    """Return a page that has not been anywhere."""
+    async with visiting(chromium, server.url) as page:
+        yield page
+
+
+def answer(server: RunningServer, path: str) -> Any:
+    """Return what the API answers."""
+    status, body = server.get(path)
+    assert status == 200
+    return body
+
+
+async def test_a_user_is_found_by_typing(page: Page, server: RunningServer) -> None:
+    """A slash leads to the search, what is typed to suggestions, an arrow and Enter to the user, with no mouse."""
+    await open_view(page, server, "")
+    await page.keyboard.press("/")
+    await page.keyboard.type("ana-00")
+    suggested = answer(server, "/v1/users?n=8&prefix=ana-00")["users"]
+    await expect(page.locator("#found li")).to_have_text(suggested)
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("ArrowDown")
+    await expect(page.locator("#found [aria-selected=true]")).to_have_text(suggested[1])
+    await page.keyboard.press("Enter")
+    await expect(page.locator("h1")).to_have_text(suggested[1])
+    await page.keyboard.press("/")
+    await page.keyboard.type("zofia-0025")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("h1")).to_have_text("zofia-0025")
+    assert page.url.endswith("/#user=zofia-0025")
+    await page.go_back()
+    await expect(page.locator("h1")).to_have_text(suggested[1])
+
+
+async def test_what_a_user_had_and_should_see(page: Page, server: RunningServer) -> None:
+    """Side by side, titles instead of ids, with the API's scores; bars are shares of the model's best."""
+    await open_view(page, server, "#user=ana-0000")
+    had = answer(server, "/v1/users/ana-0000/items?n=12&titles=true")["items"]
+    wanted = answer(server, "/v1/users/ana-0000/recommendations?n=12&titles=true")["items"]
+    assert [name for name, _ in await rows_of(card(page, "Already had"))] == [item["title"] for item in had]
+    assert await rows_of(card(page, "Recommended")) == shown(wanted)
+    best = answer(server, "/v1/model")["score_ranges"]["recommendation"]["p99"]
+    shares = (
+        await card(page, "Recommended")
+        .locator(".bar")
+        .evaluate_all("bars => bars.map(bar => Number(getComputedStyle(bar).getPropertyValue('--share')))")
+    )
+    assert shares == pytest.approx([min(1, item["score"] / best) for item in wanted])
+    boxes = [await card(page, name).bounding_box() for name in ("Already had", "Recommended")]
+    assert boxes[0] and boxes[1] and boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] < boxes[1]["x"]
+
+
+async def test_there_is_more_to_see(page: Page, server: RunningServer) -> None:
+    """A list grows by what comes next."""
+    await open_view(page, server, "#user=ana-0000")
+    recommended = card(page, "Recommended")
+    await recommended.get_by_role("button", name="Show more").click()
+    await expect(recommended.locator(".rows > li")).to_have_count(24)
+    wanted = answer(server, "/v1/users/ana-0000/recommendations?n=24&titles=true")["items"]
+    assert await rows_of(recommended) == shown(wanted)
+
+
+async def test_why_something_is_recommended(page: Page, server: RunningServer) -> None:
+    """A recommendation unfolds to what speaks for it, and folds again."""
+    await open_view(page, server, "#user=ana-0000")
+    first = card(page, "Recommended").locator(".rows > li").first
+    await first.locator("button").click()
+    reasons = answer(server, f"/v1/users/ana-0000/explanations/{HUNGRY}?n=6&titles=true")
+    await expect(first.locator(".why .name b")).to_have_text([item["title"] for item in reasons["items"]])
+    await expect(first.locator(".why .number")).to_have_text([f"+{item['score']:.3f}" for item in reasons["items"]])
+    await expect(first.locator("h3 span")).to_have_text(f"{reasons['score']:.3f} in all")
+    await first.locator("button").click()
+    await expect(first.locator(".why")).to_have_count(0)
+
+
+async def test_who_and_what_is_alike(page: Page, server: RunningServer) -> None:
+    """From a user to those of the same taste, and from a recommendation to items like it."""
+    await open_view(page, server, "#user=ana-0000")
+    alike = answer(server, "/v1/users/ana-0000/similar?n=8")["users"]
+    chips = card(page, "Similar users").locator(".chip")
+    assert await chips.all_inner_texts() == [f"{user['user_id']}\n{user['score']:.3f}" for user in alike]
+    await chips.first.click()
+    await expect(page.locator("h1")).to_have_text(alike[0]["user_id"])
+    await expect(page.locator("main")).to_be_focused()
+    await open_view(page, server, "#user=ana-0000")
+    await card(page, "Recommended").locator(".row").first.click()
+    await page.get_by_role("link", name="Items like this").click()
+    await expect(page.locator("h1")).to_have_text("The Hungry Corpse · Horror")
+    similar = answer(server, f"/v1/items/{HUNGRY}/similar?n=12&titles=true")["items"]
+    assert await rows_of(card(page, "Items like this")) == shown(similar)
+
+
+async def test_surprise(page: Page, server: RunningServer) -> None:
+    """Someone whom nobody chose is a user of the model."""
+    await open_view(page, server, "")
+    await page.get_by_role("button", name="Surprise me").click()
+    await page.wait_for_url("**/#user=*")
+    await settled(page)
+    user = await page.locator("h1").inner_text()
+    assert answer(server, f"/v1/users?prefix={user}")["users"] == [user]
+
+
+async def test_popular_items(page: Page, server: RunningServer) -> None:
+    """What most users had, and how many had it, at the start and in a view of its own."""
+    popular = answer(server, "/v1/items/popular?n=20&titles=true")["items"]
+    rows = [(item["title"], str(int(item["score"]))) for item in popular]
+    await open_view(page, server, "")
+    assert await rows_of(card(page, "Popular items")) == rows[:8]
+    await page.get_by_role("link", name="Popular", exact=True).click()
+    await settled(page)
+    assert await rows_of(card(page, "What most users had")) == rows
+
+
+async def test_someone_new(page: Page, server: RunningServer) -> None:
+    """Every pick is answered at once with what the model shows someone who had just that; the address keeps it."""
+
+    async def are_recommended(*picked: str) -> None:
+        status, body = server.post(
+            "/v1/recommendations/anonymous", {"items": [{"item_id": item} for item in picked], "n": 12, "titles": True}
+        )
+        assert status == 200
+        await expect(seen.locator(".name b")).to_have_text([item["title"] for item in body["items"]])
+        assert await rows_of(seen) == shown(body["items"])
+        assert page.url.endswith("/#" + urlencode([("new", item) for item in picked]))
+
+    await open_view(page, server, "#new=")
+    seen = card(page, "They would see")
+    await expect(seen).to_contain_text("Nothing yet")
+    await page.get_by_label("Filter items").fill("rustic loaf")
+    await page.keyboard.press("Enter")
+    await are_recommended(LOAF)
+    await page.get_by_label("Filter items").fill(ORCHARD)
+    await page.locator(".pick").click()
+    await are_recommended(LOAF, ORCHARD)
+    await page.reload()
+    await settled(page)
+    await are_recommended(LOAF, ORCHARD)
+    await page.get_by_label("Remove The Rustic Loaf").click()
+    await are_recommended(ORCHARD)
+    await page.get_by_label("Filter items").fill("no-such-item")
+    await page.keyboard.press("Enter")
+    await expect(seen).to_contain_text("The model does not know no-such-item.")
+
+
+async def test_the_model_is_described(page: Page, server: RunningServer) -> None:
+    """Version, state, counts, the phases of its load and the ranges of its scores are what /v1/model says."""
+    await open_view(page, server, "#model=")
+    model = answer(server, "/v1/model")
+    await expect(page.locator("h1")).to_have_text(model["model_version"])
+    await expect(page.locator(".pill")).to_have_text(f"ready · {model['model_version'][:8]}")
+    assert await page.locator(".numbers dd").all_inner_texts() == [
+        "3,000",
+        "600",
+        "32",
+        f"{model['seen_pairs']:,}",
+        f"{model['bytes'] / 1e6:.2f} MB",
+    ]
+    phases = (
+        await card(page, "How it loaded").locator("rect title").evaluate_all("all => all.map(one => one.textContent)")
+    )
+    assert {phase.split(":")[0] for phase in phases} == model["load_seconds"].keys()
+    ranges = await card(page, "Its scores").locator("figure").all_inner_texts()
+    assert len(ranges) == 3
+    assert f"{model['score_ranges']['recommendation']['p99']:.3f}" in ranges[1]
+    bins = card(page, "Its scores").locator("figure").nth(1).locator("rect.bin title")
+    drawn = await bins.evaluate_all("all => all.map(one => Number(one.textContent.split(' ')[0]))")
+    assert drawn == model["score_ranges"]["recommendation"]["histogram"]
+    await expect(card(page, "Where it is from")).to_contain_text(model["source"]["sha256"])
+
+
+async def test_keys_are_enough(page: Page, server: RunningServer) -> None:
+    """Tab goes through the page in its order, arrows through a list, Enter opens; what has the focus is outlined."""
+    await open_view(page, server, "#user=ana-0000")
+    stops = []
+    for _ in range(9):
+        await page.keyboard.press("Tab")
+        stops.append(await page.evaluate("document.activeElement.innerText || document.activeElement.id || 'brand'"))
+    assert [stop.split("\n")[0] for stop in stops[:2]] == ["Skip to the content", "als-serve"]
+    assert stops[2:8] == ["search", "New user", "Popular", "Model", stops[6], "Somebody else"]
+    first = card(page, "Recommended").locator(".row").first
+    await first.focus()
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("ArrowUp")
+    second = card(page, "Recommended").locator(".rows > li > .row").nth(1)
+    await expect(second).to_be_focused()
+    assert await second.evaluate("row => getComputedStyle(row).outlineStyle") == "solid"
+    await page.keyboard.press("Enter")
+    await expect(card(page, "Recommended").locator(".why .row")).to_have_count(6)
+    await page.keyboard.press("ArrowDown")
+    await expect(page.locator(".why .row").first).to_be_focused()
+    await page.keyboard.press("End")
+    await expect(card(page, "Recommended").locator(".row").last).to_be_focused()
+
+
+async def test_every_view_fits_a_phone_and_the_dark(chromium: Browser, server: RunningServer) -> None:
+    """At the width of a phone nothing sticks out, and who prefers the dark gets it."""
+    options: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
+    async with visiting(chromium, server.url, **options) as page:
+        for fragment in ("", "#user=ana-0000", f"#item={HUNGRY}", f"#new={LOAF}", "#popular=", "#model="):
+            await open_view(page, server, fragment)
+            assert await page.evaluate("document.documentElement.scrollWidth") == 360, fragment
+        background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert max(int(part) for part in background.removeprefix("rgb(").removesuffix(")").split(",")) < 64

@@ -1,0 +1,144 @@
+"""What clients do to stop a server, on a real one: encoded bodies, silent sockets, half-sent bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import hdrs
+from aiohttp.compression_utils import ZLibDecompressor
+
+from service.api.context import CONTEXT, Lifecycle
+from service.api.routes import ROUTES
+from tests.support.helpers import eventually, model_bytes, put
+from tests.support.models import make_factors
+from tests.support.running import RunningServer, running_server
+from tests.support.serving import Api, make_snapshot, serving
+from tests.test_server import started, without_model
+
+SNAPSHOT = make_snapshot(make_factors())
+METHODS = sorted(hdrs.METH_ALL - {"CONNECT"})
+#: With 128 of them in reserve, 128 connections may be open.
+DESCRIPTORS = 256
+HALF_A_REQUEST = (
+    b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+)
+
+
+def encoded(method: str, path: str, body: bytes, coding: str = "gzip") -> bytes:
+    """Make a request whose body says that it is encoded."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Encoding: {coding}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.fixture
+def decompressed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return what is decompressed from now on."""
+    seen: list[bytes] = []
+
+    real = ZLibDecompressor.decompress_sync
+
+    def record(self: ZLibDecompressor, data: bytes, *arguments: Any, **options: Any) -> bytes:
+        seen.append(data)
+        return real(self, data, *arguments, **options)
+
+    monkeypatch.setattr(ZLibDecompressor, "decompress_sync", record)
+    return seen
+
+
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES} | {"/nowhere"}))
+async def test_an_encoded_body_is_refused_on_every_path_and_method(path: str, decompressed: list[bytes]) -> None:
+    """415 as a problem document, the connection closes, and not a byte is decompressed."""
+    body = gzip.compress(b"{}")
+    async with serving(SNAPSHOT) as api:
+        for method in METHODS:
+            answer = await api.raw(encoded(method, path.replace("{", "").replace("}", ""), body))
+            assert answer.startswith(b"HTTP/1.1 415 Unsupported Media Type\r\n")
+            assert b"\r\nContent-Type: application/problem+json\r\n" in answer
+            assert b"\r\nAccept-Encoding: identity\r\n" in answer
+            assert method == "HEAD" or b'"code":"encoded_body"' in answer
+    assert decompressed == []
+
+
+async def test_the_server_unpacks_nothing_that_it_throws_away(
+    tmp_path: Path, decompressed: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is still arriving when it has been refused is read, so that the client gets its answer, and no more."""
+    running, port = await started(without_model(tmp_path))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(encoded("POST", "/v1/recommendations", gzip.compress(b"{}" * 1000)))
+    async with asyncio.timeout(10):
+        assert (await reader.read()).startswith(b"HTTP/1.1 415 ")
+    writer.close()
+    os.kill(os.getpid(), signal.SIGINT)
+    await running
+    assert decompressed == []
+
+
+@pytest.mark.parametrize("coding", ["deflate", "br", "zstd", "identity", "x-unheard-of", "gzip, gzip"])
+async def test_whatever_the_encoding_is_called(coding: str) -> None:
+    """No coding is looked at, none is looked up."""
+    async with serving(SNAPSHOT) as api:
+        answer = await api.raw(encoded("POST", "/v1/recommendations", b"\x00\x01", coding))
+    assert answer.startswith(b"HTTP/1.1 415 ")
+
+
+async def test_an_encoded_body_is_counted_by_its_route() -> None:
+    """Someone who looks at the metrics sees where it comes in."""
+    async with serving(SNAPSHOT) as api:
+        await api.raw(encoded("POST", "/v1/recommendations", b"x"))
+        labels = {"route": "/v1/recommendations", "method": "POST", "status": "415"}
+        assert api.sample("als_http_requests_total", **labels) == 1
+
+
+async def test_a_body_that_is_still_to_come_does_not_keep_its_connection() -> None:
+    """A client that we wait for is not at work: its connection may be closed to make room."""
+    async with serving(SNAPSHOT) as api:
+        _, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
+        writer.write(HALF_A_REQUEST)
+        await eventually(lambda: lifecycle(api).in_flight == 1)
+        assert lifecycle(api).busy == set()
+        writer.close()
+        await eventually(lambda: lifecycle(api).in_flight == 0)
+        assert lifecycle(api).busy == set()
+
+
+def lifecycle(api: Api) -> Lifecycle:
+    """Return what the server is doing."""
+    return api.app[CONTEXT].lifecycle
+
+
+@pytest.fixture
+def cramped(tmp_path: Path) -> Iterator[RunningServer]:
+    """Run a server that may have few descriptors."""
+    model = tmp_path / "model.npz"
+    put(model, model_bytes(0))
+    command = ("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", sys.executable, "-m", "service", "serve")
+    with running_server(model, tmp_path / "state", command=command) as server:
+        server.wait_until_ready()
+        yield server
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\n", HALF_A_REQUEST])
+def test_more_silent_sockets_than_descriptors_stop_nothing(cramped: RunningServer, tmp_path: Path, sent: bytes) -> None:
+    """Every health check is answered, a model that arrives is swapped in, and the log stays as it was."""
+    port = int(cramped.url.rsplit(":", 1)[1])
+    with ExitStack() as sockets:
+        for number in range(2 * DESCRIPTORS):
+            connection = sockets.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            connection.sendall(sent)
+            if number % 64 == 0:
+                assert cramped.get("/healthz")[0] == 200
+        logged = len(cramped.events)
+        cramped.wait_until_serving(put(tmp_path / "model.npz", model_bytes(1)))
+        assert cramped.get("/healthz")[0] == 200
+    assert [event["event"] for event in cramped.events[logged:]] == ["swapped"]

@@ -1,0 +1,105 @@
+"""The story of a hostile model: the real server refuses it, says why, and goes on serving as if nothing happened."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from service.errors import ImportCpuError, ImportCrashedError, ImportMemoryError, ImportTimeoutError
+from tests.support.hostile import HostileFile, bombs, corpus
+from tests.support.load import open_loop
+from tests.support.running import RunningServer, running_server
+from tests.support.swapping import TOP, TwoModels
+
+# Each of these is read on its own elsewhere, with its exact sentence; here every eighth goes all the way.
+EVERY = 8
+CHILD_ENDS = {kind.code for kind in (ImportCpuError, ImportCrashedError, ImportMemoryError, ImportTimeoutError)}
+
+
+async def test_hostile_files_change_nothing_for_requests(tmp_path: Path) -> None:
+    """One after the other: each is refused with its reason, no request fails, nothing is executed or left behind."""
+    marker = tmp_path / "executed"
+    files = dict(list(corpus(marker).items())[::EVERY])
+    models = TwoModels.make(users=300, items=400, factors=8)
+    path = tmp_path / "model"
+    version = next(iter(models.contents))
+    models.put(version, path)
+    with running_server(path, tmp_path / "state", import_timeout_seconds=3) as server:
+        await asyncio.to_thread(server.wait_until_ready)
+        before = _memory(server)
+        stop = asyncio.Event()
+        load = asyncio.create_task(open_loop(server.url, _path, 50, stop))
+        for name, file in files.items():
+            reload = await asyncio.to_thread(_refusal, server, path, file)
+            expected = file.sentence.format(path=path)
+            assert (name, reload["reason"], reload["detail"]) == (name, file.error.code, expected)
+        for name, file in bombs().items():
+            reload = await asyncio.to_thread(_refusal, server, path, file)
+            assert reload["reason"] in CHILD_ENDS | {file.error.code}, (name, reload)
+        stop.set()
+        answers = await load
+        assert {answer.status for answer in answers} == {200}
+        assert [answer for answer in answers if models.is_mixed(answer)] == []
+        assert _memory(server) - before < 20 * 2**20
+        assert psutil.Process(server.process.pid).children() == []
+        assert await asyncio.to_thread(server.get, "/readyz") == (200, {"status": "ready"})
+    assert not marker.exists()
+    assert [entry.name for entry in (tmp_path / "state" / "snapshots").iterdir()] == [f"2-{version}"]
+
+
+def _path(number: int) -> str:
+    return f"/v1/users/{number % 300}/recommendations?n={TOP}"
+
+
+def _refusal(server: RunningServer, path: Path, file: HostileFile) -> dict[str, Any]:
+    """Replace the model by a hostile file and return how its reload ended."""
+    earlier = _last_reload(server)["finished_at"]
+    beside = path.with_suffix(".new")
+    beside.write_bytes(file.content)
+    beside.replace(path)
+    for _ in range(3000):
+        reload = _last_reload(server)
+        if reload["finished_at"] != earlier:
+            return reload
+        time.sleep(0.02)
+    raise AssertionError("the file was not looked at")
+
+
+def _last_reload(server: RunningServer) -> dict[str, Any]:
+    reload: dict[str, Any] = server.get("/v1/model")[1]["last_reload"]
+    return reload
+
+
+def _memory(server: RunningServer) -> int:
+    memory: int = psutil.Process(server.process.pid).memory_full_info().uss
+    return memory
+
+
+@pytest.mark.parametrize("good_snapshot", [True, False])
+def test_a_bad_file_at_the_start(tmp_path: Path, good_snapshot: bool) -> None:
+    """With a good snapshot on disk it is served, and marked stale; without one the server waits for a good file."""
+    models = TwoModels.make(users=20, items=30, factors=4)
+    path, state = tmp_path / "model", tmp_path / "state"
+    first, second = models.contents
+    if good_snapshot:
+        models.put(first, path)
+        with running_server(path, state) as server:
+            server.wait_until_ready()
+    path.write_bytes(b"<html><body>502 Bad Gateway</body></html>")
+    with running_server(path, state) as server:
+        server.wait_for("rejected")
+        if good_snapshot:
+            server.wait_until_serving(first)
+            assert server.get("/v1/model")[1]["state"] == "stale"
+        else:
+            server.wait_for("waiting")
+            status, problem = server.get("/v1/users/1/recommendations")
+            assert (status, problem["code"]) == (503, "not_ready")
+        models.put(second, path)
+        server.wait_until_serving(second)
+        assert server.get("/v1/model")[1]["state"] == "ready"
