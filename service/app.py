@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from service import api
-from service.live.child import ImportLimits
+from service.live.importing import ImportLimits
 from service.live.lag import measure_lag
 from service.live.models import Live, keep_model
 from service.live.preparing import Preparation

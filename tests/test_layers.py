@@ -206,7 +206,7 @@ def test_a_process_has_only_what_it_needs(module: str, without: tuple[str, ...])
             "from service.children.training import work",
             "imports service.children.training.work",
         ),
-        ("service.live.child", "import service.children.importing", "imports service.children.importing"),
+        ("service.live.importing", "import service.children.importing", "imports service.children.importing"),
         ("service.children.importing", "import service.training.als", "imports service.training.als"),
         ("service.model.scoring.scoring", "import implicit", "imports implicit"),
         ("service.model.scoring.scoring", "from implicit.als import Model", "imports implicit.als.Model"),
@@ -218,9 +218,9 @@ def test_a_process_has_only_what_it_needs(module: str, without: tuple[str, ...])
             "imports service.model.storage.shelf",
         ),
         ("service.model.formats.npz", "import service.model.validation", "imports service.model.validation"),
-        ("service.live.child", "import os\nos.environ.get('X')", "touches the environment"),
-        ("service.live.child", "from os import getenv", "touches the environment"),
-        ("service.live.child", "import os\nos.environ.setdefault('X', '1')", "touches the environment"),
+        ("service.live.importing", "import os\nos.environ.get('X')", "touches the environment"),
+        ("service.live.importing", "from os import getenv", "touches the environment"),
+        ("service.live.importing", "import os\nos.environ.setdefault('X', '1')", "touches the environment"),
     ],
 )
 def test_a_wrong_import_is_found(module: str, statement: str, complaint: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from service.errors import SnapshotDamagedError
-from service.live.child import ImportLimits, import_in_child
+from service.live.importing import ImportLimits, import_in_child
 from service.live.reading import Reading
 from service.model.storage import snapshot as snapshots
 from service.model.storage.shelf import Shelf

@@ -13,8 +13,8 @@ from service.errors import (
     SnapshotDamagedError,
     SourceMissingError,
 )
-from service.live.child import ImportLimits, import_in_child
 from service.live.generation import Slot
+from service.live.importing import ImportLimits, import_in_child
 from service.live.loader import Loader
 from service.live.reading import Reading
 from service.live.report import Reload

@@ -24,8 +24,8 @@ from service.children.jobs import (
     TrainingJob,
 )
 from service.errors import StateDirectoryError, TrainingError
+from service.live.children import child_process, end_of, listen
 from service.live.models import Live
-from service.live.process import child_process, end_of, listen
 from service.live.report import Training
 from service.model.storage.model_file import written_model
 from service.model.storage.shelf import unwritable

@@ -12,7 +12,7 @@ import pytest
 
 from service.children.lifeline import NOBODY
 from service.errors import ImportCrashedError
-from service.live.child import import_in_child
+from service.live.importing import import_in_child
 from service.model.storage.source import identify
 from service.model.titles import open_titles
 from tests.support.helpers import Place, in_child, model_bytes, put

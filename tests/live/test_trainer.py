@@ -16,7 +16,7 @@ import pytest
 from service.errors import SourceChangedError, StateDirectoryError
 from service.live import preparing
 from service.live import reloader as stores
-from service.live.child import ImportLimits, import_in_child
+from service.live.importing import ImportLimits, import_in_child
 from service.live.trainer import FallbackTrainer
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import Source, identify

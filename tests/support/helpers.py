@@ -20,7 +20,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.live import preparing
-from service.live.child import ImportLimits, import_in_child
+from service.live.importing import ImportLimits, import_in_child
 from service.live.watcher import Watcher
 from service.model.factors import Factors
 from service.model.scoring import scoring

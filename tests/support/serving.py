@@ -22,7 +22,7 @@ from yarl import URL
 
 from service import api
 from service.api.context import CONTEXT, Fallback
-from service.live.child import ImportLimits
+from service.live.importing import ImportLimits
 from service.model.factors import Factors
 from service.model.model import arrange
 from service.model.scoring import costs, score_ranges

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Never
 
-from service.live.child import ImportLimits
 from service.live.generation import Generation, Slot
+from service.live.importing import ImportLimits
 from service.live.models import Live, keep_model
 from service.live.preparing import Preparation
 from service.live.report import Reload, Served, State, Training

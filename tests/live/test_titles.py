@@ -12,7 +12,7 @@ import pytest
 from service.errors import StateDirectoryError
 from service.live import reloader
 from service.live import titles as live_titles
-from service.live.child import import_in_child
+from service.live.importing import import_in_child
 from service.live.reading import Settling
 from service.live.reloader import Reloader, request_every
 from service.live.titles import TitlesLoader

@@ -24,7 +24,7 @@ from service.errors import (
     ModelRejectedError,
     OutOfResourcesError,
 )
-from service.live.process import child_process, end_of, last_of, listen
+from service.live.children import child_process, end_of, last_of, listen
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf, unwritable
 from service.model.storage.source import Source, is_lacking, opened

@@ -20,7 +20,7 @@ from service.errors import (
     StateDirectoryError,
     UnknownFormatError,
 )
-from service.live.child import ImportLimits, import_in_child
+from service.live.importing import ImportLimits, import_in_child
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import Source, identify
