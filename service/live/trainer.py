@@ -27,8 +27,8 @@ from service.errors import StateDirectoryError, TrainingError
 from service.live.children import child_process, end_of, listen
 from service.live.models import Live
 from service.live.report import Training
-from service.model.storage.model_file import written_model
 from service.model.storage.shelf import unwritable
+from service.model.storage.source import written_model
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
 from service.threads import in_threads

@@ -17,7 +17,7 @@ from service.errors import TrainingError
 from service.model.factors import Id
 from service.model.facts import Evaluation, TrainingData, TrainingFacts, encode_facts
 from service.model.formats.table import UNRECOGNIZED, format_of
-from service.model.storage.model_file import written_model
+from service.model.storage.source import written_model
 from service.training.als import TrainedModel
 from service.training.interactions import Interactions
 

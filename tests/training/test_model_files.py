@@ -18,7 +18,7 @@ from service.model.facts import DEFAULTS, TrainingFacts, encode_facts
 from service.model.formats.reading import read
 from service.model.model import arrange
 from service.model.scoring import scoring
-from service.model.storage.model_file import written_model
+from service.model.storage.source import written_model
 from service.model.validation.validation import validate
 from service.training.als import TrainedModel, train
 from service.training.model_files import facts_of, save_npz, save_pickle, write_popularity

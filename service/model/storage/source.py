@@ -1,20 +1,30 @@
-"""The file at the model path: what tells that it changed, what tells that its content did, and reading it whole."""
+"""The file at the model path: what tells that it changed, or that its content did; reading and writing it whole."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from service.errors import OutOfResourcesError, SourceChangedError, SourceMissingError, UnreadableSourceError
+from service.errors import (
+    OutOfResourcesError,
+    PathTakenError,
+    SourceChangedError,
+    SourceMissingError,
+    TrainingError,
+    UnreadableSourceError,
+)
+from service.files import written_whole
 
 #: What the system says when it lacks something for a moment: this is not the fault of any file.
 _LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR})
@@ -142,3 +152,19 @@ def unreadable(path: Path, error: Exception) -> UnreadableSourceError | OutOfRes
 def is_lacking(error: OSError) -> bool:
     """Say whether the system lacks descriptors or memory, so that the same may succeed in a moment."""
     return error.errno in _LACKING
+
+
+@contextmanager
+def written_model(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """Lend a new file that takes the path at the end of the block.
+
+    Raises TrainingError, and PathTakenError where a file is there that must not be overwritten.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with written_whole(path, beside, overwrite=overwrite) as file:
+            yield file
+    except FileExistsError:
+        raise PathTakenError(f"There is a file at {path}, and it stays.") from None
+    except OSError as error:
+        raise TrainingError(f"The model cannot be written to {path}: {error.strerror}.") from error
