@@ -11,13 +11,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from service import api
+from service.live.background import keep_running, measure_lag
 from service.live.importing import ImportLimits
-from service.live.lag import measure_lag
 from service.live.models import Live, keep_model
 from service.live.preparing import Preparation
 from service.live.reloader import Reloader, request_every
 from service.live.report import Following
-from service.live.tasks import keep_running
 from service.live.titles import TitlesLoader
 from service.live.trainer import FallbackTrainer
 from service.live.watcher import Watcher

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from service.cli.main import main
 from service.errors import MissingComponentsError
-from service.model.formats.npz import read_npz
+from service.model.formats import npz
 from service.model.validation.validation import validate
 from tests.support.helpers import Place, eventually, metric, put
 from tests.support.models import popularity_bytes
@@ -23,7 +23,7 @@ from tests.support.serving import Api, make_snapshot, serving
 @pytest.fixture
 async def api() -> AsyncIterator[Api]:
     """Serve that model."""
-    async with serving(make_snapshot(validate(read_npz(io.BytesIO(popularity_bytes()))))) as served:
+    async with serving(make_snapshot(validate(npz.read(io.BytesIO(popularity_bytes()))))) as served:
         yield served
 
 
@@ -92,12 +92,12 @@ async def test_a_limited_model_at_the_path(place: Place) -> None:
 def test_popularity_needs_who_had_what(name: str) -> None:
     """Without it there is nothing to be popular."""
     with pytest.raises(MissingComponentsError, match=f"components: \\['{name}'\\]$"):
-        validate(read_npz(io.BytesIO(popularity_bytes(**{name: None}))))
+        validate(npz.read(io.BytesIO(popularity_bytes(**{name: None}))))
 
 
 def test_factors_of_no_columns_are_no_limited_model() -> None:
     """A model is limited where its file says so, and never by accident."""
-    raw = read_npz(io.BytesIO(popularity_bytes(popularity_only=np.False_)))
+    raw = npz.read(io.BytesIO(popularity_bytes(popularity_only=np.False_)))
     with pytest.raises(MissingComponentsError, match="'user_factors', 'item_factors'"):
         validate(raw)
 

@@ -44,7 +44,7 @@ _CHUNK = 2**20
 _Archived = dict[str, NDArray[Any]]
 
 
-def read_npz(file: BinaryIO) -> RawModel:
+def read(file: BinaryIO) -> RawModel:
     """Read the arrays that are known by name, each checked against its own header before memory is taken.
 
     Raises CorruptFileError, UnknownFormatError, BadDtypeError, BadShapeError, BadIdsError; MemoryError where

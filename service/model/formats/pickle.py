@@ -36,7 +36,7 @@ _NAMES = {
 _WANTED = "a dict with the keys 'model', 'user_id_map' and 'product_id_map'"
 
 
-def read_pickle(file: BinaryIO) -> RawModel:
+def read(file: BinaryIO) -> RawModel:
     """Read a pickle of any protocol from its first byte to its last.
 
     Raises UnsafePickleError, CorruptFileError, UnknownFormatError, BadDtypeError, BadIdsError and

@@ -1,7 +1,7 @@
 """The table of formats that a model file may have, told apart by content.
 
-A further format is a line in :data:`FORMATS`, and its reader in :data:`service.model.formats.reading.READERS`. They are
-apart because a server names formats and reads none.
+A further format is a module of its own with a function ``read``, and a line in :data:`FORMATS`. The module is named,
+not imported, because a server recognizes formats and reads none.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ HEAD = 1024
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a format is called where models are described, and in sentences; how its files begin.
+    """What a format is called where models are described, and in sentences; how its files begin, and what reads them.
 
-    extensions: how names of such files end in S3, without the dot; the first is what we name them.
+    extensions: how names of such files end in S3, without the dot; the first is what we name them. reader: the module
+    whose ``read`` takes an open file and returns a RawModel.
     """
 
     name: str
     description: str
     extensions: tuple[str, ...]
     start: re.Pattern[bytes]
+    reader: str
 
 
 #: Protocol 2 and later; a dict or list of protocols 0 and 1; a class by its name, of protocols 0 and 1.
@@ -37,8 +39,8 @@ _PICKLE = re.compile(rb"\x80[\x02-\xff]|[(}\]]|c[\w.]+\n[\w.]+\n")
 _ZIP = re.compile(rb"PK\x03\x04|PK\x05\x06")
 
 FORMATS = (
-    Format("pickle", "a pickled dict", ("pkl", "pickle"), _PICKLE),
-    Format("npz", "an npz archive", ("npz",), _ZIP),
+    Format("pickle", "a pickled dict", ("pkl", "pickle"), _PICKLE, "service.model.formats.pickle"),
+    Format("npz", "an npz archive", ("npz",), _ZIP, "service.model.formats.npz"),
 )
 
 

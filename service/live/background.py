@@ -1,4 +1,4 @@
-"""Background work that must never end silently: logged, and started again after a pause that grows."""
+"""Background work: never ending silently, and measuring how late the event loop is."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Awaitable, Callable
 from typing import Never
 
 from service.observe.logs import log_event
+from service.observe.metrics import Metrics
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
+_LAG_INTERVAL_SECONDS = 0.1
 
 
 async def keep_running(task: str, work: Callable[[], Awaitable[None]]) -> Never:
-    """Run ``work`` for ever; ``task`` is what the log calls it. Only a cancellation ends it."""
+    """Run ``work`` for ever, again after a pause that grows; ``task`` is what the log calls it.
+
+    Only a cancellation ends it.
+    """
     loop = asyncio.get_running_loop()
     pause = _FIRST_PAUSE_SECONDS
     while True:
@@ -27,3 +32,12 @@ async def keep_running(task: str, work: Callable[[], Awaitable[None]]) -> Never:
             log_event("task_failed", exc_info=True, task=task, seconds=pause, detail=detail)
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+async def measure_lag(metrics: Metrics) -> Never:
+    """Observe, ten times a second and until cancelled, how much later than asked a timer wakes."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + _LAG_INTERVAL_SECONDS
+        await asyncio.sleep(_LAG_INTERVAL_SECONDS)
+        metrics.loop_lag_seconds.observe(max(0.0, loop.time() - due))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.live import tasks
-from service.live.tasks import keep_running
+from service.live import background
+from service.live.background import keep_running
 from tests.support.helpers import at_work, eventually
 
 
@@ -13,8 +13,8 @@ async def test_failing_work_is_logged_and_started_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each failure has its line, with a pause that grows up to a bound."""
-    monkeypatch.setattr(tasks, "_FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(tasks, "_LONGEST_PAUSE_SECONDS", 0.03)
+    monkeypatch.setattr(background, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(background, "_LONGEST_PAUSE_SECONDS", 0.03)
     starts = []
 
     async def work() -> None:
@@ -37,8 +37,8 @@ async def test_work_that_held_for_long_starts_again_soon(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The pause is short again after a time without failure."""
-    monkeypatch.setattr(tasks, "_FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(tasks, "_LONGEST_PAUSE_SECONDS", -1.0)
+    monkeypatch.setattr(background, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(background, "_LONGEST_PAUSE_SECONDS", -1.0)
     starts = []
 
     async def work() -> None:
