@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry
 
 from service import api
 from service.live.background import keep_running, measure_lag
+from service.live.fallback_training import FallbackTrainer
 from service.live.importing import ImportLimits
 from service.live.models import Live, keep_model
 from service.live.preparing import Preparation
 from service.live.reloader import Reloader, request_every
 from service.live.report import Following
 from service.live.titles import TitlesLoader
-from service.live.trainer import FallbackTrainer
 from service.live.watcher import Watcher
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
@@ -26,7 +26,7 @@ from service.s3.location import parse_location
 from service.settings import Settings, child_environment
 
 if TYPE_CHECKING:
-    from service.live.s3 import S3Follower
+    from service.live.s3_follower import S3Follower
 
 Work = Callable[[], Awaitable[Never]]
 
@@ -83,7 +83,9 @@ def create_app(settings: Settings) -> web.Application:
 
 
 def _follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
-    from service.live.s3 import S3Follower  # only here: botocore takes time and memory that no other server needs
+    from service.live.s3_follower import (
+        S3Follower,  # only here: botocore takes time and memory that no other server needs
+    )
 
     return S3Follower(
         parse_location(uri),

@@ -202,7 +202,7 @@ def test_a_process_has_only_what_it_needs(module: str, without: tuple[str, ...])
         ("service.app", "from service.cli.main import main", "imports service.cli.main.main"),
         ("service.cli.models", "import service.training.recipe", "imports service.training.recipe"),
         (
-            "service.live.trainer",
+            "service.live.fallback_training",
             "from service.children.training import work",
             "imports service.children.training.work",
         ),
@@ -238,7 +238,7 @@ def test_a_wrong_import_is_found(module: str, statement: str, complaint: str) ->
         ("service.model.storage.snapshot", "from service.model.scoring.costs import QueryCosts"),
         ("service.model.scoring.costs", "from service.model.scoring import scoring"),
         ("service.api.context", "from service.live.generation import Generation"),
-        ("service.live.trainer", "from service.children.jobs import TrainingJob"),
+        ("service.live.fallback_training", "from service.children.jobs import TrainingJob"),
         ("service.cli.demo", "from service.training.sample import write_sample"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.live.s3 import S3Follower
+from service.live.s3_follower import S3Follower
 from service.observe.metrics import Metrics
 from service.s3.location import Location
 from service.s3.pointer import Pointer

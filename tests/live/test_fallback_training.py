@@ -16,8 +16,8 @@ import pytest
 from service.errors import SourceChangedError, StateDirectoryError
 from service.live import preparing
 from service.live import reloader as stores
+from service.live.fallback_training import FallbackTrainer
 from service.live.importing import ImportLimits, import_in_child
-from service.live.trainer import FallbackTrainer
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import Source, identify
 from service.settings import child_environment

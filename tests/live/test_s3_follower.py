@@ -15,8 +15,8 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.live import s3 as following_s3
-from service.live.s3 import S3Follower
+from service.live import s3_follower as following_s3
+from service.live.s3_follower import S3Follower
 from service.observe.metrics import Metrics
 from service.s3.location import LATEST, Location
 from service.s3.pointer import Pointer
@@ -58,7 +58,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
         found.append((low, high))
         return 0.0
 
-    monkeypatch.setattr("service.live.s3.random.uniform", drawn)
+    monkeypatch.setattr("service.live.s3_follower.random.uniform", drawn)
     return found
 
 
@@ -167,7 +167,7 @@ async def test_the_first_model_of_an_empty_prefix_is_not_waited_for_longer_than_
 
 async def test_a_hundred_followers_do_not_ask_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 50: with a model at the path, each waits for a moment of its own within the first interval."""
-    monkeypatch.setattr("service.live.s3.random.uniform", random.Random(0).uniform)
+    monkeypatch.setattr("service.live.s3_follower.random.uniform", random.Random(0).uniform)
     path, pauses = tmp_path / "als_model.npz", []
     path.write_bytes(OLD)
 
@@ -175,7 +175,7 @@ async def test_a_hundred_followers_do_not_ask_at_once(tmp_path: Path, monkeypatc
         pauses.append(seconds)
         raise asyncio.CancelledError
 
-    monkeypatch.setattr("service.live.s3.asyncio.sleep", slept)
+    monkeypatch.setattr("service.live.s3_follower.asyncio.sleep", slept)
     for _ in range(100):
         metrics = Metrics(CollectorRegistry())
         with suppress(asyncio.CancelledError):
