@@ -43,6 +43,7 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     runner = _runner(app)
     await runner.setup()
     try:
+        await asyncio.sleep(0)  # what keeps the model current logs its first line before the port's
         listener = _listen(runner, app[CONTEXT], settings)
         if on_start:
             on_start(app, listener.port)

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from service import server
 from service.settings import Settings
+from tests.support.helpers import events
 
 
 async def started(settings: Settings) -> tuple[asyncio.Task[None], int]:
@@ -28,6 +29,15 @@ async def started(settings: Settings) -> tuple[asyncio.Task[None], int]:
 def without_model(tmp_path: Path, drain_seconds: float = 0.0) -> Settings:
     """Return the settings of a server that waits for a model."""
     return Settings(model_path=tmp_path / "m.npz", state_dir=tmp_path / "s", port=0, drain_seconds=drain_seconds)
+
+
+async def test_the_log_begins_with_the_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The first line is the one that it has always been."""
+    caplog.set_level("INFO")
+    running, _ = await started(without_model(tmp_path))
+    assert events(caplog)[:2] == ["initializing", "listening"]
+    os.kill(os.getpid(), signal.SIGINT)
+    await running
 
 
 def test_idle_connections_are_kept_for_75_seconds() -> None:
