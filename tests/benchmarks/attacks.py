@@ -34,16 +34,16 @@ HEALTH_SECONDS = 2.0
 
 # Runs the command with every callback of its event loop timed; the longest is printed at the end.
 _TIMED = """
-import asyncio, sys, time
+import asyncio, runpy, sys, time
 run, longest = asyncio.events.Handle._run, [0.0]
 def timed(handle):
     started = time.perf_counter()
     run(handle)
     longest[0] = max(longest[0], time.perf_counter() - started)
 asyncio.events.Handle._run = timed
-from service.cli.main import main
+sys.argv[1:] = ["serve"]
 try:
-    main(["serve"])
+    runpy.run_module("service", run_name="__main__")
 finally:
     print(f"longest {longest[0]}", file=sys.stderr)
 """
@@ -205,7 +205,7 @@ def _victim(python: str, directory: Path) -> Iterator[Victim]:
     settings = {"ALS_MODEL_PATH": str(model), "ALS_STATE_DIR": str(directory / "state"), "ALS_PORT": "0"}
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            ["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", python, "-c", _TIMED],
+            ["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", python, "-I", "-c", _TIMED],
             env=settings | {"ALS_LOG_FORMAT": "json", "ALS_DRAIN_SECONDS": "0", "OPENBLAS_NUM_THREADS": "1"},
             stderr=stderr,
             cwd=directory,
