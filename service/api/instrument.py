@@ -53,7 +53,8 @@ class Instrument:
             started = perf_counter()
             request_id = _request_id(request)
             lifecycle.in_flight += 1
-            lifecycle.busy.add(request.protocol)
+            connection = request.protocol
+            lifecycle.busy.add(connection)
             response = None
             current_request.set(request_id)  # to the end of its sending, or the connection's next request
             try:
@@ -64,7 +65,7 @@ class Instrument:
                 response = _problem(error, request.method, route, request_id)
             finally:
                 lifecycle.in_flight -= 1
-                lifecycle.busy.discard(request.protocol)
+                lifecycle.busy.discard(connection)
                 seconds = perf_counter() - started
                 status = CLIENT_GONE if response is None else response.status
                 numbers.count(request.method, status, seconds)
