@@ -92,7 +92,7 @@ class Scored(Options):
 
 
 class Titled(Options):
-    """What is told of each item."""
+    """What an answer has for each item."""
 
     titles: Annotated[bool, Meta(description="Give each item its title, where one is known.")] = False
 

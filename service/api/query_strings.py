@@ -23,7 +23,7 @@ _TRUTH = {"true": True, "false": False}
 
 
 def path_id(request: web.Request, name: str) -> str:
-    """Return an id in the path as the client meant it. Raises BadParameterError where it is no UTF-8.
+    """Return an id in the path as the client meant it. Raises BadParameterError where it is not UTF-8.
 
     It is decoded from the path as sent: a slash within an id is %2F, a percent sign %25. The ids "." and ".."
     cannot be sent in a path, because clients resolve them even when percent-encoded; the POST forms take them.

@@ -68,7 +68,7 @@ class FallbackTrainer:
         metrics: Metrics,
         after: asyncio.Event | None = None,
     ) -> None:
-        """``after`` is set once whoever may bring a model has tried to for the first time."""
+        """``after`` is set once everything that may bring a model has tried for the first time."""
         self._live = live
         self._path = live.reloader.path
         self._data = data
@@ -149,7 +149,7 @@ class FallbackTrainer:
         except OSError as error:
             return Failed(f"The training process could not be started: {error.strerror}.")
         except (ValueError, msgspec.MsgspecError):  # a line longer than any of ours, or none of ours
-            return Failed("The training process said something that is no message.")
+            return Failed("The training process sent a line that is not a message.")
         return ended or Failed(f"The training process {end_of(returncode)}.")
 
     async def _converse(self, child: asyncio.subprocess.Process, outputs: _Outputs) -> Trained | Failed | None:
