@@ -110,8 +110,8 @@ function others(known, total) {
 }
 
 const whyNot = (listed) =>
-  `The list has ${score(listed)}, from the factors that training left this user with. Here they are solved for once more, ` +
-  "from what the user had, so that the score is a sum.";
+  `The list shows ${score(listed)}, from the user's factors as training left them. The explanation solves for the ` +
+  "factors again, from what the user had, so its score is the sum of these.";
 
 function likeThem(alike) {
   if (alike.status === "rejected") return section("Similar users", null, problemIn(alike.reason));

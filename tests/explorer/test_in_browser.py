@@ -119,7 +119,7 @@ async def test_the_reasons_add_up_to_the_score(page: Page, server: RunningServer
     await expect(first.locator(".rest")).to_have_text(f"and {hidden} more{sign}{abs(rest):.3f}")
     listed = answer(server, "/v1/users/ana-0000/recommendations?n=1")["items"][0]["score"]
     assert f"{listed:.3f}" != f"{reasons['score']:.3f}"
-    await expect(first.locator(".note")).to_contain_text(f"The list has {listed:.3f}")
+    await expect(first.locator(".note")).to_contain_text(f"The list shows {listed:.3f}")
 
 
 async def test_what_is_unfolded_is_in_the_address(page: Page, server: RunningServer) -> None:
