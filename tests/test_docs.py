@@ -87,6 +87,14 @@ def test_the_log_line_shown_is_one_that_is_logged() -> None:
     assert level == "info"
 
 
+def test_the_lines_of_a_fallback_training_are_those_that_are_logged() -> None:
+    """Each line shown in docs/training.md is the sentence of an event."""
+    logged = [re.sub(r"\\\{.*?\\\}", ".+", re.escape(sentence)) for _, sentence in EVENTS.values()]
+    shown = sections(ROOT / "docs/training.md")["when-there-is-no-model"].split("```")[1].strip().splitlines()
+    assert len(shown) > 1
+    assert [line for line in shown if not any(re.fullmatch(pattern, line) for pattern in logged)] == []
+
+
 def test_the_permissions_in_s3_are_those_that_terraform_grants() -> None:
     """docs/s3.md names each action that a server or a publisher needs, and no other."""
     granted = set(re.findall(r'"(s3:\w+)"', (ROOT / "ops/terraform/iam.tf").read_text(encoding="utf-8")))

@@ -28,7 +28,8 @@ def page(name: str) -> str:
 @cache
 def sections(document: Path) -> dict[str, str]:
     """Return the text below each heading of a document, by what links call the heading."""
-    _, *parts = re.split(r"^#+ (.+)$", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    # The blank line tells a heading from a comment in code.
+    _, *parts = re.split(r"^#+ (.+)\n\n", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
     headings, texts = parts[::2], parts[1::2]
     anchors = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
     return dict(zip(anchors, texts, strict=True))
