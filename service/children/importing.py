@@ -24,8 +24,9 @@ from service.children.jobs import Job, Outcome
 from service.children.lifeline import confine
 from service.errors import BadTitlesError, ImportMemoryError, ModelRejectedError, OutOfResourcesError
 from service.model import titles
+from service.model.arranging import arrange
 from service.model.formats.reading import read
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.raw import RawModel
 from service.model.scoring import costs, score_ranges
 from service.model.storage import snapshot
