@@ -37,7 +37,7 @@ def logging_restored() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def coverage_of_children() -> str | None:
-    """Return what has coverage measure child processes, and take it away: measured, they need twice as long to start."""
+    """Take away what has coverage measure child processes, and return it: measured, they start half as fast."""
     return os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
