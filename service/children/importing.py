@@ -19,6 +19,7 @@ from io import BufferedReader
 from pathlib import Path
 
 import msgspec
+import scipy.linalg  # noqa: F401 - folding in needs it, and nothing is imported once this process is confined
 
 from service.children.jobs import Job, Outcome
 from service.children.lifeline import confine

@@ -24,7 +24,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
@@ -32,9 +32,11 @@ from aiobotocore.session import get_session
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from types_aiobotocore_s3 import S3Client
 
 from tests.support.helpers import need
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
 
 WEED = shutil.which("weed", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]))
 REGION = "us-east-1"
