@@ -17,7 +17,7 @@ from service.settings import Settings, refuse_unknown_variables
 
 
 class _Group(click.Group):
-    """Shows what goes wrong as one sentence and exits with 1, never with a stack trace."""
+    """Shows errors as one sentence and exits with 1, never with a stack trace."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -32,14 +32,14 @@ class _Group(click.Group):
 def main() -> None:
     """Serve ALS recommendation models: safe loading, exact top-N, hot swap.
 
-    Every flag is also an environment variable, named beside it.
+    Settings can also be given as environment variables; each command's --help names them.
     """
 
 
 @main.command("serve")
 @settings_options()
 def serve_command(**values: Any) -> None:
-    """Serve the model at the model path, and every one that replaces it."""
+    """Serve the model at the model path and swap in its replacements."""
     settings = Settings(**values)
     set_up_logging(settings.log_format, settings.log_level)
     asyncio.run(serve(settings))
