@@ -1,15 +1,15 @@
-// What went wrong, told kindly.
+// Error messages.
 
 import { h } from "./dom.js";
 
 const HEADLINES = {
-  unknown_user: "Nobody by that id",
-  unknown_item: "No such item",
+  unknown_user: "Unknown user",
+  unknown_item: "Unknown item",
   not_ready: "No model yet",
-  limited_model: "Only popularity for now",
+  limited_model: "Popular items only",
   no_seen_items: "Not in this model",
-  unreachable: "The server is away",
-  overloaded: "Busy just now",
+  unreachable: "No connection to the server",
+  overloaded: "The server is busy",
 };
 
 export const problemIn = (problem) => h("p", { class: "empty" }, problem.message);
@@ -23,7 +23,7 @@ export function problemPage(problem, again) {
   return h(
     "section",
     { class: "problem", role: "alert" },
-    h("h1", {}, HEADLINES[problem.code] ?? "That did not work"),
+    h("h1", {}, HEADLINES[problem.code] ?? "Something went wrong"),
     h("p", {}, problem.message),
     h(
       "p",
