@@ -19,17 +19,17 @@ def test_the_defaults_are_settings() -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"port": 70000}, "ALS_PORT is 70000; allowed is 0 to 65535."),
-        ({"watch_seconds": 0.0}, "ALS_WATCH_SECONDS is 0.0; allowed is more than 0."),
-        ({"keep_snapshots": 0}, "ALS_KEEP_SNAPSHOTS is 0; allowed is 1 or more."),
-        ({"max_n": 0}, "ALS_MAX_N is 0; allowed is 1 to 10000."),
-        ({"query_threads": 65}, "ALS_QUERY_THREADS is 65; allowed is 1 to 64."),
-        ({"fallback": "random"}, "ALS_FALLBACK is 'random'; allowed is popular or none."),
-        ({"drain_seconds": -1.0}, "ALS_DRAIN_SECONDS is -1.0; allowed is 0 or more."),
-        ({"import_timeout_seconds": 0.0}, "ALS_IMPORT_TIMEOUT_SECONDS is 0.0; allowed is more than 0."),
-        ({"import_memory_mb": -1}, "ALS_IMPORT_MEMORY_MB is -1; allowed is 0 or more."),
-        ({"log_format": "xml"}, "ALS_LOG_FORMAT is 'xml'; allowed is console or json."),
-        ({"log_level": "loud"}, "ALS_LOG_LEVEL is 'loud'; allowed is debug or info or warning or error."),
+        ({"port": 70000}, "ALS_PORT is 70000; it must be 0 to 65535."),
+        ({"watch_seconds": 0.0}, "ALS_WATCH_SECONDS is 0.0; it must be more than 0."),
+        ({"keep_snapshots": 0}, "ALS_KEEP_SNAPSHOTS is 0; it must be 1 or more."),
+        ({"max_n": 0}, "ALS_MAX_N is 0; it must be 1 to 10000."),
+        ({"query_threads": 65}, "ALS_QUERY_THREADS is 65; it must be 1 to 64."),
+        ({"fallback": "random"}, "ALS_FALLBACK is 'random'; it must be popular or none."),
+        ({"drain_seconds": -1.0}, "ALS_DRAIN_SECONDS is -1.0; it must be 0 or more."),
+        ({"import_timeout_seconds": 0.0}, "ALS_IMPORT_TIMEOUT_SECONDS is 0.0; it must be more than 0."),
+        ({"import_memory_mb": -1}, "ALS_IMPORT_MEMORY_MB is -1; it must be 0 or more."),
+        ({"log_format": "xml"}, "ALS_LOG_FORMAT is 'xml'; it must be console or json."),
+        ({"log_level": "loud"}, "ALS_LOG_LEVEL is 'loud'; it must be debug or info or warning or error."),
     ],
 )
 def test_an_impossible_value_says_what_is_allowed(wrong: dict[str, Any], sentence: str) -> None:
@@ -51,7 +51,7 @@ def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(SettingsError) as refusal:
         refuse_unknown_variables()
     assert str(refusal.value) == (
-        "The environment variable ALS_MODEL_PTAH is no setting of als-serve; did you mean ALS_MODEL_PATH?"
+        "The environment variable ALS_MODEL_PTAH is not a setting of als-serve; did you mean ALS_MODEL_PATH?"
     )
 
 

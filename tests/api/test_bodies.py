@@ -73,7 +73,7 @@ async def test_a_body_of_another_shape_is_refused(path: str, body: Any, wrong: s
     """The answer is 422 and says where in the body it does not fit, and how."""
     async with serving(SNAPSHOT) as api:
         answer = await api.post(path, body)
-    expected = (422, "invalid_body", f"The body does not fit: {wrong}.")
+    expected = (422, "invalid_body", f"The body is invalid: {wrong}.")
     assert (answer.status, answer.json["code"], answer.json["detail"]) == expected
 
 
@@ -206,4 +206,4 @@ async def test_options_of_a_post_stand_in_its_body(path: str) -> None:
     async with serving(SNAPSHOT) as api:
         answer = await api.post(path + "?n=1", {"users": [1]})
     assert (answer.status, answer.json["code"]) == (400, "bad_parameter")
-    assert answer.json["detail"] == "The parameter 'n' is not known here; this path takes none."
+    assert answer.json["detail"] == "The parameter 'n' is unknown here; this path takes no parameters."

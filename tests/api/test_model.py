@@ -36,7 +36,7 @@ each_data_route = pytest.mark.parametrize(("method", "path", "body"), DATA_ROUTE
 
 
 SWAPPED = Reload("swapped", "", "", NOON, "bb", {"verify": 0.1, "swap": 0.1})
-REJECTED = Reload("rejected", "bad_shape", "It is no model.", NOON, "aa", {"verify": 0.1})
+REJECTED = Reload("rejected", "bad_shape", "It is not a model.", NOON, "aa", {"verify": 0.1})
 
 
 async def test_the_model_is_described() -> None:
@@ -52,7 +52,7 @@ async def test_the_model_is_described() -> None:
     rejected = {
         "outcome": "rejected",
         "reason": "bad_shape",
-        "detail": "It is no model.",
+        "detail": "It is not a model.",
         "finished_at": "2030-01-02T12:00:00Z",
         "version": "aa",
         "seconds": {"verify": 0.1},

@@ -22,7 +22,7 @@ from tests.support.serving import Api, ApiSettings, make_snapshot, serving
 #: All but the metrics: what may be asked of those is the affair of Prometheus' library.
 STRICT = [(route.method, route.path) for route in ROUTES if BadParameterError in route.errors]
 SNAPSHOT = make_snapshot(make_factors())
-KNOWN = re.compile(r"The parameter 'nonsense' is not known here; (?:known are (.*)|this path takes none)\.")
+KNOWN = re.compile(r"The parameter 'nonsense' is unknown here; (?:allowed: (.*)|this path takes no parameters)\.")
 
 
 async def document_of(api: Api) -> Any:

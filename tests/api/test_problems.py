@@ -72,7 +72,7 @@ async def test_every_error_is_a_problem_document(method: str, path: str, status:
 
 
 async def test_not_found_says_what_there_is() -> None:
-    """Someone who guesses paths is told the right ones, and how to send an id with a slash."""
+    """Someone who guesses paths is told the right ones, and how to send an id with a trailing slash."""
     async with serving(SNAPSHOT) as api:
         detail = (await api.get("/v1/users/a/b/recommendations")).json["detail"]
     told, slash = detail.split(". ", 1)
@@ -96,9 +96,9 @@ async def test_a_method_that_is_not_allowed_names_those_that_are() -> None:
     async with serving(SNAPSHOT) as api:
         got, posted = await api.get("/v1/recommendations"), await api.request("POST", "/v1/model")
     assert got.headers["Allow"] == "POST"
-    assert got.json["detail"] == "GET is not possible here; allowed is POST."
+    assert got.json["detail"] == "GET is not allowed here; allowed: POST."
     assert posted.headers["Allow"] == "GET,HEAD"
-    assert posted.json["detail"] == "POST is not possible here; allowed is GET, HEAD."
+    assert posted.json["detail"] == "POST is not allowed here; allowed: GET, HEAD."
 
 
 @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES}))

@@ -157,7 +157,7 @@ async def test_what_is_popular_respects_the_options_too() -> None:
             NOTHING_SEEN,
             "/v1/users/nobody/recommendations",
             "popular",
-            "The user 'nobody' is not in the served model, and it carries no popularity to fall back on.",
+            "The user 'nobody' is not in the served model, which has no popularity to fall back on.",
         ),
     ],
     ids=["asked", "set", "no popularity"],

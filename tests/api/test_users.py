@@ -199,7 +199,7 @@ async def test_a_model_without_seen_items_says_so(path: str) -> None:
     async with serving(NOTHING_SEEN) as api:
         answer = await api.get(path)
     assert (answer.status, answer.json["code"]) == (404, "no_seen_items")
-    assert answer.json["detail"].startswith("The served model does not carry what users already had")
+    assert answer.json["detail"].startswith("The served model does not include seen items")
 
 
 @each_kind

@@ -85,7 +85,7 @@ def test_the_memory_limit_is_a_reason(tmp_path: Path, monkeypatch: pytest.Monkey
     assert answer(job) == Outcome(
         "import_memory",
         f"{tmp_path / 'm'} needs more than 1024 MB of address space to import; "
-        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
+        "raise ALS_IMPORT_MEMORY_MB if you trust the file.",
     )
 
 
@@ -121,5 +121,5 @@ def test_the_limit_of_file_sizes_is_a_reason(tmp_path: Path) -> None:
     assert outcome == Outcome(
         "import_memory",
         f"{tmp_path / 'm'} needs more than 1024 MB of disk for one file to import; "
-        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
+        "raise ALS_IMPORT_MEMORY_MB if you trust the file.",
     )

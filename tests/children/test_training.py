@@ -106,4 +106,4 @@ def test_too_little_memory(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) ->
         raise MemoryError
 
     monkeypatch.setattr(training, "train", train)
-    assert told(job)[-1] == Failed(f"Training on {job.data} needs more memory than there is.")
+    assert told(job)[-1] == Failed(f"Training on {job.data} needs more memory than is available.")

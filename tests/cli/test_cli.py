@@ -209,7 +209,7 @@ def test_an_impossible_value_stops_the_start(model: Path) -> None:
     """A value out of range is one sentence."""
     result = als_serve("serve", "--model-path", model, "--keep-snapshots", 0)
     assert result.exit_code == 1
-    assert result.stderr == "Error: ALS_KEEP_SNAPSHOTS is 0; allowed is 1 or more.\n"
+    assert result.stderr == "Error: ALS_KEEP_SNAPSHOTS is 0; it must be 1 or more.\n"
 
 
 def test_a_misspelt_variable_stops_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +218,7 @@ def test_a_misspelt_variable_stops_every_command(monkeypatch: pytest.MonkeyPatch
     result = als_serve("serve")
     assert result.exit_code == 1
     assert result.stderr == (
-        "Error: The environment variable ALS_PROT is no setting of als-serve; did you mean ALS_PORT?\n"
+        "Error: The environment variable ALS_PROT is not a setting of als-serve; did you mean ALS_PORT?\n"
     )
 
 

@@ -76,7 +76,7 @@ async def test_where_the_model_goes(
     wanted, detail = place.path, None
     if relation == "taken":
         put(place.path, b"no model")
-        wanted, detail = beside, f"There is a file at {place.path}, and it stays."
+        wanted, detail = beside, f"{place.path} already exists and was not overwritten."
     if relation == "not there":
         place.path.parent.rmdir()
         wanted, detail = spare, f"The model cannot be written to {place.path}: No such file or directory."

@@ -86,7 +86,7 @@ async def test_the_memory_limit_can_be_set(place: Place) -> None:
     sentence = await refused(place, ImportMemoryError)
     assert sentence == (
         f"{place.path} needs more than 500 MB of address space to import; "
-        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted."
+        "raise ALS_IMPORT_MEMORY_MB if you trust the file."
     )
 
 
@@ -112,9 +112,9 @@ async def test_a_child_that_hangs_is_killed_at_the_timeout(
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL, most likely for want of memory."),
+        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL, most likely because memory ran out."),
         ("os.kill(os.getpid(), 11)", "was killed by SIGSEGV."),
-        ("sys.exit('no such module')", "failed with exit code 1; its last words are in the log."),
+        ("sys.exit('no such module')", "failed with exit code 1; its last output is in the log."),
         ("pass", "ended without an answer."),
         ("print('{\"code\": 7}')", "ended without an answer."),
     ],

@@ -99,7 +99,7 @@ async def test_a_rejection_shows_everywhere(place: Place, caplog: pytest.LogCapt
     assert caplog.messages == [
         f"❌ {last.detail}",
         "💡 The model file may be corrupted or incompatible",
-        f"🛡️ Model {version(ONE)} goes on serving",
+        f"🛡️ Still serving model {version(ONE)}",
     ]
 
 

@@ -105,7 +105,7 @@ def test_a_refused_model_reaches_a_person(tmp_path: Path) -> None:
         "severity": "warning",
     }
     assert alert["status"] == "firing"
-    assert alert["annotations"]["summary"] == f"{target} refused the last model file"
+    assert alert["annotations"]["summary"] == f"{target} rejected the last model file"
     described = [rule for rule in rules if rule["type"] == "alerting"]
     assert [rule["name"] for rule in described] == ALERTS
     for rule in described:

@@ -153,7 +153,7 @@ async def test_what_the_pointer_does_not_mean_is_refused(
 ) -> None:
     """Another length or sha256: the older model stays, and the sentence says what differs."""
     version = await put_pointer(models, **others)
-    with pytest.raises(DownloadCorruptError, match=f"^{models.at(NAME)} has {sentence}; publish it anew"):
+    with pytest.raises(DownloadCorruptError, match=f"^{models.at(NAME)} has {sentence}; publish it again"):
         await fetched(models, version, path)
     assert untouched(path)
 
@@ -210,7 +210,7 @@ async def test_what_changed_since_it_was_found_does_not_come(models: Models, pat
     await models.put(NAME, CONTENT)
     version = await found(models)
     await models.put(NAME, CONTENT + b" ")
-    with pytest.raises(S3ChangedError, match=f"^{models.at(NAME)} was changed by someone else meanwhile"):
+    with pytest.raises(S3ChangedError, match=f"^{models.at(NAME)} was changed by someone else in the meantime"):
         await fetched(models, version, path)
     assert untouched(path)
     await fetched(models, await found(models), path)
@@ -220,7 +220,7 @@ async def test_what_changed_since_it_was_found_does_not_come(models: Models, pat
 async def test_what_is_pointed_to_and_not_there_is_said(models: Models, path: Path) -> None:
     """By the model's own name."""
     await models.put(LATEST, pointer_to(models, NAME, CONTENT))
-    with pytest.raises(S3NotFoundError, match=f"^{models.at(NAME)} is not there"):
+    with pytest.raises(S3NotFoundError, match=f"^{models.at(NAME)} does not exist"):
         await fetched(models, await found(models), path)
     assert untouched(path)
 
@@ -283,7 +283,7 @@ async def test_an_answer_without_a_length_is_counted(
     aiohttp_server: Serve, monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
     """Too little is an end before the end, too much is another model; neither is taken."""
-    with pytest.raises(DownloadCutError, match="ended after 5 of 6 bytes"):
+    with pytest.raises(DownloadCutError, match="was cut short after 5 of 6 bytes"):
         await served(aiohttp_server, monkeypatch, path, 6, {}, b"seven")
     with pytest.raises(DownloadCorruptError, match="has the length 5, not 4"):
         await served(aiohttp_server, monkeypatch, path, 4, {}, b"seven")
@@ -334,7 +334,7 @@ async def test_a_directory_that_cannot_be_written_changes_nothing(models: Models
         await fetched(models, version, disk)
     assert untouched(disk)
     missing = disk.parent.parent / "missing"
-    with pytest.raises(ModelPathError, match=f"there is no directory {missing}; make it."):
+    with pytest.raises(ModelPathError, match=f"there is no directory {missing}; create it."):
         await fetched(models, version, missing / "als_model.npz")
 
 

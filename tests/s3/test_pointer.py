@@ -91,7 +91,7 @@ def test_times_have_a_zone() -> None:
 def test_a_pointer_leads_to_something_beside_it(key: str) -> None:
     """Not out of its prefix, where others may write, and not to itself."""
     sentence = refused(changed(key=key))
-    assert sentence == f"{PLACE} points to {key!r}, which is not beside it; publish or promote a model."
+    assert sentence == f"{PLACE} points to {key!r}, which is not in the same prefix; publish or promote a model."
 
 
 def test_a_pointer_at_the_root_of_a_bucket_leads_to_what_is_at_the_root() -> None:
@@ -105,7 +105,7 @@ def test_a_pointer_at_the_root_of_a_bucket_leads_to_what_is_at_the_root() -> Non
 @pytest.mark.parametrize("when", ["1999-12-31T00:00:00Z", "2200-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"])
 def test_a_time_when_nothing_was_published_is_refused(when: str) -> None:
     """It becomes the time of the file, and not every file system, nor every clock, has such times."""
-    assert "when nothing was published" in refused(changed(created_at=when))
+    assert "implausible created_at" in refused(changed(created_at=when))
 
 
 def test_a_size_fits_into_a_file() -> None:

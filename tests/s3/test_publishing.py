@@ -129,7 +129,7 @@ async def test_a_pointer_that_is_not_written_leaves_the_one_before(
     """The new model is there, and can be promoted."""
     before = await publish(models, path, b"one")
     proxy.fail(s3_error(503, "SlowDown"), matching=f"^PUT .*{LATEST}")
-    with pytest.raises(S3UnavailableError, match=f"^S3 cannot answer for {models.at(LATEST)} now"):
+    with pytest.raises(S3UnavailableError, match=f"^S3 is unavailable for {models.at(LATEST)}"):
         await publish(models, path, b"two")
     assert await models.latest() == before
     proxy.heal()
@@ -210,7 +210,7 @@ async def test_no_publisher_tries_for_ever(models: Models, path: Path, proxy: Fa
     if name == LATEST:
         (published,) = await models.names()
         remedy = f"als-serve promote {models.at(published)}"
-    assert str(failure.value) == f"Others publish under {models.prefix} all the time; {remedy}"
+    assert str(failure.value) == f"Gave up after 5 attempts: others keep publishing under {models.prefix}; {remedy}"
 
 
 async def test_a_model_and_its_pointer_are_encrypted_as_asked(models: Models, path: Path) -> None:
@@ -241,7 +241,7 @@ async def test_only_what_was_published_is_promoted(models: Models, path: Path, m
     with pytest.raises(BadPointerError) as failure:
         await promote(models, models.at(FOREIGN).key)
     assert str(failure.value) == (
-        f"{models.at(FOREIGN)} was not put there by als-serve publish, so nothing vouches for it; "
+        f"{models.at(FOREIGN)} was not published by als-serve, so its content cannot be verified; "
         "pull it and publish it."
     )
     assert await models.latest() == latest
@@ -250,7 +250,7 @@ async def test_only_what_was_published_is_promoted(models: Models, path: Path, m
 async def test_a_model_that_is_not_there_is_not_promoted(models: Models, path: Path) -> None:
     """The pointer stays."""
     latest = await publish(models, path, b"one")
-    with pytest.raises(S3NotFoundError, match=f"^{models.at(FUTURE)} is not there"):
+    with pytest.raises(S3NotFoundError, match=f"^{models.at(FUTURE)} does not exist"):
         await promote(models, models.at(FUTURE).key)
     assert await models.latest() == latest
 
@@ -259,7 +259,7 @@ async def test_a_promotion_does_not_undo_what_it_did_not_see(models: Models, pat
     """Where the pointer changes meanwhile, whoever promotes looks again."""
     one = await publish(models, path, b"one")
     proxy.fail(s3_error(412, "PreconditionFailed"), matching=f"^PUT .*{LATEST}")
-    with pytest.raises(S3ChangedError, match=f"^{models.at(LATEST)} was changed by someone else meanwhile"):
+    with pytest.raises(S3ChangedError, match=f"^{models.at(LATEST)} was changed by someone else in the meantime"):
         await promote(models, one.key)
 
 

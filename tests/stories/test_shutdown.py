@@ -157,4 +157,4 @@ def test_a_state_directory_that_cannot_be_is_said_at_once(model: Path, tmp_path:
     command = [sys.executable, "-m", "service", "serve", "--model-path", str(model), "--state-dir", "file"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
     assert result.returncode == 1
-    assert result.stderr == "Error: ALS_STATE_DIR file cannot be used: File exists; name a directory to write into.\n"
+    assert result.stderr == "Error: ALS_STATE_DIR file cannot be used: File exists; set it to a writable directory.\n"

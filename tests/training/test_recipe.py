@@ -50,8 +50,8 @@ def test_all_phases_are_told(recipe: Recipe, tmp_path: Path) -> None:
     ("target", "why"),
     [
         ("nowhere/m.npz", "cannot be written to .*nowhere/m.npz: there is no directory .*nowhere\\.$"),
-        ("data.csv", "data.csv is no model and would be overwritten; name another path with --model-path\\.$"),
-        (".", "is no model and would be overwritten"),
+        ("data.csv", "data.csv is not a model and would be overwritten; name another path with --model-path\\.$"),
+        (".", "is not a model and would be overwritten"),
     ],
     ids=["no directory", "its own data", "a directory"],
 )
@@ -68,7 +68,7 @@ def test_a_directory_that_may_not_be_written_to(
 ) -> None:
     """That is known before the work, too; root may write everywhere, so the system's word is put in its mouth."""
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(TrainingError, match=f"{tmp_path} may not be written to\\.$"):
+    with pytest.raises(TrainingError, match=f"{tmp_path} is not writable\\.$"):
         make_model(recipe, tmp_path / "m.npz", report=never)
 
 

@@ -129,7 +129,7 @@ def test_a_disk_that_fails_is_not_the_file_s_fault(name: str) -> None:
     """An I/O error is reported as one, not as damage."""
     with pytest.raises(OutOfResourcesError) as caught:
         read(Path("/models/m"), _BrokenDisk(corpus(PLACEHOLDER)[name].content))
-    assert str(caught.value) == "/models/m cannot be read for now: Input/output error. It is tried again."
+    assert str(caught.value) == "/models/m cannot be read for now: Input/output error; it will be retried."
 
 
 @pytest.mark.parametrize(

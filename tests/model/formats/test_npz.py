@@ -141,7 +141,5 @@ def test_any_model_goes_through_an_archive_unchanged(
 def test_ids_are_one_after_the_other(ids: NDArray[Any]) -> None:
     """Ids in any other arrangement are no ids of rows."""
     content = saved(user_factors=np.ones((2, 2)), item_factors=np.ones((3, 2)), user_ids=ids)
-    with pytest.raises(
-        BadIdsError, match=f"^user_ids has {ids.ndim} dimensions; it must be one id after the other\\.$"
-    ):
+    with pytest.raises(BadIdsError, match=f"^user_ids has {ids.ndim} dimensions; it must be a flat list of ids\\.$"):
         read_bytes(content)

@@ -245,5 +245,5 @@ def test_a_broken_state_directory_is_said(shelf: Shelf) -> None:
         pytest.fail("there is nothing to lend")
     assert str(caught.value) == (
         f"The state directory {shelf.root} cannot be used: Not a directory. "
-        "Free space or set ALS_STATE_DIR to a directory that can be written."
+        "Free space or set ALS_STATE_DIR to a writable directory."
     )
