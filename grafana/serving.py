@@ -53,7 +53,7 @@ def is_it_serving() -> Iterator[AnyPanel]:
     )
     yield number(
         "Latency, p99",
-        "99 of 100 requests to the API are answered within this time.",
+        "The time within which 99 of 100 requests to the API are answered.",
         {"": quantile(0.99, SECONDS, API)},
         "s",
         _raising(0.05, 0.1),
@@ -152,8 +152,8 @@ def traffic() -> Iterator[AnyPanel]:
     )
     yield stacked(
         "Recommendations by strategy",
-        "als for users in the model, fold_in for new users with given items, popular for others. If popular grows, the "
-        "model is old or the wrong one.",
+        "What users get: als if the model knows them, fold_in for new users with given items, popular for others. If "
+        "popular grows, the model is old or the wrong one.",
         {"{{strategy}}": f"sum by (strategy) ({rate('als_results_total')})"},
         "ops",
     )

@@ -89,7 +89,7 @@ EVENTS: dict[str, tuple[int, str]] = {
         _W,
         "⚠️ File events stopped ({detail}): checking every {seconds:g} s, watching again soon",
     ),
-    "task_failed": (_E, "❌ {task} failed and restarts in {seconds:g} s: {detail}"),
+    "task_failed": (_E, "❌ {task} failed and starts again in {seconds:g} s: {detail}"),
     "listening": (_I, "🌐 Listening on http://{host}:{port}"),
     "accept_failed": (_W, "⚠️ Cannot accept new connections: {detail}. Retrying ten times a second"),
     "draining": (_I, "🛑 Stopping: no longer ready; the port closes in {seconds:g} s"),

@@ -23,7 +23,7 @@ async def test_failing_work_is_logged_and_started_again(
 
     async with at_work(keep_running("Trying", work)):
         await eventually(lambda: len(starts) > 4)
-    assert "❌ Trying failed and restarts in 0.01 s: LookupError: no luck" in caplog.messages
+    assert "❌ Trying failed and starts again in 0.01 s: LookupError: no luck" in caplog.messages
     assert [message.split(" in ")[1].split(" s:")[0] for message in caplog.messages[:4]] == [
         "0.01",
         "0.02",
