@@ -2,7 +2,7 @@
 
     python -m grafana.generate > grafana/dashboards/als-serve.json
 
-A test fails where the file is not what this makes, and where a query has no answer from a server under load.
+A test fails if the file differs from this output, or if a query has no result from a server under load.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md: its map has the rooms that there are, and what it names exists."""
+"""CONTRIBUTING.md: its layout lists the existing packages, and everything it names exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents say what is true: settings, routes, metrics and links are held against the code."""
+"""The documentation is checked against the code: settings, routes, metrics and links."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_setting_is_documented_as_it_is() -> None:
 
 
 def test_every_route_is_documented() -> None:
-    """What can be asked stands in the README, and nothing that cannot."""
+    """The README lists every route, and nothing else."""
     documented = set(re.findall(r"`(GET|POST) (/[^`?]*)", README))
     assert documented == {(route.method, route.path) for route in ROUTES}
 
@@ -80,7 +80,7 @@ def test_every_link_into_the_repository_leads_somewhere(document: Path) -> None:
 
 
 def test_every_variable_that_a_document_names_exists() -> None:
-    """No document speaks of a setting that is none."""
+    """No document mentions an unknown setting."""
     known = {variable(setting.name) for setting in fields(Settings)}
     named = {
         name for document in DOCUMENTS for name in re.findall(r"\bALS_[A-Z_]+[A-Z]\b", document.read_text("utf-8"))
@@ -129,7 +129,7 @@ def shape(value: object) -> object:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_metric_that_a_document_names_exists(document: Path) -> None:
-    """No one looks for a metric that is not there."""
+    """No document mentions an unknown metric."""
     families = {row.name for row in table().values()}
     exposed = families | {f"{family}_{part}" for family in families for part in ("bucket", "count", "sum")}
     pattern = r"\bals_(?:model|http|event|watcher|trainings|results?|s3)_[a-z0-9_]+\b(?!\.)"

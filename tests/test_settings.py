@@ -46,7 +46,7 @@ def test_not_a_number_is_no_duration() -> None:
 
 
 def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ALS_* variable that is no setting is named, and so is the one that was most likely meant."""
+    """The error names an unknown ALS_* variable and the most similar setting."""
     monkeypatch.setenv("ALS_MODEL_PTAH", "/models/m.npz")
     with pytest.raises(SettingsError) as refusal:
         refuse_unknown_variables()
@@ -63,13 +63,13 @@ def test_an_unrecognizable_variable_lists_the_known_ones(monkeypatch: pytest.Mon
 
 
 def test_known_variables_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings themselves are no typo."""
+    """Known settings are accepted."""
     monkeypatch.setenv("ALS_PORT", "8080")
     refuse_unknown_variables()
 
 
 def test_the_child_is_given_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of the server, and words for Python, never reach the process that reads untrusted bytes."""
+    """The server's credentials and Python options never reach the process that reads untrusted bytes."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-tell")
     monkeypatch.setenv("DATABASE_URL", "postgres://user:password@host/db")
     monkeypatch.setenv("PYTHONPATH", "/app")

@@ -284,5 +284,5 @@ class Metrics:
 
 
 def table() -> dict[str, Row]:
-    """Return the row of each metric of ours by its attribute of Metrics."""
+    """Return the row of each metric by its attribute of Metrics."""
     return {attribute.name: attribute.metadata["row"] for attribute in fields(Metrics) if attribute.metadata}

@@ -152,7 +152,7 @@ def _writing(path: Path) -> Iterator[None]:
                 f"A model from S3 cannot be written to {path}: there is no directory {path.parent}; create it."
             ) from None
         raise ModelPathError(
-            f"A model from S3 cannot be written beside {path}: {error.strerror or error}. Free space, or make the "
+            f"A model from S3 cannot be written next to {path}: {error.strerror or error}. Free space, or make the "
             "directory writable for this user."
         ) from None
 

@@ -1,4 +1,4 @@
-"""The commands publish, versions, promote and pull: what people see of S3, and the exit codes that scripts see."""
+"""The commands publish, versions, promote and pull: output for people, and exit codes for scripts."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def failed(result: Result) -> str:
 
 
 def test_publish_says_what_it_does(shop: Shop) -> None:
-    """What would be served, under which name it is there, and nothing on standard error that is no terminal."""
+    """It prints what would be served and the name in S3, and no bars unless standard error is a terminal."""
     file = shop.file(1)
     result = shop.run("publish", file, shop.uri)
     assert result.exit_code == 0
@@ -209,7 +209,7 @@ def test_a_place_that_is_none_is_refused(shop: Shop, command: str, uri: str, sen
 
 
 def test_versions_are_a_table(shop: Shop) -> None:
-    """The newest first, the followed one marked; what others put there is said to be theirs."""
+    """Newest first, the latest marked; models that als-serve did not publish are marked too."""
     one, two = shop.publish(1), shop.publish(2)
     shop.asked(lambda models: models.put("als_model_by_hand.npz", b"by hand"))
     assert shop.run("promote", shop.uri + one).exit_code == 0
@@ -363,7 +363,7 @@ def test_a_command_asks_again_by_itself(shop: Shop, seaweed: Seaweed) -> None:
 
 
 def test_a_name_says_nothing_to_the_terminal(shop: Shop) -> None:
-    """Whoever may write to the bucket chooses names: markup and emoji codes are shown as they are, escapes are not."""
+    """Names in a bucket are untrusted: markup and emoji codes are shown literally, escape codes are not printed."""
     name = "als_model_[red]:smile:\x1b[31m.npz"
     shop.asked(lambda models: models.put(name))
     assert "als_model_[red]:smile:�[31m.npz" in shop.run("versions", shop.uri).stdout.split()

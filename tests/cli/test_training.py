@@ -71,7 +71,7 @@ def test_training_onto_the_path_of_a_server_swaps(data: Path, tmp_path: Path) ->
 
 
 def test_the_same_seed_gives_the_same_model(data: Path) -> None:
-    """Whoever trains again on the same data gets the same factors."""
+    """Training again on the same data gives the same factors."""
     for path in ("one", "again"):
         good("train", data, "--model-path", path, *FEW)
     with np.load("one") as one, np.load("again") as again:

@@ -1,4 +1,4 @@
-"""What lies in the explorer's directory."""
+"""The explorer's files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DIRECTORY = EXPLORER_FILES["index.html"].parent
 
 
 def test_every_file_is_used_and_there() -> None:
-    """What the page and its modules name lies there, nothing lies there for nothing, and nothing is from elsewhere."""
+    """Every file that the page and its modules name exists, every file is used, and nothing comes from other hosts."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in DIRECTORY.iterdir()}
     named = set(re.findall(r'"(?:explorer|\.)/([\w.]+)"', "".join(texts.values())))
     assert named == texts.keys() - {"index.html"}
@@ -30,7 +30,7 @@ def test_nothing_writes_markup() -> None:
 
 
 def test_the_wheel_has_the_page(tmp_path: Path) -> None:
-    """Whoever installs the package has the explorer too."""
+    """The package includes the explorer."""
     root = DIRECTORY.parent.parent
     build = f"import flit_core.buildapi as build; print(build.build_wheel({str(tmp_path)!r}))"
     done = subprocess.run([sys.executable, "-c", build], cwd=root, check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What someone who looks at the explorer sees: what the API says, and nothing that it does not."""
+"""The explorer shows what the API says, and nothing else."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_who_and_what_is_alike(page: Page, server: RunningServer) -> None:
 
 
 async def test_surprise(page: Page, server: RunningServer) -> None:
-    """Someone whom nobody chose is a user of the model."""
+    """A random user is a user of the model."""
     await open_view(page, server, "")
     await page.get_by_role("button", name="Surprise me").click()
     await page.wait_for_url("**/#user=*")
@@ -134,7 +134,7 @@ async def test_surprise(page: Page, server: RunningServer) -> None:
 
 
 async def test_popular_items(page: Page, server: RunningServer) -> None:
-    """What most users had, and how many had it, at the start and in a view of its own."""
+    """The most popular items and their numbers of users, on the start page and in their own view."""
     popular = answer(server, "/v1/items/popular?n=20&titles=true")["items"]
     rows = [(item["title"], str(int(item["score"]))) for item in popular]
     await open_view(page, server, "")

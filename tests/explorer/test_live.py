@@ -1,4 +1,4 @@
-"""The explorer while things happen: swaps, refused files, a server that goes away, and ids that are out to do harm."""
+"""The explorer during events: swaps, rejected files, a lost connection, and harmful ids."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def stopped(tmp_path: Path) -> LiveServer:
 
 
 async def test_a_swap_is_seen_as_it_happens(chromium: Browser, live: LiveServer) -> None:
-    """A new model is told, what is shown becomes what it answers, and the reader stays where they were."""
+    """A swap is announced and updates the view, which keeps its scroll position."""
     user = live.serve(model_bytes(seed=1))
     old = live.server.get("/v1/model")[1]["model_version"]
     async with visiting(chromium, live.server.url) as page:
@@ -104,7 +104,7 @@ async def test_a_swap_is_seen_as_it_happens(chromium: Browser, live: LiveServer)
 
 
 async def test_a_refused_file_is_told_with_its_reason(chromium: Browser, live: LiveServer) -> None:
-    """While a bad file lies there, the page says so and why, and that the last good model goes on."""
+    """While a file is rejected, the page says why, and that the last good model is served."""
     live.serve(model_bytes(seed=2))
     version = live.server.get("/v1/model")[1]["model_version"]
     async with visiting(chromium, live.server.url) as page:
@@ -137,7 +137,7 @@ async def test_errors_are_told_kindly(chromium: Browser, live: LiveServer) -> No
 
 
 async def test_a_server_that_goes_away_and_comes_back(chromium: Browser, stopped: LiveServer) -> None:
-    """The page says that nobody answers, keeps what it shows, and goes on when somebody does."""
+    """When the connection is lost, the page says so, keeps its content, and recovers later."""
     with stopped.started() as server:
         user = stopped.serve(model_bytes(seed=1))
         url = server.url
@@ -171,7 +171,7 @@ async def test_a_server_without_a_model(chromium: Browser, stopped: LiveServer) 
 
 
 async def test_a_model_that_knows_nothing_of_the_past(chromium: Browser, live: LiveServer) -> None:
-    """Where the model does not carry what users had, the page says so, and shows all that can be shown without."""
+    """If the model has no seen items, the page says so and shows everything else."""
     user = live.serve(model_bytes(factors=make_factors(users=5, items=8, pairs=None)))
     items = live.server.get(f"/v1/users/{user}/recommendations")[1]["items"]
     async with visiting(chromium, live.server.url, failing=True) as page:

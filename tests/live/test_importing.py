@@ -1,4 +1,4 @@
-"""The import in a process of its own: whatever becomes of it, the server gets one reason and keeps nothing of it."""
+"""The import process: however it ends, the server gets one reason and no leftovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store: one reload at a time, the newest file wins, and a bad one never costs the good one."""
+"""The store: one reload at a time, the newest file wins, and a bad file never replaces a good model."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_a_swap_shows_everywhere(place: Place) -> None:
 
 
 async def test_a_rejection_shows_everywhere(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """The good model serves on; the reason is counted, told, and shown with a hint."""
+    """The good model is still served; the reason is counted, logged and shown with a hint."""
     async with place.serving(ONE) as store:
         success = metric(store, "als_model_last_reload_success_timestamp_seconds")
         served = store.current

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with S3 is one of our own errors, with a sentence that names the place and what to do."""
+"""Every failure of S3 is one of our errors, with a message that names the place and what to do."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_no_credentials_at_all(
 async def test_what_is_not_allowed(
     seaweed: Seaweed, models: Models, environment: Callable[[dict[str, str]], None], tmp_path: Path
 ) -> None:
-    """Who may read and not write is told so, and what is there stays readable."""
+    """A client without write permission gets that error, and objects stay readable."""
     await models.put(LATEST, pointer_to(models, "m", b"a model"))
     environment(seaweed.environment("reader"))
     file = tmp_path / "als_model.npz"
@@ -137,7 +137,7 @@ async def test_what_is_not_allowed(
     ],
 )
 async def test_nobody_there(environment: Callable[[dict[str, str]], None], endpoint: str, reason: str) -> None:
-    """Neither a port on which nobody listens nor an endpoint that is none is more than a sentence."""
+    """A closed port or an invalid endpoint is a one-sentence error."""
     environment({"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"})
     assert (await failure_of(PLACE, S3UnreachableError)).startswith(f"{PLACE} cannot be reached: {reason}")
 

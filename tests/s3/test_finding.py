@@ -62,7 +62,7 @@ async def test_an_exact_key_is_what_it_is_now(versioned: Models) -> None:
 
 
 async def test_an_exact_key_that_others_wrote_has_no_sha256(models: Models) -> None:
-    """An ETag is no hash; nor is there a version in a bucket that keeps none."""
+    """An ETag is not a hash, and an unversioned bucket has no version ids."""
     await models.put("mine")
     version = await found(models, name="mine")
     assert (version.sha256, version.version_id) == (None, None)

@@ -112,7 +112,7 @@ async def test_a_file_that_changed_is_not_published(
 async def test_a_file_that_is_gone_is_not_published(
     models: Models, file: Callable[[bytes], Upload], content: bytes
 ) -> None:
-    """Which is not S3's fault, and is not said to be."""
+    """The message does not blame S3."""
     described = file(content)
     described.path.unlink()
     with pytest.raises(PublishError) as failure:

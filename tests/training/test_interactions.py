@@ -225,7 +225,7 @@ class TestSeveralFiles:
 
     @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
     def test_progress(self, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever asks is told how much was read of how much, never less than before, and all at last."""
+        """The progress callback gets increasing byte counts up to the total."""
         monkeypatch.setattr(tables, "_BATCH_ROWS", 100)
         rows = [(f"user-{row * 7919 % 500}", str(row), 1, row) for row in range(500)]
         paths = [FORMS[form](tmp_path / name, rows) for name in ("a", "b")]

@@ -56,7 +56,7 @@ def test_all_phases_are_told(recipe: Recipe, tmp_path: Path) -> None:
     ids=["no directory", "its own data", "a directory"],
 )
 def test_a_target_is_looked_at_before_the_work(recipe: Recipe, tmp_path: Path, target: str, why: str) -> None:
-    """Nothing that is no model is overwritten, and hours of training do not end in a typing error."""
+    """Only model files are overwritten, and a wrong path is an error before the training."""
     before = (tmp_path / "data.csv").read_bytes()
     with pytest.raises(TrainingError, match=why):
         make_model(recipe, tmp_path / target, report=never)
@@ -66,7 +66,7 @@ def test_a_target_is_looked_at_before_the_work(recipe: Recipe, tmp_path: Path, t
 def test_a_directory_that_may_not_be_written_to(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That is known before the work, too; root may write everywhere, so the system's word is put in its mouth."""
+    """That is checked before the work, too; simulated, because root may write everywhere."""
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(TrainingError, match=f"{tmp_path} is not writable\\.$"):
         make_model(recipe, tmp_path / "m.npz", report=never)

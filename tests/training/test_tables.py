@@ -66,7 +66,7 @@ class TestBadRows:
         ],
     )  # fmt: skip
     def test_a_bad_row_is_named(self, tmp_path: Path, text: str, complaint: str) -> None:
-        """The first thing that makes no sense is named, with its file and line, and what to do about it."""
+        """The error names the first bad row, with its file and line, and what to do about it."""
         path = write(tmp_path / "bad.csv", text)
         assert complaint_of(path) == f"{path}, {complaint}{REMEDY}"
 
@@ -250,7 +250,7 @@ class TestParquet:
         ],
     )
     def test_types_of_times(self, tmp_path: Path, times: Any, expected: list[float]) -> None:
-        """Times are moments, dates, numbers or text."""
+        """Times are timestamps, dates, numbers or text."""
         path = table(tmp_path / "times", user=["a", "b"], item=["x", "y"], time=times)
         assert first_met(read_interactions([path])) == expected
 

@@ -232,7 +232,7 @@ class TestGoingOn:
         assert in_order(tune(interactions, storage, Budget(4), TINY)) == in_order(whole)[:4]
 
     def test_a_killed_process(self, interactions: Interactions, storage: Path, whole: list[Trial]) -> None:
-        """A trial that was running when its process was killed counts for nothing, nor does the sampler avoid it."""
+        """A trial that was running when its process was killed does not count, and the sampler does not avoid it."""
         tune(interactions, storage, Budget(11), TINY)
         opened(storage).ask({**module._space(TINY.max_factors)})
         assert in_order(tune(interactions, storage, Budget(12), TINY)) == in_order(whole)
@@ -294,7 +294,7 @@ class TestStorage:
     def test_other_settings(
         self, interactions: Interactions, storage: Path, changed: dict[str, Any], difference: str
     ) -> None:
-        """A study that was made with other settings is refused, told apart and left as it is."""
+        """A study with different settings is refused, with the differences, and is not changed."""
         tune(interactions, storage, Budget(1), TINY)
         before = storage.read_bytes()
         with pytest.raises(TrainingError, match=refusal(storage, difference)):
@@ -332,7 +332,7 @@ class TestStorage:
             tune(interactions, storage, Budget(1), TINY)
 
     def test_another_database(self, interactions: Interactions, storage: Path) -> None:
-        """No tables are put into the database of another program."""
+        """No tables are added to another program's database."""
         with closing(sqlite3.connect(storage)) as connection:
             connection.execute("CREATE TABLE bookmarks (address TEXT)")
         before = storage.read_bytes()
@@ -395,7 +395,7 @@ class TestStorage:
         gc.collect()
 
     def test_nothing_is_printed(self, storage: Path) -> None:
-        """A process that tunes, warnings and all, says nothing that we did not say."""
+        """Tuning prints nothing but our own output, not even warnings."""
         program = (
             "import sys; from pathlib import Path; from tests.training.test_tuning import *;"
             "tune(two_tastes(), Path(sys.argv[1]), Budget(1), TINY)"

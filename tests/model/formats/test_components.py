@@ -1,4 +1,4 @@
-"""Pickles of something else than is wanted: what is missing or of another kind is named, with what to save."""
+"""Pickles of other content: the message names what is missing or wrong, and what to save."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ def test_what_is_missing_is_named(changes: dict[str, object], missing: tuple[str
     ],
 )
 def test_a_component_of_another_kind_is_named(content: bytes, error: type[Exception], sentence: str) -> None:
-    """A pickle that is honest and not what we serve is refused with what to save instead."""
+    """A harmless pickle of another kind is refused with what to save instead."""
     with pytest.raises(error) as caught:
         read_bytes(content)
     assert str(caught.value) == sentence
 
 
 def test_object_factors_are_refused() -> None:
-    """Factors of Python objects are no numbers."""
+    """Factors of Python objects are not numbers."""
     model = make_model()
     model.user_factors = model.user_factors.astype(object)
     with pytest.raises(BadDtypeError) as caught:

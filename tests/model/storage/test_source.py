@@ -138,7 +138,7 @@ def test_another_file_than_the_one_expected_is_not_read(path: Path) -> None:
 
 
 def test_an_unreadable_disk_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """EIO while hashing is a sentence with the path and the system's own words, and no verdict on the file."""
+    """EIO while hashing is reported with the path and the system's message, and does not reject the file."""
 
     def broken(*_: object) -> None:
         raise OSError(5, "Input/output error")

@@ -1,4 +1,4 @@
-"""The gates: each bad model is refused with one exact sentence, each good one keeps every number."""
+"""Validation: each bad model is refused with one exact message, each good one keeps every number."""
 
 from __future__ import annotations
 
