@@ -99,7 +99,7 @@ def test_a_state_directory_that_cannot_be_written_is_a_reason(tmp_path: Path, st
 
 
 def test_titles_are_imported_likewise(tmp_path: Path, staged: Path) -> None:
-    """A file of titles becomes titles, a bad one its reason, and a model is no file of titles."""
+    """A file of titles becomes titles, a bad one its reason, and a model is not a titles file."""
     job = msgspec.structs.replace(job_for(tmp_path / "titles.csv", b"id,title\na,One\n"), content="titles")
     assert answer(job) == Outcome()
     assert titles.open_titles(staged).of(np.array([b"a"])) == ["One"]

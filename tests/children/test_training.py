@@ -35,7 +35,7 @@ def told(job: TrainingJob) -> list[Message]:
 
 
 def test_a_model_is_made(job: TrainingJob, tmp_path: Path) -> None:
-    """Popularity is there before the training begins; every phase is told of to its end."""
+    """Popularity is written before the training; every phase is reported to its end."""
     messages = told(job)
     kinds = [type(message) for message in messages]
     assert isinstance(messages[-1], Trained)

@@ -98,7 +98,7 @@ def test_an_evaluation_is_a_table(data: Path) -> None:
 
 
 def test_columns_can_be_named(data: Path) -> None:
-    """Data with names of its own is read as told; a weight that is no number is skipped where that is asked for."""
+    """Columns with other names are read as named; bad weights are skipped on request."""
     data.write_text("who;what;how often\n" + "a;x;2\nb;y;3\nb;x;often\n")
     names = ("--user-column", "who", "--item-column", "what", "--weight-column", "how often")
     result = als_serve("train", data, "--model-path", "m", *names, *FEW)

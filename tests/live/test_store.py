@@ -197,7 +197,7 @@ async def test_two_hundred_swaps_leave_nothing_behind(place: Place) -> None:
 
 
 async def test_a_deleted_file_needs_no_hint(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """While a model is served, a missing file is no emergency."""
+    """While a model is served, a missing file is not an emergency."""
     async with place.serving(ONE) as store:
         place.path.unlink()
         await eventually(lambda: rejected(store, "file_missing"))
@@ -205,7 +205,7 @@ async def test_a_deleted_file_needs_no_hint(place: Place, caplog: pytest.LogCapt
 
 
 async def test_the_source_is_where_the_bytes_came_from_this_time(place: Place) -> None:
-    """Imported before under another name: the model is told by the file that stands at the path now."""
+    """A model imported earlier under another name is described by the file now at the path."""
     async with place.serving(ONE):
         pass
     place.path = place.path.with_name("another.npz")

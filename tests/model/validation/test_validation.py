@@ -205,12 +205,12 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
         BadIdsError,
         "user_id_map has ids of type int and str; all must be int, or all str.",
     ),
-    "true is no id": (
+    "true is not an id": (
         lambda: raw_model(user_ids=[True, False, True]),
         BadIdsError,
         "user_id_map has ids of type bool; all must be int, or all str.",
     ),
-    "None is no id": (
+    "None is not an id": (
         lambda: raw_model(user_ids=[None, None, None]),
         BadIdsError,
         "user_id_map has ids of type NoneType; all must be int, or all str.",

@@ -118,7 +118,7 @@ def _lying_archives() -> dict[str, tuple[bytes, str]]:
             with_factors(user_factors=npy(b"", shape="(4,)", descr="'<U0'")),
             impossible,
         ),
-        "npz with text that is no Unicode": (
+        "npz with text that is not Unicode": (
             with_factors(user_ids=npy(b"\xff" * 8, shape="(2,)", descr="'<U1'")),
             f"user_ids has text that is not valid Unicode; {AGAIN}",
         ),

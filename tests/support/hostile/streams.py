@@ -1,4 +1,4 @@
-"""Pickles that end wrongly, and files that are no model at all."""
+"""Pickles that end wrongly, and files that are not models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def streams() -> dict[str, HostileFile]:
         "an opcode that is none": whole(b"\xff"),
         "a protocol of the future": b"\x80\x06N.",
         "a number of too many digits": b"(dI" + b"7" * 5000 + b"\n.",
-        "text that is no UTF-8": whole(b"X\x02\x00\x00\x00\xff\xff"),
+        "text that is not UTF-8": whole(b"X\x02\x00\x00\x00\xff\xff"),
         "an out-of-band buffer": b"\x80\x05\x97.",
         "a list as a key": whole(b"}]Ns"),
         "an int as a list": whole(number(1) + NONE + b"a"),
