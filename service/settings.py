@@ -37,7 +37,7 @@ def _one_of(default: str, help: str, *choices: str) -> Any:  # noqa: A002 - as a
 class Settings:
     """The settings of one server. A field ``model_path`` is the variable ALS_MODEL_PATH and the flag --model-path."""
 
-    model_path: Path = _setting(Path("als_model.pkl"), "The model file to serve and watch.")
+    model_path: Path = _setting(Path("als_model.pkl"), "The path of the model file.")
     state_dir: Path = _setting(Path("als_state"), "Where imported models are kept between starts.")
     host: str = _setting("127.0.0.1", "The address to listen on.")
     port: int = _setting(

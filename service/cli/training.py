@@ -42,7 +42,14 @@ _COLUMNS = {
 @recipe_options("DATA...")
 @parameter_options()
 @settings_options("model_path")
-@click.option("--format", "model_format", type=click.Choice(["npz", "pickle"]), default="npz", show_default=True)
+@click.option(
+    "--format",
+    "model_format",
+    type=click.Choice(["npz", "pickle"]),
+    default="npz",
+    show_default=True,
+    help="The format of the model file.",
+)
 @click.option(
     "--evaluate", "with_evaluation", is_flag=True, help="First evaluate with a fifth of each user's pairs held out."
 )

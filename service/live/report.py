@@ -43,7 +43,7 @@ class Reload(msgspec.Struct, frozen=True):
     """The outcome of a reload; a "postponed" one is retried.
 
     ``reason`` is the code of an error and ``detail`` its sentence, else both are empty. ``version`` is the file's
-    version, None if it could not be read. ``seconds`` are by phase: download (from S3), verify (hash), read, validate,
+    version, null if it could not be read. ``seconds`` are by phase: download (from S3), verify (hash), read, validate,
     arrange, analyse and write (in the child), open, warm, swap.
     """
 

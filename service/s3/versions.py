@@ -33,7 +33,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 class Download(msgspec.Struct, frozen=True, kw_only=True):
     """A download from S3: ``bytes`` in ``seconds``; ``modified_at`` is when it was published, if known.
 
-    ``seconds`` is None if another process downloaded it: ``als-serve pull``, or a server on the same volume.
+    ``seconds`` is null if another process downloaded it: ``als-serve pull``, or a server on the same volume.
     """
 
     key: str

@@ -43,7 +43,7 @@ class ScoreRanges(msgspec.Struct, frozen=True):
     """The spread of a model's scores.
 
     individual: of random (user, item) pairs. recommendation: of the 20 best items of each sampled user, without seen
-    items, as served by default. popularity: the number of users of each item; None if unknown.
+    items, as served by default. popularity: the number of users of each item; null if unknown.
     """
 
     individual: Range
