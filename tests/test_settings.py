@@ -58,7 +58,7 @@ def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_unrecognizable_variable_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is close, every setting is listed."""
     monkeypatch.setenv("ALS_XYZZY", "1")
-    with pytest.raises(SettingsError, match=r"no setting of als-serve; known are ALS_MODEL_PATH, ALS_STATE_DIR, "):
+    with pytest.raises(SettingsError, match=r"not a setting of als-serve; known: ALS_MODEL_PATH, ALS_STATE_DIR, "):
         refuse_unknown_variables()
 
 

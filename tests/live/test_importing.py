@@ -125,7 +125,7 @@ async def test_a_child_that_ends_badly_is_a_rejected_model(
     """A signal, an exit code, no answer or a garbled one: the model is rejected and the sentence says which."""
     stand_in(tmp_path, monkeypatch, body)
     put(place.path, model_bytes())
-    assert await refused(place, ImportCrashedError) == f"The process that imported {place.path} {sentence}"
+    assert await refused(place, ImportCrashedError) == f"The import process for {place.path} {sentence}"
 
 
 async def test_a_child_that_cannot_start_is_a_rejected_model(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

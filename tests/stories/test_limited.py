@@ -75,7 +75,7 @@ async def test_what_needs_factors_is_refused(api: Api, query: str) -> None:
     """It may be possible later, so the status is 503, with when to try again."""
     answer = await api.get(query)
     assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (503, "limited_model", "1")
-    assert answer.json["detail"].startswith("Only what is popular can be answered for now")
+    assert answer.json["detail"].startswith("Only popular items can be recommended")
 
 
 async def test_a_limited_model_at_the_path(place: Place) -> None:
