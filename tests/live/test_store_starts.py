@@ -1,4 +1,4 @@
-"""How a store starts: with a good file, a bad one, none, what was imported before, and after a fault of ours."""
+"""The start of a store: with a good file, a bad one, none, an earlier import, and after an internal error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
 
 
 async def test_the_first_load_is_told_step_by_step(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """The console shows what operators know: found, verified, loaded, counted, analysed."""
+    """The console shows the steps that operators know: found, verified, loaded, counted, analysed."""
     caplog.set_level("INFO")
     async with place.serving(ONE):
         await eventually(lambda: "initialized" in events(caplog))
