@@ -129,9 +129,7 @@ async def test_a_deleted_file_is_not_told_as_a_refused_one(chromium: Browser, li
         live.path.unlink()
         await expect(page.locator(".toast.rejected")).to_contain_text("The model file is missing.")
         await expect(card(page, "The model file is missing")).to_contain_text("file_missing")
-        await expect(card(page, "History").locator(".rejected").first).to_contain_text(
-            "The model file is missing"
-        )
+        await expect(card(page, "History").locator(".rejected").first).to_contain_text("The model file is missing")
         await expect(page.locator("main")).not_to_contain_text("A new file was rejected")
 
 
