@@ -16,14 +16,17 @@ from service.observe.metrics import Metrics
 #: Connections that the kernel completes while the loop is busy.
 _BACKLOG = 1024
 #: Connections accepted before other work gets its turn.
-_AT_ONCE = 64
+AT_ONCE = 64
 _PAUSE_SECONDS = 0.1
 #: One line says that something is wrong; the metric says how often.
 _SECONDS_BETWEEN_LINES = 60.0
 
 
-def open_sockets(host: str, port: int) -> list[socket.socket]:
-    """Listen at every address of a host, all with the same port; 0 takes a free one. Raises SettingsError."""
+def open_sockets(host: str, port: int, setting: str = "ALS_PORT") -> list[socket.socket]:
+    """Listen at every address of a host, all with the same port; 0 takes a free one.
+
+    Raises SettingsError, which names the setting of the port.
+    """
     with ExitStack() as undone:
         try:
             addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -35,7 +38,7 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
                 opened[-1].setblocking(False)
         except OSError as error:
             reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-            raise SettingsError(f"Cannot listen on {host}:{port}: {reason}; set ALS_HOST or ALS_PORT.") from None
+            raise SettingsError(f"Cannot listen on {host}:{port}: {reason}; set ALS_HOST or {setting}.") from None
         undone.pop_all()
     return opened
 
@@ -47,10 +50,14 @@ class Listener:
     traceback, and schedules as many further tries.
     """
 
-    def __init__(self, sockets: Sequence[socket.socket], connections: Connections, metrics: Metrics) -> None:
+    def __init__(
+        self, sockets: Sequence[socket.socket], connections: Connections, metrics: Metrics, at_once: int = AT_ONCE
+    ) -> None:
+        """``at_once`` is how many connections are accepted before other work gets its turn."""
         self._sockets = sockets
         self._connections = connections
         self._metrics = metrics
+        self._at_once = at_once
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[object]] = set()
         self._retry: dict[socket.socket, asyncio.TimerHandle] = {}
@@ -73,7 +80,7 @@ class Listener:
             listening.close()
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 accepted, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from aiohttp import web
 
+from service.answering import answering, running
+from service.api import set_up_monitoring
 from service.api.context import CONTEXT, Context, Lifecycle
-from service.app import create_app
-from service.connections import Budget, Connections, most_connections, raise_descriptor_limit
+from service.app import create_app, create_keeper
+from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.errors import SettingsError
-from service.listening import Listener, open_sockets
+from service.listening import open_sockets
 from service.observe.logs import log_event
 from service.settings import Settings
+from service.workers.processors import worker_count
 
-KEEP_ALIVE_SECONDS = 75.0
-# What is in flight when the port closes may take this long; a query takes milliseconds.
-_SHUTDOWN_SECONDS = 30.0
-_FINISH_LOOK_SECONDS = 0.01
-# After an error, what is still arriving is read for so long, so that the client gets to read the answer.
-_LINGERING_SECONDS = 2.0
-# And what was answered already, this long to be sent to a slow client.
-_SENDING_SECONDS = 5.0
+#: What a port for health and metrics has: few ask, and a client of the other port takes nothing of it.
+_MANAGEMENT = Budget(connections=32)
 
 OnStart = Callable[[web.Application, int], None]
 
@@ -38,22 +36,75 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     or has nowhere to keep models.
     """
     _make_state_directory(settings)
-    app = create_app(settings)
     stop, at_once = _signals()
-    runner = _runner(app)
-    await runner.setup()
-    try:
-        await asyncio.sleep(0)  # what keeps the model current logs its first line before the port's
-        listener = _listen(runner, app[CONTEXT], settings)
+    async with _service(settings) as (app, port):
         if on_start:
-            on_start(app, listener.port)
+            on_start(app, port)
         await stop.wait()
         await _drain(app[CONTEXT].lifecycle, settings.drain_seconds, at_once)
-        listener.close()
-        await _finish(app[CONTEXT].lifecycle)
-    finally:
-        await runner.cleanup()
     log_event("stopped")
+
+
+@asynccontextmanager
+async def _service(settings: Settings) -> AsyncIterator[tuple[web.Application, int]]:
+    """Answer at the port for the length of a block, in one process or in several; yield the app and the port."""
+    workers = worker_count(settings.workers)
+    with _listening(settings.host, settings.port, "ALS_PORT") as sockets:
+        answered = _by_workers(settings, workers, sockets) if workers > 1 else _by_itself(settings, sockets)
+        async with answered as app, _managed(settings, app[CONTEXT]):
+            port = sockets[0].getsockname()[1]
+            log_event("listening", host=settings.host, port=port)
+            yield app, port
+
+
+@asynccontextmanager
+async def _by_itself(settings: Settings, sockets: Sequence[socket.socket]) -> AsyncIterator[web.Application]:
+    """Keep the model and answer from it, in this process."""
+    async with running(create_app(settings)) as runner:
+        await asyncio.sleep(0)  # what keeps the model current logs its first line before the port's
+        async with answering(runner, sockets, Budget(most_connections(raise_descriptor_limit()))):
+            yield runner.app
+
+
+@asynccontextmanager
+async def _by_workers(
+    settings: Settings, count: int, sockets: Sequence[socket.socket]
+) -> AsyncIterator[web.Application]:
+    """Keep the model in this process, and have others answer from it."""
+    app, workers = create_keeper(settings, count, sockets)
+    async with running(app) as runner:
+        await asyncio.sleep(0)  # as above
+        workers.start()
+        try:
+            yield runner.app
+        finally:
+            for each in sockets:
+                each.close()  # so that the port is closed when the last worker closes it
+            await workers.close()
+
+
+@asynccontextmanager
+async def _managed(settings: Settings, context: Context) -> AsyncIterator[None]:
+    """Tell how the server is on a port of its own, if that is wanted."""
+    if settings.management_port is None:
+        yield
+        return
+    app = web.Application()
+    set_up_monitoring(app, context, settings.access_log)
+    with _listening(settings.host, settings.management_port, "ALS_MANAGEMENT_PORT") as sockets:
+        async with running(app) as runner, answering(runner, sockets, _MANAGEMENT, exposed=False):
+            log_event("managing", host=settings.host, port=sockets[0].getsockname()[1])
+            yield
+
+
+@contextmanager
+def _listening(host: str, port: int, setting: str) -> Iterator[list[socket.socket]]:
+    sockets = open_sockets(host, port, setting)
+    try:
+        yield sockets
+    finally:
+        for each in sockets:
+            each.close()
 
 
 def _make_state_directory(settings: Settings) -> None:
@@ -63,18 +114,6 @@ def _make_state_directory(settings: Settings) -> None:
         raise SettingsError(
             f"ALS_STATE_DIR {settings.state_dir} cannot be used: {error.strerror}; name a directory to write into."
         ) from None
-
-
-def _runner(app: web.Application) -> web.AppRunner:
-    return web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,  # no body is unpacked, not even one that is thrown away
-        keepalive_timeout=KEEP_ALIVE_SECONDS,
-        lingering_time=_LINGERING_SECONDS,
-        shutdown_timeout=_SENDING_SECONDS,
-        handler_cancellation=True,  # a query whose client went away leaves the queue
-    )
 
 
 def _signals() -> tuple[asyncio.Event, asyncio.Event]:
@@ -97,16 +136,6 @@ def check_port(host: str, port: int) -> None:
         listening.close()
 
 
-def _listen(runner: web.AppRunner, context: Context, settings: Settings) -> Listener:
-    """Open the port. Raises SettingsError."""
-    assert runner.server
-    budget = Budget(most_connections(raise_descriptor_limit()))
-    connections = Connections(runner.server, context.lifecycle.busy, budget, context.metrics)
-    listener = Listener(open_sockets(settings.host, settings.port), connections, context.metrics)
-    log_event("listening", host=settings.host, port=listener.port)
-    return listener
-
-
 async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -> None:
     """Say "not ready" for a while, so that load balancers look elsewhere before the port closes."""
     lifecycle.draining = True
@@ -114,11 +143,3 @@ async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await at_once.wait()
-
-
-async def _finish(lifecycle: Lifecycle) -> None:
-    """Let the requests in flight end. aiohttp's own clean-up no longer reads bodies that are still arriving."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_SHUTDOWN_SECONDS):
-            while lifecycle.in_flight:
-                await asyncio.sleep(_FINISH_LOOK_SECONDS)

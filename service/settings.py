@@ -46,6 +46,18 @@ class Settings:
         allowed="0 to 65535",
         check=lambda value: 0 <= value <= 65535,
     )
+    management_port: int | None = _setting(
+        None,
+        "A port of its own for /healthz, /readyz and /metrics; 0 takes a free one.",
+        allowed="0 to 65535",
+        check=lambda value: value is None or 0 <= value <= 65535,
+    )
+    workers: int | Literal["auto"] = _setting(
+        1,
+        "Processes that answer; with more than 1, another one keeps the model; auto: one for each processor.",
+        allowed="1 to 256, or auto",
+        check=lambda value: value == "auto" or 1 <= value <= 256,
+    )
     watch_seconds: float = _positive(2.0, "How often the model file is looked at, events or not.")
     keep_snapshots: int = _setting(
         3,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from service import server
+from service import answering, server
 from service.settings import Settings
 from tests.support.helpers import events
 
@@ -42,12 +42,12 @@ async def test_the_log_begins_with_the_model(tmp_path: Path, caplog: pytest.LogC
 
 def test_idle_connections_are_kept_for_75_seconds() -> None:
     """Longer than the 60 s after which common load balancers drop an idle connection: they, not we, close it."""
-    assert server.KEEP_ALIVE_SECONDS == 75
+    assert answering.KEEP_ALIVE_SECONDS == 75
 
 
 async def test_an_idle_connection_is_closed_after_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that says nothing more does not hold its connection for ever."""
-    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(answering, "KEEP_ALIVE_SECONDS", 0.1)
     running, port = await started(without_model(tmp_path))
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")

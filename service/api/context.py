@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -15,12 +15,14 @@ from service.api.queries import Queries
 from service.api.static import Content
 from service.errors import LimitedModelError, NotReadyError
 from service.live.generation import Generation
-from service.live.models import Live
-from service.live.report import Following
+from service.live.status import Status
 from service.model.scoring.ranking import Ranked
+from service.observe.exposition import Exposition
 from service.observe.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 
 Fallback: TypeAlias = Literal["popular", "none"]
+#: Answers a scrape, given what is accepted and the names of metrics; see :func:`service.live.scraping.scrape`.
+Scrape: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Exposition]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,10 +41,12 @@ class Limits:
 class Lifecycle:
     """What the server is doing: ``draining`` from SIGTERM on, while it still answers; the requests ``in_flight``.
 
+    ``answering`` is whether anything answers from the model: for the keeper of workers, whether one of them does.
     ``busy`` has the connections whose request is being answered, but for those whose body is still to come.
     """
 
     draining: bool = False
+    answering: bool = True
     in_flight: int = 0
     busy: set[asyncio.Protocol] = field(default_factory=set)
 
@@ -72,21 +76,21 @@ class Results:
 class Context:
     """What the handlers of one app share.
 
-    ``pages`` is what each fixed path gives; ``following`` tells of S3, where that is followed.
+    ``pages`` is what each fixed path gives.
     """
 
-    live: Live
+    status: Status
     metrics: Metrics
     limits: Limits
     queries: Queries
     results: Results
     pages: Mapping[str, Content]
-    following: Following | None = None
+    scrape: Scrape
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def generation(self) -> Generation:
         """Take the generation, once for a request, which is answered from nothing else. Raises NotReadyError."""
-        generation = self.live.slot.current
+        generation = self.status.slot.current
         if generation is None:
             raise NotReadyError("No model is served yet; try again soon, and see /v1/model for what it is waiting for.")
         return generation

@@ -17,12 +17,18 @@ _KEPT = 16_384
 
 @asynccontextmanager
 async def child_process(
-    module: str, task: bytes, environment: Mapping[str, str], *, pass_fds: tuple[int, ...] = ()
+    module: str,
+    task: bytes,
+    environment: Mapping[str, str],
+    *,
+    pass_fds: tuple[int, ...] = (),
+    stderr: int | None = asyncio.subprocess.PIPE,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run ``python -m module`` with one line on its standard input; at the end of the block it is gone.
 
     It imports nothing but what is installed, whatever stands in a directory or a variable, and cannot look into us. Its
-    standard input stays open, which tells it that we live. Raises OSError where it cannot be started.
+    standard input stays open, which tells it that we live. Without ``stderr`` it has ours. Raises OSError where it
+    cannot be started.
     """
     hide_memory()
     pipe = asyncio.subprocess.PIPE
@@ -30,10 +36,11 @@ async def child_process(
         *(sys.executable, "-I", "-u", "-m", module),
         stdin=pipe,
         stdout=pipe,
-        stderr=pipe,
+        stderr=stderr,
         cwd="/",
         env=dict(environment),
         pass_fds=pass_fds,
+        process_group=0,  # what is typed at a terminal is for us
     )
     assert child.stdin
     try:

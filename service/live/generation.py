@@ -79,6 +79,13 @@ class Slot:
         if self.current:
             self.current = replace(self.current, number=self._number, titles=titles)
 
+    def follow(self, generation: Generation | None, earlier: list[Served]) -> Generation | None:
+        """Hold a generation that another process has put into service; return the one before."""
+        previous, self.current, self.earlier = self.current, generation, earlier
+        if previous:
+            self._held.add(previous.snapshot.model)
+        return previous
+
     @property
     def version(self) -> str | None:
         """The model version that is served, if any."""
