@@ -11,18 +11,17 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.helpers import need
 from tests.support.load import open_loop
 from tests.support.running import RunningServer, running_server
 from tests.support.swapping import TOP, TwoModels, replace_repeatedly
+from tests.support.workers import lasting, samples, scrape, workers_of
 
 WORKERS = 2
 MODELS = TwoModels.make(users=200, items=500, factors=8)
@@ -81,47 +80,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         running.wait_for_workers()
         server.wait_until_serving(FIRST)
         yield running
-
-
-def workers_of(server: RunningServer) -> list[psutil.Process]:
-    """Return the workers that a server has running: not one that has ended, nor what imports."""
-    found: list[psutil.Process] = psutil.Process(server.process.pid).children()
-    return [child for child in found if b"service.workers.worker" in command_of(child)]
-
-
-def command_of(process: psutil.Process) -> bytes:
-    """Return what a process was started with, nothing where it has ended."""
-    with suppress(OSError):
-        return Path(f"/proc/{process.pid}/cmdline").read_bytes()
-    return b""
-
-
-def scrape(url: str) -> str:
-    """Return the metrics as text."""
-    with urllib.request.urlopen(url + "/metrics", timeout=30) as answer:
-        text: str = answer.read().decode()
-        return text
-
-
-def samples(url: str) -> dict[str, float]:
-    """Return every sample of a scrape, by its name and labels."""
-    families = text_string_to_metric_families(scrape(url))
-    return {
-        sample.name + (str(sorted(sample.labels.items())) if sample.labels else ""): sample.value
-        for family in families
-        for sample in family.samples
-    }
-
-
-def lasting(url: str) -> dict[str, float]:
-    """Return the samples of counters and histograms."""
-    families = text_string_to_metric_families(scrape(url))
-    return {
-        sample.name + str(sorted(sample.labels.items())): sample.value
-        for family in families
-        if family.type in ("counter", "histogram")
-        for sample in family.samples
-    }
 
 
 def recommendations(number: int) -> str:
