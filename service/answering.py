@@ -12,7 +12,7 @@ from aiohttp import web
 
 from service.api.context import CONTEXT, Lifecycle
 from service.connections import Budget, Connections
-from service.listening import AT_ONCE, Listener
+from service.listening import Listener
 from service.live.background import keep_running
 
 Work = Callable[[], Awaitable[Never]]
@@ -68,18 +68,19 @@ async def answering(
     runner: web.AppRunner,
     sockets: Sequence[socket.socket],
     budget: Budget,
-    at_once: int = AT_ONCE,
     *,
+    is_our_turn: Callable[[int], bool] | None = None,
     exposed: bool = True,
 ) -> AsyncIterator[None]:
     """Answer what connects to these sockets; at the end of the block they are closed, and what is in flight ends.
 
+    ``is_our_turn`` is asked where other processes answer at them too, see :class:`~service.listening.Listener`;
     ``exposed`` is whether the gauges tell of the connections.
     """
     assert runner.server
     context = runner.app[CONTEXT]
     connections = Connections(runner.server, context.lifecycle.busy, budget, context.metrics, exposed=exposed)
-    listener = Listener(sockets, connections, context.metrics, at_once)
+    listener = Listener(sockets, connections, context.metrics, is_our_turn)
     try:
         yield
     finally:

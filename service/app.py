@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
@@ -34,6 +35,7 @@ from service.s3.location import parse_location
 from service.settings import Settings, child_environment
 from service.workers.keeper import Workers
 from service.workers.messages import Assignment
+from service.workers.turns import make_turns
 
 if TYPE_CHECKING:
     from service.live.s3_follower import S3Follower
@@ -94,17 +96,19 @@ def create_keeper(
     )
     app = web.Application()
     api.set_up_monitoring(app, context, settings.access_log)
-    assignments = workers * [_assignment(settings, workers, sockets)]
+    assignments = _assignments(settings, workers, sockets)
     group = Workers(assignments, child_environment(), context, sums)
     in_background(app, keeping.works | {"Telling the workers": group.tell})
     return app, group
 
 
-def _assignment(settings: Settings, workers: int, sockets: Sequence[socket.socket]) -> Assignment:
+def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.socket]) -> list[Assignment]:
     """Return what each worker is started with: its share of what the host allows, and the settings of answers."""
-    return Assignment(
+    first = Assignment(
+        place=0,
         sockets=tuple(each.fileno() for each in sockets),
-        sheet=-1,
+        sheet=-1,  # one of its own, whenever one is started
+        turns=make_turns(),
         budget=Budget(most_connections(raise_descriptor_limit())).share(workers),
         query_threads=max(1, settings.query_threads // workers),
         waiting_queries=max(1, WAITING_PER_THREAD * settings.query_threads // workers),
@@ -114,6 +118,7 @@ def _assignment(settings: Settings, workers: int, sockets: Sequence[socket.socke
         log_format=settings.log_format,
         log_level=settings.log_level,
     )
+    return [msgspec.structs.replace(first, place=place) for place in range(workers)]
 
 
 def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:

@@ -94,6 +94,9 @@ class Connections:
             metrics.connections.set_function(lambda: len(self._open))
             metrics.unsent_bytes.set_function(lambda: sum(self._unsent.values()))
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def __call__(self) -> Connection:
         """Make the protocol of a connection that was accepted."""
         return Connection(self, self._make_handler())

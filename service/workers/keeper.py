@@ -21,6 +21,7 @@ from service.live.children import child_process, end_of
 from service.observe.logs import log_event
 from service.observe.sheets import Sheet, Sums, make_sheet
 from service.workers.messages import Answer, Ask, Assignment, FromWorker, News, Taken, line
+from service.workers.turns import Turns
 
 _MODULE = "service.workers.worker"
 #: How often it is looked whether there are news. Hooks wherever something may change would be many, and one forgotten.
@@ -90,6 +91,7 @@ class Workers:
         self._environment = environment
         self._context = context
         self._sums = sums
+        self._turns = Turns(assignments[0].turns)
         self._running: set[WorkerProcess] = set()
         self._line = self._news()
         self._closing = asyncio.Event()
@@ -144,16 +146,18 @@ class Workers:
         descriptor = make_sheet()
         sheet = Sheet(descriptor)
         self._sums.add(sheet)
+        self._turns.clear(assignment.place)
         try:
             return await self._converse(msgspec.structs.replace(assignment, sheet=descriptor))
         except OSError as error:
             return f"could not be started: {error.strerror}"
         finally:
             self._sums.retire(sheet)
+            self._turns.clear(assignment.place)
             os.close(descriptor)
 
     async def _converse(self, assignment: Assignment) -> str:
-        task, lent = msgspec.json.encode(assignment), (*assignment.sockets, assignment.sheet)
+        task, lent = msgspec.json.encode(assignment), (*assignment.sockets, assignment.sheet, assignment.turns)
         async with child_process(_MODULE, task, self._environment, pass_fds=lent, stderr=None) as child:
             worker = WorkerProcess(child)
             self._running.add(worker)

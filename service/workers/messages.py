@@ -19,13 +19,16 @@ MOST_BYTES = 2**26
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """What a worker is started with: the open sockets of the port, its sheet of numbers, its share, and settings.
+    """What a worker is started with: its place among the others, what it shares with them, its share, and settings.
 
-    sockets, sheet: inherited descriptors. budget, query_threads, waiting_queries: this worker's share of the host's.
+    sockets: of the port, open. sheet, turns: memory, of its own numbers and of all workers' connections. These are
+    inherited descriptors. budget, query_threads, waiting_queries: this worker's share of the host's.
     """
 
+    place: int
     sockets: tuple[int, ...]
     sheet: int
+    turns: int
     budget: Budget
     query_threads: int
     waiting_queries: int

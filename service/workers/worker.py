@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Never
 
 import msgspec
@@ -43,10 +44,9 @@ from service.workers.messages import (
     line,
     read_path,
 )
+from service.workers.turns import Turns
 
 _PUBLISH_SECONDS = 0.5
-#: Connections accepted before other work gets its turn: so few, that other workers get theirs.
-_AT_ONCE = 1
 _message = msgspec.json.Decoder(FromKeeper, dec_hook=read_path)
 
 
@@ -141,11 +141,12 @@ async def work() -> None:
     set_up_logging(assignment.log_format, assignment.log_level)
     worker = Worker(assignment, reader, writer)
     sockets = [socket.socket(fileno=descriptor) for descriptor in assignment.sockets]
+    is_our_turn = partial(Turns(assignment.turns).is_mine, assignment.place)
     hearing = asyncio.create_task(worker.listen())
     async with running(worker.app) as runner:
         # It accepts nothing before the first news: no answer is older than those of other workers.
         if await worker.take_news():
-            async with answering(runner, sockets, assignment.budget, _AT_ONCE):
+            async with answering(runner, sockets, assignment.budget, is_our_turn=is_our_turn):
                 while await worker.take_news():
                     pass
                 worker.app[CONTEXT].lifecycle.draining = True
