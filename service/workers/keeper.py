@@ -167,6 +167,8 @@ class Workers:
                     worker.close()
                 await self._hear(worker)
                 return end_of(await child.wait())
+            except (ValueError, msgspec.MsgspecError):  # a line longer than any of ours, or none of ours
+                return "said what is not a message"
             finally:
                 self._running.discard(worker)
                 self._note()

@@ -11,7 +11,8 @@ import itertools
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Never
 
@@ -132,18 +133,16 @@ class Worker:
             self._asked.pop(number, None)
 
 
-async def work() -> None:
-    """Answer requests for as long as the keeper lives and wants it."""
-    reader, writer = await _pipes()
+async def work(reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> None:
+    """Answer requests for as long as the keeper, who is at the other ends of these, lives and wants it."""
     if not (said := await reader.readline()):
         return
     assignment = msgspec.json.decode(said, type=Assignment)
     set_up_logging(assignment.log_format, assignment.log_level)
     worker = Worker(assignment, reader, writer)
-    sockets = [socket.socket(fileno=descriptor) for descriptor in assignment.sockets]
     is_our_turn = partial(Turns(assignment.turns).is_mine, assignment.place)
     hearing = asyncio.create_task(worker.listen())
-    async with running(worker.app) as runner:
+    async with _open(assignment.sockets) as sockets, running(worker.app) as runner:
         # It accepts nothing before the first news: no answer is older than those of other workers.
         if await worker.take_news():
             async with answering(runner, sockets, assignment.budget, is_our_turn=is_our_turn):
@@ -153,20 +152,26 @@ async def work() -> None:
     await hearing
 
 
-async def _pipes() -> tuple[asyncio.StreamReader, asyncio.WriteTransport]:
+@asynccontextmanager
+async def _open(descriptors: Sequence[int]) -> AsyncIterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors]
+
+
+async def _work_at_standard_streams() -> None:  # pragma: no cover - runs in workers alone, where nothing measures
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=MOST_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     writer, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout)
-    return reader, writer
+    await work(reader, writer)
 
 
-def main() -> None:
+def main() -> None:  # pragma: no cover - as above
     """Be a worker. Signals are the keeper's: what a terminal or systemd sends to all is told to each by it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     hide_memory()
-    asyncio.run(work())
+    asyncio.run(_work_at_standard_streams())
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@
 
 ``memory`` adds up the proportional set size (PSS) of all processes, which counts what they share once. ``cost``
 measures one process and several workers in turn on the model and the load of ``throughput``; a ratio is of one round's
-figures. It needs wrk. ``withstand`` replaces the model and kills workers while requests leave on a fixed schedule, and
-counts what failed, what connections saw and what the metrics lost. Some connections ask for nothing but the model: the
-skew of a swap is the time from the first of them that sees it to the last.
+figures. With one connection a single process works at a time, so the ratio is that of the programs; with 16, workers
+also slow one another down where processors share a core or its caches. It needs wrk. ``withstand`` replaces the model
+and kills workers while requests leave on a fixed schedule, and counts what failed, what connections saw and what the
+metrics lost. Some connections ask for nothing but the model: the skew of a swap is the time from the first of them that
+sees it to the last.
 """
 
 from __future__ import annotations
@@ -70,19 +72,23 @@ def cost(directory: Path, options: argparse.Namespace) -> None:
         for workers in counts:
             servers.append(stack.enter_context(running_server(model, directory / str(workers), workers=workers)))
             ready(servers[-1], workers)
-        figures = []
-        for number in range(options.rounds):
-            order = servers if number % 2 else servers[::-1]
-            measured = {server: one_round(server, script, options.seconds) for server in order}
-            figures.append([measured[server] for server in servers])
-    for place, name in enumerate(("requests/s", "microseconds of a processor for each")):
-        show(name, (f"{counts[0]} workers", "one process"), [(many[place], one[place]) for many, one in figures])
+        for connections in (1, 16):
+            figures = []
+            for number in range(options.rounds):
+                order = servers if number % 2 else servers[::-1]
+                measured = {server: one_round(server, script, options.seconds, connections) for server in order}
+                figures.append([measured[server] for server in servers])
+            for place, name in enumerate(("requests/s", "microseconds of a processor for each")):
+                told = f"{connections} connections, {name}"
+                show(
+                    told, (f"{counts[0]} workers", "one process"), [(many[place], one[place]) for many, one in figures]
+                )
 
 
-def one_round(server: RunningServer, script: Path, seconds: int) -> tuple[float, float]:
+def one_round(server: RunningServer, script: Path, seconds: int, connections: int) -> tuple[float, float]:
     """Return the requests a second, and the microseconds that all processes worked for each."""
     before = worked(server)
-    rate = wrk(server.url, script, seconds)
+    rate = wrk(server.url, script, seconds, connections)
     return rate, 1e6 * (worked(server) - before) / (rate * seconds)
 
 
@@ -136,7 +142,7 @@ def recommendations(number: int) -> str:
 def kill_one(server: RunningServer, workers: int) -> float:
     """Kill a worker; return the seconds until there are as many again that answer."""
     ended = samples(server.url)["als_worker_ends_total"]
-    os.kill(random.choice(workers_of(server)).pid, signal.SIGKILL)
+    os.kill(random.choice(workers_of(server.process.pid)).pid, signal.SIGKILL)
     started = time.monotonic()
 
     def is_replaced() -> bool:

@@ -39,7 +39,7 @@ class Service:
     @property
     def workers(self) -> list[int]:
         """Return the workers' process ids."""
-        return [worker.pid for worker in workers_of(self.server)]
+        return [worker.pid for worker in workers_of(self.server.process.pid)]
 
     @property
     def management(self) -> str:
@@ -207,7 +207,7 @@ async def test_sigterm_drains_all_workers(tmp_path: Path) -> None:
         stop = asyncio.Event()
         load = asyncio.create_task(open_loop(server.url, recommendations, 50, stop))
         await asyncio.sleep(0.2)
-        workers = workers_of(server)
+        workers = workers_of(server.process.pid)
         server.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(server.wait_until, lambda: server.get("/readyz")[0] == 503)
         stop.set()
@@ -222,7 +222,7 @@ def test_workers_end_with_their_keeper(tmp_path: Path) -> None:
     MODELS.put(FIRST, tmp_path / "m.npz")
     with running_server(tmp_path / "m.npz", tmp_path / "state", workers=2) as server:
         server.wait_until_ready()
-        workers = workers_of(server)
+        workers = workers_of(server.process.pid)
         server.stop(signal.SIGKILL)
         assert len(workers) == 2
         assert psutil.wait_procs(workers, timeout=60)[1] == []

@@ -13,15 +13,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.running import RunningServer
 
 
-def workers_of(server: RunningServer) -> list[psutil.Process]:
-    """Return the workers that a server has running: not one that has ended, nor what imports."""
-    found: list[psutil.Process] = psutil.Process(server.process.pid).children()
+def workers_of(keeper: int) -> list[psutil.Process]:
+    """Return the workers that a keeper has running: not one that has ended, nor what imports."""
+    found: list[psutil.Process] = psutil.Process(keeper).children()
     return [child for child in found if b"service.workers.worker" in _command_of(child)]
 
 
 def processes_of(server: RunningServer) -> list[psutil.Process]:
     """Return the keeper, or the one process, and its workers."""
-    return [psutil.Process(server.process.pid), *workers_of(server)]
+    return [psutil.Process(server.process.pid), *workers_of(server.process.pid)]
 
 
 def _command_of(process: psutil.Process) -> bytes:
