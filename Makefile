@@ -21,7 +21,7 @@ test: $(VENV)/requirements-dev.installed ## lint, check the types, run every tes
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest --cov --cov-report=term --numprocesses auto --dist loadfile
+	$(BIN)/pytest --cov --cov-report=term --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 format: $(VENV)/requirements-dev.installed ## put the code into its one form
 	$(BIN)/ruff check --fix
