@@ -25,7 +25,7 @@ from service.workers.turns import Turns
 
 _MODULE = "service.workers.worker"
 #: How often it is looked whether there are news. Hooks wherever something may change would be many, and one forgotten.
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.1
 #: The same news again, so that a worker which no longer takes any is noticed.
 _REPEAT_SECONDS = 10.0
 _HUNG_SECONDS = 60.0

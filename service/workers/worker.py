@@ -47,7 +47,7 @@ from service.workers.messages import (
 )
 from service.workers.turns import Turns
 
-_PUBLISH_SECONDS = 0.5
+_PUBLISH_SECONDS = 1.0
 _message = msgspec.json.Decoder(FromKeeper, dec_hook=read_path)
 
 

@@ -4,13 +4,16 @@
     python -m tests.benchmarks.workers cost [--rounds 24] [--seconds 1] [--workers 4]
     python -m tests.benchmarks.workers withstand [--kills 20] [--swaps 50] [--workers 4] [--rate 100]
 
-``memory`` adds up the proportional set size (PSS) of all processes, which counts what they share once. ``cost``
-measures one process and several workers in turn on the model and the load of ``throughput``; a ratio is of one round's
-figures. With one connection a single process works at a time, so the ratio is that of the programs; with 16, workers
-also slow one another down where processors share a core or its caches. It needs wrk. ``withstand`` replaces the model
-and kills workers while requests leave on a fixed schedule, and counts what failed, what connections saw and what the
-metrics lost. Some connections ask for nothing but the model: the skew of a swap is the time from the first of them that
-sees it to the last.
+``memory`` adds up the proportional set size (PSS) of all processes, which counts what they share once.
+
+``cost`` measures workers and processes that answer by themselves in turn, on the model and the load of ``throughput``; a
+ratio is of one round's figures. With one connection, one process answers. With more, workers are compared to as many
+processes with a port each: processes that work at once slow one another down where they share a core or its caches. It
+needs wrk.
+
+``withstand`` replaces the model and kills workers while requests leave on a fixed schedule, and counts what failed, what
+connections saw and what the metrics lost. Some connections ask for nothing but the model: the skew of a swap is the
+time from the first of them that sees it to the last.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ import statistics
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -62,34 +68,47 @@ def memory(directory: Path, options: argparse.Namespace) -> None:
 
 
 def cost(directory: Path, options: argparse.Namespace) -> None:
-    """Print the processor time of a request, for one process and for several."""
+    """Print the processor time of a request: of workers, of one process, and of as many processes by themselves."""
     model, script = directory / "als_model.npz", directory / "users.lua"
     write_model(model)
     script.write_text(SCRIPT)
-    counts = (options.workers, 1)
     with ExitStack() as stack:
-        servers = []
-        for workers in counts:
-            servers.append(stack.enter_context(running_server(model, directory / str(workers), workers=workers)))
-            ready(servers[-1], workers)
-        for connections in (1, 16):
-            figures = []
-            for number in range(options.rounds):
-                order = servers if number % 2 else servers[::-1]
-                measured = {server: one_round(server, script, options.seconds, connections) for server in order}
-                figures.append([measured[server] for server in servers])
-            for place, name in enumerate(("requests/s", "microseconds of a processor for each")):
-                told = f"{connections} connections, {name}"
-                show(
-                    told, (f"{counts[0]} workers", "one process"), [(many[place], one[place]) for many, one in figures]
-                )
+        alone = [stack.enter_context(running_server(model, directory / str(n))) for n in range(options.workers)]
+        group = stack.enter_context(running_server(model, directory / "group", workers=options.workers))
+        for server in alone:
+            ready(server, 1)
+        ready(group, options.workers)
+        load = partial(one_round, script, options.seconds)
+        compare("1 connection", partial(load, [group], 1, 1), partial(load, alone[:1], 1, 1), options.rounds)
+        together = partial(load, [group], options.workers, 4), partial(load, alone, 1, 4)
+        compare(f"{4 * options.workers} connections, as many processes each", *together, options.rounds)
 
 
-def one_round(server: RunningServer, script: Path, seconds: int, connections: int) -> tuple[float, float]:
-    """Return the requests a second, and the microseconds that all processes worked for each."""
-    before = worked(server)
-    rate = wrk(server.url, script, seconds, connections)
-    return rate, 1e6 * (worked(server) - before) / (rate * seconds)
+Round = Callable[[], tuple[float, float]]
+
+
+def compare(name: str, group: Round, alone: Round, rounds: int) -> None:
+    """Print the figures of workers next to those of processes that answer by themselves, measured in turn."""
+    figures = []
+    for number in range(rounds):
+        measured = {each: each() for each in ((group, alone) if number % 2 else (alone, group))}
+        figures.append((measured[group], measured[alone]))
+    for place, unit in enumerate(("requests/s", "microseconds of a processor for each")):
+        show(f"{name}: {unit}", ("workers", "alone"), [(many[place], one[place]) for many, one in figures])
+
+
+def one_round(
+    script: Path, seconds: int, servers: Sequence[RunningServer], clients: int, connections: int
+) -> tuple[float, float]:
+    """Return the requests a second, and the microseconds that all processes worked for each.
+
+    Each server has so many clients, and each client so many connections.
+    """
+    urls = [server.url for server in servers for _ in range(clients)]
+    before = sum(map(worked, servers))
+    with ThreadPoolExecutor(len(urls)) as threads:
+        rate = sum(threads.map(lambda url: wrk(url, script, seconds, connections), urls))
+    return rate, 1e6 * (sum(map(worked, servers)) - before) / (rate * seconds)
 
 
 def worked(server: RunningServer) -> float:
