@@ -181,7 +181,7 @@ def process() -> Iterator[AnyPanel]:
     )
     yield lines(
         "Processor",
-        "Processors that the process uses; one is all that an event loop can take.",
+        "Processors that the service uses. One is all that an event loop can take; each worker has one.",
         {"{{instance}}": rate("process_cpu_seconds_total")},
         "short",
         [(None, "green"), (0.9, "orange")],
@@ -212,6 +212,15 @@ def process() -> Iterator[AnyPanel]:
     )
     yield lines(
         "Long queries", "Those that run in a thread, or wait for one.", {"{{instance}}": of("als_queries")}, "short"
+    )
+    yield lines(
+        "Workers",
+        "Processes that answer, and how many ended and were replaced in the last hour; none with one process.",
+        {
+            "answer {{instance}}": of("als_workers"),
+            "ended {{instance}}": f"increase({of('als_worker_ends_total')}[1h])",
+        },
+        "short",
     )
     yield lines("Open files", "Connections, mapped files and so on.", {"{{instance}}": of("process_open_fds")}, "short")
     yield words(

@@ -6,14 +6,14 @@
 
 ``memory`` adds up the proportional set size (PSS) of all processes, which counts what they share once.
 
-``cost`` measures workers and processes that answer by themselves in turn, on the model and the load of ``throughput``; a
-ratio is of one round's figures. With one connection, one process answers. With more, workers are compared to as many
+``cost`` measures workers and processes that answer by themselves in turn, on the model and the load of ``throughput``;
+a ratio is of one round's figures. With one connection, one process answers. With more, workers are compared to as many
 processes with a port each: processes that work at once slow one another down where they share a core or its caches. It
 needs wrk.
 
-``withstand`` replaces the model and kills workers while requests leave on a fixed schedule, and counts what failed, what
-connections saw and what the metrics lost. Some connections ask for nothing but the model: the skew of a swap is the
-time from the first of them that sees it to the last.
+``withstand`` replaces the model and kills workers while requests leave on a fixed schedule, and counts what failed,
+what connections saw and what the metrics lost. Some connections ask for nothing but the model: the skew of a swap is
+the time from the first of them that sees it to the last.
 """
 
 from __future__ import annotations
