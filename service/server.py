@@ -49,10 +49,13 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
 async def _service(settings: Settings) -> AsyncIterator[tuple[web.Application, int]]:
     """Answer at the port for the length of a block, in one process or in several; yield the app and the port."""
     workers = worker_count(settings.workers)
-    with _listening(settings.host, settings.port, "ALS_PORT") as sockets:
+    with (
+        _listening(settings.host, settings.port, "ALS_PORT") as sockets,
+        _listening(settings.host, settings.management_port, "ALS_MANAGEMENT_PORT") as management,
+    ):
         answered = _by_workers(settings, workers, sockets) if workers > 1 else _by_itself(settings, sockets)
-        async with answered as app, _managed(settings, app[CONTEXT]):
-            port = sockets[0].getsockname()[1]
+        async with answered as app, _managed(settings, management, app[CONTEXT]):
+            port = _port_of(sockets)
             log_event("listening", host=settings.host, port=port)
             yield app, port
 
@@ -84,27 +87,32 @@ async def _by_workers(
 
 
 @asynccontextmanager
-async def _managed(settings: Settings, context: Context) -> AsyncIterator[None]:
-    """Tell how the server is on a port of its own, if that is wanted."""
-    if settings.management_port is None:
+async def _managed(settings: Settings, sockets: Sequence[socket.socket], context: Context) -> AsyncIterator[None]:
+    """Tell how the server is at these sockets, if there are any."""
+    if not sockets:
         yield
         return
     app = web.Application()
     set_up_monitoring(app, context, settings.access_log)
-    with _listening(settings.host, settings.management_port, "ALS_MANAGEMENT_PORT") as sockets:
-        async with running(app) as runner, answering(runner, sockets, _MANAGEMENT, exposed=False):
-            log_event("managing", host=settings.host, port=sockets[0].getsockname()[1])
-            yield
+    async with running(app) as runner, answering(runner, sockets, _MANAGEMENT, exposed=False):
+        log_event("managing", host=settings.host, port=_port_of(sockets))
+        yield
 
 
 @contextmanager
-def _listening(host: str, port: int, setting: str) -> Iterator[list[socket.socket]]:
-    sockets = open_sockets(host, port, setting)
+def _listening(host: str, port: int | None, setting: str) -> Iterator[list[socket.socket]]:
+    """Lend the open sockets of a port, none where there is none. Raises SettingsError."""
+    sockets = [] if port is None else open_sockets(host, port, setting)
     try:
         yield sockets
     finally:
         for each in sockets:
             each.close()
+
+
+def _port_of(sockets: Sequence[socket.socket]) -> int:
+    port: int = sockets[0].getsockname()[1]
+    return port
 
 
 def _make_state_directory(settings: Settings) -> None:

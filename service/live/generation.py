@@ -82,7 +82,7 @@ class Slot:
     def follow(self, generation: Generation | None, earlier: list[Served]) -> Generation | None:
         """Hold a generation that another process has put into service; return the one before."""
         previous, self.current, self.earlier = self.current, generation, earlier
-        if previous:
+        if previous and (generation is None or generation.snapshot is not previous.snapshot):
             self._held.add(previous.snapshot.model)
         return previous
 

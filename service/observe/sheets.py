@@ -54,7 +54,7 @@ class Sheet(Numbers):
         self._numbers = memory[_INDEX_BYTES:].cast("d")
         self._allotted = 0
         self._read = 0
-        self._entries: list[Entry] = []
+        self._entries: dict[str, list[Entry]] = {}
 
     def allot(self, name: str, labels: Labels, length: int, *, lasting: bool = True) -> MutableSequence[float]:
         """Return the next numbers, and write down whose they are."""
@@ -65,14 +65,20 @@ class Sheet(Numbers):
         self._end[0] = begin + len(line)  # last: a line is whole when it can be seen, whenever its writer is killed
         return self._numbers[start : start + length]  # type: ignore[return-value] # it can be read and written by index
 
-    def entries(self) -> Iterator[tuple[Entry, Sequence[float]]]:
-        """Yield every series with its numbers as they are now."""
+    def names(self) -> list[str]:
+        """Return the names of all series that are written down by now."""
         end = self._end[0]
-        lines = bytes(self._index[self._read : end]).splitlines()
-        self._entries += [msgspec.json.decode(line, type=Entry) for line in lines]
+        for line in bytes(self._index[self._read : end]).splitlines():
+            entry = msgspec.json.decode(line, type=Entry)
+            self._entries.setdefault(entry.name, []).append(entry)
         self._read = end
-        for entry in self._entries:
-            yield entry, self._numbers[entry.start : entry.start + entry.length].tolist()
+        return list(self._entries)
+
+    def series(self, name: str) -> Iterator[tuple[Entry, list[float]]]:
+        """Yield the series of a name with their numbers, as they are now."""
+        self.names()
+        for entry in self._entries.get(name, ()):
+            yield entry, list(self._numbers[entry.start : entry.start + entry.length])
 
 
 class Sums(Numbers):
@@ -80,7 +86,7 @@ class Sums(Numbers):
 
     def __init__(self) -> None:
         self._sheets: list[Sheet] = []
-        self._past: dict[tuple[str, Labels], list[float]] = {}
+        self._past: dict[str, dict[Labels, list[float]]] = {}
 
     def add(self, sheet: Sheet) -> None:
         """Count a worker's sheet in."""
@@ -89,18 +95,18 @@ class Sums(Numbers):
     def retire(self, sheet: Sheet) -> None:
         """Keep what a worker that has ended has counted, and let its sheet go."""
         self._sheets.remove(sheet)
-        for entry, numbers in sheet.entries():
-            if entry.lasting:
-                past = self._past.setdefault((entry.name, entry.labels), [0.0] * entry.length)
-                past[:] = map(sum, zip(past, numbers, strict=True))
+        for name in sheet.names():
+            past = self._past.setdefault(name, {})
+            for entry, numbers in sheet.series(name):
+                if entry.lasting:
+                    before = past.get(entry.labels, [0.0] * entry.length)
+                    past[entry.labels] = [a + b for a, b in zip(before, numbers, strict=True)]
 
     def elsewhere(self, name: str) -> Iterator[tuple[Labels, Sequence[float]]]:
         """Yield the numbers of each worker."""
-        yield from ((labels, past) for (past_name, labels), past in self._past.items() if past_name == name)
+        yield from self._past.get(name, {}).items()
         for sheet in self._sheets:
-            for entry, numbers in sheet.entries():
-                if entry.name == name:
-                    yield entry.labels, numbers
+            yield from ((entry.labels, numbers) for entry, numbers in sheet.series(name))
 
 
 def make_sheet() -> int:

@@ -46,6 +46,8 @@ def _opened(kept: Kept | None, held: Generation | None) -> Generation | None:
     """Map a generation into memory, but for what of it is mapped already. Raises SnapshotDamagedError, OSError."""
     if kept is None:
         return None
+    if held and Kept.of(held) == kept:
+        return held
     snapshot, titles = _snapshot(kept, held), _titles(kept, held)
     return Generation(kept.number, snapshot, titles, kept.loaded_at, kept.load_seconds, kept.stale)
 

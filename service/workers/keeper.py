@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Never
 
 import msgspec
@@ -29,6 +29,8 @@ _LOOK_SECONDS = 0.1
 #: The same news again, so that a worker which no longer takes any is noticed.
 _REPEAT_SECONDS = 10.0
 _HUNG_SECONDS = 60.0
+#: How long scrapes by way of workers wait for one another, in times of each: a flood of them leaves time for the rest.
+_REST = 4
 #: Between the end of a worker and the start of the next, where one after the other ends soon.
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -77,7 +79,7 @@ class WorkerProcess:
 
 
 class Workers:
-    """Keeps a worker running for each assignment, from :meth:`run` to :meth:`close`."""
+    """Keeps a worker running for each assignment, from :meth:`start` to :meth:`close`."""
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class Workers:
         self._running: set[WorkerProcess] = set()
         self._line = self._news()
         self._closing = asyncio.Event()
+        self._scraping = asyncio.Lock()
         self._answering: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -123,6 +126,7 @@ class Workers:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        os.close(self._assignments[0].turns)
 
     async def _keep(self, assignment: Assignment) -> None:
         """Run one worker after the other; where they end soon, after a pause that grows."""
@@ -143,17 +147,23 @@ class Workers:
 
     async def _run(self, assignment: Assignment) -> str:
         """Run a worker to its end, and say how it ended."""
+        try:
+            with self._counted(assignment.place) as descriptor:
+                return await self._converse(msgspec.structs.replace(assignment, sheet=descriptor))
+        except OSError as error:
+            return f"could not be started: {error.strerror}"
+
+    @contextmanager
+    def _counted(self, place: int) -> Iterator[int]:
+        """Lend a sheet for a worker to count in. Raises OSError."""
         descriptor = make_sheet()
         sheet = Sheet(descriptor)
         self._sums.add(sheet)
-        self._turns.clear(assignment.place)
         try:
-            return await self._converse(msgspec.structs.replace(assignment, sheet=descriptor))
-        except OSError as error:
-            return f"could not be started: {error.strerror}"
+            yield descriptor
         finally:
             self._sums.retire(sheet)
-            self._turns.clear(assignment.place)
+            self._turns.clear(place)
             os.close(descriptor)
 
     async def _converse(self, assignment: Assignment) -> str:
@@ -186,8 +196,12 @@ class Workers:
                     answering.add_done_callback(self._answering.discard)
 
     async def _answer(self, worker: WorkerProcess, ask: Ask) -> None:
-        found = await self._context.scrape(ask.what.accept, ask.what.names)
-        worker.tell(line(Answer(ask.number, found.content_type, found.body)))
+        loop = asyncio.get_running_loop()
+        async with self._scraping:
+            started = loop.time()
+            found = await self._context.scrape(ask.what.accept, ask.what.names)
+            worker.tell(line(Answer(ask.number, found.content_type, found.body)))
+            await asyncio.sleep(_REST * (loop.time() - started))
 
     def _news(self) -> bytes:
         return line(News.of(self._context.status, draining=self._context.lifecycle.draining))

@@ -24,6 +24,7 @@ from service import api
 from service.answering import answering, in_background, running
 from service.api.context import CONTEXT
 from service.children.lifeline import hide_memory
+from service.errors import OverloadedError
 from service.live.background import measure_lag
 from service.live.generation import Slot
 from service.live.report import FallbackTraining
@@ -48,6 +49,8 @@ from service.workers.messages import (
 from service.workers.turns import Turns
 
 _PUBLISH_SECONDS = 1.0
+#: What the keeper has not answered yet; whoever asks for more must not keep it from its work.
+_MOST_ASKED = 4
 _message = msgspec.json.Decoder(FromKeeper, dec_hook=read_path)
 
 
@@ -107,7 +110,8 @@ class Worker:
                 self._latest = news
                 self._arrived.set()
             case Answer() as answer:
-                if asked := self._asked.get(answer.number):
+                asked = self._asked.pop(answer.number)
+                if not asked.cancelled():  # its client may have gone away
                     asked.set_result(answer)
 
     async def scrape(self, accept: str, names: Sequence[str]) -> Exposition:
@@ -123,14 +127,14 @@ class Worker:
             await asyncio.sleep(_PUBLISH_SECONDS)
 
     async def _ask(self, what: Scrape) -> Answer:
+        """Ask the keeper. Raises OverloadedError where too much is being asked already."""
+        if len(self._asked) >= _MOST_ASKED:
+            raise OverloadedError("The keeper is being asked too much at once; try again in a second.")
         number = next(self._numbers)
         asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[number] = asked
         self._writer.write(line(Ask(number, what)))
-        try:
-            return await asked
-        finally:
-            self._asked.pop(number, None)
+        return await asked
 
 
 async def work(reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> None:

@@ -7,14 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from service.errors import SnapshotDamagedError
 from service.live.generation import Slot
-from service.live.importing import import_in_child
+from service.live.importing import ImportLimits, import_in_child
 from service.live.report import FallbackTraining, Following, Reload, Served, Training
 from service.live.status import Status
+from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import FORMAT_VERSION
 from service.model.storage.source import Source, identify
 from service.observe.metrics import Metrics
@@ -67,10 +69,36 @@ async def test_what_is_mapped_stays_mapped(place: Place) -> None:
     follower = Follower(status)
     await follower.take(news(kept(place, source)))
     assert (before := status.slot.current) is not None
+    await follower.take(news(kept(place, source)))
+    assert status.slot.current is before  # and what is cached with it
     await follower.take(news(kept(place, source, stale=True)))
     assert (after := status.slot.current) is not None
     assert after.stale
     assert after.snapshot is before.snapshot
+    assert status.slot.metrics.registry.get_sample_value("als_model_snapshots_held") == 0
+
+
+async def test_titles_come_and_stay(place: Place, tmp_path: Path) -> None:
+    """They are mapped from the keeper's directory, and not once more with every news."""
+    status, source = a_status(), await imported(place)
+    follower, shelf = Follower(status), Shelf(tmp_path / "titles", keep=1)
+    titles = await imported_titles(tmp_path / "titles.csv", shelf, place.limits)
+    told = msgspec.structs.replace(kept(place, source), titles=titles)
+    await follower.take(news(told))
+    assert (before := status.slot.current) is not None
+    assert before.titles is not None
+    assert before.titles.of(np.array([b"1"])) == ["One"]
+    await follower.take(news(msgspec.structs.replace(told, number=2)))
+    assert (after := status.slot.current) is not None
+    assert after.titles is before.titles
+
+
+async def imported_titles(path: Path, shelf: Shelf, limits: ImportLimits) -> Path:
+    """Import a titles file; return the directory that it became."""
+    path.write_text("id,title\n1,One\n")
+    source = await asyncio.to_thread(identify, path)
+    await import_in_child(source, shelf, limits, content="titles")
+    return shelf.place_of(source)
 
 
 async def test_a_snapshot_that_is_gone_leaves_the_one_before(place: Place, caplog: pytest.LogCaptureFixture) -> None:

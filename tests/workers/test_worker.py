@@ -126,9 +126,29 @@ async def test_a_scrape_is_answered_by_the_keeper(worker: Running) -> None:
 
 async def test_an_answer_that_nobody_waits_for_is_let_go(worker: Running) -> None:
     """Prometheus may have hung up meanwhile."""
-    worker.tell(line(Answer(12, "text/plain", b"")))
     worker.tell(line(news(None)))
+    await worker.said.next()
+    scraped = asyncio.create_task(worker.get("/metrics"))
+    asked = await worker.said.next()
+    assert isinstance(asked, Ask)
+    scraped.cancel()
+    await asyncio.wait({scraped})
+    assert (await worker.get("/healthz"))[0] == 200  # by now it knows that the client is gone
+    worker.tell(line(Answer(asked.number, "text/plain", b"")) + line(news(None)))
     assert await worker.said.next() == Taken(0)
+
+
+async def test_a_flood_of_scrapes_is_refused(worker: Running) -> None:
+    """The keeper has other things to do; what it has not answered counts, even where the client has gone."""
+    worker.tell(line(news(None)))
+    await worker.said.next()
+    scrapes = [asyncio.create_task(worker.get("/metrics")) for _ in range(4)]
+    asked = [await worker.said.next() for _ in scrapes]
+    assert (await worker.get("/metrics"))[0] == 503
+    for each in asked:
+        assert isinstance(each, Ask)
+        worker.tell(line(Answer(each.number, "text/plain", b"")))
+    assert {status for status, _ in await asyncio.gather(*scrapes)} == {200}
 
 
 async def test_it_ends_when_the_keeper_is_gone(worker: Running) -> None:
