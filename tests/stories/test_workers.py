@@ -11,6 +11,8 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
 
 import aiohttp
@@ -58,9 +60,15 @@ class Service:
         self.wait_for_workers()
 
     def everywhere(self, path: str) -> list[str]:
-        """Return what each worker answers, by asking on many connections."""
-        answers = [urllib.request.urlopen(self.server.url + path, timeout=30) for _ in range(8 * WORKERS)]
-        return [answer.read().decode() for answer in answers]
+        """Return what each worker answers: each of many open connections goes to the worker that has fewest."""
+        with ExitStack() as stack:
+            return [self._ask(stack, path) for _ in range(8 * WORKERS)]
+
+    def _ask(self, stack: ExitStack, path: str) -> str:
+        connection = HTTPConnection(self.server.url.removeprefix("http://"), timeout=30)
+        stack.callback(connection.close)
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
 
 
 @pytest.fixture(scope="module")

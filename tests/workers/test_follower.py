@@ -95,7 +95,7 @@ async def test_titles_come_and_stay(place: Place, tmp_path: Path) -> None:
 
 async def imported_titles(path: Path, shelf: Shelf, limits: ImportLimits) -> Path:
     """Import a titles file; return the directory that it became."""
-    path.write_text("id,title\n1,One\n")
+    put(path, b"id,title\n1,One\n")
     source = await asyncio.to_thread(identify, path)
     await import_in_child(source, shelf, limits, content="titles")
     return shelf.place_of(source)
