@@ -1,4 +1,4 @@
-"""The life of the server process: start, listen, wait for a signal, drain, stop."""
+"""The lifecycle of the server process: start, listen, wait for a signal, drain, stop."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ OnStart = Callable[[web.Application, int], None]
 async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     """Run until SIGTERM or SIGINT, then return.
 
-    After SIGTERM the server says "not ready" for ``drain_seconds`` while it goes on answering, closes the
-    port, and lets the requests in flight finish. SIGINT, or a second signal, skips the wait.
-    ``on_start`` is called with the app and the port once it listens. Raises SettingsError if it cannot listen,
-    or has nowhere to keep models.
+    After SIGTERM the server reports "not ready" for ``drain_seconds`` while it still answers, closes the port, and lets
+    the requests in flight finish. SIGINT or a second signal skips the wait. ``on_start`` is called with the app and the
+    port once it listens. Raises SettingsError if it cannot listen or cannot use the state directory.
     """
     _make_state_directory(settings)
     stop, at_once = _signals()
@@ -120,7 +119,7 @@ def _make_state_directory(settings: Settings) -> None:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"ALS_STATE_DIR {settings.state_dir} cannot be used: {error.strerror}; name a directory to write into."
+            f"ALS_STATE_DIR {settings.state_dir} cannot be used: {error.strerror}; set it to a writable directory."
         ) from None
 
 
@@ -139,13 +138,13 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise SettingsError where :func:`serve` could not listen: before long work that would be in vain."""
+    """Raise SettingsError if :func:`serve` could not listen, before long work that would be wasted."""
     for listening in open_sockets(host, port):
         listening.close()
 
 
 async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -> None:
-    """Say "not ready" for a while, so that load balancers look elsewhere before the port closes."""
+    """Report "not ready" for a while, so that load balancers switch before the port closes."""
     lifecycle.draining = True
     log_event("draining", seconds=0.0 if at_once.is_set() else seconds)
     with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Child processes: started with an environment of their own, spoken to by pipes, and never left behind."""
+"""Child processes: started with a clean environment, connected by pipes, and never left behind."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from service.children.lifeline import hide_memory
+from service.children.lifeline import give_way, hide_memory
 from service.observe.logs import log_event
 
-#: How much of what a child writes is kept: its answer and its last words are short, a broken one's may be endless.
+#: How much of a child's output is kept: a good answer is short, a broken child's output may be endless.
 _KEPT = 16_384
 
 
@@ -22,13 +22,14 @@ async def child_process(
     environment: Mapping[str, str],
     *,
     pass_fds: tuple[int, ...] = (),
-    stderr: int | None = asyncio.subprocess.PIPE,
+    in_background: bool = True,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run ``python -m module`` with one line on its standard input; at the end of the block it is gone.
+    """Run ``python -m module`` with one line on its standard input, until the end of the block.
 
-    It imports nothing but what is installed, whatever stands in a directory or a variable, and cannot look into us. Its
-    standard input stays open, which tells it that we live. Without ``stderr`` it has ours. Raises OSError where it
-    cannot be started.
+    It only imports installed packages, whatever directories or variables say, and cannot read this process. Its
+    standard input stays open as a sign that the parent lives. A child in the
+    background gives way to the server, and its standard error is a pipe, too; any other child has the server's priority
+    and standard error. Raises OSError if it cannot be started.
     """
     hide_memory()
     pipe = asyncio.subprocess.PIPE
@@ -36,14 +37,16 @@ async def child_process(
         *(sys.executable, "-I", "-u", "-m", module),
         stdin=pipe,
         stdout=pipe,
-        stderr=stderr,
+        stderr=pipe if in_background else None,
         cwd="/",
         env=dict(environment),
         pass_fds=pass_fds,
-        process_group=0,  # what is typed at a terminal is for us
+        process_group=0,  # Ctrl+C in a terminal is for the server
     )
     assert child.stdin
     try:
+        if in_background:
+            give_way(child.pid)
         child.stdin.write(task + b"\n")
         yield child
     finally:
@@ -54,7 +57,7 @@ async def child_process(
 
 
 async def listen(child: asyncio.subprocess.Process) -> None:
-    """Read to its end, and log, what a child writes on standard error."""
+    """Read a child's standard error to the end and log it."""
     assert child.stderr
     said = await last_of(child.stderr)
     if text := said.decode(errors="replace").strip():
@@ -62,7 +65,7 @@ async def listen(child: asyncio.subprocess.Process) -> None:
 
 
 async def last_of(stream: asyncio.StreamReader) -> bytes:
-    """Read to the end, and keep the last of it."""
+    """Read to the end and return the last part."""
     kept = b""
     while more := await stream.read(_KEPT):
         kept = (kept + more)[-_KEPT:]
@@ -70,9 +73,9 @@ async def last_of(stream: asyncio.StreamReader) -> bytes:
 
 
 def end_of(returncode: int) -> str:
-    """Say how a child ended that did not end well."""
+    """Describe how a child failed."""
     if returncode >= 0:
-        return f"failed with exit code {returncode}; its last words are in the log"
+        return f"failed with exit code {returncode}; its last output is in the log"
     name = signal.Signals(-returncode).name
-    remedy = ", most likely for want of memory" if name == "SIGKILL" else ""
+    remedy = ", most likely because memory ran out" if name == "SIGKILL" else ""
     return f"was killed by {name}{remedy}"

@@ -10,7 +10,7 @@ import msgspec
 from service.errors import SnapshotDamagedError
 from service.live.generation import Generation
 from service.live.status import Status
-from service.model.storage.snapshot import Snapshot, open_snapshot, warm
+from service.model.storage.snapshot import Snapshot, open_snapshot, release, warm
 from service.model.titles import Titles, open_titles
 from service.observe.logs import log_event
 from service.workers.messages import Kept, News
@@ -37,9 +37,14 @@ class Follower:
             log_event("not_followed", detail=str(error))
         previous = [status.slot.follow(generation, news.earlier)]
         status.reloads, status.training.report, status.following = news.reloads, news.training, news.following
-        del generation
-        # Unmapping gigabytes takes its time, so the last reference goes in a thread.
-        await asyncio.to_thread(previous.clear)
+        await asyncio.to_thread(_release, previous, generation)
+
+
+def _release(previous: list[Generation | None], current: Generation | None) -> None:
+    """Drop the last reference to the previous model, in a thread: unmapping gigabytes is slow."""
+    generation = previous.pop()
+    if generation and (current is None or generation.snapshot is not current.snapshot):
+        release(generation.snapshot)
 
 
 def _opened(kept: Kept | None, held: Generation | None) -> Generation | None:

@@ -168,7 +168,7 @@ class Workers:
 
     async def _converse(self, assignment: Assignment) -> str:
         task, lent = msgspec.json.encode(assignment), (*assignment.sockets, assignment.sheet, assignment.turns)
-        async with child_process(_MODULE, task, self._environment, pass_fds=lent, stderr=None) as child:
+        async with child_process(_MODULE, task, self._environment, pass_fds=lent, in_background=False) as child:
             worker = WorkerProcess(child)
             self._running.add(worker)
             try:

@@ -110,7 +110,7 @@ async def test_a_snapshot_that_is_gone_leaves_the_one_before(place: Place, caplo
     await follower.take(news(gone))
     assert status.slot.current is not None
     assert status.slot.current.number == 1
-    assert "goes on with the model before" in caplog.text
+    assert "keeps the previous model" in caplog.text
 
 
 async def test_a_worker_without_any_does_not_begin_without(place: Place) -> None:

@@ -71,7 +71,9 @@ async def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         await eventually(lambda: service.context.lifecycle.answering, 60)
         assert await service.get("/v1/items/popular") == 200
         await eventually(lambda: service.sample("als_workers") == 2, 60)
-        os.kill(workers_of(os.getpid())[0].pid, signal.SIGKILL)
+        workers = [worker.pid for worker in workers_of(os.getpid())]
+        assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in workers} == {os.getpriority(os.PRIO_PROCESS, 0)}
+        os.kill(workers[0], signal.SIGKILL)
         await eventually(lambda: service.sample("als_worker_ends_total") == 1, 60)
         await eventually(lambda: service.sample("als_workers") == 2, 60)
         assert await service.get("/metrics") == 200

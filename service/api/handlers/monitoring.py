@@ -1,4 +1,4 @@
-"""Whether the process is alive, whether it should be given requests, and its numbers."""
+"""Handlers for monitoring: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _ALIVE, _READY = answers.encode(Alive()), answers.encode(Ready())
 
 
 async def alive(_: Question[None, Options]) -> web.Response:
-    """Say that the process is alive.
+    """Check that the process is alive.
 
-    200 while the event loop turns, whether or not a model is served.
+    200 while the event loop runs, whether or not a model is served.
     """
     return web.Response(body=_ALIVE, content_type=answers.CONTENT_TYPE)
 
 
 async def ready(question: Question[None, Options]) -> web.Response:
-    """Say whether to send requests here.
+    """Check that the server is ready for requests.
 
-    200 while a model is served, also during and after failed reloads; 503 before, and while the server drains.
+    200 while a model is served, even during and after a failed reload; 503 before that, and while the server drains.
     """
     if question.context.lifecycle.draining:
-        raise NotReadyError("The server is about to stop; send new requests elsewhere.")
+        raise NotReadyError("The server is stopping; send new requests elsewhere.")
     question.context.generation()
     if not question.context.lifecycle.answering:
         raise NotReadyError("No worker answers; see the log for how they ended.")
@@ -50,9 +50,9 @@ async def ready(question: Question[None, Options]) -> web.Response:
 
 
 async def metrics(question: Question[None, Anything]) -> web.StreamResponse:
-    """Give all metrics to Prometheus.
+    """Get the metrics.
 
-    In the form that the client prefers: text, or OpenMetrics.
+    In the Prometheus text format or as OpenMetrics, whichever the client prefers.
     """
     request = question.request
     accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
