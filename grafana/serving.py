@@ -181,7 +181,7 @@ def process() -> Iterator[AnyPanel]:
     )
     yield lines(
         "Processor",
-        "CPU cores in use; an event loop can use at most one.",
+        "CPU cores in use; an event loop can use at most one, and each worker has one.",
         {"{{instance}}": rate("process_cpu_seconds_total")},
         "short",
         [(None, "green"), (0.9, "orange")],
@@ -210,6 +210,15 @@ def process() -> Iterator[AnyPanel]:
         "bytes",
     )
     yield lines("Long queries", "Running in a thread or waiting for one.", {"{{instance}}": of("als_queries")}, "short")
+    yield lines(
+        "Workers",
+        "Processes that answer, and how many were replaced in the last hour; 0 if one process does everything.",
+        {
+            "answer {{instance}}": of("als_workers"),
+            "ended {{instance}}": f"increase({of('als_worker_ends_total')}[1h])",
+        },
+        "short",
+    )
     yield lines("Open files", "Connections, mapped files and so on.", {"{{instance}}": of("process_open_fds")}, "short")
     yield words(
         "File events",

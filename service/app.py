@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Never
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from service import api
-from service.live.background import keep_running, measure_lag
+from service.answering import Work, in_background
+from service.api.context import Context, Lifecycle, Limits, Results
+from service.api.queries import WAITING_PER_THREAD, Queries
+from service.connections import Budget, most_connections, raise_descriptor_limit
+from service.live.background import measure_lag
 from service.live.fallback_training import FallbackTrainer
 from service.live.importing import ImportLimits
 from service.live.models import Live, keep_model
 from service.live.preparing import Preparation
 from service.live.reloader import Reloader, request_every
 from service.live.report import Following
+from service.live.scraping import scrape
+from service.live.status import Status
 from service.live.titles import TitlesLoader
 from service.live.watcher import Watcher
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
+from service.observe.sheets import Sums
 from service.s3.location import parse_location
 from service.settings import Settings, child_environment
+from service.workers.keeper import Workers
+from service.workers.messages import Assignment
+from service.workers.turns import make_turns
 
 if TYPE_CHECKING:
     from service.live.s3_follower import S3Follower
-
-Work = Callable[[], Awaitable[Never]]
 
 
 def create_live(settings: Settings, metrics: Metrics, following: Following | None = None) -> Live:
@@ -42,25 +52,87 @@ def _limits(settings: Settings) -> ImportLimits:
     return ImportLimits(settings.import_timeout_seconds, settings.import_memory_mb, child_environment())
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What keeps the model of these settings current: what handlers read of it, and the work in the background."""
+
+    status: Status
+    works: dict[str, Work]
+
+
 def create_app(settings: Settings) -> web.Application:
     """Return the server's application; its background work runs from start to clean-up.
 
     Raises SettingsError if the S3 URI is invalid.
     """
     metrics = Metrics(CollectorRegistry())
+    keeping = create_keeping(settings, metrics)
+    app = web.Application()
+    api.set_up(app, settings, keeping.status, metrics)
+    in_background(app, keeping.works | {"Measuring the event loop's lag": lambda: measure_lag(metrics)})
+    return app
+
+
+def create_keeper(
+    settings: Settings, workers: int, sockets: Sequence[socket.socket]
+) -> tuple[web.Application, Workers]:
+    """Return the application that keeps the model and tells how the service is, and the workers that answer for it.
+
+    ``sockets`` are the open ones of the port. Raises SettingsError where the place in S3 is none.
+    """
+    sums = Sums()
+    metrics = Metrics(CollectorRegistry(), sums)
+    keeping = create_keeping(settings, metrics)
+    status, lifecycle = keeping.status, Lifecycle(answering=False)
+    context = Context(
+        status,
+        metrics,
+        Limits(),
+        Queries(1, metrics),
+        Results(metrics),
+        {},
+        partial(scrape, status, metrics),
+        lifecycle,
+    )
+    app = web.Application()
+    api.set_up_monitoring(app, context, settings.access_log)
+    assignments = _assignments(settings, workers, sockets)
+    group = Workers(assignments, child_environment(), context, sums)
+    in_background(app, keeping.works | {"Telling the workers": group.tell})
+    return app, group
+
+
+def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.socket]) -> list[Assignment]:
+    """Return what each worker is started with: its share of what the host allows, and the settings of answers."""
+    first = Assignment(
+        place=0,
+        sockets=tuple(each.fileno() for each in sockets),
+        sheet=-1,  # one of its own, whenever one is started
+        turns=make_turns(),
+        budget=Budget(most_connections(raise_descriptor_limit())).share(workers),
+        query_threads=max(1, settings.query_threads // workers),
+        waiting_queries=max(1, WAITING_PER_THREAD * settings.query_threads // workers),
+        max_n=settings.max_n,
+        fallback=settings.fallback,
+        access_log=settings.access_log,
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
+    return [msgspec.structs.replace(first, place=place) for place in range(workers)]
+
+
+def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:
+    """Put together what watches, follows S3, imports and trains; nothing runs yet. Raises SettingsError."""
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
     live = create_live(settings, metrics, following)
     watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
-    app = web.Application()
-    api.set_up(app, settings, live, metrics, following)
-    background: dict[str, Work] = {
+    works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,
         "Watching the model file": watcher.run,
-        "Measuring the event loop's lag": lambda: measure_lag(metrics),
     }
     if follower:
-        background["Following S3"] = follower.run
+        works["Following S3"] = follower.run
     if settings.training_data:
         trainer = FallbackTrainer(
             live,
@@ -70,16 +142,14 @@ def create_app(settings: Settings) -> web.Application:
             metrics,
             after=follower.polled if follower else None,
         )
-        background["Training a fallback model"] = trainer.run
+        works["Training a fallback model"] = trainer.run
     if settings.item_titles:
         shelf = Shelf(settings.state_dir / "titles", keep=1)
         loader = TitlesLoader(settings.item_titles, live.slot, shelf, _limits(settings))
         reloader = Reloader(settings.item_titles, loader, settings.watch_seconds)
-        background["Keeping the titles of items current"] = reloader.run
-        background["Watching the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
-    for name, work in background.items():
-        app.cleanup_ctx.append(_in_background(name, work))
-    return app
+        works["Keeping the titles of items current"] = reloader.run
+        works["Watching the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
+    return Keeping(live.status(following), works)
 
 
 def _follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
@@ -95,14 +165,3 @@ def _follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
         poll=settings.s3_poll_seconds,
         timeout=settings.s3_timeout_seconds,
     )
-
-
-def _in_background(name: str, work: Work) -> Callable[[web.Application], AsyncIterator[None]]:
-    async def context(_: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(keep_running(name, work))
-        yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    return context

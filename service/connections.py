@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from service.observe.metrics import Metrics
@@ -19,6 +19,8 @@ RESERVED_DESCRIPTORS: Final = 128
 #: An upper limit however many descriptors there are: a connection takes about 20 kB, and more need another server.
 _MOST_CONNECTIONS: Final = 10_000
 _LEAST_CONNECTIONS: Final = 16
+#: Bytes; one of 10,000 items with their titles takes less.
+_LARGE_ANSWER: Final = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,17 @@ class Budget:
     unsent: int = 8 * 2**20
     unsent_in_all: int = 12 * 2**20
     send_seconds: float = 30.0
+
+    def share(self, processes: int) -> Budget:
+        """Return what each of several processes may take, so that together they take no more than this.
+
+        One process can always send one large answer.
+        """
+        return replace(
+            self,
+            connections=max(self.connections // processes, _LEAST_CONNECTIONS),
+            unsent_in_all=max(self.unsent_in_all // processes, _LARGE_ANSWER),
+        )
 
 
 def raise_descriptor_limit() -> int:
@@ -65,7 +78,10 @@ class Connections:
         answering: Container[asyncio.Protocol],
         budget: Budget,
         metrics: Metrics,
+        *,
+        exposed: bool = True,
     ) -> None:
+        """``exposed`` is whether the gauges tell of these connections."""
         self.budget = budget
         self._make_handler = make_handler
         self._answering = answering
@@ -73,9 +89,13 @@ class Connections:
         # Both in the order of time: the connection that has been idle or waiting longest is first.
         self._open: dict[Connection, None] = {}
         self._unsent: dict[Connection, int] = {}
-        metrics.connections_limit.set(budget.connections)
-        metrics.connections.set_function(lambda: len(self._open))
-        metrics.unsent_bytes.set_function(lambda: sum(self._unsent.values()))
+        if exposed:
+            metrics.connections_limit.set(budget.connections)
+            metrics.connections.set_function(lambda: len(self._open))
+            metrics.unsent_bytes.set_function(lambda: sum(self._unsent.values()))
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     def __call__(self) -> Connection:
         """Create the protocol of an accepted connection."""

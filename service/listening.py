@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from service.connections import Connections
@@ -17,13 +17,18 @@ from service.observe.metrics import Metrics
 _BACKLOG = 1024
 #: Connections accepted in one iteration of the loop.
 _AT_ONCE = 64
+#: How long another process may take to accept what it is the turn of.
+_TURN_SECONDS = 0.002
 _PAUSE_SECONDS = 0.1
 #: One log line per interval; the metric counts every failure.
 _SECONDS_BETWEEN_LINES = 60.0
 
 
-def open_sockets(host: str, port: int) -> list[socket.socket]:
-    """Listen at every address of a host, all with the same port; 0 picks a free one. Raises SettingsError."""
+def open_sockets(host: str, port: int, setting: str = "ALS_PORT") -> list[socket.socket]:
+    """Listen at every address of a host, all with the same port; 0 picks a free one.
+
+    Raises SettingsError, which names the setting of the port.
+    """
     with ExitStack() as undone:
         try:
             addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -35,7 +40,7 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
                 opened[-1].setblocking(False)
         except OSError as error:
             reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-            raise SettingsError(f"Cannot listen on {host}:{port}: {reason}; set ALS_HOST or ALS_PORT.") from None
+            raise SettingsError(f"Cannot listen on {host}:{port}: {reason}; set ALS_HOST or {setting}.") from None
         undone.pop_all()
     return opened
 
@@ -47,16 +52,28 @@ class Listener:
     traceback, and schedules as many retries.
     """
 
-    def __init__(self, sockets: Sequence[socket.socket], connections: Connections, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        connections: Connections,
+        metrics: Metrics,
+        is_our_turn: Callable[[int], bool] | None = None,
+    ) -> None:
+        """``is_our_turn`` is asked where other processes accept at the same sockets, given our number of connections.
+
+        Where it is not, the others get a moment to go first.
+        """
         self._sockets = sockets
         self._connections = connections
         self._metrics = metrics
+        self._is_our_turn = is_our_turn
+        self._at_once = _AT_ONCE if is_our_turn is None else 1
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[object]] = set()
         self._retry: dict[socket.socket, asyncio.TimerHandle] = {}
         self._silent_until = 0.0
         for listening in sockets:
-            self._loop.add_reader(listening, self._accept, listening)
+            self._loop.add_reader(listening, self._on_client, listening)
 
     @property
     def port(self) -> int:
@@ -72,8 +89,16 @@ class Listener:
             self._loop.remove_reader(listening)
             listening.close()
 
+    def _on_client(self, listening: socket.socket) -> None:
+        """Accept, or let another process go first."""
+        ours = len(self._connections) + len(self._beginning)
+        if self._is_our_turn is None or self._is_our_turn(ours):
+            self._accept(listening)
+        else:
+            self._come_back(listening, _TURN_SECONDS, accept=True)
+
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 accepted, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -97,7 +122,15 @@ class Listener:
             self._silent_until = now + _SECONDS_BETWEEN_LINES
             log_event("accept_failed", detail=os.strerror(error.errno or 0))
         self._connections.close_longest_idle()
+        self._come_back(listening, _PAUSE_SECONDS, accept=False)
+
+    def _come_back(self, listening: socket.socket, seconds: float, *, accept: bool) -> None:
+        """Look away from a socket for a while, and then accept what is still there, or only look again."""
+
+        def look() -> None:
+            self._loop.add_reader(listening, self._on_client, listening)
+            if accept:
+                self._accept(listening)
+
         self._loop.remove_reader(listening)
-        self._retry[listening] = self._loop.call_later(
-            _PAUSE_SECONDS, self._loop.add_reader, listening, self._accept, listening
-        )
+        self._retry[listening] = self._loop.call_later(seconds, look)

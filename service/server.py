@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from aiohttp import web
 
+from service.answering import answering, running
+from service.api import set_up_monitoring
 from service.api.context import CONTEXT, Context, Lifecycle
-from service.app import create_app
-from service.connections import Budget, Connections, most_connections, raise_descriptor_limit
+from service.app import create_app, create_keeper
+from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.errors import SettingsError
-from service.listening import Listener, open_sockets
+from service.listening import open_sockets
 from service.observe.logs import log_event
 from service.settings import Settings
+from service.workers.processors import worker_count
 
-KEEP_ALIVE_SECONDS = 75.0
-# The limit for requests in flight when the port closes; a query takes milliseconds.
-_SHUTDOWN_SECONDS = 30.0
-_FINISH_LOOK_SECONDS = 0.01
-# After an error, the rest of the request is read for this long, so that the client can read the answer.
-_LINGERING_SECONDS = 2.0
-# The limit for sending finished answers to slow clients.
-_SENDING_SECONDS = 5.0
+#: What a port for health and metrics has: few ask, and a client of the other port takes nothing of it.
+_MANAGEMENT = Budget(connections=32)
 
 OnStart = Callable[[web.Application, int], None]
 
@@ -37,22 +35,83 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     port once it listens. Raises SettingsError if it cannot listen or cannot use the state directory.
     """
     _make_state_directory(settings)
-    app = create_app(settings)
     stop, at_once = _signals()
-    runner = _runner(app)
-    await runner.setup()
-    try:
-        await asyncio.sleep(0)  # the store logs its first line before the port's line
-        listener = _listen(runner, app[CONTEXT], settings)
+    async with _service(settings) as (app, port):
         if on_start:
-            on_start(app, listener.port)
+            on_start(app, port)
         await stop.wait()
         await _drain(app[CONTEXT].lifecycle, settings.drain_seconds, at_once)
-        listener.close()
-        await _finish(app[CONTEXT].lifecycle)
-    finally:
-        await runner.cleanup()
     log_event("stopped")
+
+
+@asynccontextmanager
+async def _service(settings: Settings) -> AsyncIterator[tuple[web.Application, int]]:
+    """Answer at the port for the length of a block, in one process or in several; yield the app and the port."""
+    workers = worker_count(settings.workers)
+    with (
+        _listening(settings.host, settings.port, "ALS_PORT") as sockets,
+        _listening(settings.host, settings.management_port, "ALS_MANAGEMENT_PORT") as management,
+    ):
+        answered = _by_workers(settings, workers, sockets) if workers > 1 else _by_itself(settings, sockets)
+        async with answered as app, _managed(settings, management, app[CONTEXT]):
+            port = _port_of(sockets)
+            log_event("listening", host=settings.host, port=port)
+            yield app, port
+
+
+@asynccontextmanager
+async def _by_itself(settings: Settings, sockets: Sequence[socket.socket]) -> AsyncIterator[web.Application]:
+    """Keep the model and answer from it, in this process."""
+    async with running(create_app(settings)) as runner:
+        await asyncio.sleep(0)  # what keeps the model current logs its first line before the port's
+        async with answering(runner, sockets, Budget(most_connections(raise_descriptor_limit()))):
+            yield runner.app
+
+
+@asynccontextmanager
+async def _by_workers(
+    settings: Settings, count: int, sockets: Sequence[socket.socket]
+) -> AsyncIterator[web.Application]:
+    """Keep the model in this process, and have others answer from it."""
+    app, workers = create_keeper(settings, count, sockets)
+    async with running(app) as runner:
+        await asyncio.sleep(0)  # as above
+        workers.start()
+        try:
+            yield runner.app
+        finally:
+            for each in sockets:
+                each.close()  # so that the port is closed when the last worker closes it
+            await workers.close()
+
+
+@asynccontextmanager
+async def _managed(settings: Settings, sockets: Sequence[socket.socket], context: Context) -> AsyncIterator[None]:
+    """Tell how the server is at these sockets, if there are any."""
+    if not sockets:
+        yield
+        return
+    app = web.Application()
+    set_up_monitoring(app, context, settings.access_log)
+    async with running(app) as runner, answering(runner, sockets, _MANAGEMENT, exposed=False):
+        log_event("managing", host=settings.host, port=_port_of(sockets))
+        yield
+
+
+@contextmanager
+def _listening(host: str, port: int | None, setting: str) -> Iterator[list[socket.socket]]:
+    """Lend the open sockets of a port, none where there is none. Raises SettingsError."""
+    sockets = [] if port is None else open_sockets(host, port, setting)
+    try:
+        yield sockets
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _port_of(sockets: Sequence[socket.socket]) -> int:
+    port: int = sockets[0].getsockname()[1]
+    return port
 
 
 def _make_state_directory(settings: Settings) -> None:
@@ -62,18 +121,6 @@ def _make_state_directory(settings: Settings) -> None:
         raise SettingsError(
             f"ALS_STATE_DIR {settings.state_dir} cannot be used: {error.strerror}; set it to a writable directory."
         ) from None
-
-
-def _runner(app: web.Application) -> web.AppRunner:
-    return web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,  # no body is decompressed, not even one that is discarded
-        keepalive_timeout=KEEP_ALIVE_SECONDS,
-        lingering_time=_LINGERING_SECONDS,
-        shutdown_timeout=_SENDING_SECONDS,
-        handler_cancellation=True,  # a query leaves the queue when its client disconnects
-    )
 
 
 def _signals() -> tuple[asyncio.Event, asyncio.Event]:
@@ -96,16 +143,6 @@ def check_port(host: str, port: int) -> None:
         listening.close()
 
 
-def _listen(runner: web.AppRunner, context: Context, settings: Settings) -> Listener:
-    """Open the port. Raises SettingsError."""
-    assert runner.server
-    budget = Budget(most_connections(raise_descriptor_limit()))
-    connections = Connections(runner.server, context.lifecycle.busy, budget, context.metrics)
-    listener = Listener(open_sockets(settings.host, settings.port), connections, context.metrics)
-    log_event("listening", host=settings.host, port=listener.port)
-    return listener
-
-
 async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -> None:
     """Report "not ready" for a while, so that load balancers switch before the port closes."""
     lifecycle.draining = True
@@ -113,11 +150,3 @@ async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await at_once.wait()
-
-
-async def _finish(lifecycle: Lifecycle) -> None:
-    """Let the requests in flight finish; aiohttp's own clean-up no longer reads bodies that are still arriving."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_SHUTDOWN_SECONDS):
-            while lifecycle.in_flight:
-                await asyncio.sleep(_FINISH_LOOK_SECONDS)

@@ -46,6 +46,18 @@ class Settings:
         allowed="0 to 65535",
         check=lambda value: 0 <= value <= 65535,
     )
+    management_port: int | None = _setting(
+        None,
+        "A separate port for /healthz, /readyz and /metrics; 0 picks a free one.",
+        allowed="0 to 65535",
+        check=lambda value: value is None or 0 <= value <= 65535,
+    )
+    workers: int | Literal["auto"] = _setting(
+        1,
+        "Processes that answer requests. If more than 1, another process keeps the model. auto: one per CPU.",
+        allowed="1 to 256, or auto",
+        check=lambda value: value == "auto" or 1 <= value <= 256,
+    )
     watch_seconds: float = _positive(2.0, "How often to check the model file, even without file events.")
     keep_snapshots: int = _setting(
         3,

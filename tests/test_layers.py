@@ -29,6 +29,8 @@ LAYERS = {
     "api": {"live", "model", "s3", "errors", "observe"},
     "training": {"model", "errors", "files"},
     "children": {"model", "training", "errors"},
+    "answering": {"api", "connections", "listening", "live"},
+    "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe"},
 }
 WIRING = {"__main__", "app", "cli", "server"}
 #: ... except that training is reached by few roads, so that no server has it in its process, and commands by one.
@@ -39,9 +41,12 @@ ONLY_FROM = {
 #: Of live, the API knows the store and the words in which the store reports, nothing else; of its children, live knows
 #: the words that they share, and the confinement. Readers of models are for what imports one.
 SEES = {
-    ("api", "live"): ("service.live.generation", "service.live.models", "service.live.report"),
+    ("api", "live"): ("service.live.generation", "service.live.report", "service.live.scraping", "service.live.status"),
     ("live", "children"): ("service.children.jobs", "service.children.lifeline"),
     ("api", "s3"): ("service.s3.versions",),
+    ("answering", "api"): ("service.api.context",),
+    ("answering", "live"): ("service.live.background",),
+    ("workers", "children"): ("service.children.lifeline",),
 }
 
 #: What each room of the model may import of the other rooms. Beside the rooms is what they share.
@@ -169,6 +174,7 @@ SPEAKS_S3 = ("botocore", "aiobotocore")
     [
         ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
         ("service.cli.main", ("service.server", "aiohttp", "numpy", "rich")),
+        ("service.workers.worker", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
         ("service.children.importing", (*TRAINS, *SPEAKS_S3, "aiohttp", "asyncio")),
         ("service.children.training", ("service.model.formats.reading", *SPEAKS_S3, "aiohttp", "optuna")),
     ],

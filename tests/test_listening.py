@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,10 +33,11 @@ class Echo(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def listener() -> AsyncIterator[tuple[Listener, Metrics]]:
+async def listener(is_our_turn: Callable[[int], bool] | None = None) -> AsyncIterator[tuple[Listener, Metrics]]:
     """Listen on a free port for the length of a block."""
     metrics = Metrics(CollectorRegistry())
-    listens = Listener(open_sockets("127.0.0.1", 0), Connections(Echo, (), Budget(10), metrics), metrics)
+    connections = Connections(Echo, (), Budget(10), metrics)
+    listens = Listener(open_sockets("127.0.0.1", 0), connections, metrics, is_our_turn)
     try:
         yield listens, metrics
     finally:
@@ -93,6 +94,29 @@ async def test_closing_stops_listening_even_while_it_waits_to_try_again(caplog: 
                 await eventually(lambda: errors(metrics) >= 1)
     await asyncio.sleep(2 * listening._PAUSE_SECONDS)
     assert [record.name for record in caplog.records] == ["als_serve"]
+
+
+async def test_what_nobody_else_accepts_is_accepted() -> None:
+    """Who has more connections than others lets them go first, and takes the client if they do not come."""
+    asked: list[int] = []
+
+    def is_our_turn(connections: int) -> bool:
+        asked.append(connections)
+        return False
+
+    async with listener(is_our_turn) as (listens, _):
+        writers = []
+        for number in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", listens.port)
+            writers.append(writer)
+            writer.write(b"hello")
+            async with asyncio.timeout(10):
+                assert await reader.readexactly(5) == b"hello"
+            assert set(asked) == {number}
+            asked.clear()
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
 
 
 def test_a_host_name_is_listened_to_at_all_its_addresses() -> None:

@@ -1,6 +1,6 @@
 """The HTTP API: parse a request, ask the model, shape the answer.
 
-Only HTTP code belongs here: models are queried through ``model`` and ``live.models``; settings, model files and
+Only HTTP code belongs here: models are queried through ``model`` and ``live.status``; settings, model files and
 background work are elsewhere. This file wires the modules together:
 
 - ``routes``: the table of routes; ``routing`` gives it to aiohttp
@@ -15,23 +15,25 @@ background work are elsewhere. This file wires the modules together:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
 
 from service.api import answers
-from service.api.context import CONTEXT, Context, Fallback, Limits, Results
+from service.api.context import CONTEXT, Context, Fallback, Limits, Results, Scrape
 from service.api.instrument import Instrument
 from service.api.openapi.document import document
 from service.api.queries import Queries
 from service.api.routes import ROUTES
 from service.api.routing import add_routes
 from service.api.static import read_pages
-from service.live.models import Live
-from service.live.report import Following
+from service.live.scraping import scrape as own_scrape
+from service.live.status import Status
 from service.observe.metrics import Metrics
 
 BODY_SECONDS = 10.0
+_MONITORING = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Configured(Protocol):
@@ -57,29 +59,38 @@ class Configured(Protocol):
 def set_up(
     app: web.Application,
     settings: Configured,
-    live: Live,
+    status: Status,
     metrics: Metrics,
-    following: Following | None = None,
     *,
+    scrape: Scrape | None = None,
+    waiting_queries: int | None = None,
     body_seconds: float = BODY_SECONDS,
 ) -> None:
     """Add the API's routes to an app, and what their handlers share.
 
-    ``following`` describes S3, if it is followed. ``body_seconds`` is how long a request's body may take to arrive.
+    ``scrape`` returns the metrics, if they are not this process's alone. ``waiting_queries`` is how many long queries
+    may wait for a thread, and ``body_seconds`` how long a request's body may take to arrive.
     """
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
     routes = [route.within(limits) for route in ROUTES]
     app[CONTEXT] = context = Context(
-        live=live,
+        status=status,
         metrics=metrics,
         limits=limits,
-        queries=Queries(settings.query_threads, metrics),
+        queries=Queries(settings.query_threads, metrics, waiting_queries),
         results=Results(metrics),
         pages=read_pages(answers.encode(document(routes))),
-        following=following,
+        scrape=scrape or partial(own_scrape, status, metrics),
     )
     app.cleanup_ctx.append(_closing_queries)
     add_routes(app.router, routes, Instrument(context, settings.access_log))
+
+
+def set_up_monitoring(app: web.Application, context: Context, access_log: float) -> None:
+    """Give an app only the routes that tell how the server is: on a port of their own they are never behind others."""
+    app[CONTEXT] = context
+    routes = [route for route in ROUTES if route.path in _MONITORING]
+    add_routes(app.router, routes, Instrument(context, access_log))
 
 
 async def _closing_queries(app: web.Application) -> AsyncIterator[None]:

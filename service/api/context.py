@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -15,12 +15,14 @@ from service.api.queries import Queries
 from service.api.static import Content
 from service.errors import LimitedModelError, NotReadyError
 from service.live.generation import Generation
-from service.live.models import Live
-from service.live.report import Following
+from service.live.status import Status
 from service.model.scoring.ranking import Ranked
+from service.observe.exposition import Exposition
 from service.observe.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 
 Fallback: TypeAlias = Literal["popular", "none"]
+#: Answers a scrape, given what is accepted and the names of metrics; see :func:`service.live.scraping.scrape`.
+Scrape: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Exposition]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,10 +41,12 @@ class Limits:
 class Lifecycle:
     """The server's state: ``draining`` from SIGTERM on, while it still answers; the number of requests ``in_flight``.
 
-    ``busy`` has the connections whose request is being answered, except those whose body has not arrived yet.
+    ``answering`` says whether requests are answered from a model: for a keeper, whether a worker does so. ``busy`` has
+    the connections whose request is being answered, except those whose body has not arrived yet.
     """
 
     draining: bool = False
+    answering: bool = True
     in_flight: int = 0
     busy: set[asyncio.Protocol] = field(default_factory=set)
 
@@ -72,21 +76,21 @@ class Results:
 class Context:
     """What the handlers of one app share.
 
-    ``pages`` has the content of each fixed path; ``following`` describes S3, if it is followed.
+    ``pages`` has the content of each fixed path.
     """
 
-    live: Live
+    status: Status
     metrics: Metrics
     limits: Limits
     queries: Queries
     results: Results
     pages: Mapping[str, Content]
-    following: Following | None = None
+    scrape: Scrape
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def generation(self) -> Generation:
         """Take the generation that answers the whole request. Raises NotReadyError."""
-        generation = self.live.slot.current
+        generation = self.status.slot.current
         if generation is None:
             raise NotReadyError(
                 "No model is served yet; try again soon (/v1/model says what the server is waiting for)."

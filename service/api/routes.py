@@ -209,6 +209,7 @@ _TABLE = (
         name="metrics",
         tag="Server",
         media={"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
+        raises=(OverloadedError,),
     ),
     Route(
         "GET",

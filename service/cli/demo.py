@@ -89,7 +89,7 @@ async def serve_demo(model_path: Path, titles: Path, host: str, port: int) -> No
 
 
 async def _show_tour(app: web.Application, url: str) -> None:
-    while (generation := app[CONTEXT].live.slot.current) is None:
+    while (generation := app[CONTEXT].status.slot.current) is None:
         await asyncio.sleep(0.05)
     click.echo(tour(generation.snapshot, url))
 

@@ -125,9 +125,18 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+class _NumberOrAuto(click.ParamType[Any]):
+    name = "integer|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "auto" else click.INT.convert(value, param, ctx)
+
+
 def _option_type(annotation: Any) -> Any:
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
+    if annotation == int | Literal["auto"]:
+        return _NumberOrAuto()
     if annotation in (Path, Path | None):
         return click.Path(path_type=Path, readable=False)  # a file that cannot be read now may be replaced later
-    return str if annotation == str | None else annotation
+    return {str | None: str, int | None: int}.get(annotation, annotation)

@@ -17,12 +17,19 @@ _KEPT = 16_384
 
 @asynccontextmanager
 async def child_process(
-    module: str, task: bytes, environment: Mapping[str, str], *, pass_fds: tuple[int, ...] = ()
+    module: str,
+    task: bytes,
+    environment: Mapping[str, str],
+    *,
+    pass_fds: tuple[int, ...] = (),
+    in_background: bool = True,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run ``python -m module`` with one line on its standard input, until the end of the block.
 
     It only imports installed packages, whatever directories or variables say, and cannot read this process. Its
-    standard input stays open as a sign that the parent lives. Raises OSError if it cannot be started.
+    standard input stays open as a sign that the parent lives. A child in the
+    background gives way to the server, and its standard error is a pipe, too; any other child has the server's priority
+    and standard error. Raises OSError if it cannot be started.
     """
     hide_memory()
     pipe = asyncio.subprocess.PIPE
@@ -30,14 +37,16 @@ async def child_process(
         *(sys.executable, "-I", "-u", "-m", module),
         stdin=pipe,
         stdout=pipe,
-        stderr=pipe,
+        stderr=pipe if in_background else None,
         cwd="/",
         env=dict(environment),
         pass_fds=pass_fds,
+        process_group=0,  # Ctrl+C in a terminal is for the server
     )
     assert child.stdin
     try:
-        give_way(child.pid)
+        if in_background:
+            give_way(child.pid)
         child.stdin.write(task + b"\n")
         yield child
     finally:

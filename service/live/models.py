@@ -16,12 +16,14 @@ from service.live.reading import Reading
 from service.live.reloader import Reloader
 from service.live.report import (
     FallbackTraining,
+    Following,
     Reload,
     State,
     announce_first,
     announce_rejection,
     measure_reload,
 )
+from service.live.status import Status
 from service.model.formats.table import format_of
 from service.model.storage import snapshot as snapshots
 from service.model.storage.snapshot import Snapshot
@@ -140,6 +142,10 @@ class Live:
     reloader: Reloader[Snapshot]
     fallback: Fallback
     training: FallbackTraining
+
+    def status(self, following: Following | None = None) -> Status:
+        """Return what handlers read of all this."""
+        return Status(self.slot, self.reloader.history, self.training, following)
 
     @property
     def state(self) -> State:

@@ -53,12 +53,13 @@ class Titles:
     """Titles by id; every array may be a read-only memory map.
 
     ids: fixed-width bytes (UTF-8), ascending, [titles]. starts: int64 [titles + 1], the start of each title in
-    ``text``, and the end. text: uint8, the concatenated titles in UTF-8.
+    ``text``, and the end. text: uint8, the concatenated titles in UTF-8. directory: where they were opened.
     """
 
     ids: NDArray[Any]
     starts: Int64
     text: NDArray[np.uint8]
+    directory: Path | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -120,7 +121,8 @@ def open_titles(directory: Path) -> Titles:
         raise damaged(directory / MANIFEST, f"cannot be read: {error}") from None
     for array in arrays:
         touch(array)
-    return Titles(*arrays)
+    ids, starts, text = arrays
+    return Titles(ids, starts, text, directory)
 
 
 def _pairs(path: Path, rows: Any) -> Iterator[tuple[bytes, bytes]]:

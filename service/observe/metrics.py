@@ -10,15 +10,15 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    GCCollector,
     Histogram,
     PlatformCollector,
-    ProcessCollector,
     disable_created_metrics,
 )
 
 from service.errors import AlsServeError, ModelRejectedError, OutOfResourcesError, S3Error
-from service.observe.tallies import TallyCounter, TallyHistogram
+from service.observe.processes import ProcessMetrics
+from service.observe.sheets import Numbers
+from service.observe.tallies import TallyCounter, TallyGauge, TallyHistogram
 
 # Prometheus does not need the creation time of each series, which would double their number.
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library gives it no type
@@ -34,7 +34,10 @@ _SCANNED_BUCKETS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144, 
 SCORED_STRATEGIES = ("als", "fold_in")
 STRATEGIES = (*SCORED_STRATEGIES, "popular")
 
-Metric = Counter | Gauge | Histogram | TallyCounter | TallyHistogram
+Metric = Counter | Gauge | Histogram | TallyCounter | TallyGauge | TallyHistogram
+
+
+_TALLIES = (TallyCounter, TallyGauge, TallyHistogram)
 
 
 class Row(NamedTuple):
@@ -62,10 +65,11 @@ class Row(NamedTuple):
         words = self.name.removesuffix("_total").split("_")
         return words[-1] if words[-1] in ("seconds", "bytes") else ""
 
-    def register(self, registry: CollectorRegistry) -> Metric:
+    def register(self, registry: CollectorRegistry, numbers: Numbers) -> Metric:
         """Create the metric, with its known series, in a registry."""
-        metric = self.type(self.name, self.help, self.labels, unit=self.unit, registry=registry, **self.options)
-        for values in self.known:
+        options = self.options | ({"numbers": numbers} if issubclass(self.type, _TALLIES) else {})
+        metric = self.type(self.name, self.help, self.labels, unit=self.unit, registry=registry, **options)
+        for values in self.known or ([()] if issubclass(self.type, _TALLIES) and not self.labels else []):
             metric.labels(*values)
         return metric
 
@@ -99,9 +103,14 @@ _POLLS = [("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in 
 
 @dataclass(eq=False, slots=True)
 class Metrics:
-    """The metrics of one server, registered in ``registry``, next to those of its process."""
+    """The metrics of one server, registered in ``registry``, next to those of its process.
+
+    ``numbers`` stores what workers count too; the other metrics are the keeper's alone.
+    """
 
     registry: CollectorRegistry
+    numbers: Numbers = field(default_factory=Numbers)
+    process: ProcessMetrics = field(init=False)
 
     model_info: Gauge = _metric(Gauge, "als_model_info", "1 for the served model.", "version", "format")
     model_ready: Gauge = _metric(Gauge, "als_model_ready", "1 while a model is served.")
@@ -121,8 +130,8 @@ class Metrics:
         "als_model_resident_bytes",
         "Bytes of the snapshot that are in memory; the rest is read from disk while a request waits.",
     )
-    model_snapshots_held: Gauge = _metric(
-        Gauge,
+    model_snapshots_held: TallyGauge = _metric(
+        TallyGauge,
         "als_model_snapshots_held",
         "Earlier snapshots that are still mapped, because requests still use them.",
     )
@@ -225,29 +234,37 @@ class Metrics:
         "status",
         buckets=_REQUEST_BUCKETS,
     )
-    requests_in_flight: Gauge = _metric(Gauge, "als_http_requests_in_flight", "Requests being answered.")
-    queries: Gauge = _metric(Gauge, "als_queries", "Long queries that are running in a thread or waiting for one.")
-    queries_abandoned: Counter = _metric(
-        Counter, "als_queries_abandoned_total", "Long queries whose client disconnected before the answer."
+    requests_in_flight: TallyGauge = _metric(TallyGauge, "als_http_requests_in_flight", "Requests being answered.")
+    queries: TallyGauge = _metric(
+        TallyGauge, "als_queries", "Long queries that are running in a thread or waiting for one."
     )
-    connections: Gauge = _metric(Gauge, "als_connections", "Open connections of clients.")
-    connections_limit: Gauge = _metric(
-        Gauge,
+    queries_abandoned: TallyCounter = _metric(
+        TallyCounter, "als_queries_abandoned_total", "Long queries whose client disconnected before the answer."
+    )
+    connections: TallyGauge = _metric(TallyGauge, "als_connections", "Open connections of clients.")
+    connections_limit: TallyGauge = _metric(
+        TallyGauge,
         "als_connections_limit",
         "Maximum number of open connections, derived from the limit of descriptors.",
     )
-    connections_closed: Counter = _metric(
-        Counter,
+    connections_closed: TallyCounter = _metric(
+        TallyCounter,
         "als_connections_closed_total",
         "Connections closed to stay within the budget, by reason: idle, refused, send_timeout, unsent_bytes.",
         "reason",
         known=[("idle",), ("refused",), ("send_timeout",), ("unsent_bytes",)],
     )
-    unsent_bytes: Gauge = _metric(Gauge, "als_unsent_bytes", "Bytes of answers that clients have not read yet.")
-    accept_errors: Counter = _metric(
-        Counter,
+    unsent_bytes: TallyGauge = _metric(
+        TallyGauge, "als_unsent_bytes", "Bytes of answers that clients have not read yet."
+    )
+    accept_errors: TallyCounter = _metric(
+        TallyCounter,
         "als_accept_errors_total",
         "Connections that could not be accepted because the system lacked descriptors or memory.",
+    )
+    workers: Gauge = _metric(Gauge, "als_workers", "Workers that answer; 0 if one process does everything.")
+    worker_ends: Counter = _metric(
+        Counter, "als_worker_ends_total", "Workers that ended unexpectedly and were replaced."
     )
     results: TallyCounter = _metric(
         TallyCounter,
@@ -272,15 +289,22 @@ class Metrics:
         buckets=_SCANNED_BUCKETS,
         known=[(strategy,) for strategy in SCORED_STRATEGIES],
     )
-    loop_lag_seconds: Histogram = _metric(
-        Histogram, "als_event_loop_lag_seconds", "Delay of a timer in the event loop.", buckets=_LAG_BUCKETS
+    loop_lag_seconds: TallyHistogram = _metric(
+        TallyHistogram, "als_event_loop_lag_seconds", "Delay of a timer in the event loop.", buckets=_LAG_BUCKETS
     )
 
     def __post_init__(self) -> None:
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self.registry)
+        self.process = ProcessMetrics(self.registry, self.numbers)
+        PlatformCollector(registry=self.registry)
         for attribute, row in table().items():
-            setattr(self, attribute, row.register(self.registry))
+            setattr(self, attribute, row.register(self.registry, self.numbers))
+
+    def publish(self) -> None:
+        """Write down what is only known when it is looked at, for the keeper to add up."""
+        for attribute, row in table().items():
+            if row.type is TallyGauge:
+                getattr(self, attribute).refresh()
+        self.process.publish()
 
 
 def table() -> dict[str, Row]:

@@ -1,97 +1,189 @@
 """Counters and histograms for every request, about 2,000 CPU instructions cheaper than the library's.
 
 The library's take locks and several calls. These rely on the interpreter lock: no method below can be interrupted by
-another thread between reading a number and writing it back.
+another thread between reading a number and writing it back. Their numbers may be in a worker's sheet, too.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from itertools import accumulate
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from service.observe.sheets import Labels, Numbers
 
-class Count:
+
+class _Series:
+    """One series: labels with numbers of their own."""
+
+    __slots__ = ("numbers",)
+
+    def __init__(self, numbers: MutableSequence[float]) -> None:
+        self.numbers = numbers
+
+
+class Count(_Series):
     """One series of a counter."""
 
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0
+    __slots__ = ()
 
     def inc(self) -> None:
         """Count one more."""
-        self.value += 1
+        self.numbers[0] += 1
 
 
-class Distribution:
+class Distribution(_Series):
     """One series of a histogram: the count of numbers up to each bound and above the last, and their sum."""
 
-    __slots__ = ("_bounds", "counts", "sum")
+    __slots__ = ("_bounds",)
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    def __init__(self, bounds: Sequence[float], numbers: MutableSequence[float]) -> None:
+        super().__init__(numbers)
         self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
 
     def observe(self, number: float) -> None:
         """Count one number."""
-        self.counts[bisect_left(self._bounds, number)] += 1
-        self.sum += number
+        self.numbers[bisect_left(self._bounds, number)] += 1
+        self.numbers[-1] += number
 
 
-Series = TypeVar("Series", Count, Distribution)
+class Level(_Series):
+    """One series of a gauge: set, or told by a function whenever it is looked at."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, numbers: MutableSequence[float]) -> None:
+        super().__init__(numbers)
+        self._function: Callable[[], float] | None = None
+
+    def set(self, value: float) -> None:
+        """Set the value."""
+        self.numbers[0] = value
+
+    def set_function(self, function: Callable[[], float]) -> None:
+        """Have the value told by a function."""
+        self._function = function
+
+    def refresh(self) -> None:
+        """Look at the value, where a function tells it."""
+        if self._function:
+            self.set(self._function())
 
 
-class _Tally(Collector, Generic[Series]):
-    def __init__(self, name: str, help: str, labels: Sequence[str], unit: str, registry: CollectorRegistry) -> None:  # noqa: A002 - the word Prometheus uses
+SeriesT = TypeVar("SeriesT", Count, Distribution, Level)
+
+
+class _Tally(Collector, Generic[SeriesT]):
+    """A metric whose series have their numbers from ``numbers``, and are summed with those that others have."""
+
+    _length = 1
+    _lasting = True
+
+    def __init__(
+        self,
+        name: str,
+        help: str,  # noqa: A002 - the word Prometheus uses
+        labels: Sequence[str],
+        unit: str,
+        registry: CollectorRegistry,
+        numbers: Numbers | None = None,
+    ) -> None:
         self._facts = name, help
         self._labels = labels
         self._unit = unit
-        self._series: dict[tuple[str, ...], Series] = {}
+        self._source = numbers or Numbers()
+        self._series: dict[Labels, SeriesT] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> Series:
+    def labels(self, *values: str) -> SeriesT:
         """Return the series of these label values, creating it if necessary."""
         series = self._series.get(values)
-        return self._series.setdefault(values, self._new()) if series is None else series
+        return self._made(values) if series is None else series
 
     def describe(self) -> Iterator[Metric]:
         """Yield the metric without series, so that the registry knows its names."""
         yield self._family()
 
+    def _made(self, values: Labels) -> SeriesT:
+        numbers = self._source.allot(self._facts[0], values, self._length, lasting=self._lasting)
+        return self._series.setdefault(values, self._new(numbers))
+
+    def _summed(self) -> dict[Labels, list[float]]:
+        """Return the numbers of each series, with those of other processes."""
+        found = {values: list(series.numbers) for values, series in list(self._series.items())}
+        for values, numbers in self._source.elsewhere(self._facts[0]):
+            before = found.get(values, [0.0] * len(numbers))
+            found[values] = [a + b for a, b in zip(before, numbers, strict=True)]
+        return found
+
     @abstractmethod
     def _family(self) -> Metric: ...
 
     @abstractmethod
-    def _new(self) -> Series: ...
+    def _new(self, numbers: MutableSequence[float]) -> SeriesT: ...
 
 
 class TallyCounter(_Tally[Count]):
-    """A counter with labels."""
+    """A counter."""
+
+    def inc(self) -> None:
+        """Count one more, where there are no labels."""
+        self.labels().inc()
 
     def collect(self) -> Iterator[Metric]:
         """Yield the counter with all its series."""
         family = self._family()
-        for values, series in list(self._series.items()):
-            family.add_metric(values, series.value)
+        for values, (value,) in self._summed().items():
+            family.add_metric(values, value)
         yield family
 
     def _family(self) -> CounterMetricFamily:
         return CounterMetricFamily(*self._facts, labels=self._labels, unit=self._unit)
 
-    def _new(self) -> Count:
-        return Count()
+    def _new(self, numbers: MutableSequence[float]) -> Count:
+        return Count(numbers)
+
+
+class TallyGauge(_Tally[Level]):
+    """A gauge without labels, whose sum over processes tells something."""
+
+    _lasting = False
+
+    def set(self, value: float) -> None:
+        """Set the value."""
+        self.labels().set(value)
+
+    def set_function(self, function: Callable[[], float]) -> None:
+        """Have the value told by a function."""
+        self.labels().set_function(function)
+
+    def refresh(self) -> None:
+        """Look at the value, where a function tells it."""
+        self.labels().refresh()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauge."""
+        self.refresh()
+        family = self._family()
+        for values, (value,) in self._summed().items():
+            family.add_metric(values, value)
+        yield family
+
+    def _family(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily(*self._facts, labels=self._labels, unit=self._unit)
+
+    def _new(self, numbers: MutableSequence[float]) -> Level:
+        return Level(numbers)
 
 
 class TallyHistogram(_Tally[Distribution]):
-    """A histogram with labels."""
+    """A histogram."""
 
     def __init__(
         self,
@@ -101,20 +193,26 @@ class TallyHistogram(_Tally[Distribution]):
         unit: str,
         registry: CollectorRegistry,
         buckets: Sequence[float],
+        numbers: Numbers | None = None,
     ) -> None:
         self._bounds = tuple(buckets)
         self._names = [*(str(float(bound)) for bound in buckets), "+Inf"]
-        super().__init__(name, help, labels, unit, registry)
+        self._length = len(self._names) + 1
+        super().__init__(name, help, labels, unit, registry, numbers)
+
+    def observe(self, number: float) -> None:
+        """Count one number, where there are no labels."""
+        self.labels().observe(number)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the histogram with all its series."""
         family = self._family()
-        for values, series in list(self._series.items()):
-            family.add_metric(values, list(zip(self._names, accumulate(series.counts), strict=True)), series.sum)
+        for values, (*counts, total) in self._summed().items():
+            family.add_metric(values, list(zip(self._names, accumulate(counts), strict=True)), total)
         yield family
 
     def _family(self) -> HistogramMetricFamily:
         return HistogramMetricFamily(*self._facts, labels=self._labels, unit=self._unit)
 
-    def _new(self) -> Distribution:
-        return Distribution(self._bounds)
+    def _new(self, numbers: MutableSequence[float]) -> Distribution:
+        return Distribution(self._bounds, numbers)

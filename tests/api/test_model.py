@@ -131,7 +131,7 @@ async def test_a_request_takes_the_generation_once(method: str, path: str, body:
     """The generation is taken once, so no answer can mix two models."""
     async with serving(SNAPSHOT) as api:
         counting = CountingSlot(api.store.slot.current)
-        object.__setattr__(api.store.live, "slot", counting)
+        object.__setattr__(api.app[CONTEXT].status, "slot", counting)
         answer = await api.request(method, path, json=body)
         assert (answer.status, counting.taken) == (200, 1)
 

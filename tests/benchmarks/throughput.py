@@ -100,9 +100,9 @@ def _other(kind: str, body: bytes) -> Iterator[str]:
         process.wait()
 
 
-def wrk(url: str, script: Path, seconds: int) -> float:
+def wrk(url: str, script: Path, seconds: int, connections: int = 16) -> float:
     """Return the requests a second that a server answers."""
-    command = ["wrk", "-t1", "-c16", f"-d{seconds}s", "-s", str(script), url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         raise SystemExit(f"wrk saw errors:\n{output}")

@@ -112,7 +112,7 @@ async def serving(
     store = Store(path, Shelf(Path("als_state"), 3), ImportLimits(60, 0, {}), metrics)
     store.current = snapshot
     app = web.Application()
-    api.set_up(app, settings or ApiSettings(), store.live, metrics, body_seconds=body_seconds)
+    api.set_up(app, settings or ApiSettings(), store.live.status(), metrics, body_seconds=body_seconds)
     server = TestServer(app, host="127.0.0.1")
     await server.start_server(access_log=None, auto_decompress=False)
     served = Api(app, store, server)

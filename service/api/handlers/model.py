@@ -77,15 +77,15 @@ async def served_model(question: Question[None, Options]) -> web.Response:
     Its age, origin and score ranges, and how the last reload went. The status is 200 even while no model is served; the
     model's fields are null then.
     """
-    live = question.context.live
-    generation = live.slot.current
+    status = question.context.status
+    generation = status.slot.current
     body = ServedModel(
-        state=state_of(generation, live.training),
-        training=live.training.report,
-        s3=_s3(question.context.following, generation),
-        last_reload=live.reloader.last,
-        reloads=list(live.reloader.history),
-        earlier_versions=live.slot.earlier,
+        state=state_of(generation, status.training),
+        training=status.training.report,
+        s3=_s3(status.following, generation),
+        last_reload=next(iter(status.reloads), None),
+        reloads=list(status.reloads),
+        earlier_versions=status.slot.earlier,
         **({} if generation is None else _facts(generation)),
     )
     answer = web.Response(body=answers.encode(body), content_type=answers.CONTENT_TYPE)

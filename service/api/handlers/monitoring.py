@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Literal
 
 import msgspec
-from aiohttp import web
-from prometheus_client.aiohttp import make_aiohttp_handler
+from aiohttp import hdrs, web
 
 from service.api import answers
 from service.api.context import Question
 from service.api.parameters import Anything, Options
 from service.errors import NotReadyError
-from service.model.storage.snapshot import resident_bytes
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -47,6 +44,8 @@ async def ready(question: Question[None, Options]) -> web.Response:
     if question.context.lifecycle.draining:
         raise NotReadyError("The server is stopping; send new requests elsewhere.")
     question.context.generation()
+    if not question.context.lifecycle.answering:
+        raise NotReadyError("No worker answers; see the log for how they ended.")
     return web.Response(body=_READY, content_type=answers.CONTENT_TYPE)
 
 
@@ -55,8 +54,9 @@ async def metrics(question: Question[None, Anything]) -> web.StreamResponse:
 
     In the Prometheus text format or as OpenMetrics, whichever the client prefers.
     """
-    registered, generation = question.context.metrics, question.context.live.slot.current
-    if generation is not None:
-        # In a thread, because the kernel needs a while to check every page of a large model.
-        registered.model_resident_bytes.set(await asyncio.to_thread(resident_bytes, generation.snapshot))
-    return await make_aiohttp_handler(registered.registry)(question.request)
+    request = question.request
+    accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
+    found = await question.context.scrape(accept, request.query.getall("name[]", []))
+    response = web.Response(body=found.body, headers={hdrs.CONTENT_TYPE: found.content_type})
+    response.enable_compression()
+    return response

@@ -1,0 +1,116 @@
+"""Where series have their numbers: in this process alone, or in memory shared by processes whose numbers are summed.
+
+A worker counts in a sheet of its own, so that counting takes no lock and no message; the keeper reads all sheets when
+it is scraped. What a killed worker has counted stays in its sheet.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+Labels = tuple[str, ...]
+
+#: Of each sheet: room for the names of its series, and for their numbers. Only pages that are written to take memory.
+_INDEX_BYTES = 2**20
+_NUMBERS_BYTES = 2**21
+_END_BYTES = 8  # at the very beginning: where the index ends
+
+
+class Entry(NamedTuple):
+    """A line of a sheet's index: a series, where its numbers are, and whether they outlast the process."""
+
+    name: str
+    labels: Labels
+    start: int
+    length: int
+    lasting: bool
+
+
+class Numbers:
+    """Gives series their numbers, which only this process sees."""
+
+    def allot(self, name: str, labels: Labels, length: int, *, lasting: bool = True) -> MutableSequence[float]:
+        """Return so many numbers, all 0, for a series; ``lasting`` ones are summed even after the process has ended."""
+        return [0.0] * length
+
+    def elsewhere(self, name: str) -> Iterable[tuple[Labels, Sequence[float]]]:
+        """Return the numbers of other processes that are to be added to series of this name."""
+        return ()
+
+
+class Sheet(Numbers):
+    """Gives series their numbers in shared memory; written by one process, read by another."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Map the memory that :func:`make_sheet` has made."""
+        memory = memoryview(mmap.mmap(descriptor, _INDEX_BYTES + _NUMBERS_BYTES))
+        self._end = memory[:_END_BYTES].cast("Q")
+        self._index = memory[_END_BYTES:_INDEX_BYTES]
+        self._numbers = memory[_INDEX_BYTES:].cast("d")
+        self._allotted = 0
+        self._read = 0
+        self._entries: dict[str, list[Entry]] = {}
+
+    def allot(self, name: str, labels: Labels, length: int, *, lasting: bool = True) -> MutableSequence[float]:
+        """Return the next numbers, and write down whose they are."""
+        start, self._allotted = self._allotted, self._allotted + length
+        line = msgspec.json.encode(Entry(name, labels, start, length, lasting)) + b"\n"
+        begin = self._end[0]
+        self._index[begin : begin + len(line)] = line
+        self._end[0] = begin + len(line)  # last: a line is whole when it can be seen, whenever its writer is killed
+        return self._numbers[start : start + length]  # type: ignore[return-value] # it can be read and written by index
+
+    def names(self) -> list[str]:
+        """Return the names of all series that are written down by now."""
+        end = self._end[0]
+        for line in bytes(self._index[self._read : end]).splitlines():
+            entry = msgspec.json.decode(line, type=Entry)
+            self._entries.setdefault(entry.name, []).append(entry)
+        self._read = end
+        return list(self._entries)
+
+    def series(self, name: str) -> Iterator[tuple[Entry, list[float]]]:
+        """Yield the series of a name with their numbers, as they are now."""
+        self.names()
+        for entry in self._entries.get(name, ()):
+            yield entry, list(self._numbers[entry.start : entry.start + entry.length])
+
+
+class Sums(Numbers):
+    """Gives the keeper's series their numbers, and adds up those of the sheets of all workers, past and present."""
+
+    def __init__(self) -> None:
+        self._sheets: list[Sheet] = []
+        self._past: dict[str, dict[Labels, list[float]]] = {}
+
+    def add(self, sheet: Sheet) -> None:
+        """Count a worker's sheet in."""
+        self._sheets.append(sheet)
+
+    def retire(self, sheet: Sheet) -> None:
+        """Keep what a worker that has ended has counted, and let its sheet go."""
+        self._sheets.remove(sheet)
+        for name in sheet.names():
+            past = self._past.setdefault(name, {})
+            for entry, numbers in sheet.series(name):
+                if entry.lasting:
+                    before = past.get(entry.labels, [0.0] * entry.length)
+                    past[entry.labels] = [a + b for a, b in zip(before, numbers, strict=True)]
+
+    def elsewhere(self, name: str) -> Iterator[tuple[Labels, Sequence[float]]]:
+        """Yield the numbers of each worker."""
+        yield from self._past.get(name, {}).items()
+        for sheet in self._sheets:
+            yield from ((entry.labels, numbers) for entry, numbers in sheet.series(name))
+
+
+def make_sheet() -> int:
+    """Make the memory of a sheet and return its descriptor. Raises OSError."""
+    descriptor = os.memfd_create("als-serve numbers")
+    os.ftruncate(descriptor, _INDEX_BYTES + _NUMBERS_BYTES)
+    return descriptor

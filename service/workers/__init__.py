@@ -1,0 +1,1 @@
+"""Several processes that answer on one port, and the one beside them that keeps what they answer from."""

@@ -1,0 +1,182 @@
+"""A worker: a process that answers requests from what the keeper has put into service, and does nothing else.
+
+It opens nothing but snapshots and titles that the keeper has made, and has none of the service's secrets. It ends when
+its standard input does: then the keeper wants it to, or is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from typing import Never
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from service import api
+from service.answering import answering, in_background, running
+from service.api.context import CONTEXT
+from service.children.lifeline import hide_memory
+from service.errors import OverloadedError
+from service.live.background import measure_lag
+from service.live.generation import Slot
+from service.live.report import FallbackTraining
+from service.live.status import Status
+from service.observe.exposition import Exposition
+from service.observe.logs import set_up_logging
+from service.observe.metrics import Metrics
+from service.observe.sheets import Sheet
+from service.workers.follower import Follower
+from service.workers.messages import (
+    MOST_BYTES,
+    Answer,
+    Ask,
+    Assignment,
+    FromKeeper,
+    News,
+    Scrape,
+    Taken,
+    line,
+    read_path,
+)
+from service.workers.turns import Turns
+
+_PUBLISH_SECONDS = 1.0
+#: What the keeper has not answered yet; whoever asks for more must not keep it from its work.
+_MOST_ASKED = 4
+_message = msgspec.json.Decoder(FromKeeper, dec_hook=read_path)
+
+
+class Worker:
+    """Speaks with the keeper, and has its news followed."""
+
+    def __init__(self, assignment: Assignment, reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> None:
+        self.metrics = Metrics(CollectorRegistry(), Sheet(assignment.sheet))
+        self.status = Status(Slot(self.metrics), [], FallbackTraining())
+        self.app = web.Application()
+        api.set_up(
+            self.app,
+            assignment,
+            self.status,
+            self.metrics,
+            scrape=self.scrape,
+            waiting_queries=assignment.waiting_queries,
+        )
+        works = {
+            "Publishing numbers": self.publish,
+            "Measuring the event loop's lag": lambda: measure_lag(self.metrics),
+        }
+        in_background(self.app, works)
+        self._lifecycle = self.app[CONTEXT].lifecycle
+        self._follower = Follower(self.status)
+        self._reader = reader
+        self._writer = writer
+        self._latest: News | None = None
+        self._arrived = asyncio.Event()
+        self._numbers = itertools.count()
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
+
+    async def listen(self) -> None:
+        """Hear what the keeper says, until it says no more."""
+        try:
+            while said := await self._reader.readline():
+                self._hear(_message.decode(said))
+        finally:
+            self._latest = None
+            self._arrived.set()
+
+    async def take_news(self) -> bool:
+        """Wait for news and answer from them, of several from the last; return whether there will be more."""
+        await self._arrived.wait()
+        self._arrived.clear()
+        if self._latest is None:
+            return False
+        await self._follower.take(self._latest)
+        generation = self.status.slot.current
+        self._writer.write(line(Taken(generation.number if generation else 0)))
+        return True
+
+    def _hear(self, message: FromKeeper) -> None:
+        match message:
+            case News() as news:
+                self._lifecycle.draining = news.draining  # at once, however long the rest takes
+                self._latest = news
+                self._arrived.set()
+            case Answer() as answer:
+                asked = self._asked.pop(answer.number)
+                if not asked.cancelled():  # its client may have gone away
+                    asked.set_result(answer)
+
+    async def scrape(self, accept: str, names: Sequence[str]) -> Exposition:
+        """Have the keeper tell the metrics of all."""
+        self.metrics.publish()
+        answer = await self._ask(Scrape(accept, list(names)))
+        return Exposition(answer.content_type, answer.body)
+
+    async def publish(self) -> Never:
+        """Write down, again and again, what is only known when it is looked at."""
+        while True:
+            self.metrics.publish()
+            await asyncio.sleep(_PUBLISH_SECONDS)
+
+    async def _ask(self, what: Scrape) -> Answer:
+        """Ask the keeper. Raises OverloadedError where too much is being asked already."""
+        if len(self._asked) >= _MOST_ASKED:
+            raise OverloadedError("The keeper is being asked too much at once; try again in a second.")
+        number = next(self._numbers)
+        asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[number] = asked
+        self._writer.write(line(Ask(number, what)))
+        return await asked
+
+
+async def work(reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> None:
+    """Answer requests for as long as the keeper, who is at the other ends of these, lives and wants it."""
+    if not (said := await reader.readline()):
+        return
+    assignment = msgspec.json.decode(said, type=Assignment)
+    set_up_logging(assignment.log_format, assignment.log_level)
+    worker = Worker(assignment, reader, writer)
+    is_our_turn = partial(Turns(assignment.turns).is_mine, assignment.place)
+    hearing = asyncio.create_task(worker.listen())
+    async with _open(assignment.sockets) as sockets, running(worker.app) as runner:
+        # It accepts nothing before the first news: no answer is older than those of other workers.
+        if await worker.take_news():
+            async with answering(runner, sockets, assignment.budget, is_our_turn=is_our_turn):
+                while await worker.take_news():
+                    pass
+                worker.app[CONTEXT].lifecycle.draining = True
+    await hearing
+
+
+@asynccontextmanager
+async def _open(descriptors: Sequence[int]) -> AsyncIterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors]
+
+
+async def _work_at_standard_streams() -> None:  # pragma: no cover - runs in workers alone, where nothing measures
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=MOST_BYTES)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    writer, _ = await loop.connect_write_pipe(asyncio.Protocol, sys.stdout)
+    await work(reader, writer)
+
+
+def main() -> None:  # pragma: no cover - as above
+    """Be a worker. Signals are the keeper's: what a terminal or systemd sends to all is told to each by it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    hide_memory()
+    asyncio.run(_work_at_standard_streams())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""What a worker makes of the keeper's news: the same status, from the same files."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.errors import SnapshotDamagedError
+from service.live.generation import Slot
+from service.live.importing import ImportLimits, import_in_child
+from service.live.report import FallbackTraining, Following, Reload, Served, Training
+from service.live.status import Status
+from service.model.storage.shelf import Shelf
+from service.model.storage.snapshot import FORMAT_VERSION
+from service.model.storage.source import Source, identify
+from service.observe.metrics import Metrics
+from service.workers.follower import Follower
+from service.workers.messages import Kept, News, line, read_path
+from tests.support.helpers import Place, model_bytes, put
+
+NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
+
+
+def a_status() -> Status:
+    """Return the status of a worker that has heard nothing yet."""
+    return Status(Slot(Metrics(CollectorRegistry())), [], FallbackTraining())
+
+
+async def imported(place: Place, seed: int = 0) -> Source:
+    """Put a model at the path and import it."""
+    put(place.path, model_bytes(seed))
+    source = await asyncio.to_thread(identify, place.path)
+    await import_in_child(source, place.shelf, place.limits)
+    return source
+
+
+def kept(place: Place, source: Source, number: int = 1, *, stale: bool = False) -> Kept:
+    """Return a generation as the keeper tells of it."""
+    return Kept(number, place.shelf.place_of(source), source, None, NOW, {"open": 0.5}, stale)
+
+
+def news(generation: Kept | None) -> News:
+    """Return news of everything, as they come out of the pipe."""
+    reload = Reload("rejected", "file_corrupt", "It is torn.", NOW, "aa", {"verify": 0.1})
+    training = Training("running", "pairs.csv", NOW, "fitting", 3, 15)
+    told = News(generation, [Served("bb", NOW)], [reload], training, Following("s3://models/als/"), draining=False)
+    return msgspec.json.decode(line(told), type=News, dec_hook=read_path)
+
+
+async def test_a_worker_tells_what_the_keeper_tells(place: Place) -> None:
+    """All that handlers read is the same, and the model is mapped from the keeper's snapshot."""
+    status, source = a_status(), await imported(place)
+    told = news(kept(place, source))
+    await Follower(status).take(told)
+    assert status.slot.current is not None
+    assert status.slot.current.snapshot.directory.name == f"{FORMAT_VERSION}-{source.version}"
+    assert News.of(status, draining=False) == told
+
+
+async def test_what_is_mapped_stays_mapped(place: Place) -> None:
+    """News that are not of another model leave the arrays where they are."""
+    status, source = a_status(), await imported(place)
+    follower = Follower(status)
+    await follower.take(news(kept(place, source)))
+    assert (before := status.slot.current) is not None
+    await follower.take(news(kept(place, source)))
+    assert status.slot.current is before  # and what is cached with it
+    await follower.take(news(kept(place, source, stale=True)))
+    assert (after := status.slot.current) is not None
+    assert after.stale
+    assert after.snapshot is before.snapshot
+    assert status.slot.metrics.registry.get_sample_value("als_model_snapshots_held") == 0
+
+
+async def test_titles_come_and_stay(place: Place, tmp_path: Path) -> None:
+    """They are mapped from the keeper's directory, and not once more with every news."""
+    status, source = a_status(), await imported(place)
+    follower, shelf = Follower(status), Shelf(tmp_path / "titles", keep=1)
+    titles = await imported_titles(tmp_path / "titles.csv", shelf, place.limits)
+    told = msgspec.structs.replace(kept(place, source), titles=titles)
+    await follower.take(news(told))
+    assert (before := status.slot.current) is not None
+    assert before.titles is not None
+    assert before.titles.of(np.array([b"1"])) == ["One"]
+    await follower.take(news(msgspec.structs.replace(told, number=2)))
+    assert (after := status.slot.current) is not None
+    assert after.titles is before.titles
+
+
+async def imported_titles(path: Path, shelf: Shelf, limits: ImportLimits) -> Path:
+    """Import a titles file; return the directory that it became."""
+    put(path, b"id,title\n1,One\n")
+    source = await asyncio.to_thread(identify, path)
+    await import_in_child(source, shelf, limits, content="titles")
+    return shelf.place_of(source)
+
+
+async def test_a_snapshot_that_is_gone_leaves_the_one_before(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Its successor has taken its place on disk, and is the next news."""
+    status, source = a_status(), await imported(place)
+    follower = Follower(status)
+    await follower.take(news(kept(place, source)))
+    gone = msgspec.structs.replace(kept(place, source, 2), snapshot=Path("/gone"))
+    await follower.take(news(gone))
+    assert status.slot.current is not None
+    assert status.slot.current.number == 1
+    assert "keeps the previous model" in caplog.text
+
+
+async def test_a_worker_without_any_does_not_begin_without(place: Place) -> None:
+    """A new worker that cannot open the snapshot ends, rather than refuse requests that others can answer."""
+    status, source = a_status(), await imported(place)
+    with pytest.raises(SnapshotDamagedError):
+        await Follower(status).take(news(msgspec.structs.replace(kept(place, source), snapshot=Path("/gone"))))
+
+
+async def test_before_the_first_model_there_is_none() -> None:
+    """That is told as well, with what the service waits for."""
+    status = a_status()
+    await Follower(status).take(news(None))
+    assert status.slot.current is None
+    assert status.training.is_running

@@ -1,0 +1,182 @@
+"""A worker by itself, in this process: what it does with what it hears, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from service.connections import Budget
+from service.listening import open_sockets
+from service.observe.sheets import make_sheet
+from service.workers.messages import Answer, Ask, Assignment, FromWorker, News, Scrape, Taken, line
+from service.workers.turns import make_turns
+from service.workers.worker import work
+from tests.support.helpers import Place
+from tests.workers.test_follower import imported, kept, news
+
+_message = msgspec.json.Decoder(FromWorker)
+
+
+class Said(asyncio.WriteTransport):
+    """Collects what a worker says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._messages: asyncio.Queue[FromWorker] = asyncio.Queue()
+
+    def write(self, data: Any) -> None:
+        """Collect a line."""
+        self._messages.put_nowait(_message.decode(data))
+
+    async def next(self) -> FromWorker:
+        """Return what was said next."""
+        async with asyncio.timeout(30):
+            return await self._messages.get()
+
+
+class Running:
+    """A worker that runs, and its keeper's ends of the pipes."""
+
+    def __init__(self) -> None:
+        listening = open_sockets("127.0.0.1", 0)[0]
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.said = Said()
+        self.hears = asyncio.StreamReader()
+        self.shared = make_sheet(), make_turns()
+        settings = {"max_n": 10, "fallback": "none", "access_log": 0, "log_format": "json", "log_level": "error"}
+        descriptors = {"sockets": (listening.detach(),), "sheet": self.shared[0], "turns": self.shared[1]}
+        share = {"budget": Budget(16), "query_threads": 1, "waiting_queries": 1}
+        assignment = msgspec.convert({"place": 0, **descriptors, **share, **settings}, Assignment)
+        self.tell(msgspec.json.encode(assignment) + b"\n")
+        self.task = asyncio.create_task(work(self.hears, self.said))
+
+    def tell(self, said: bytes) -> None:
+        """Say something to the worker."""
+        self.hears.feed_data(said)
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """Ask it for something on a new connection."""
+        async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
+            return answer.status, await answer.read()
+
+    async def end(self) -> None:
+        """Say no more, and wait until the worker has ended."""
+        self.hears.feed_eof()
+        async with asyncio.timeout(30):
+            await self.task
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Running]:
+    """Run a worker that has heard nothing but its assignment."""
+    running = Running()
+    yield running
+    if not running.task.done():
+        await running.end()
+    for descriptor in running.shared:
+        os.close(descriptor)
+
+
+async def test_it_answers_from_the_first_news_on(worker: Running, place: Place) -> None:
+    """Who connects before that waits, and is never answered from something older than others are."""
+    asked = asyncio.create_task(worker.get("/v1/model"))
+    worker.tell(line(news(kept(place, await imported(place), number=7))))
+    assert await worker.said.next() == Taken(7)
+    status, body = await asked
+    assert (status, msgspec.json.decode(body)["state"]) == (200, "ready")
+
+
+async def test_without_a_model_it_answers_that(worker: Running) -> None:
+    """It is not ready, as one process would not be."""
+    worker.tell(line(news(None)))
+    assert await worker.said.next() == Taken(0)
+    assert (await worker.get("/readyz"))[0] == 503
+
+
+async def test_it_says_that_it_drains_as_soon_as_the_keeper_does(worker: Running, place: Place) -> None:
+    """And goes on answering meanwhile."""
+    told = news(kept(place, await imported(place)))
+    worker.tell(line(told))
+    await worker.said.next()
+    assert (await worker.get("/readyz"))[0] == 200
+    worker.tell(line(msgspec.structs.replace(told, draining=True)))
+    await worker.said.next()
+    assert (await worker.get("/readyz"))[0] == 503
+    assert (await worker.get("/healthz"))[0] == 200
+
+
+async def test_a_scrape_is_answered_by_the_keeper(worker: Running) -> None:
+    """Which knows the numbers of all."""
+    worker.tell(line(news(None)))
+    await worker.said.next()
+    scraped = asyncio.create_task(worker.get("/metrics?name[]=als_workers"))
+    asked = await worker.said.next()
+    assert isinstance(asked, Ask)
+    assert asked.what == Scrape("*/*", ["als_workers"])
+    worker.tell(line(Answer(asked.number, "text/plain", b"als_workers 4.0\n")))
+    assert await scraped == (200, b"als_workers 4.0\n")
+
+
+async def test_an_answer_that_nobody_waits_for_is_let_go(worker: Running) -> None:
+    """Prometheus may have hung up meanwhile."""
+    worker.tell(line(news(None)))
+    await worker.said.next()
+    scraped = asyncio.create_task(worker.get("/metrics"))
+    asked = await worker.said.next()
+    assert isinstance(asked, Ask)
+    scraped.cancel()
+    await asyncio.wait({scraped})
+    assert (await worker.get("/healthz"))[0] == 200  # by now it knows that the client is gone
+    worker.tell(line(Answer(asked.number, "text/plain", b"")) + line(news(None)))
+    assert await worker.said.next() == Taken(0)
+
+
+async def test_a_flood_of_scrapes_is_refused(worker: Running) -> None:
+    """The keeper has other things to do; what it has not answered counts, even where the client has gone."""
+    worker.tell(line(news(None)))
+    await worker.said.next()
+    scrapes = [asyncio.create_task(worker.get("/metrics")) for _ in range(4)]
+    asked = [await worker.said.next() for _ in scrapes]
+    assert (await worker.get("/metrics"))[0] == 503
+    for each in asked:
+        assert isinstance(each, Ask)
+        worker.tell(line(Answer(each.number, "text/plain", b"")))
+    assert {status for status, _ in await asyncio.gather(*scrapes)} == {200}
+
+
+async def test_it_ends_when_the_keeper_is_gone(worker: Running) -> None:
+    """The port is closed and the work in the background is over."""
+    worker.tell(line(news(None)))
+    await worker.said.next()
+    await worker.end()
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await worker.get("/healthz")
+
+
+async def test_it_ends_before_it_has_begun(worker: Running) -> None:
+    """The keeper may go while a worker starts."""
+    await worker.end()
+    reader = asyncio.StreamReader()
+    reader.feed_eof()
+    await work(reader, worker.said)
+
+
+async def test_what_is_not_a_message_ends_it(worker: Running) -> None:
+    """It says why, and the next one begins anew."""
+    logging.getLogger("als_serve").setLevel(logging.CRITICAL)
+    worker.tell(b"nothing of ours\n")
+    with pytest.raises(msgspec.DecodeError):
+        await worker.task
+
+
+def test_news_survive_the_pipe() -> None:
+    """Whatever a path is made of."""
+    told = news(None)
+    assert isinstance(told, News)
