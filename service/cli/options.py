@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from service.model.facts import DEFAULTS
 from service.settings import Settings, variable
 
 Command = Callable[..., None]
@@ -17,15 +16,46 @@ Command = Callable[..., None]
 #: The settings of commands that import a model.
 LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb")
 
+#: What service.training.plan has, which nothing that serves may import.
+PRESETS = ("fast", "default", "quality")
+
+
+class _OrAuto(click.ParamType[Any]):
+    """A number, or "auto", which is None."""
+
+    def __init__(self, number: click.ParamType[Any]) -> None:
+        self.name = f"{number.name}|auto"
+        self._number = number
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if value == "auto":
+            return None
+        try:
+            return self._number.convert(value, param, context)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.rstrip('.')}, nor auto.", param, context)
+
+
 _PARAMETERS = {
     "factors": (click.IntRange(1, 4096), "Numbers a user or an item is described by."),
-    "regularization": (click.FloatRange(0), "How strongly factors are kept small."),
-    "alpha": (click.FloatRange(0, min_open=True), "Confidence in a pair, for each unit of its weight."),
+    "regularization": (
+        _OrAuto(click.FloatRange(0)),
+        "How strongly factors are kept small; auto computes it from the data.",
+    ),
+    "regularization_constant": (click.FloatRange(0), "What auto multiplies with: more keeps factors smaller."),
+    "alpha": (click.FloatRange(0, min_open=True), "Confidence in a pair of average weight."),
     "popularity_discount": (
         click.FloatRange(0, 1),
         "Divide an item's weights by its number of users to this power; 0 does not.",
     ),
-    "iterations": (click.IntRange(1, 1000), "How often all users and all items are solved for."),
+    "activity_discount": (
+        click.FloatRange(0, 1),
+        "Divide a user's weights by the user's number of items to this power; 0 does not.",
+    ),
+    "iterations": (
+        _OrAuto(click.IntRange(1, 1000)),
+        "How often all users and all items are solved for; auto stops where a small validation finds no gain.",
+    ),
     "seed": (click.IntRange(0, 2**32 - 1), "The same seed on the same data gives the same factors."),
 }
 _COLUMNS = {
@@ -55,11 +85,16 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
 
 
 def parameter_options() -> Callable[[Command], Command]:
-    """Give a command a flag for each parameter of ALS."""
-    return _options(
-        click.option(_flag(name), type=kind, default=getattr(DEFAULTS, name), show_default=True, help=text)
-        for name, (kind, text) in _PARAMETERS.items()
+    """Give a command a flag for each parameter of ALS, and for the preset of those that are not given."""
+    preset = click.option(
+        "--preset",
+        type=click.Choice(PRESETS),
+        default="default",
+        show_default=True,
+        help="128, 256 or 1024 factors and what suits them; options below have precedence.",
     )
+    flags = [click.option(_flag(name), type=kind, help=text) for name, (kind, text) in _PARAMETERS.items()]
+    return _options([preset, *flags])
 
 
 def recipe_options(data: str) -> Callable[[Command], Command]:
@@ -77,6 +112,13 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
             *columns,
             click.option("--skip-bad-rows", is_flag=True, help="Leave rows out that make no sense, and count them."),
             click.option("--threads", type=click.IntRange(0), default=0, show_default=True, help="0 takes all cores."),
+            click.option(
+                "--gpu",
+                type=click.Choice(["auto", "on", "off"]),
+                default="auto",
+                show_default=True,
+                help="Train on a GPU: where there is one, in any case, or never.",
+            ),
             click.option("-k", type=click.IntRange(1, 1000), default=20, show_default=True, help="Evaluate the top k."),
         ]
     )

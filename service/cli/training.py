@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,13 +16,14 @@ from rich.table import Table
 from service.cli.models import imported
 from service.cli.options import LOADING, parameter_options, recipe_options, settings_options
 from service.errors import TrainingError
-from service.model.facts import Evaluation, Parameters, RankingMetrics, TrainingData, TrainingFacts
+from service.model.facts import Evaluation, RankingMetrics, TrainingData, TrainingFacts
 from service.model.model import Model
 from service.observe.logs import set_up_logging
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.training.als import Report
+    from service.training.fitting import Report
+    from service.training.plan import Plan
     from service.training.recipe import Recipe
     from service.training.tuning import Budget, Trial, Tuning
 
@@ -31,9 +33,9 @@ _TRIALS_SHOWN = 10
 #: What the parameters are called where a terminal of 80 columns has to hold all.
 _COLUMNS = {
     "factors": "factors",
-    "regularization": "regul.",
-    "alpha": "alpha",
-    "popularity_discount": "discount",
+    "regularization_constant": "constant",
+    "popularity_discount": "popularity",
+    "activity_discount": "activity",
     "iterations": "iter.",
 }
 
@@ -59,9 +61,9 @@ def train(
     DATA are CSV or TSV files (gzipped or not), Parquet files, or directories of them. The model replaces the one at
     the model path at once and whole, so a server that watches the path swaps it in.
     """
-    recipe, parameters = _recipe(values), Parameters(**values)
+    recipe, plan = _recipe(values), _plan(values)
     options = {"with_evaluation": with_evaluation, "with_loss": with_loss, "as_json": as_json}
-    train_model(recipe, model_path, parameters, model_format, **options)
+    train_model(recipe, model_path, plan, model_format, **options)
 
 
 @click.command()
@@ -100,7 +102,7 @@ def evaluate(as_json: bool, **values: Any) -> None:
 @click.option(
     "--max-factors",
     type=click.IntRange(1, 4096),
-    default=256,
+    default=512,
     show_default=True,
     help="More take longer, in training and in serving.",
 )
@@ -115,12 +117,13 @@ def evaluate(as_json: bool, **values: Any) -> None:
 def tune(model_path: Path, trials: int, minutes: float | None, storage: Path, as_json: bool, **values: Any) -> None:
     """Search for the parameters that suit the data, and train with the best.
 
-    Every trial trains on four fifths of what each user had and is judged by the rest.
+    A fifth of what each user had is kept for the end, when the best is judged by it; no trial sees it. Of the rest,
+    every trial trains on four fifths and is judged by the last.
     """
     from service.training.tuning import Budget, Tuning
 
     recipe = _recipe(values)
-    tuning = Tuning(k=recipe.k, threads=recipe.threads, **values)
+    tuning = Tuning(k=recipe.k, machine=recipe.machine, **values)
     budget = Budget(trials, None if minutes is None else 60 * minutes)
     tune_model(recipe, model_path, storage, budget, tuning, as_json=as_json)
 
@@ -131,7 +134,15 @@ def _recipe(values: dict[str, Any]) -> Recipe:
     from service.training.recipe import Recipe
 
     names = ColumnNames(**{role: values.pop(f"{role}_column") for role in ("user", "item", "weight", "time")})
-    return Recipe(names=names, **{name: values.pop(name) for name in ("paths", "skip_bad_rows", "threads", "k")})
+    return Recipe(names=names, **{name: values.pop(name) for name in ("paths", "skip_bad_rows", "threads", "gpu", "k")})
+
+
+def _plan(values: dict[str, Any]) -> Plan:
+    """Return the preset with what is given otherwise."""
+    from service.training.plan import PRESETS
+
+    preset = PRESETS[values.pop("preset")]
+    return replace(preset, **{name: value for name, value in values.items() if value is not None})
 
 
 COMMANDS = (train, evaluate, tune)
@@ -140,7 +151,7 @@ COMMANDS = (train, evaluate, tune)
 def train_model(
     recipe: Recipe,
     output: Path,
-    parameters: Parameters,
+    plan: Plan,
     model_format: Format,
     *,
     with_evaluation: bool,
@@ -155,7 +166,7 @@ def train_model(
         facts = make_model(
             recipe,
             output,
-            parameters=parameters,
+            plan=plan,
             model_format=model_format,
             with_evaluation=with_evaluation,
             with_loss=with_loss,
@@ -193,7 +204,8 @@ def tune_model(recipe: Recipe, output: Path, storage: Path, budget: Budget, tuni
         raise TrainingError("No trial was finished before the time was up; give more with --minutes.")
     if not as_json:
         _show_trials(trials[:_TRIALS_SHOWN], f"{tuning.metric}@{tuning.k}")
-    train_model(recipe, output, trials[0].parameters, "npz", with_evaluation=True, with_loss=False, as_json=as_json)
+        click.echo("⚖️ These numbers chose the best trial, and flatter it; those below are of pairs that no trial saw")
+    train_model(recipe, output, trials[0].plan, "npz", with_evaluation=True, with_loss=False, as_json=as_json)
 
 
 def _judge(model: Model, recipe: Recipe, report: Report) -> Evaluation:
@@ -249,6 +261,6 @@ def _show_trials(trials: list[Trial], metric: str) -> None:
     """Print the best trials, the best first."""
     table = Table("trial", metric, *_COLUMNS.values(), "seconds", box=box.SIMPLE)
     for trial in trials:
-        values = (f"{getattr(trial.parameters, name):.4g}" for name in _COLUMNS)
+        values = (f"{getattr(trial.plan, name):.4g}" for name in _COLUMNS)
         table.add_row(str(trial.number), f"{trial.value:.4f}", *values, f"{trial.seconds:.0f}")
     Console().print(table)

@@ -49,6 +49,7 @@ class Factors:
     user_ids, item_ids: int64 or fixed-width UTF-8 bytes, [rows], unique. seen: rows as in the factors.
     regularization and alpha are those of training (implicit's defaults, 0.01 and 1.0, where unknown). item_weights:
     float32 [items], positive: what training multiplied the weights of an item's pairs with; None stands for 1 for each.
+    activity_discount: training divided a user's weights by the number of the user's items to this power.
     facts: how the model was made, where the source says.
     """
 
@@ -60,4 +61,5 @@ class Factors:
     regularization: float
     alpha: float
     item_weights: Float32 | None = None
+    activity_discount: float = 0.0
     facts: TrainingFacts | None = None

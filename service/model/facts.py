@@ -33,10 +33,7 @@ class Parameters(msgspec.Struct, frozen=True):
     popularity_discount: float
     iterations: int
     seed: int
-
-
-#: How als-serve trains unless told otherwise.
-DEFAULTS = Parameters(factors=128, regularization=10.0, alpha=20.0, popularity_discount=0.25, iterations=15, seed=0)
+    activity_discount: float = 0.0
 
 
 class RankingMetrics(msgspec.Struct, frozen=True):

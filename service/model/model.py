@@ -34,6 +34,7 @@ class Model:
     item_norms: float32 [items], Euclidean, never below the true norm by more than rounding.
     item_gram: float32 [factors, factors], the sum of v v' over all items.
     item_weights: float32 [items], what multiplies the weights of an item's pairs.
+    activity_discount: the power of the number of a user's items that divides the weights of the user's pairs.
     seen: item rows as in ``item_factors``; None where the source had none, and then popularity is None too.
     """
 
@@ -48,6 +49,7 @@ class Model:
     item_weights: Float32
     regularization: float
     alpha: float
+    activity_discount: float
 
     @property
     def limited(self) -> bool:
@@ -75,6 +77,7 @@ def arrange(factors: Factors) -> Model:
         item_weights=np.ones(len(items), np.float32) if factors.item_weights is None else factors.item_weights[items],
         regularization=factors.regularization,
         alpha=factors.alpha,
+        activity_discount=factors.activity_discount,
     )
 
 

@@ -20,18 +20,20 @@ _ROUNDING = 1e-9
 
 
 def hold_out(
-    interactions: Interactions, *, share: float = 0.2, seed: int = 0
+    interactions: Interactions, *, share: float = 0.2, seed: int = 0, users: Int64 | None = None
 ) -> tuple[Interactions, csr_matrix[np.float32]]:
     """Hold floor(share * items) pairs of each user out: those who had few items keep them all, and nobody loses all.
 
     They are the user's latest where there are times, of equal times and where there are none a random choice; the
-    same interactions, share and seed give the same. Returns the interactions that remain, with all ids and in the
-    old shape, and the held-out weights, float32 [users, items]; both matrices are canonical. Raises TrainingError
-    where every user has too few items.
+    same arguments give the same. users: rows of those of whom something is held out; None stands for all. Returns
+    the interactions that remain, with all ids and in the old shape, and the held-out weights, float32 [users, items];
+    both matrices are canonical. Raises TrainingError where every user has too few items.
     """
     weights = interactions.weights
     counts = np.diff(weights.indptr).astype(np.int64)
     wanted = np.minimum(np.floor(share * counts + _ROUNDING).astype(np.int64), counts - 1)
+    if users is not None:
+        wanted[np.isin(np.arange(len(counts)), users, invert=True)] = 0
     if not (wanted > 0).any():
         raise TrainingError(
             f"Nothing can be held out: the user with the most items has {counts.max()}, too few for a share of "

@@ -51,12 +51,39 @@ def test_train(data: Path) -> None:
 @pytest.mark.parametrize("model_format", ["npz", "pickle"])
 def test_check_shows_how_a_model_was_made(data: Path, model_format: str) -> None:
     """In either format the model brings the facts of its training along."""
-    good("train", data, "--model-path", "m", "--format", model_format, "--evaluate", *FEW)
+    good("train", data, "--model-path", "m", "--format", model_format, "--evaluate", "--regularization", 10, *FEW)
     shown = good("check", "--model-path", "m").stdout
     words = " ".join(shown.split())
     assert "learnt from data.csv: 150 rows, 0 left out" in words
-    assert "regularization 10, alpha 20, popularity discount 0.25, iterations 3, seed 0" in words
+    assert (
+        "regularization 10, alpha 20, popularity discount 0.35, iterations 3, seed 0, activity discount 0.25" in words
+    )
     assert "evaluated ndcg@20 0." in words
+
+
+@pytest.mark.parametrize(("preset", "factors"), [("fast", 128), ("default", 256), ("quality", 1024)])
+def test_presets(data: Path, preset: str, factors: int) -> None:
+    """A preset sets what is not given; auto is what all of them have, and a number wins."""
+    common = ("train", data, "--model-path", "m", "--preset", preset, "--json")
+    facts = json.loads(good(*common, "--regularization", "auto", "--iterations", "auto").stdout)
+    assert facts["parameters"]["factors"] == factors
+    assert facts["parameters"]["regularization"] > 1
+    assert json.loads(good(*common, *FEW, "--regularization", 2).stdout)["parameters"] == {
+        "factors": 4,
+        "regularization": 2,
+        "alpha": 20,
+        "popularity_discount": 0.35,
+        "iterations": 3,
+        "seed": 0,
+        "activity_discount": 0.25,
+    }
+
+
+def test_neither_a_number_nor_auto(data: Path) -> None:
+    """Anything else is refused in a sentence about the option."""
+    result = als_serve("train", data, "--model-path", "m", "--regularization", "some")
+    assert result.exit_code == 2
+    assert "Invalid value for '--regularization': 'some' is not a valid float range, nor auto." in result.stderr
 
 
 def test_training_onto_the_path_of_a_server_swaps(data: Path, tmp_path: Path) -> None:
@@ -139,8 +166,10 @@ def test_tune(data: Path) -> None:
     assert values == sorted(values, reverse=True)
     assert lines[-1].startswith("✅ Wrote m (")
     assert Path("als_tuning.db").exists()
+    told = next(place for place, line in enumerate(lines) if "those below are of pairs that no trial saw" in line)
+    assert lines[told + 2].startswith("🎯 Top 20 against 30 held-out pairs of 30 users")
     facts = json.loads(good(*command, "--json").stdout)
-    assert facts["evaluation"]["als"]["recall"] == pytest.approx(values[0], abs=1e-4)
+    assert facts["evaluation"]["pairs"] == 30
 
 
 def test_a_tuning_without_time(data: Path) -> None:
