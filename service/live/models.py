@@ -1,4 +1,4 @@
-"""The served model: from the model file's content, by way of the shelf, to the slot."""
+"""The loader of models: from the model file through the shelf to the slot."""
 
 from __future__ import annotations
 
@@ -38,17 +38,22 @@ class ModelLoader(Loader[Snapshot]):
         self._fallback = fallback
         self._training = training
         self._is_first = True
+        self._resumed = False
         self._previous: list[object] = []
 
     async def begin(self) -> None:
-        """Log that there is no model yet, and clean up what another process left."""
+        """Serve what was served before a restart at once, and clean up leftovers of other processes.
+
+        The file is looked at afterwards as if nothing were served, because hashing and importing it takes time.
+        """
         if self._slot.current is None:
             log_event("initializing")
+            self._resumed = await self._fallback.resume()
         await self._tidy()
 
     async def found(self, reading: Reading) -> None:
-        """Log what the first file seems to be."""
-        self._is_first = self._slot.current is None
+        """Log the apparent format of the first file."""
+        self._is_first = self._slot.current is None or self._resumed
         if not self._is_first:
             return
         assert isinstance(reading.seen, Signature)
@@ -66,12 +71,12 @@ class ModelLoader(Loader[Snapshot]):
             log_event("file_verified", path=source.path, bytes=source.signature.size)
 
     def serves(self, source: Source) -> bool:
-        """Say whether this very model is served already."""
+        """Return whether this model is already served, and was not only resumed after a restart."""
         current = self._slot.current
-        return current is not None and current.snapshot.manifest.source.sha256 == source.sha256
+        return not self._resumed and current is not None and current.snapshot.manifest.source.sha256 == source.sha256
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
-        """Open its snapshot, imported now unless it was before. Raises ModelRejectedError and its kinds."""
+        """Open its snapshot, importing it if necessary. Raises ModelRejectedError and its subclasses."""
         return await self._preparation.obtain(source, reading)
 
     async def warm(self, loaded: Snapshot, reading: Reading) -> None:
@@ -80,15 +85,16 @@ class ModelLoader(Loader[Snapshot]):
 
     def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Serve it from now on."""
+        self._resumed = False
         self._previous = [self._slot.serve(loaded, reading)]
 
     async def handed_over(self, loaded: Snapshot, reading: Reading) -> None:
-        """Log what is served now, and let go of the model before."""
+        """Log the served model, and release the previous one."""
         if self._is_first:
             announce_first(loaded, trained=self._training.has_saved)
         else:
             log_event("swapped", model_version=loaded.version, seconds=time.perf_counter() - reading.started)
-        # Unmapping gigabytes takes its time, so the last reference goes in a thread.
+        # Unmapping gigabytes is slow, so the last reference is dropped in a thread.
         await asyncio.to_thread(self._previous.clear)
         await self._tidy()
 
@@ -99,15 +105,18 @@ class ModelLoader(Loader[Snapshot]):
         if reload.outcome == "unchanged":
             log_event("unchanged", model_version=reload.version)
         elif isinstance(error, ModelRejectedError):
-            announce_rejection(error, str(self._fallback.path), self._slot.version)
+            announce_rejection(error, str(self._fallback.path), None if self._resumed else self._slot.version)
 
     async def do_without(self, reason: str) -> None:
-        """Serve what was served last, before this process started, if nothing is served."""
+        """If nothing is served, serve the model that was served last, before this process started."""
         if self._slot.current is None:
             await self._fallback.serve_last_used(reason)
+        elif self._resumed:
+            log_event("stale", model_version=self._slot.version, reason=reason)
+        self._resumed = False
 
     async def look_ended(self) -> None:
-        """Serve what was offered in place of the file."""
+        """Serve an offered file instead."""
         await self._fallback.take_stand_in()
 
     async def _tidy(self) -> None:
@@ -119,7 +128,7 @@ class ModelLoader(Loader[Snapshot]):
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The parts that keep the model at one path served."""
+    """The parts that serve the model at one path."""
 
     slot: Slot
     reloader: Reloader[Snapshot]
@@ -128,12 +137,12 @@ class Live:
 
     @property
     def state(self) -> State:
-        """Return how things are with the served model; see :func:`~service.live.generation.state_of`."""
+        """Return the state of the served model; see :func:`~service.live.generation.state_of`."""
         return state_of(self.slot.current, self.training)
 
 
 def keep_model(path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float) -> Live:
-    """Put together what keeps the model at a path served; nothing is read before its reloader runs."""
+    """Build the parts that serve the model at a path; nothing is read before the reloader runs."""
     slot, training = Slot(metrics), FallbackTraining()
     fallback = Fallback(path, slot, preparation)
     reloader = Reloader(path, ModelLoader(slot, preparation, fallback, training), settle_seconds)

@@ -1,4 +1,4 @@
-"""Train ALS on interactions with implicit."""
+"""ALS training with implicit."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from service.training.weighting import Weighting, weighting
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """What ALS learnt, as implicit holds it, from what and how; rows are those of the interactions.
+    """A trained ALS model, as implicit stores it, with its data and parameters; rows are those of the interactions.
 
-    weighting: what the weights of pairs were multiplied with. seconds: of the training.
+    weighting: what pairs weighed in training. seconds: of the training.
     """
 
     als: CpuAls
@@ -68,11 +68,11 @@ def train(
 ) -> TrainedModel:
     """Factorize the weights; the same interactions and plan give the same factors.
 
-    The confidence that a user likes an item is ``alpha`` times its weight, and 1 where they never met
+    The confidence that a user likes an item is ``alpha`` times its weight, and 1 without an interaction
     (Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets, 2008). Every iteration
-    solves for all users and then for all items; a last step solves for all users exactly, so that what a user had
-    folds in to the user's own factors. ``with_loss`` has the loss of each iteration reported where the plan says how
-    many there are, which costs some time. Raises TrainingError where the factors are no numbers.
+    solves for all users and then for all items; a last step solves for all users exactly, so that a user's own items
+    fold in to the user's factors. ``with_loss`` reports the loss of each iteration if the plan has their number, which
+    is slower. Raises TrainingError if the factors are not finite.
     """
     started = time.perf_counter()
     parameters = plan.parameters(interactions.weights)
@@ -103,7 +103,7 @@ def try_out(
     machine: Machine = Machine(),  # noqa: B008 - it is frozen
     on_iteration: Callable[[int, float], object] = lambda _done, _value: None,
 ) -> Course:
-    """Train on what a validation leaves, as long as it gets better, and return how that went.
+    """Train on what a validation leaves while the result improves, and return the course of the validation.
 
     The validation has the weights of the data. Raises TrainingError as :func:`train` does.
     """
@@ -119,13 +119,13 @@ def try_out(
 
 def _not_finite(weights: csr_matrix[np.float32], parameters: Parameters) -> TrainingError:
     return TrainingError(
-        f"Training gave factors that are not finite: weights this large (the largest is {weights.max():g}) need a "
+        f"Training produced factors that are not finite: weights this large (the largest is {weights.max():g}) need a "
         f"smaller alpha than {parameters.alpha:g}."
     )
 
 
 def _prove(parameters: Parameters) -> None:
-    """Raise TrainingError for what would be refused when the model is to be served."""
+    """Raise TrainingError for parameters with which the model would be rejected later."""
     for name, value in msgspec.structs.asdict(parameters).items():
         most = 1 if name == "activity_discount" else LARGEST_PARAMETER
         if not 0 <= value <= most:

@@ -1,7 +1,7 @@
-"""Search the parameters of ALS for those whose rankings are best, with Optuna's TPE, in a study that can go on later.
+"""Tuning: a search for the best parameters of ALS with Optuna's TPE, in a study that can be resumed.
 
-A study is one SQLite file. Whatever ends the program, the trials that were finished are in it, and the same command
-goes on with the very trials that it would have made without the interruption.
+A study is one SQLite file. However the program ends, finished trials are in it, and the same command continues with
+exactly the trials that it would have made without the interruption.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ MOST_FACTORS = 512
 
 _FINGERPRINT, _SECONDS, _ITERATIONS, _FAILURE = "fingerprint", "seconds", "iterations", "failure"
 _MOST_FAILURES = 5
-# Before these there is too little to model; the first of them has the defaults.
+# Random trials before there is enough to model; the first has the defaults.
 _RANDOM_TRIALS = 8
-#: A trial goes on after so many iterations only where it is better by then than half of the others were.
+#: After so many iterations a trial goes on only if it is better than the median of the others was.
 _UNPRUNED = 2
-#: Trials are judged by no more users, drawn at random.
+#: Trials are evaluated on at most so many users, drawn at random.
 _MOST_USERS = 5000
-#: What trials are judged by is a quarter of four fifths, as much as what they never see.
+#: Trials are evaluated on a quarter of four fifths of the pairs, as much as what they never see.
 _SHARE_OF_REST = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When to stop: the study has this many finished trials, those of earlier runs included, or time is up.
+    """When to stop: after this many finished trials, including those of earlier runs, or when time is up.
 
-    seconds: of this run; no new trial begins after them, and one that has begun is finished.
+    seconds: of this run; no trial starts after them, but a running one is finished.
     """
 
     trials: int
@@ -61,7 +61,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What is best, and among what: ``metric`` is that of ALS at ``k``, see :mod:`service.training.evaluation`.
+    """The objective and the search space: ``metric`` is that of ALS at ``k``, see :mod:`service.training.evaluation`.
 
     machine: what to train on. seed: of the splits, the search and the training. max_factors: at least 1.
     """
@@ -75,7 +75,7 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a plan was worth: ``value`` is the metric, from 0 to 1; ``seconds`` are of training and evaluation."""
+    """A finished trial: ``value`` is the metric, from 0 to 1; ``seconds`` are of training and evaluation."""
 
     number: int
     value: float
@@ -86,14 +86,14 @@ class Trial:
 def tune(
     interactions: Interactions, storage: Path, budget: Budget, tuning: Tuning, *, report: Report = silent
 ) -> list[Trial]:
-    """Return the finished trials of the study in ``storage``, best first, after as many more as the budget allows.
+    """Run as many trials as the budget allows; return all finished trials of the study in ``storage``, best first.
 
-    :func:`hold_out` is used twice: its first part no trial sees, so that the best can be judged by it as
-    :meth:`~service.training.recipe.Recipe.evaluate` does; by the second trials are judged, each after every iteration
-    until one is no better. The first trial has the defaults, as far as ``max_factors`` allows.
-    There is none where time was up before. A study has one process at a time: whatever trial another one is at counts
-    as interrupted, and is made again. Raises TrainingError where Optuna is not installed, the storage cannot be used or
-    holds a study of other data or settings, nothing can be held out, or one trial after the other fails.
+    :func:`hold_out` is used twice: no trial sees what it holds out first, which is what
+    :meth:`~service.training.recipe.Recipe.evaluate` judges the best plan by. Trials are evaluated on the second part,
+    after each iteration until one does not improve. The first has the defaults, as far as ``max_factors`` allows. There
+    are none if time was up before. Only one process may use a study at a time: another process's running trial counts
+    as interrupted and is repeated. Raises TrainingError if Optuna is not installed, the storage cannot be used or has a
+    study of different data or settings, nothing can be held out, or trials keep failing.
     """
     began = time.monotonic()
     _need_optuna()
@@ -109,14 +109,14 @@ def tune(
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """A study and what its trials are made of."""
+    """A study and the data of its trials."""
 
     study: Study
     validation: Validation
     tuning: Tuning
 
     def run(self, budget: Budget, deadline: float, report: Report) -> None:
-        """Make trials while there is budget; the deadline is one of the monotonic clock."""
+        """Run trials within the budget; the deadline is on the monotonic clock."""
         failures = 0
         self._tell(budget, report)
         while len(self.finished()) < budget.trials and time.monotonic() < deadline:
@@ -127,7 +127,7 @@ class _Search:
             self._tell(budget, report)
 
     def finished(self) -> list[Trial]:
-        """Return the finished trials, best first, the earlier of equals first."""
+        """Return the finished trials, best first; of equal ones, the earlier first."""
         trials = [
             Trial(
                 trial.number,
@@ -149,7 +149,7 @@ class _Search:
         report("tuning", min(len(trials), budget.trials), budget.trials, note)
 
     def _make_trial(self) -> TrainingError | None:
-        """Let the sampler choose, train and evaluate; return what went wrong, if anything did."""
+        """Run one trial; return the failure, if any."""
         from optuna.trial import TrialState
 
         trial = self._ask()
@@ -165,10 +165,10 @@ class _Search:
         return None
 
     def _ask(self) -> optuna.Trial:
-        """Return the next trial, its parameters chosen.
+        """Return the next trial, with its parameters chosen.
 
-        Each has a sampler of its own, seeded by the trial's place in a study that was never interrupted: one sampler
-        would begin anew with every run, and propose again what it did at first.
+        Each trial has its own sampler, seeded by the trial's position in the study: a single sampler would start again
+        with every run and repeat its first proposals.
         """
         from optuna.pruners import MedianPruner
         from optuna.samplers import TPESampler
@@ -177,10 +177,10 @@ class _Search:
         place = sum(trial.value is not None or _FAILURE in trial.user_attrs for trial in _trials(self.study))
         seed = np.random.SeedSequence((self.tuning.seed, place)).generate_state(1)
         self.study.sampler = TPESampler(seed=int(seed[0]), n_startup_trials=_RANDOM_TRIALS, multivariate=True)
-        # Of all pruners this one looks at finished trials alone, so that an interruption changes nothing.
+        # Unlike Hyperband, this pruner looks at finished trials only, so an interruption changes nothing.
         self.study.pruner = MedianPruner(n_startup_trials=_RANDOM_TRIALS, n_warmup_steps=_UNPRUNED)
         starts = _starts(self.tuning.max_factors)
-        # One still waits where the process was killed between these two steps.
+        # A trial is still waiting if the process was killed between these two steps.
         if place < len(starts) and not _trials(self.study, "WAITING"):
             self.study.enqueue_trial(starts[place])
         return self.study.ask(space)
@@ -213,7 +213,7 @@ def _validation(remaining: Interactions, held_out: csr_matrix[np.float32], tunin
 
 def _need_optuna() -> None:
     try:
-        import optuna  # noqa: F401 - only whether it is there
+        import optuna  # noqa: F401 - only checks that it is installed
     except ImportError:
         raise TrainingError(
             "Tuning needs Optuna, which is not installed; run pip install '.[tune]' in a checkout."
@@ -221,7 +221,7 @@ def _need_optuna() -> None:
 
 
 def _space(max_factors: int) -> _Space:
-    """Return what is searched; a logarithmic scale where a factor of two matters alike everywhere."""
+    """Return the search space, logarithmic where a factor of two matters equally everywhere."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
     return {
@@ -233,7 +233,7 @@ def _space(max_factors: int) -> _Space:
 
 
 def _starts(max_factors: int) -> list[dict[str, float]]:
-    """Return where the search begins: what in the space is nearest to the defaults, and to the best preset."""
+    """Return the starting points: the points of the space nearest to the defaults and to the best preset."""
     space = _space(max_factors).items()
     return [
         {name: min(max(getattr(plan, name), of.low), of.high) for name, of in space}
@@ -249,7 +249,7 @@ def _trials(study: Study, *states: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def _fail_running(study: Study) -> None:
-    """Let no trial be running: the sampler would keep away from its parameters, taking it for another process's."""
+    """Mark running trials as failed: the sampler would take them for another process's and avoid their parameters."""
     from optuna.trial import TrialState
 
     for trial in _trials(study, "RUNNING"):
@@ -257,7 +257,7 @@ def _fail_running(study: Study) -> None:
 
 
 def _fingerprint(interactions: Interactions, held_out: csr_matrix[np.float32], tuning: Tuning) -> dict[str, str | int]:
-    """Return all that trials of one study must have in common to be comparable, by what people call it."""
+    """Return everything that a study's trials must have in common to be comparable, with names for people."""
     weights = interactions.weights
     space = {name: (of.low, of.high, of.log) for name, of in _space(MOST_FACTORS).items()}
     return {
@@ -273,7 +273,7 @@ def _fingerprint(interactions: Interactions, held_out: csr_matrix[np.float32], t
 
 
 def _digest(weights: csr_matrix[np.float32], *ids: NDArray[Any]) -> str:
-    # How wide scipy makes indices is its own affair.
+    # The width of scipy's indices does not matter.
     arrays: list[NDArray[Any]] = [weights.indptr.astype(np.int64), weights.indices.astype(np.int64), weights.data, *ids]
     digest = hashlib.sha256()
     for array in arrays:
@@ -283,13 +283,15 @@ def _digest(weights: csr_matrix[np.float32], *ids: NDArray[Any]) -> str:
 
 
 def _claim(study: Study, storage: Path, ours: dict[str, str | int]) -> None:
-    """Mark a new study as one of this data and these settings. Raises TrainingError where it is one of others."""
+    """Mark a new study with its data and settings. Raises TrainingError if an existing one has others."""
     if not _trials(study):
         study.set_user_attr(_FINGERPRINT, ours)
     theirs = study.user_attrs.get(_FINGERPRINT, {})
     changed = [what for what in ours if theirs.get(what) != ours[what]]
     if changed:
         told = ", ".join(
-            f"{what} was {theirs.get(what, 'unknown')!s:.12} and is {ours[what]!s:.12}" for what in changed
+            f"{what} was {theirs.get(what, 'unknown')!s:.12} and is now {ours[what]!s:.12}" for what in changed
         )
-        raise TrainingError(f"{storage} holds a study of other data or settings ({told}); name another --storage file.")
+        raise TrainingError(
+            f"{storage} has a study of different data or settings ({told}); name another --storage file."
+        )

@@ -18,6 +18,8 @@ from service.children import training
 from service.children.jobs import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
 from tests.support.interactions import write_interactions
 
+pytestmark = pytest.mark.usefixtures("children_are_measured")
+
 
 @pytest.fixture
 def job(tmp_path: Path) -> TrainingJob:
@@ -35,7 +37,7 @@ def told(job: TrainingJob) -> list[Message]:
 
 
 def test_a_model_is_made(job: TrainingJob, tmp_path: Path) -> None:
-    """Popularity is there before the training begins; every phase is told of to its end."""
+    """Popularity is written before the training; every phase is reported to its end."""
     messages = told(job)
     kinds = [type(message) for message in messages]
     assert isinstance(messages[-1], Trained)
@@ -106,4 +108,4 @@ def test_too_little_memory(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) ->
         raise MemoryError
 
     monkeypatch.setattr(training, "train", train)
-    assert told(job)[-1] == Failed(f"Training on {job.data} needs more memory than there is.")
+    assert told(job)[-1] == Failed(f"Training on {job.data} needs more memory than is available.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_a_ready_container_is_healthy(container: Container) -> None:
 
 
 def test_the_health_check_notices_a_server_that_does_not_answer(image: str, models: Path) -> None:
-    """The HEALTHCHECK is no formality: a container whose port is silent is unhealthy."""
+    """The HEALTHCHECK works: a container whose port is silent is unhealthy."""
     with running_container(image, models) as started:
         started.wait_until(lambda: started.get("/readyz")[0] == 200)
         started.run("sh", "-c", "kill -STOP -1")  # everybody but the first process, which passes signals on
@@ -170,11 +171,21 @@ def test_the_image_trains(image: str) -> None:
     assert done.stdout.endswith("✅ Model loading test completed successfully!\n")
 
 
+def test_the_image_has_nothing_that_builds(image: str) -> None:
+    """What builds and installs packages is left out: an intruder cannot use it, and no start pays for it."""
+    done = run_once(image, "-c", "ls /venv/bin /venv/lib/python3*/site-packages", options=("--entrypoint=/bin/sh",))
+    assert "als-serve" in done.stdout
+    assert {"pip", "setuptools", "distutils-precedence.pth"}.isdisjoint(done.stdout.split())
+
+
 def test_the_image_says_what_it_is(image: str) -> None:
-    """Title, licence, user, volume and how to stop it stand in the image."""
+    """Title, description and licence, as the package has them, user, volume and how to stop it stand in the image."""
     config = json.loads(docker("image", "inspect", image).stdout)[0]["Config"]
-    assert config["Labels"]["org.opencontainers.image.title"] == "als-serve"
-    assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
+    package = metadata("als-serve")
+    names = {"title": "Name", "description": "Summary", "licenses": "License-Expression"}
+    assert {name: config["Labels"][f"org.opencontainers.image.{name}"] for name in names} == {
+        name: package[field] for name, field in names.items()
+    }
     assert config["User"] == f"{USER}:{USER}"
     assert list(config["Volumes"]) == ["/var/lib/als-serve"]
     assert config["StopSignal"] == "SIGTERM"
@@ -234,7 +245,7 @@ def test_the_first_boot_brings_everything_and_a_second_does_no_harm(image: str, 
 
 
 def test_a_first_boot_before_the_first_model_starts_the_service(image: str, tmp_path: Path) -> None:
-    """An empty bucket is no reason to give up: the server waits for a model by itself."""
+    """With an empty bucket, the setup succeeds: the server waits for a model by itself."""
     code, said = boot(image, tmp_path, failing='"docker run"*')
     assert code == 0, said
     assert "No model for now" in said

@@ -63,7 +63,7 @@ def test_what_was_had_scores_high() -> None:
 def test_factors_that_are_not_numbers(iterations: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ALS cannot work with gives no model, and the sentence says what to change; a stand-in fails for it."""
 
-    class Overflowing(AlternatingLeastSquares):
+    class Overflowing(AlternatingLeastSquares):  # type: ignore[misc]
         def fit(self, *given: Any, **named: Any) -> None:
             super().fit(*given, **named)
             self.item_factors[0, 0] = np.nan
@@ -89,7 +89,7 @@ def test_weights_too_small_to_serve() -> None:
     ("name", "value"), [("alpha", 1e10), ("regularization", float("nan")), ("popularity_discount", -1.0)]
 )
 def test_parameters_that_no_server_takes(name: str, value: float) -> None:
-    """What would be refused in serving is refused before any work."""
+    """Parameters that serving would reject are refused before any work."""
     with pytest.raises(TrainingError, match=f"^The parameter {name} is .*; it must be from 0 to 1e\\+09\\.$"):
         train(SMALL, plan(**{name: value}))
 

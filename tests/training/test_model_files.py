@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from service.errors import PathTakenError, TrainingError
+from service.model.arranging import arrange
 from service.model.factors import Factors
 from service.model.facts import TrainingFacts, encode_facts
 from service.model.formats.reading import read
-from service.model.model import arrange
 from service.model.scoring import scoring
 from service.model.storage.source import written_model
 from service.model.validation.validation import validate
@@ -143,7 +143,7 @@ def test_a_file_can_be_spared(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
     path.symlink_to("nowhere")
     with (
-        pytest.raises(PathTakenError, match=f"^There is a file at {path}, and it stays\\.$"),
+        pytest.raises(PathTakenError, match=f"^{path} already exists and was not overwritten\\.$"),
         written_model(path, overwrite=False),
     ):
         pass

@@ -1,4 +1,4 @@
-"""The exact last step: stored is folded in."""
+"""The exact last step of training: stored factors are folded-in factors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from service.model.arranging import arrange
 from service.model.formats import npz
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.scoring.folding import explain, fold_in, least_squares
 from service.model.validation.validation import validate
 from service.training import user_step

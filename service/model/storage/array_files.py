@@ -1,4 +1,4 @@
-"""Arrays on disk as .npy files: written and synced, mapped, brought into memory, proven to be what was written."""
+"""Arrays on disk as .npy files: written and synced, mapped, brought into memory, verified."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
 
 
 class FileFacts(msgspec.Struct, frozen=True):
-    """What a file must be: its size in bytes and its sha256 (hex)."""
+    """The expected size in bytes and sha256 (hex) of a file."""
 
     bytes: int
     sha256: str
@@ -44,13 +44,13 @@ def map_array(path: Path, facts: FileFacts) -> NDArray[Any]:
         raise damaged(path, f"has {size} bytes instead of {facts.bytes}")
     try:
         mapped: np.memmap[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:  # pragma: no cover - the file was there a line ago: a disk that fails just now
+    except OSError:  # pragma: no cover - the file existed a line ago, so the disk fails
         raise
-    except Exception as error:  # a damaged header raises whatever Python's own parser does
+    except Exception as error:  # a damaged header raises any error of Python's parser
         raise damaged(path, f"has a damaged header ({error})") from None
     if mapped.offset + mapped.nbytes != size:
         raise damaged(path, f"has a damaged header (it says {mapped.shape})")
-    # A plain view of the map: np.memmap's own bookkeeping costs a microsecond at every slice.
+    # A plain view of the map, because np.memmap's bookkeeping costs a microsecond per slice.
     return np.asarray(mapped).view(np.ndarray)
 
 
@@ -74,7 +74,7 @@ def resident(array: NDArray[Any]) -> int:
 
 
 def damaged(path: Path, what: str) -> SnapshotDamagedError:
-    """Say what is wrong with a file or directory that this program wrote."""
+    """Describe what is wrong with a file or directory that this program wrote."""
     return SnapshotDamagedError(f"{path} {what}; delete the directory.")
 
 

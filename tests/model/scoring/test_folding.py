@@ -10,8 +10,9 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 
 from service.errors import NoSeenItemsError
+from service.model.arranging import arrange
 from service.model.factors import Float32, Int32, Seen
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.scoring import scoring
 from service.model.scoring.ranking import NO_ROWS, NO_SCORES
 from tests.support.models import make_factors
@@ -134,5 +135,5 @@ def test_a_user_without_items_has_no_explanation() -> None:
 
 def test_without_seen_items_nothing_is_explained() -> None:
     """A model that came without interactions says so instead of guessing."""
-    with pytest.raises(NoSeenItemsError, match="does not carry what users already had"):
+    with pytest.raises(NoSeenItemsError, match="does not include seen items"):
         scoring.explain(arrange(make_factors(pairs=None)), 0, 0, 5)

@@ -12,8 +12,9 @@ from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
 
 from service.errors import NoSeenItemsError
+from service.model.arranging import arrange
 from service.model.factors import Float32, Int32
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.scoring import ranking, scoring
 from tests.support.models import make_factors
 
@@ -200,7 +201,7 @@ def test_popular_items_go_by_number_of_users(model: Model, n: int, offset: int, 
 
 def test_without_seen_items_nothing_is_popular() -> None:
     """A model that came without interactions says so instead of guessing."""
-    with pytest.raises(NoSeenItemsError, match="does not carry what users already had"):
+    with pytest.raises(NoSeenItemsError, match="does not include seen items"):
         scoring.popular(arrange(make_factors(pairs=None)), 5)
 
 
