@@ -112,6 +112,18 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
         [
             files,
             *columns,
+            click.option(
+                "--half-life",
+                type=click.FloatRange(0, min_open=True),
+                metavar="DAYS",
+                help="A row this much older than the newest counts half.",
+            ),
+            click.option(
+                "--rated-above",
+                type=float,
+                metavar="RATING",
+                help="Weights are ratings: only what exceeds this counts; 2 suits ratings from 1 to 5.",
+            ),
             click.option("--skip-bad-rows", is_flag=True, help="Skip bad rows and count them."),
             click.option(
                 "--threads",
@@ -126,6 +138,14 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
                 default="auto",
                 show_default=True,
                 help="Use a GPU: if there is one, always, or never.",
+            ),
+            click.option(
+                "--sample",
+                type=click.IntRange(1),
+                metavar="USERS",
+                default=50_000,
+                show_default=True,
+                help="Evaluate at most this many users, drawn at random.",
             ),
             click.option(
                 "-k",

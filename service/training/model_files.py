@@ -50,6 +50,8 @@ def facts_of(
             pairs=learnt.weights.nnz,
             users=len(learnt.user_ids),
             items=len(learnt.item_ids),
+            half_life=learnt.counting.half_life,
+            rated_above=learnt.counting.rated_above,
         ),
         parameters=model.parameters,
         evaluation=evaluation,

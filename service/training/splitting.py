@@ -25,9 +25,10 @@ def hold_out(
     """Hold out floor(share * items) pairs of each user; users with few items keep them all, and nobody loses all.
 
     They are the user's latest pairs, or random ones without times or among equal times; the same arguments give the
-    same split. users: rows of the only users of whom pairs are held out; None means all. Returns the remaining
-    interactions, with all ids and the same shape, and the held-out weights, float32 [users, items]; both matrices are
-    canonical. Raises TrainingError if every user has too few items.
+    same split. Held-out pairs that weigh nothing or less are in neither part: they are no test of a ranking. users:
+    rows of the only users of whom pairs are held out; None means all. Returns the remaining interactions, with all ids
+    and the same shape, and the held-out weights, float32 [users, items]; both matrices are canonical. Raises
+    TrainingError if every user has too few items.
     """
     weights = interactions.weights
     counts = np.diff(weights.indptr).astype(np.int64)
@@ -41,7 +42,8 @@ def hold_out(
         )
     held = _latest(interactions, counts, wanted, seed)
     times = None if interactions.first_met is None else interactions.first_met[~held]
-    return replace(interactions, weights=_only(weights, ~held), first_met=times), _only(weights, held)
+    liked = held & (weights.data > 0)
+    return replace(interactions, weights=_only(weights, ~held), first_met=times), _only(weights, liked)
 
 
 def _latest(interactions: Interactions, counts: Int64, wanted: Int64, seed: int) -> Mask:

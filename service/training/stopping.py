@@ -1,4 +1,4 @@
-"""When to stop: a few pairs are held back, and the iterations end once these are ranked no better."""
+"""When to stop: some pairs are held back, and the iterations end once these are ranked hardly better."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.training.user_step import exact_users
 MOST_ITERATIONS = 15
 
 #: One user in five is validated, but not more than take little time; fewer than these say too little.
-_ONE_IN, _MOST_USERS, _FEWEST_USERS = 5, 1000, 200
+_ONE_IN, _MOST_USERS, _FEWEST_USERS = 5, 1000, 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,30 @@ def test_evaluate(data: Path, tmp_path: Path) -> None:
     assert found["unknown_users"] == 1
 
 
+def test_models_are_compared(data: Path) -> None:
+    """Each is a table; then it says by how much the others differ from the first, and how certain that is."""
+    good("train", data, "--model-path", "poor", "--factors", 1, "--iterations", 1, "--regularization", 1e6)
+    good("train", data, "--model-path", "rich", *FEW)
+    test = write_interactions(data.with_name("test.csv"), seed=1)
+    command = ("evaluate", "--model-path", "poor", "--against", "rich", "--against", "poor", "--test", test, "-k", 5)
+    lines = good(*command).stdout.splitlines()
+    assert [line for line in lines if line.startswith("📦")] == ["📦 poor", "📦 rich", "📦 poor"]
+    recall, ndcg, same, _ = (line for line in lines if line.startswith("⚖️"))
+    assert recall.startswith("⚖️ rich is better than poor by 0.")
+    assert ndcg.endswith(" in ndcg@5 (30 users)")
+    assert same == "⚖️ poor is not certainly worse than poor: it differs by 0.0000 ± 0.0000 in recall@5 (30 users)"
+    found = json.loads(good(*command, "--json").stdout)
+    assert [one["path"] for one in found["models"]] == ["poor", "rich", "poor"]
+    assert [one["metric"] for one in found["differences"][0]] == ["precision", "recall", "ndcg", "map"]
+    assert found["differences"][0][1]["difference"] > found["differences"][0][1]["margin"] > 0
+
+
+def test_a_sample_of_users_is_evaluated(data: Path) -> None:
+    """The evaluation says of how many users it has drawn its own."""
+    shown = good("train", data, "--model-path", "m", "--evaluate", "--sample", 10, *FEW).stdout
+    assert "🎯 Top 20 against 10 held-out pairs of 10 users, drawn at random of 30" in shown
+
+
 def test_popularity_alone_is_not_evaluated(data: Path) -> None:
     """There is nothing to compare it with."""
     Path("m").write_bytes(popularity_bytes())
