@@ -35,7 +35,10 @@ LAYERS = {
 WIRING = {"__main__", "app", "cli", "server"}
 #: ... except that training is reached by few roads, so that no server has it in its process, and commands by one.
 ONLY_FROM = {
-    "training": {"service.children.training", "service.cli.demo", "service.cli.progress", "service.cli.training"},
+    "training": {
+        *("service.children.training", "service.cli.demo", "service.cli.evaluation", "service.cli.progress"),
+        "service.cli.training",
+    },
     "cli": {"service.__main__"},
 }
 #: Of live, the API knows the store and the words in which the store reports, nothing else; of its children, live knows

@@ -6,14 +6,12 @@ import asyncio
 from pathlib import Path
 
 import click
-import msgspec
 import numpy as np
 from aiohttp import web
 
 from service.api.context import CONTEXT
 from service.cli.options import settings_options
 from service.cli.training import train_model
-from service.model.facts import DEFAULTS
 from service.model.storage.snapshot import Snapshot
 from service.observe.logs import set_up_logging
 from service.server import check_port, serve
@@ -21,7 +19,7 @@ from service.settings import Settings
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 # A small shop of twelve genres needs fewer factors than most.
-_PARAMETERS = msgspec.structs.replace(DEFAULTS, factors=32)
+_FACTORS = 32
 
 
 @click.command()
@@ -52,6 +50,7 @@ def demo(directory: Path, host: str, port: int) -> None:
 
 def train_on_sample(directory: Path) -> tuple[Path, Path]:
     """Write the sample shop and train a model on it; return the paths of model and titles. Raises TrainingError."""
+    from service.training.plan import Plan
     from service.training.recipe import Recipe
     from service.training.sample import write_sample
 
@@ -61,7 +60,7 @@ def train_on_sample(directory: Path) -> tuple[Path, Path]:
     train_model(
         Recipe([shop.interactions]),
         model_path,
-        _PARAMETERS,
+        Plan(factors=_FACTORS),
         "npz",
         with_evaluation=False,
         with_loss=False,

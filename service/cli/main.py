@@ -19,7 +19,7 @@ _MODULES: Final = {
     "check": "models",
     "recommend": "models",
     "train": "training",
-    "evaluate": "training",
+    "evaluate": "evaluation",
     "tune": "training",
     "publish": "s3",
     "versions": "s3",

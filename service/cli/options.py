@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from service.model.facts import DEFAULTS
 from service.settings import Settings, variable
 
 Command = Callable[..., None]
@@ -17,15 +16,46 @@ Command = Callable[..., None]
 #: The settings of commands that import a model.
 LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb")
 
+#: What service.training.plan has, which nothing that serves may import.
+PRESETS = ("fast", "default", "quality")
+
+
+class _OrAuto(click.ParamType[Any]):
+    """A number, or "auto", which is None."""
+
+    def __init__(self, number: click.ParamType[Any]) -> None:
+        self.name = f"{number.name}|auto"
+        self._number = number
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if value == "auto":
+            return None
+        try:
+            return self._number.convert(value, param, context)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.rstrip('.')}, nor auto.", param, context)
+
+
 _PARAMETERS = {
     "factors": (click.IntRange(1, 4096), "The number of factors of each user and item."),
-    "regularization": (click.FloatRange(0), "The regularization strength."),
-    "alpha": (click.FloatRange(0, min_open=True), "The confidence per unit of a pair's weight."),
+    "regularization": (
+        _OrAuto(click.FloatRange(0)),
+        "The regularization strength; auto computes it from the data.",
+    ),
+    "regularization_constant": (click.FloatRange(0), "The constant of --regularization auto; more regularizes more."),
+    "alpha": (click.FloatRange(0, min_open=True), "The confidence in a pair of average weight."),
     "popularity_discount": (
         click.FloatRange(0, 1),
         "Divide an item's weights by its number of users to this power; 0 turns this off.",
     ),
-    "iterations": (click.IntRange(1, 1000), "The number of training iterations."),
+    "activity_discount": (
+        click.FloatRange(0, 1),
+        "Divide a user's weights by the user's number of items to this power; 0 turns this off.",
+    ),
+    "iterations": (
+        _OrAuto(click.IntRange(1, 1000)),
+        "The number of training iterations; auto stops when a small validation no longer improves.",
+    ),
     "seed": (click.IntRange(0, 2**32 - 1), "The same seed on the same data gives the same factors."),
 }
 _COLUMNS = {
@@ -55,11 +85,16 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
 
 
 def parameter_options() -> Callable[[Command], Command]:
-    """Add a flag for each ALS parameter to a command."""
-    return _options(
-        click.option(_flag(name), type=kind, default=getattr(DEFAULTS, name), show_default=True, help=text)
-        for name, (kind, text) in _PARAMETERS.items()
+    """Add a flag for each ALS parameter to a command, and one for the preset of the others."""
+    preset = click.option(
+        "--preset",
+        type=click.Choice(PRESETS),
+        default="default",
+        show_default=True,
+        help="128, 256 or 1024 factors; other options override the preset.",
     )
+    flags = [click.option(_flag(name), type=kind, help=text) for name, (kind, text) in _PARAMETERS.items()]
+    return _options([preset, *flags])
 
 
 def recipe_options(data: str) -> Callable[[Command], Command]:
@@ -77,6 +112,18 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
         [
             files,
             *columns,
+            click.option(
+                "--half-life",
+                type=click.FloatRange(0, min_open=True),
+                metavar="DAYS",
+                help="A row this much older than the newest counts half.",
+            ),
+            click.option(
+                "--rated-above",
+                type=float,
+                metavar="RATING",
+                help="Weights are ratings: only what exceeds this counts; 2 suits ratings from 1 to 5.",
+            ),
             click.option("--skip-bad-rows", is_flag=True, help="Skip bad rows and count them."),
             click.option(
                 "--threads",
@@ -84,6 +131,21 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
                 default=0,
                 show_default=True,
                 help="The number of threads; 0 uses all cores.",
+            ),
+            click.option(
+                "--gpu",
+                type=click.Choice(["auto", "on", "off"]),
+                default="auto",
+                show_default=True,
+                help="Use a GPU: if there is one, always, or never.",
+            ),
+            click.option(
+                "--sample",
+                type=click.IntRange(1),
+                metavar="USERS",
+                default=50_000,
+                show_default=True,
+                help="Evaluate at most this many users, drawn at random.",
             ),
             click.option(
                 "-k",

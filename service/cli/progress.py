@@ -23,7 +23,7 @@ from service.cli.models import plain
 from service.s3.versions import Counted
 
 if TYPE_CHECKING:
-    from service.training.als import Report
+    from service.training.fitting import Report
 
 PHASES = {
     "reading": "📖 Reading interactions",
@@ -37,9 +37,10 @@ PHASES = {
 def bars() -> Iterator[Report]:
     """Draw a bar for each phase, if on a terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with Progress(
-        *columns, TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal
+        *columns, *times, TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal
     ) as progress:
         tasks: dict[str, TaskID] = {}
 

@@ -33,6 +33,7 @@ def arrange(factors: Factors) -> Model:
         item_weights=np.ones(len(items), np.float32) if factors.item_weights is None else factors.item_weights[items],
         regularization=factors.regularization,
         alpha=factors.alpha,
+        activity_discount=factors.activity_discount,
     )
 
 

@@ -48,7 +48,8 @@ class Factors:
     has 0 factors, and ``seen`` is not None. user_ids, item_ids: int64 or fixed-width UTF-8 bytes, [rows], unique. seen:
     rows as in the factors. regularization and alpha are those of training (implicit's defaults, 0.01 and 1.0, if
     unknown). item_weights: float32 [items], positive: the factors by which training multiplied the weights of each
-    item's pairs; None means 1 for all. facts: how the model was made, if the source says so.
+    item's pairs; None means 1 for all. activity_discount: training divided a user's weights by the number of the user's
+    items to this power. facts: how the model was made, if the source says so.
     """
 
     user_factors: Float32
@@ -59,4 +60,5 @@ class Factors:
     regularization: float
     alpha: float
     item_weights: Float32 | None = None
+    activity_discount: float = 0.0
     facts: TrainingFacts | None = None

@@ -14,7 +14,10 @@ _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class TrainingData(msgspec.Struct, frozen=True):
-    """The training data of a model: names of files, and the numbers of rows, distinct pairs, users and items."""
+    """The training data of a model: names of files, and the numbers of rows, distinct pairs, users and items.
+
+    half_life, in days, and rated_above say how rows counted, if not by their weights alone.
+    """
 
     files: list[str]
     rows: _Count
@@ -22,6 +25,8 @@ class TrainingData(msgspec.Struct, frozen=True):
     pairs: _Count
     users: _Count
     items: _Count
+    half_life: float | None = None
+    rated_above: float | None = None
 
 
 class Parameters(msgspec.Struct, frozen=True):
@@ -33,10 +38,7 @@ class Parameters(msgspec.Struct, frozen=True):
     popularity_discount: float
     iterations: int
     seed: int
-
-
-#: The default parameters of als-serve.
-DEFAULTS = Parameters(factors=128, regularization=10.0, alpha=20.0, popularity_discount=0.25, iterations=15, seed=0)
+    activity_discount: float = 0.0
 
 
 class RankingMetrics(msgspec.Struct, frozen=True):
@@ -53,7 +55,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     """The evaluation of the top ``k`` by ALS and by popularity, on ``pairs`` held-out pairs of ``users`` users.
 
     unknown_pairs are those of ``pairs`` whose item the model does not know, so they are always misses. unknown_users
-    are users of the test that the model does not know; they count nowhere else.
+    are users of the test that the model does not know; they count nowhere else. sampled_of: how many users these were
+    drawn of, if not all. margins: half the width of the 95 % confidence interval of each mean of ``als``.
     """
 
     k: int
@@ -63,6 +66,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     unknown_users: int
     als: RankingMetrics
     popular: RankingMetrics
+    sampled_of: int | None = None
+    margins: dict[str, float] = {}
 
 
 class TrainingFacts(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ class Model:
     item_norms: float32 [items], Euclidean, never below the true norm by more than rounding.
     item_gram: float32 [factors, factors], the sum of v v' over all items.
     item_weights: float32 [items], multiplied with the weights of an item's pairs.
+    activity_discount: a user's weights are divided by the number of the user's items to this power.
     seen: item rows as in ``item_factors``; None if the source had none, and then popularity is None too.
     """
 
@@ -43,6 +44,7 @@ class Model:
     item_weights: Float32
     regularization: float
     alpha: float
+    activity_discount: float
 
     @property
     def limited(self) -> bool:

@@ -53,6 +53,7 @@ class RawModel:
     reverse_item_ids: Mapping[Any, Any] | None = None
     seen: RawSeen | None = None
     item_weights: object | None = None
+    activity_discount: object | None = None
     regularization: object | None = None
     alpha: object | None = None
     training_facts: object | None = None

@@ -4,45 +4,47 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
-from implicit.als import AlternatingLeastSquares
 from implicit.cpu.als import AlternatingLeastSquares as CpuAls
 from implicit.recommender_base import ModelFitError
 from scipy.sparse import csr_matrix
 
 from service.errors import TrainingError
 from service.model.factors import Float32
-from service.model.facts import DEFAULTS, Parameters
+from service.model.facts import Parameters
 from service.model.validation.validation import LARGEST_PARAMETER
+from service.training.fitting import (
+    Course,
+    Machine,
+    Report,
+    iterate,
+    iterate_while_better,
+    new_als,
+    on_cpu,
+    silent,
+    validated,
+)
 from service.training.interactions import Interactions
-
-
-class Report(Protocol):
-    """Callback for progress: ``done`` of ``total`` steps of a phase, such as "training", are done."""
-
-    def __call__(self, phase: str, done: int, total: int, note: str = "", /) -> object:
-        """Report progress; ``note`` is a short text about the last step."""
-
-
-def silent(_phase: str, _done: int, _total: int, _note: str = "", /) -> None:
-    """Ignore progress."""
+from service.training.plan import DEFAULT, Plan
+from service.training.stopping import Validation, validation_of
+from service.training.user_step import exact_users
+from service.training.weighting import Weighting, weighting
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
     """A trained ALS model, as implicit stores it, with its data and parameters; rows are those of the interactions.
 
-    item_weights: float32 [items], multiplied with the weights of an item's pairs. seconds: of the training.
+    weighting: what pairs weighed in training. seconds: of the training.
     """
 
     als: CpuAls
     interactions: Interactions
     parameters: Parameters
-    item_weights: Float32
+    weighting: Weighting
     seconds: float
 
     @property
@@ -58,82 +60,73 @@ class TrainedModel:
 
 def train(
     interactions: Interactions,
-    parameters: Parameters = DEFAULTS,
+    plan: Plan = DEFAULT,
     *,
-    threads: int = 0,
+    machine: Machine = Machine(),  # noqa: B008 - it is frozen
     with_loss: bool = False,
     report: Report = silent,
 ) -> TrainedModel:
-    """Factorize the weights; the same interactions and parameters give the same factors.
+    """Factorize the weights; the same interactions and plan give the same factors.
 
     The confidence that a user likes an item is ``alpha`` times its weight, and 1 without an interaction
     (Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets, 2008). Every iteration
-    solves for all users and then for all items, on the GPU if implicit finds one, else on ``threads`` threads (0: all
-    cores). ``with_loss`` reports the loss of each iteration, which is slower. Raises TrainingError if the factors are
-    not finite.
+    solves for all users and then for all items; a last step solves for all users exactly, so that a user's own items
+    fold in to the user's factors. ``with_loss`` reports the loss of each iteration if the plan has their number, which
+    is slower. Raises TrainingError if the factors are not finite.
     """
     started = time.perf_counter()
+    parameters = plan.parameters(interactions.weights)
     _prove(parameters)
-    item_weights = discount(interactions.weights, parameters.popularity_discount)
-    als = _als(parameters, threads, with_loss)
+    weighed_by = weighting(interactions.weights, plan)
+    weighted = replace(interactions, weights=weighed_by.apply(interactions.weights))
+    als = new_als(parameters, machine, with_loss=with_loss)
     try:
-        als.fit(
-            _weighted(interactions.weights, item_weights),
-            show_progress=False,
-            callback=_reporting(report, parameters.iterations),
+        validation = validation_of(weighted, plan.seed) if plan.iterations is None else None
+        iterations = (
+            iterate(als, weighted.weights, report)
+            if validation is None
+            else iterate_while_better(als, weighted.weights, validation, parameters, machine, report)
         )
     except ModelFitError as error:
-        raise TrainingError(
-            f"Training produced factors that are not finite: weights this large (the largest is "
-            f"{interactions.weights.max():g}) need a smaller alpha than {parameters.alpha:g}."
-        ) from error
-    return TrainedModel(_on_cpu(als), interactions, parameters, item_weights, time.perf_counter() - started)
+        raise _not_finite(interactions.weights, parameters) from error
+    fitted = on_cpu(als)
+    confidence = weighted.weights * np.float32(parameters.alpha)
+    fitted.user_factors = exact_users(confidence, fitted.item_factors, parameters.regularization)
+    report("training", iterations + 1, iterations + 1)
+    found = msgspec.structs.replace(parameters, iterations=iterations)
+    return TrainedModel(fitted, interactions, found, weighed_by, time.perf_counter() - started)
+
+
+def try_out(
+    validation: Validation,
+    plan: Plan,
+    machine: Machine = Machine(),  # noqa: B008 - it is frozen
+    on_iteration: Callable[[int, float], object] = lambda _done, _value: None,
+) -> Course:
+    """Train on what a validation leaves while the result improves, and return the course of the validation.
+
+    The validation has the weights of the data. Raises TrainingError as :func:`train` does.
+    """
+    parameters = plan.parameters(validation.remaining)
+    _prove(parameters)
+    weighted = weighting(validation.remaining, plan).apply(validation.remaining)
+    als = new_als(parameters, machine, with_loss=False)
+    try:
+        return validated(als, replace(validation, remaining=weighted), parameters, machine, on_iteration)
+    except ModelFitError as error:
+        raise _not_finite(validation.remaining, parameters) from error
+
+
+def _not_finite(weights: csr_matrix[np.float32], parameters: Parameters) -> TrainingError:
+    return TrainingError(
+        f"Training produced factors that are not finite: weights this large (the largest is {weights.max():g}) need a "
+        f"smaller alpha than {parameters.alpha:g}."
+    )
 
 
 def _prove(parameters: Parameters) -> None:
     """Raise TrainingError for parameters with which the model would be rejected later."""
     for name, value in msgspec.structs.asdict(parameters).items():
-        if not 0 <= value <= LARGEST_PARAMETER:
-            raise TrainingError(f"The parameter {name} is {value:g}; it must be from 0 to {LARGEST_PARAMETER:g}.")
-
-
-def discount(weights: csr_matrix[np.float32], power: float) -> Float32:
-    """Return the factors for the weights of each item's pairs: (its number of users)^-power, on average 1.
-
-    Popular items say less about taste than rare ones; without this, the most popular items dominate the loss that ALS
-    minimizes (the propensity of Yang et al., Unbiased Offline Recommender Evaluation for Missing-Not-At-Random Implicit
-    Feedback, 2018, applied to training). The mean is over pairs.
-    """
-    users = np.bincount(weights.indices, minlength=weights.shape[1])
-    powers = np.maximum(users, 1).astype(np.float64) ** -power
-    return (powers / np.average(powers, weights=users)).astype(np.float32)
-
-
-def _weighted(weights: csr_matrix[np.float32], item_weights: Float32) -> csr_matrix[np.float32]:
-    return csr_matrix((weights.data * item_weights[weights.indices], weights.indices, weights.indptr), weights.shape)
-
-
-def _als(parameters: Parameters, threads: int, with_loss: bool) -> Any:
-    return AlternatingLeastSquares(
-        factors=parameters.factors,
-        regularization=parameters.regularization,
-        alpha=parameters.alpha,
-        iterations=parameters.iterations,
-        random_state=parameters.seed,
-        num_threads=threads,
-        calculate_training_loss=with_loss,
-    )
-
-
-def _on_cpu(als: Any) -> CpuAls:
-    return als if isinstance(als, CpuAls) else als.to_cpu()  # pragma: no cover - the second needs a GPU
-
-
-def _reporting(report: Report, iterations: int) -> Callable[[int, float, float | None], None]:
-    """Return the callback for implicit after each iteration."""
-    report("training", 0, iterations)
-
-    def callback(iteration: int, _seconds: float, loss: float | None = None) -> None:
-        report("training", iteration + 1, iterations, "" if loss is None else f"loss {loss:.5f}")
-
-    return callback
+        most = 1 if name == "activity_discount" else LARGEST_PARAMETER
+        if not 0 <= value <= most:
+            raise TrainingError(f"The parameter {name} is {value:g}; it must be from 0 to {most:g}.")

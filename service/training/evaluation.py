@@ -19,12 +19,13 @@ If fewer than k items can be recommended to a user, the remaining ranks are miss
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from implicit.cpu.topk import topk
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags
 
 from service.errors import TrainingError
 from service.model.factors import Float32, Int64, Seen
@@ -43,10 +44,29 @@ _Float64: TypeAlias = NDArray[np.float64]
 
 _BATCH = 1000
 _NOTHING = -1
+_NORMAL_95 = 1.96
 _STRUCK = np.finfo(np.float32).min
 
 
-def evaluate(
+#: The metrics of each user, in the order of :attr:`Judged.values`.
+METRICS = ("precision", "recall", "ndcg", "map")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An evaluation with what it is the mean of: ``values``, float64 [metrics, users], of these ``users``, rows."""
+
+    evaluation: Evaluation
+    users: Int64
+    values: _Float64
+
+
+def evaluate(user_factors: Float32, item_factors: Float32, seen: Pairs, held_out: Pairs, **options: Any) -> Evaluation:
+    """Rank items for every user with held-out pairs, as :func:`judge` does, and return the means."""
+    return judge(user_factors, item_factors, seen, held_out, **options).evaluation
+
+
+def judge(
     user_factors: Float32,
     item_factors: Float32,
     seen: Pairs,
@@ -55,8 +75,9 @@ def evaluate(
     k: int = 20,
     threads: int = 0,
     unknown_users: int = 0,
+    sampled_of: int | None = None,
     on_progress: OnEvaluated = lambda _done, _total: None,
-) -> Evaluation:
+) -> Judged:
     """Rank items for every user with held-out pairs, by ALS and by popularity, and measure both rankings.
 
     user_factors: float32 [users, factors]; item_factors: float32 [items, factors]. seen: [users, items], pairs that are
@@ -80,7 +101,9 @@ def evaluate(
         popular.add(popularity.best(had, k), wanted)
         on_progress(start + len(batch), len(users))
     unknown_pairs = int((held_out.indices >= len(item_factors)).sum())
-    return Evaluation(k, len(users), held_out.nnz, unknown_pairs, unknown_users, als.metrics(), popular.metrics())
+    counts = (k, len(users), held_out.nnz, unknown_pairs, unknown_users)
+    found = Evaluation(*counts, als.metrics(), popular.metrics(), sampled_of, als.margins())
+    return Judged(found, users, als.values())
 
 
 def held_out_for(model: Model, test: Interactions) -> tuple[Pairs, int]:
@@ -92,7 +115,7 @@ def held_out_for(model: Model, test: Interactions) -> tuple[Pairs, int]:
     unknown = np.flatnonzero(items == _NOTHING)
     items[unknown] = len(model.item_ids) + np.arange(len(unknown))
     pairs = test.weights.tocoo()
-    known = users[pairs.row] != _NOTHING
+    known = (users[pairs.row] != _NOTHING) & (pairs.data > 0)
     rows, columns = users[pairs.row[known]], items[pairs.col[known]]
     shape = (len(model.user_ids), len(model.item_ids) + len(unknown))
     return csr_matrix((pairs.data[known], (rows, columns)), shape), int((users == _NOTHING).sum())
@@ -103,6 +126,21 @@ def seen_of(model: Model) -> Pairs:
     shape = (len(model.user_ids), len(model.item_ids))
     seen = model.seen or Seen(np.zeros(shape[0] + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
     return csr_matrix((seen.weights, seen.items, seen.indptr), shape, copy=False)
+
+
+def sample_users(pairs: Pairs, most: int, seed: int) -> tuple[Pairs, int | None]:
+    """Return pairs of at most so many users, drawn at random of those who have any, and of how many they were drawn.
+
+    The second is None where all fit. The same arguments give the same users.
+    """
+    users = np.flatnonzero(np.diff(pairs.indptr))
+    if len(users) <= most:
+        return pairs, None
+    kept = np.zeros(pairs.shape[0])
+    kept[np.random.default_rng(seed).choice(users, most, replace=False)] = 1
+    sampled = (diags(kept) @ pairs).tocsr()
+    sampled.eliminate_zeros()
+    return sampled, len(users)
 
 
 def _rows(ids: Ids, wanted: NDArray[Any]) -> Int64:
@@ -172,8 +210,7 @@ class _Tally:
 
     def __init__(self, items: int, k: int) -> None:
         self._k = k
-        self._users = 0
-        self._sums = np.zeros(4)
+        self._values: list[_Float64] = []
         self._recommended = np.zeros(items, np.bool_)
 
     def add(self, ranked: Int64, wanted: Pairs) -> None:
@@ -182,14 +219,23 @@ class _Tally:
         keys = np.arange(len(ranked), dtype=np.int64)[:, None] * width + ranked
         # -1 is never a hit, although its key equals that of the previous user's last column.
         hits = _among(_keys(wanted, width), keys) & (ranked != _NOTHING)
-        self._sums += _worth(hits, np.diff(wanted.indptr), self._k).sum(axis=1)
-        self._users += len(ranked)
+        self._values.append(_worth(hits, np.diff(wanted.indptr), self._k))
         self._recommended[ranked[ranked != _NOTHING]] = True
+
+    def values(self) -> _Float64:
+        """Return the metrics of each user, [metrics, users]."""
+        return np.concatenate(self._values, axis=1)
 
     def metrics(self) -> RankingMetrics:
         """Return the means."""
-        precision, recall, ndcg, average_precision = (self._sums / self._users).tolist()
+        precision, recall, ndcg, average_precision = self.values().mean(axis=1).tolist()
         return RankingMetrics(precision, recall, ndcg, average_precision, float(self._recommended.mean()))
+
+    def margins(self) -> dict[str, float]:
+        """Return half the width of the 95 % confidence interval of each mean, by the normal distribution."""
+        values = self.values()
+        errors = values.std(axis=1) / np.sqrt(values.shape[1])
+        return dict(zip(METRICS, (_NORMAL_95 * errors).tolist(), strict=True))
 
 
 def _worth(hits: _Bools, wanted: NDArray[Any], k: int) -> _Float64:

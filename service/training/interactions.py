@@ -17,12 +17,15 @@ from scipy.sparse import csr_matrix
 from service.errors import TrainingError
 from service.model.factors import Int64
 from service.training.columns import ColumnNames
+from service.training.counting import Counting
 from service.training.data_files import DataFile, files_of
 from service.training.rows import BadRows, Float64, Rows
 from service.training.tables import read_rows
 
 _CANONICAL_INT = r"^(0|-?[1-9][0-9]{0,18})$"
 _USUAL_NAMES = ColumnNames()
+_AS_IT_IS = Counting()
+_TINY = float(np.finfo(np.float32).tiny)
 
 #: Callback: bytes read so far, and in total.
 OnRead = Callable[[int, int], object]
@@ -45,6 +48,7 @@ class Interactions:
     rows: int = 0
     skipped: int = 0
     first_skipped: str = ""
+    counting: Counting = _AS_IT_IS
 
 
 def read_interactions(
@@ -52,11 +56,12 @@ def read_interactions(
     names: ColumnNames = _USUAL_NAMES,
     *,
     skip_bad_rows: bool = False,
+    counting: Counting = _AS_IT_IS,
     on_read: OnRead = lambda _read, _total: None,
 ) -> Interactions:
     """Read CSV, TSV (plain or gzipped) and Parquet files, including those in directories, like :func:`read_files`."""
     where = ", ".join(map(str, paths))
-    return read_files(files_of(paths), where, names, skip_bad_rows=skip_bad_rows, on_read=on_read)
+    return read_files(files_of(paths), where, names, skip_bad_rows=skip_bad_rows, counting=counting, on_read=on_read)
 
 
 def read_files(
@@ -65,6 +70,7 @@ def read_files(
     names: ColumnNames = _USUAL_NAMES,
     *,
     skip_bad_rows: bool = False,
+    counting: Counting = _AS_IT_IS,
     on_read: OnRead = lambda _read, _total: None,
 ) -> Interactions:
     """Read files as one data set; ``where`` names them in messages.
@@ -82,7 +88,7 @@ def read_files(
     if not gathered.rows:
         what = f"no valid row ({bad.first})" if bad.count else "no interactions"
         raise TrainingError(f"{where} has {what}.")
-    return _assemble(gathered, bad, where)
+    return _assemble(gathered, bad, where, counting)
 
 
 @dataclass(slots=True)
@@ -110,14 +116,16 @@ class _Gathered:
             self.times.append(rows.times)
 
 
-def _assemble(gathered: _Gathered, bad: BadRows, where: str) -> Interactions:
+def _assemble(gathered: _Gathered, bad: BadRows, where: str, counting: Counting) -> Interactions:
     user_ids, rows = _codes(gathered.users)
     item_ids, columns = _codes(gathered.items)
     for what, ids in (("user", user_ids), ("item", item_ids)):
         if len(ids) == 1:
             raise TrainingError(f"{where} has interactions of only one {what}, {ids[0]}; training needs at least two.")
-    weights, first_met = _summed(gathered, rows * len(item_ids) + columns, (len(user_ids), len(item_ids)))
-    return Interactions(user_ids, item_ids, weights, first_met, gathered.rows, bad.count, bad.first)
+    times = np.concatenate(gathered.times) if gathered.timed else None
+    counted = counting.count(np.concatenate(gathered.weights), times)
+    weights, first_met = _summed(counted, times, rows * len(item_ids) + columns, (len(user_ids), len(item_ids)))
+    return Interactions(user_ids, item_ids, weights, first_met, gathered.rows, bad.count, bad.first, counting)
 
 
 def _codes(chunks: list[Any]) -> tuple[NDArray[Any], Int64]:
@@ -139,16 +147,16 @@ def _as_ids(texts: Any) -> Any:
     return texts
 
 
-def _summed(gathered: _Gathered, keys: Int64, shape: tuple[int, int]) -> tuple[csr_matrix[np.float32], Float64 | None]:
+def _summed(
+    weights: Float64, times: Float64 | None, keys: Int64, shape: tuple[int, int]
+) -> tuple[csr_matrix[np.float32], Float64 | None]:
     """Return the matrix of summed weights and the first time of each pair; a key is row * items + column."""
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
-    sums = np.add.reduceat(np.concatenate(gathered.weights)[order], starts)
-    weights = np.maximum(sums, np.finfo(np.float32).tiny).astype(np.float32)  # otherwise the smallest would become 0
+    sums = np.add.reduceat(weights[order], starts)
+    sums = np.where(np.abs(sums) < _TINY, np.sign(sums) * _TINY, sums)  # otherwise the smallest would become 0
     rows, columns = np.divmod(keys[starts], shape[1])
     indptr = np.searchsorted(rows, np.arange(shape[0] + 1))
-    matrix = csr_matrix((weights, columns.astype(np.int32), indptr.astype(np.int64)), shape)
-    if not gathered.timed:
-        return matrix, None
-    return matrix, np.minimum.reduceat(np.concatenate(gathered.times)[order], starts)
+    matrix = csr_matrix((sums.astype(np.float32), columns.astype(np.int32), indptr.astype(np.int64)), shape)
+    return matrix, None if times is None else np.minimum.reduceat(times[order], starts)

@@ -50,6 +50,8 @@ def facts_of(
             pairs=learnt.weights.nnz,
             users=len(learnt.user_ids),
             items=len(learnt.item_ids),
+            half_life=learnt.counting.half_life,
+            rated_above=learnt.counting.rated_above,
         ),
         parameters=model.parameters,
         evaluation=evaluation,
@@ -74,7 +76,8 @@ def write_npz(model: TrainedModel, facts: TrainingFacts, file: BinaryIO) -> None
         allow_pickle=False,
         user_factors=model.user_factors,
         item_factors=model.item_factors,
-        item_weights=model.item_weights,
+        item_weights=model.weighting.item_weights,
+        activity_discount=np.float64(model.weighting.activity_discount),
         regularization=np.float64(model.parameters.regularization),
         alpha=np.float64(model.parameters.alpha),
         training_facts=np.array(encode_facts(facts)),
@@ -101,7 +104,8 @@ def save_pickle(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
         "reverse_user_id_map": {user: row for row, user in enumerate(users)},
         "reverse_product_id_map": {item: row for row, item in enumerate(items)},
         "sparse_matrix": model.interactions.weights,
-        "item_weights": model.item_weights,
+        "item_weights": model.weighting.item_weights,
+        "activity_discount": model.weighting.activity_discount,
         "training_facts": encode_facts(facts),
     }
     with written_model(path) as file:

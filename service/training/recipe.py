@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from service.model.facts import DEFAULTS, Evaluation, Parameters, TrainingFacts
-from service.training.als import Report, silent, train
+from service.model.facts import Evaluation, TrainingFacts
+from service.training.als import train
 from service.training.columns import ColumnNames
-from service.training.evaluation import evaluate
+from service.training.counting import Counting
+from service.training.evaluation import evaluate, sample_users
+from service.training.fitting import Gpu, Machine, Report, silent
 from service.training.interactions import Interactions, read_interactions
 from service.training.model_files import SAVE, facts_of, prove_target
+from service.training.plan import DEFAULT, Plan
 from service.training.splitting import hold_out
 
 TOP_K = 20
+#: An evaluation of more users takes long and says little more: the error is some thousandths of the value by then.
+MOST_USERS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,16 @@ class Recipe:
     paths: Sequence[Path]
     names: ColumnNames = ColumnNames()  # noqa: RUF009 - it is frozen
     skip_bad_rows: bool = False
+    counting: Counting = Counting()  # noqa: RUF009 - it is frozen
     threads: int = 0
+    gpu: Gpu = "auto"
     k: int = TOP_K
+    sample: int = MOST_USERS
+
+    @property
+    def machine(self) -> Machine:
+        """Return what to train on."""
+        return Machine(self.threads, self.gpu)
 
     def read(self, report: Report = silent) -> Interactions:
         """Read the interactions. Raises TrainingError."""
@@ -38,13 +51,15 @@ class Recipe:
             self.paths,
             self.names,
             skip_bad_rows=self.skip_bad_rows,
+            counting=self.counting,
             on_read=lambda read, total: report("reading", read, total),
         )
 
-    def evaluate(self, interactions: Interactions, parameters: Parameters, report: Report = silent) -> Evaluation:
+    def evaluate(self, interactions: Interactions, plan: Plan, report: Report = silent) -> Evaluation:
         """Train on four fifths of each user's pairs, and evaluate on the rest. Raises TrainingError."""
-        remaining, held_out = hold_out(interactions, seed=parameters.seed)
-        model = train(remaining, parameters, threads=self.threads, report=report)
+        remaining, held_out = hold_out(interactions, seed=plan.seed)
+        held_out, sampled_of = sample_users(held_out, self.sample, plan.seed)
+        model = train(remaining, plan, machine=self.machine, report=report)
         return evaluate(
             model.user_factors,
             model.item_factors,
@@ -52,6 +67,7 @@ class Recipe:
             held_out,
             k=self.k,
             threads=self.threads,
+            sampled_of=sampled_of,
             on_progress=lambda done, total: report("evaluating", done, total),
         )
 
@@ -60,7 +76,7 @@ def make_model(
     recipe: Recipe,
     output: Path,
     *,
-    parameters: Parameters = DEFAULTS,
+    plan: Plan = DEFAULT,
     model_format: Literal["npz", "pickle"] = "npz",
     with_evaluation: bool = False,
     with_loss: bool = False,
@@ -77,9 +93,9 @@ def make_model(
     evaluation = None
     if with_evaluation:
         started = time.perf_counter()
-        evaluation = recipe.evaluate(interactions, parameters, report)
+        evaluation = recipe.evaluate(interactions, plan, report)
         seconds["evaluate"] = time.perf_counter() - started
-    model = train(interactions, parameters, threads=recipe.threads, with_loss=with_loss, report=report)
+    model = train(interactions, plan, machine=recipe.machine, with_loss=with_loss, report=report)
     facts = facts_of(model, recipe.paths, evaluation, seconds)
     SAVE[model_format](model, facts, output)
     return facts

@@ -88,7 +88,7 @@ class Rows:
                 return f"the {what} is {_shown(column[row])}; an id is 1 to {MAX_ID_BYTES} bytes of text without NUL"
         weights, times = self.as_read
         if self.weights is not None and _bad_weights(self.weights[row : row + 1]).any():
-            return f"the weight is {_shown(weights[row])}; it must be a number above 0, at most 1e15"
+            return f"the weight is {_shown(weights[row])}; it must be a number other than 0, of at most 1e15"
         return f"the time is {_shown(times[row])}; it must be a number or an ISO 8601 date"
 
 
@@ -139,7 +139,8 @@ def _bad_ids(column: Any) -> Bools:
 
 
 def _bad_weights(weights: Float64) -> Bools:
-    return ~((weights > 0) & (weights <= LARGEST_WEIGHT))
+    bad: Bools = ~((weights != 0) & (np.abs(weights) <= LARGEST_WEIGHT))
+    return bad
 
 
 def _numbers(column: Any, forms: Sequence[Any], parse: Callable[[str], float]) -> Float64:

@@ -20,17 +20,21 @@ _ROUNDING = 1e-9
 
 
 def hold_out(
-    interactions: Interactions, *, share: float = 0.2, seed: int = 0
+    interactions: Interactions, *, share: float = 0.2, seed: int = 0, users: Int64 | None = None
 ) -> tuple[Interactions, csr_matrix[np.float32]]:
     """Hold out floor(share * items) pairs of each user; users with few items keep them all, and nobody loses all.
 
-    They are the user's latest pairs, or random ones without times or among equal times; the same interactions, share
-    and seed give the same split. Returns the remaining interactions, with all ids and the same shape, and the held-out
-    weights, float32 [users, items]; both matrices are canonical. Raises TrainingError if every user has too few items.
+    They are the user's latest pairs, or random ones without times or among equal times; the same arguments give the
+    same split. Held-out pairs that weigh nothing or less are in neither part: they are no test of a ranking. users:
+    rows of the only users of whom pairs are held out; None means all. Returns the remaining interactions, with all ids
+    and the same shape, and the held-out weights, float32 [users, items]; both matrices are canonical. Raises
+    TrainingError if every user has too few items.
     """
     weights = interactions.weights
     counts = np.diff(weights.indptr).astype(np.int64)
     wanted = np.minimum(np.floor(share * counts + _ROUNDING).astype(np.int64), counts - 1)
+    if users is not None:
+        wanted[np.isin(np.arange(len(counts)), users, invert=True)] = 0
     if not (wanted > 0).any():
         raise TrainingError(
             f"Nothing can be held out: the user with the most items has {counts.max()}, too few for a share of "
@@ -38,7 +42,8 @@ def hold_out(
         )
     held = _latest(interactions, counts, wanted, seed)
     times = None if interactions.first_met is None else interactions.first_met[~held]
-    return replace(interactions, weights=_only(weights, ~held), first_met=times), _only(weights, held)
+    liked = held & (weights.data > 0)
+    return replace(interactions, weights=_only(weights, ~held), first_met=times), _only(weights, liked)
 
 
 def _latest(interactions: Interactions, counts: Int64, wanted: Int64, seed: int) -> Mask:

@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from service.errors import TrainingError
-from service.model.facts import DEFAULTS, Parameters
-from service.training.als import Report, silent, train
-from service.training.evaluation import evaluate
+from service.training.als import try_out
+from service.training.fitting import Machine, Report, silent
 from service.training.interactions import Interactions
+from service.training.plan import DEFAULT, PRESETS, Plan
 from service.training.recipe import TOP_K
 from service.training.splitting import hold_out
+from service.training.stopping import Validation
 from service.training.studies import study_in
 
 if TYPE_CHECKING:
@@ -34,13 +34,18 @@ if TYPE_CHECKING:
 
     _Space: TypeAlias = dict[str, IntDistribution | FloatDistribution]
 
-MOST_FACTORS = 256
+MOST_FACTORS = 512
 
-_FINGERPRINT, _SECONDS, _FAILURE = "fingerprint", "seconds", "failure"
+_FINGERPRINT, _SECONDS, _ITERATIONS, _FAILURE = "fingerprint", "seconds", "iterations", "failure"
 _MOST_FAILURES = 5
-_RATIO = "regularization_per_alpha"
 # Random trials before there is enough to model; the first has the defaults.
 _RANDOM_TRIALS = 8
+#: After so many iterations a trial goes on only if it is better than the median of the others was.
+_UNPRUNED = 2
+#: Trials are evaluated on at most so many users, drawn at random.
+_MOST_USERS = 5000
+#: Trials are evaluated on a quarter of four fifths of the pairs, as much as what they never see.
+_SHARE_OF_REST = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +63,12 @@ class Budget:
 class Tuning:
     """The objective and the search space: ``metric`` is that of ALS at ``k``, see :mod:`service.training.evaluation`.
 
-    threads: 0 means all cores. seed: of the split, the search and the training. max_factors: at least 1.
+    machine: what to train on. seed: of the splits, the search and the training. max_factors: at least 1.
     """
 
     metric: Literal["ndcg", "recall", "precision", "map"] = "ndcg"
     k: int = TOP_K
-    threads: int = 0
+    machine: Machine = Machine()  # noqa: RUF009 - it is frozen
     seed: int = 0
     max_factors: int = MOST_FACTORS
 
@@ -74,7 +79,7 @@ class Trial:
 
     number: int
     value: float
-    parameters: Parameters
+    plan: Plan
     seconds: float
 
 
@@ -83,19 +88,21 @@ def tune(
 ) -> list[Trial]:
     """Run as many trials as the budget allows; return all finished trials of the study in ``storage``, best first.
 
-    Every trial trains on what :func:`hold_out` leaves and is evaluated on the rest. The first has the defaults, as far
-    as ``max_factors`` allows, so the best is never worse than they are. There are none if time was up before. Only one
-    process may use a study at a time: another process's running trial counts as interrupted and is repeated. Raises
-    TrainingError if Optuna is not installed, the storage cannot be used or has a study of different data or settings,
-    nothing can be held out, or trials keep failing.
+    :func:`hold_out` is used twice: no trial sees what it holds out first, which is what
+    :meth:`~service.training.recipe.Recipe.evaluate` judges the best plan by. Trials are evaluated on the second part,
+    after each iteration until one does not improve. The first has the defaults, as far as ``max_factors`` allows. There
+    are none if time was up before. Only one process may use a study at a time: another process's running trial counts
+    as interrupted and is repeated. Raises TrainingError if Optuna is not installed, the storage cannot be used or has a
+    study of different data or settings, nothing can be held out, or trials keep failing.
     """
     began = time.monotonic()
     _need_optuna()
     with study_in(storage) as study:
-        remaining, held_out = hold_out(interactions, seed=tuning.seed)
+        rest, _ = hold_out(interactions, seed=tuning.seed)
+        remaining, held_out = hold_out(rest, share=_SHARE_OF_REST, seed=tuning.seed)
         _claim(study, storage, _fingerprint(interactions, held_out, tuning))
         _fail_running(study)
-        search = _Search(study, remaining, held_out, tuning)
+        search = _Search(study, _validation(remaining, held_out, tuning), tuning)
         search.run(budget, math.inf if budget.seconds is None else began + budget.seconds, report)
         return search.finished()
 
@@ -105,8 +112,7 @@ class _Search:
     """A study and the data of its trials."""
 
     study: Study
-    remaining: Interactions
-    held_out: csr_matrix[np.float32]
+    validation: Validation
     tuning: Tuning
 
     def run(self, budget: Budget, deadline: float, report: Report) -> None:
@@ -123,15 +129,19 @@ class _Search:
     def finished(self) -> list[Trial]:
         """Return the finished trials, best first; of equal ones, the earlier first."""
         trials = [
-            Trial(trial.number, trial.value, self._parameters(trial.params), trial.user_attrs[_SECONDS])
+            Trial(
+                trial.number,
+                trial.value,
+                self._plan(trial.params, trial.user_attrs[_ITERATIONS]),
+                trial.user_attrs[_SECONDS],
+            )
             for trial in _trials(self.study)
             if trial.value is not None
         ]
         return sorted(trials, key=lambda trial: (-trial.value, trial.number))
 
-    def _parameters(self, searched: dict[str, Any]) -> Parameters:
-        others = {name: value for name, value in searched.items() if name != _RATIO}
-        return Parameters(**others, regularization=searched[_RATIO] * searched["alpha"], seed=self.tuning.seed)
+    def _plan(self, searched: dict[str, Any], iterations: int | None = None) -> Plan:
+        return Plan(**searched, iterations=iterations, seed=self.tuning.seed)
 
     def _tell(self, budget: Budget, report: Report) -> None:
         trials = self.finished()
@@ -140,16 +150,18 @@ class _Search:
 
     def _make_trial(self) -> TrainingError | None:
         """Run one trial; return the failure, if any."""
+        from optuna.trial import TrialState
+
         trial = self._ask()
         began = time.perf_counter()
         try:
-            value = self._value(self._parameters(trial.params))
+            value = self._value(trial)
         except TrainingError as failure:
             trial.set_user_attr(_FAILURE, str(failure))
             _fail_running(self.study)
             return failure
         trial.set_user_attr(_SECONDS, time.perf_counter() - began)
-        self.study.tell(trial, value)
+        self.study.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)
         return None
 
     def _ask(self) -> optuna.Trial:
@@ -158,24 +170,45 @@ class _Search:
         Each trial has its own sampler, seeded by the trial's position in the study: a single sampler would start again
         with every run and repeat its first proposals.
         """
+        from optuna.pruners import MedianPruner
         from optuna.samplers import TPESampler
 
         space: dict[str, BaseDistribution] = {**_space(self.tuning.max_factors)}
         place = sum(trial.value is not None or _FAILURE in trial.user_attrs for trial in _trials(self.study))
         seed = np.random.SeedSequence((self.tuning.seed, place)).generate_state(1)
         self.study.sampler = TPESampler(seed=int(seed[0]), n_startup_trials=_RANDOM_TRIALS, multivariate=True)
+        # Unlike Hyperband, this pruner looks at finished trials only, so an interruption changes nothing.
+        self.study.pruner = MedianPruner(n_startup_trials=_RANDOM_TRIALS, n_warmup_steps=_UNPRUNED)
         starts = _starts(self.tuning.max_factors)
         # A trial is still waiting if the process was killed between these two steps.
         if place < len(starts) and not _trials(self.study, "WAITING"):
             self.study.enqueue_trial(starts[place])
         return self.study.ask(space)
 
-    def _value(self, parameters: Parameters) -> float:
-        k, threads = self.tuning.k, self.tuning.threads
-        model = train(self.remaining, parameters, threads=threads)
-        factors = (model.user_factors, model.item_factors)
-        found = evaluate(*factors, self.remaining.weights, self.held_out, k=k, threads=threads)
-        return float(getattr(found.als, self.tuning.metric))
+    def _value(self, trial: optuna.Trial) -> float | None:
+        """Return what a trial is worth, None where it was given up, and note after how many iterations."""
+        from optuna import TrialPruned
+
+        def on_iteration(done: int, value: float) -> None:
+            trial.report(value, done)
+            if trial.should_prune():
+                trial.set_user_attr(_ITERATIONS, done)
+                raise TrialPruned
+
+        try:
+            course = try_out(self.validation, self._plan(trial.params), self.tuning.machine, on_iteration)
+        except TrialPruned:
+            return None
+        trial.set_user_attr(_ITERATIONS, course.best_iterations)
+        return course.best
+
+
+def _validation(remaining: Interactions, held_out: csr_matrix[np.float32], tuning: Tuning) -> Validation:
+    """Return what trials are judged by."""
+    users = np.flatnonzero(np.diff(held_out.indptr))
+    if len(users) > _MOST_USERS:
+        users = np.sort(np.random.default_rng(tuning.seed).choice(users, _MOST_USERS, replace=False))
+    return Validation(remaining.weights, users, held_out[users], tuning.metric, tuning.k)
 
 
 def _need_optuna() -> None:
@@ -188,30 +221,24 @@ def _need_optuna() -> None:
 
 
 def _space(max_factors: int) -> _Space:
-    """Return the search space, logarithmic where a factor of two matters equally everywhere.
-
-    The regularization is searched as a multiple of alpha: what suits the one depends on the other.
-    """
+    """Return the search space, logarithmic where a factor of two matters equally everywhere."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
     return {
         "factors": IntDistribution(min(16, max_factors), max_factors, log=True),
-        _RATIO: FloatDistribution(0.005, 10.0, log=True),
-        "alpha": FloatDistribution(1.0, 100.0, log=True),
-        "popularity_discount": FloatDistribution(0.0, 0.6),
-        "iterations": IntDistribution(5, 20),
+        "regularization_constant": FloatDistribution(0.03, 3.0, log=True),
+        "popularity_discount": FloatDistribution(0.0, 0.8),
+        "activity_discount": FloatDistribution(0.0, 0.8),
     }
 
 
 def _starts(max_factors: int) -> list[dict[str, float]]:
-    """Return the starting points: the points of the space nearest to the defaults, and to what suits a large model.
-
-    The latter is many factors, few iterations and a strong regularization, found by hand on real check-ins.
-    """
-    defaults = {**msgspec.structs.asdict(DEFAULTS), _RATIO: DEFAULTS.regularization / DEFAULTS.alpha}
-    large = {"factors": 512, _RATIO: 1.5, "alpha": 40.0, "popularity_discount": 0.35, "iterations": 8}
+    """Return the starting points: the points of the space nearest to the defaults and to the best preset."""
     space = _space(max_factors).items()
-    return [{name: min(max(start[name], of.low), of.high) for name, of in space} for start in (defaults, large)]
+    return [
+        {name: min(max(getattr(plan, name), of.low), of.high) for name, of in space}
+        for plan in (DEFAULT, PRESETS["quality"])
+    ]
 
 
 def _trials(study: Study, *states: str) -> list[optuna.trial.FrozenTrial]:

@@ -24,10 +24,11 @@ import numpy as np
 
 from service.cli.progress import bars
 from service.model.factors import Float32, Int32, Int64
-from service.model.facts import Parameters, TrainingFacts
+from service.model.facts import TrainingFacts
 from service.training.als import TrainedModel, train
 from service.training.interactions import read_interactions
 from service.training.model_files import facts_of, save_npz, save_pickle
+from service.training.plan import Plan
 from tests.support.running import RunningServer, running_server
 
 ROUNDING = 2e-6  # of float32 sums over some hundred factors, for scores around 1
@@ -71,16 +72,17 @@ def _train(options: argparse.Namespace) -> TrainedModel:
     users, items = interactions.weights.shape
     read = time.perf_counter()
     print(f"read: {users} users, {items} items, {interactions.weights.nnz} pairs in {read - started:.1f} s")
-    parameters = Parameters(
+    plan = Plan(
         factors=options.factors,
         regularization=options.regularization,
         alpha=options.alpha,
         popularity_discount=0.0,
+        activity_discount=0.0,
         iterations=options.iterations,
         seed=options.seed,
     )
     with bars() as report:
-        model = train(interactions, parameters, report=report)
+        model = train(interactions, plan, report=report)
     print(f"trained: {options.factors} factors, {options.iterations} iterations in {time.perf_counter() - read:.1f} s")
     return model
 

@@ -18,12 +18,11 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
-from service.model.facts import DEFAULTS
 from service.training.als import train
 from service.training.interactions import Interactions, read_interactions
+from service.training.plan import Plan
 from tests.benchmarks.made import interactions
 from tests.benchmarks.throughput import FACTORS, ITEMS, PER_USER, SEED, USERS
 
@@ -56,9 +55,10 @@ def _read(path: Path) -> str:
 
 def _train(_: Path) -> str:
     weights = interactions(USERS, ITEMS, PER_USER, SEED)
-    parameters = msgspec.structs.replace(DEFAULTS, factors=FACTORS)
-    train(Interactions(np.arange(USERS), np.arange(ITEMS), weights), parameters)
-    return f"trained {USERS:,} × {ITEMS:,} × {FACTORS} on {weights.nnz:,} pairs, {parameters.iterations} iterations"
+    model = train(Interactions(np.arange(USERS), np.arange(ITEMS), weights), Plan(factors=FACTORS))
+    return (
+        f"trained {USERS:,} × {ITEMS:,} × {FACTORS} on {weights.nnz:,} pairs, {model.parameters.iterations} iterations"
+    )
 
 
 def _measured(work: Callable[[Path], str], path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_model_is_made(job: TrainingJob, tmp_path: Path) -> None:
     kinds = [type(message) for message in messages]
     assert isinstance(messages[-1], Trained)
     ready = kinds.index(PopularityReady)
-    assert messages[-3:-1] == [Progress("training", 15, 15), Progress("saving", 0, 1)]
+    assert messages[-3:-1] == [Progress("training", 4, 4), Progress("saving", 0, 1)]
     size = Path(job.data).stat().st_size
     assert Progress("reading", size, size) in messages[:ready]
     with np.load(tmp_path / "popularity") as arrays:

@@ -80,7 +80,7 @@ def kept(model: Path) -> Path:
     """Return where a server that has served the model keeps it."""
     with running_server(model, Path("als_state")) as server:
         server.wait_until_ready()
-    return next(Path("als_state/snapshots").glob("2-*"))
+    return next(Path("als_state/snapshots").glob("3-*"))
 
 
 def test_a_look_at_a_model_changes_nothing_that_a_server_keeps(model: Path, kept: Path) -> None:

@@ -51,12 +51,39 @@ def test_train(data: Path) -> None:
 @pytest.mark.parametrize("model_format", ["npz", "pickle"])
 def test_check_shows_how_a_model_was_made(data: Path, model_format: str) -> None:
     """In either format the model brings the facts of its training along."""
-    good("train", data, "--model-path", "m", "--format", model_format, "--evaluate", *FEW)
+    good("train", data, "--model-path", "m", "--format", model_format, "--evaluate", "--regularization", 10, *FEW)
     shown = good("check", "--model-path", "m").stdout
     words = " ".join(shown.split())
     assert "learnt from data.csv: 150 rows, 0 left out" in words
-    assert "regularization 10, alpha 20, popularity discount 0.25, iterations 3, seed 0" in words
+    assert (
+        "regularization 10, alpha 20, popularity discount 0.35, iterations 3, seed 0, activity discount 0.25" in words
+    )
     assert "evaluated ndcg@20 0." in words
+
+
+@pytest.mark.parametrize(("preset", "factors"), [("fast", 128), ("default", 256), ("quality", 1024)])
+def test_presets(data: Path, preset: str, factors: int) -> None:
+    """A preset sets what is not given; auto is what all of them have, and a number wins."""
+    common = ("train", data, "--model-path", "m", "--preset", preset, "--json")
+    facts = json.loads(good(*common, "--regularization", "auto", "--iterations", "auto").stdout)
+    assert facts["parameters"]["factors"] == factors
+    assert facts["parameters"]["regularization"] > 1
+    assert json.loads(good(*common, *FEW, "--regularization", 2).stdout)["parameters"] == {
+        "factors": 4,
+        "regularization": 2,
+        "alpha": 20,
+        "popularity_discount": 0.35,
+        "iterations": 3,
+        "seed": 0,
+        "activity_discount": 0.25,
+    }
+
+
+def test_neither_a_number_nor_auto(data: Path) -> None:
+    """Anything else is refused in a sentence about the option."""
+    result = als_serve("train", data, "--model-path", "m", "--regularization", "some")
+    assert result.exit_code == 2
+    assert "Invalid value for '--regularization': 'some' is not a valid float range, nor auto." in result.stderr
 
 
 def test_training_onto_the_path_of_a_server_swaps(data: Path, tmp_path: Path) -> None:
@@ -122,6 +149,30 @@ def test_evaluate(data: Path, tmp_path: Path) -> None:
     assert found["unknown_users"] == 1
 
 
+def test_models_are_compared(data: Path) -> None:
+    """Each is a table; then it says by how much the others differ from the first, and how certain that is."""
+    good("train", data, "--model-path", "poor", "--factors", 1, "--iterations", 1, "--regularization", 1e6)
+    good("train", data, "--model-path", "rich", *FEW)
+    test = write_interactions(data.with_name("test.csv"), seed=1)
+    command = ("evaluate", "--model-path", "poor", "--against", "rich", "--against", "poor", "--test", test, "-k", 5)
+    lines = good(*command).stdout.splitlines()
+    assert [line for line in lines if line.startswith("📦")] == ["📦 poor", "📦 rich", "📦 poor"]
+    recall, ndcg, same, _ = (line for line in lines if line.startswith("⚖️"))
+    assert recall.startswith("⚖️ rich is better than poor by 0.")
+    assert ndcg.endswith(" in ndcg@5 (30 users)")
+    assert same == "⚖️ poor is not certainly worse than poor: it differs by 0.0000 ± 0.0000 in recall@5 (30 users)"
+    found = json.loads(good(*command, "--json").stdout)
+    assert [one["path"] for one in found["models"]] == ["poor", "rich", "poor"]
+    assert [one["metric"] for one in found["differences"][0]] == ["precision", "recall", "ndcg", "map"]
+    assert found["differences"][0][1]["difference"] > found["differences"][0][1]["margin"] > 0
+
+
+def test_a_sample_of_users_is_evaluated(data: Path) -> None:
+    """The evaluation says of how many users it has drawn its own."""
+    shown = good("train", data, "--model-path", "m", "--evaluate", "--sample", 10, *FEW).stdout
+    assert "🎯 Top 20 against 10 held-out pairs of 10 users, drawn at random of 30" in shown
+
+
 def test_popularity_alone_is_not_evaluated(data: Path) -> None:
     """There is nothing to compare it with."""
     Path("m").write_bytes(popularity_bytes())
@@ -139,8 +190,10 @@ def test_tune(data: Path) -> None:
     assert values == sorted(values, reverse=True)
     assert lines[-1].startswith("✅ Wrote m (")
     assert Path("als_tuning.db").exists()
+    told = next(place for place, line in enumerate(lines) if "The table below is of pairs that no trial saw" in line)
+    assert lines[told + 2].startswith("🎯 Top 20 against 30 held-out pairs of 30 users")
     facts = json.loads(good(*command, "--json").stdout)
-    assert facts["evaluation"]["als"]["recall"] == pytest.approx(values[0], abs=1e-4)
+    assert facts["evaluation"]["pairs"] == 30
 
 
 def test_a_tuning_without_time(data: Path) -> None:

@@ -234,7 +234,7 @@ async def test_old_snapshots_are_removed(place: Place) -> None:
         for content in (TWO, THREE):
             put(place.path, content)
             await until_served(store, version(content))
-        kept = {f"2-{version(TWO)}", f"2-{version(THREE)}"}
+        kept = {f"3-{version(TWO)}", f"3-{version(THREE)}"}
         await eventually(lambda: {found.name for found in place.shelf.root.iterdir()} == kept)
 
 

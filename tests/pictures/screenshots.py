@@ -10,11 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import msgspec
 from playwright.async_api import Browser, Page
 
 from service.cli.demo import train_on_sample
-from service.model.facts import DEFAULTS
+from service.training.plan import Plan
 from service.training.recipe import Recipe, make_model
 from tests.support import ROOT
 from tests.support.browsing import card, chromium_started, open_view, visiting
@@ -58,8 +57,8 @@ async def main(images: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         shop = Path(directory)
         model, titles = train_on_sample(shop)
-        recipe, parameters = Recipe([shop / "interactions.csv"]), msgspec.structs.replace(DEFAULTS, factors=32, seed=1)
-        make_model(recipe, shop / "next.npz", parameters=parameters, with_evaluation=True)
+        recipe, plan = Recipe([shop / "interactions.csv"]), Plan(factors=32, seed=1)
+        make_model(recipe, shop / "next.npz", plan=plan, with_evaluation=True)
         async with chromium_started() as browser:
             with running_server(model, shop / "state", item_titles=titles) as server:
                 server.wait_until_ready()

@@ -49,7 +49,7 @@ async def test_hostile_files_change_nothing_for_requests(tmp_path: Path) -> None
         assert psutil.Process(server.process.pid).children() == []
         assert await asyncio.to_thread(server.get, "/readyz") == (200, {"status": "ready"})
     assert not marker.exists()
-    assert [entry.name for entry in (tmp_path / "state" / "snapshots").iterdir()] == [f"2-{version}"]
+    assert [entry.name for entry in (tmp_path / "state" / "snapshots").iterdir()] == [f"3-{version}"]
 
 
 def _path(number: int) -> str:

@@ -5,28 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
+from implicit.cpu.als import AlternatingLeastSquares
 
 from service.errors import TrainingError
-from service.model.facts import DEFAULTS, Parameters
-from service.training.als import TrainedModel, discount, train
+from service.training import fitting
+from service.training.als import TrainedModel, train
+from service.training.fitting import Machine
+from service.training.plan import Plan
+from service.training.weighting import weighting
 from tests.support.interactions import small_interactions
 
 SMALL = small_interactions()
 
 
-def parameters(**changes: Any) -> Parameters:
-    """Return the default parameters with few factors, no discount, and some changes."""
-    return msgspec.structs.replace(DEFAULTS, **{"factors": 4, "popularity_discount": 0.0, **changes})
+def plan(**changes: Any) -> Plan:
+    """Return the default plan with few factors, no discounts, and some changes."""
+    return replace(Plan(factors=4, regularization=10.0, popularity_discount=0.0, activity_discount=0.0), **changes)
 
 
 @pytest.fixture
 def model() -> TrainedModel:
     """Train on the five interactions."""
-    return train(SMALL, parameters())
+    return train(SMALL, plan())
 
 
 def test_shapes(model: TrainedModel) -> None:
@@ -38,30 +40,49 @@ def test_shapes(model: TrainedModel) -> None:
 
 def test_the_seed_decides() -> None:
     """The same seed gives the same factors; another gives others."""
-    first, again, other = (train(SMALL, parameters(seed=seed)).item_factors for seed in (1, 1, 2))
+    first, again, other = (train(SMALL, plan(seed=seed)).item_factors for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_threads_change_nothing() -> None:
     """However many threads train, the factors are the same."""
-    one, two = (train(SMALL, parameters(), threads=threads).item_factors for threads in (1, 2))
+    one, two = (train(SMALL, plan(), machine=Machine(threads)).item_factors for threads in (1, 2))
     assert np.array_equal(one, two)
 
 
 def test_what_was_had_scores_high() -> None:
     """The factors stand for the interactions: what a user had scores above what the user did not."""
-    model = train(SMALL, parameters(factors=3, regularization=0.01, alpha=20))
+    model = train(SMALL, plan(factors=3, regularization=0.01, alpha=20))
     scores = model.user_factors @ model.item_factors.T
     had = SMALL.weights.toarray() > 0
     assert scores[had].min() > scores[~had].max()
 
 
-def test_weights_beyond_float32() -> None:
-    """Weights that ALS cannot handle are an error that says what to change."""
-    heavy = replace(SMALL, weights=SMALL.weights * np.float32(1e15))
-    with pytest.raises(TrainingError, match=r"the largest is 2e\+15\) need a smaller alpha than 1e\+09\.$"):
-        train(heavy, parameters(alpha=1e9))
+@pytest.mark.parametrize("iterations", [2, None])
+def test_factors_that_are_not_numbers(iterations: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ALS cannot work with gives no model, and the sentence says what to change; a stand-in fails for it."""
+
+    class Overflowing(AlternatingLeastSquares):  # type: ignore[misc]
+        def fit(self, *given: Any, **named: Any) -> None:
+            super().fit(*given, **named)
+            self.item_factors[0, 0] = np.nan
+
+    monkeypatch.setattr(fitting, "AlternatingLeastSquares", lambda **named: Overflowing(**without_gpu(named)))
+    with pytest.raises(TrainingError, match=r"the largest is 2\) need a smaller alpha than 20\.$"):
+        train(SMALL, plan(iterations=iterations))
+
+
+def without_gpu(named: dict[str, Any]) -> dict[str, Any]:
+    """Return what implicit's model of the CPU takes."""
+    return {name: value for name, value in named.items() if name != "use_gpu"}
+
+
+def test_weights_too_small_to_serve() -> None:
+    """Weights whose discounts no server would take are refused before any work."""
+    tiny = replace(SMALL, weights=SMALL.weights * np.float32(1e-12))
+    with pytest.raises(TrainingError, match=r"^The weights are too small \(on average 1\.3e-12\); multiply"):
+        train(tiny)
 
 
 @pytest.mark.parametrize(
@@ -70,33 +91,35 @@ def test_weights_beyond_float32() -> None:
 def test_parameters_that_no_server_takes(name: str, value: float) -> None:
     """Parameters that serving would reject are refused before any work."""
     with pytest.raises(TrainingError, match=f"^The parameter {name} is .*; it must be from 0 to 1e\\+09\\.$"):
-        train(SMALL, parameters(**{name: value}))
+        train(SMALL, plan(**{name: value}))
 
 
 @pytest.mark.parametrize("with_loss", [False, True])
 def test_progress_is_told(with_loss: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every iteration is reported, with its loss if that is wanted, and nothing is printed."""
+    """Every iteration is reported, with its loss if that is wanted, and the last step; nothing is printed."""
     told: list[tuple[str, int, int, str]] = []
-    train(SMALL, parameters(iterations=2), with_loss=with_loss, report=lambda *step: told.append(step))
-    assert [step[:3] for step in told] == [("training", 0, 2), ("training", 1, 2), ("training", 2, 2)]
-    assert [step[3].startswith("loss 0.") for step in told[1:]] == [with_loss] * 2
+    train(SMALL, plan(iterations=2), with_loss=with_loss, report=lambda *step: told.append(step))
+    assert [step[:3] for step in told] == [("training", done, 3) for done in range(4)]
+    assert [step[3].startswith("loss 0.") for step in told[1:3]] == [with_loss] * 2
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_discount_weighs_items_by_their_users() -> None:
-    """An item of four times the users weighs half as much at a power of 0.5; over all pairs the mean is 1."""
-    weights = csr_matrix(np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0]], np.float32))
-    found = discount(weights, 0.5)
-    assert found[1] / found[0] == pytest.approx(2)
-    assert found[2] == found[1]  # of nobody, as of one
-    assert np.average(found, weights=[4, 1, 0]) == pytest.approx(1)
-    assert discount(weights, 0.0).tolist() == [1, 1, 1]
+def test_the_seed_of_a_plan_is_all_that_is_random() -> None:
+    """The same plan gives the same users too."""
+    first, again = (train(SMALL).user_factors for _ in range(2))
+    assert np.array_equal(first, again)
 
 
-def test_the_discount_is_what_training_weighs_with() -> None:
-    """Training with a discount is training without one on the weighted matrix."""
-    discounted = train(SMALL, parameters(popularity_discount=0.5))
-    weighted = csr_matrix(SMALL.weights.multiply(discounted.item_weights[None, :]), dtype=np.float32)
-    by_hand = train(replace(SMALL, weights=weighted), parameters())
-    np.testing.assert_array_equal(discounted.item_factors, by_hand.item_factors)
-    assert not np.array_equal(discounted.item_factors, train(SMALL, parameters()).item_factors)
+def test_the_weights_are_what_training_weighs_with() -> None:
+    """Training with discounts is training without them on the weighted matrix."""
+    discounts = plan(popularity_discount=0.5, activity_discount=0.5)
+    weighted = weighting(SMALL.weights, discounts).apply(SMALL.weights)
+    by_hand = train(replace(SMALL, weights=weighted), plan())
+    np.testing.assert_allclose(train(SMALL, discounts).item_factors, by_hand.item_factors, rtol=1e-5)
+    assert not np.array_equal(train(SMALL, discounts).item_factors, train(SMALL, plan()).item_factors)
+
+
+def test_the_size_of_weights_does_not_matter() -> None:
+    """Weights ten times as large give the same factors: it is their mean that alpha is the confidence of."""
+    larger = replace(SMALL, weights=SMALL.weights * np.float32(10))
+    np.testing.assert_allclose(train(larger).item_factors, train(SMALL).item_factors, rtol=1e-5)

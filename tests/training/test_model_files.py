@@ -10,12 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
 
 from service.errors import PathTakenError, TrainingError
 from service.model.arranging import arrange
 from service.model.factors import Factors
-from service.model.facts import DEFAULTS, TrainingFacts, encode_facts
+from service.model.facts import TrainingFacts, encode_facts
 from service.model.formats.reading import read
 from service.model.scoring import scoring
 from service.model.storage.source import written_model
@@ -27,7 +26,7 @@ from tests.support.interactions import small_interactions
 Save: TypeAlias = Callable[[TrainedModel, TrainingFacts, Path], None]
 
 SMALL = small_interactions()
-MODEL = train(SMALL, DEFAULTS)
+MODEL = train(SMALL)
 FACTS = facts_of(MODEL, [Path("/somewhere/orders.csv")], None, {"read": 0.5})
 each_form = pytest.mark.parametrize("save", [save_npz, save_pickle])
 
@@ -43,16 +42,18 @@ def test_npz(tmp_path: Path) -> None:
     save_npz(MODEL, FACTS, tmp_path / "model.npz")
     with np.load(tmp_path / "model.npz", allow_pickle=False) as arrays:
         written: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-    for name in ("user_factors", "item_factors", "item_weights"):
+    for name in ("user_factors", "item_factors"):
         assert np.array_equal(written.pop(name), getattr(MODEL, name))
+    assert np.array_equal(written.pop("item_weights"), MODEL.weighting.item_weights)
     assert {name: array.tolist() for name, array in written.items()} == {
         "user_ids": ["ana", "ben", "chloe"],
         "item_ids": [3, 7, 11],
         "seen_indptr": [0, 2, 3, 5],
         "seen_indices": [0, 1, 1, 0, 2],
         "seen_weights": [1, 2, 1, 1, 1.5],
-        "regularization": DEFAULTS.regularization,
-        "alpha": DEFAULTS.alpha,
+        "regularization": MODEL.parameters.regularization,
+        "alpha": MODEL.parameters.alpha,
+        "activity_discount": MODEL.parameters.activity_discount,
         "training_facts": encode_facts(FACTS),
     }
 
@@ -63,12 +64,13 @@ def test_pickle(tmp_path: Path) -> None:
     components = pickle.loads((tmp_path / "model.pkl").read_bytes())
     assert np.array_equal(components.pop("model").item_factors, MODEL.item_factors)
     assert (components.pop("sparse_matrix") != SMALL.weights).nnz == 0
-    assert np.array_equal(components.pop("item_weights"), MODEL.item_weights)
+    assert np.array_equal(components.pop("item_weights"), MODEL.weighting.item_weights)
     assert components == {
         "user_id_map": {0: "ana", 1: "ben", 2: "chloe"},
         "product_id_map": {0: 3, 1: 7, 2: 11},
         "reverse_user_id_map": {"ana": 0, "ben": 1, "chloe": 2},
         "reverse_product_id_map": {3: 0, 7: 1, 11: 2},
+        "activity_discount": MODEL.parameters.activity_discount,
         "training_facts": encode_facts(FACTS),
     }
 
@@ -81,22 +83,22 @@ def test_serving_reads_what_was_written(tmp_path: Path, save: Save) -> None:
     assert np.array_equal(found.user_factors, MODEL.user_factors)
     assert np.array_equal(found.item_factors, MODEL.item_factors)
     assert found.item_weights is not None
-    assert np.array_equal(found.item_weights, MODEL.item_weights)
+    assert np.array_equal(found.item_weights, MODEL.weighting.item_weights)
     assert found.user_ids.tolist() == [b"ana", b"ben", b"chloe"]
     assert found.item_ids.tolist() == [3, 7, 11]
     assert found.seen is not None
     assert found.seen.items.tolist() == [0, 1, 1, 0, 2]
     assert found.seen.weights.tolist() == [1, 2, 1, 1, 1.5]
-    assert (found.regularization, found.alpha) == (DEFAULTS.regularization, DEFAULTS.alpha)
+    assert (found.regularization, found.alpha) == (MODEL.parameters.regularization, MODEL.parameters.alpha)
+    assert found.activity_discount == MODEL.parameters.activity_discount > 0
     assert found.facts == FACTS
 
 
 @each_form
 def test_a_user_is_folded_in_as_training_would(tmp_path: Path, save: Save) -> None:
     """With the weights of items in the file, what a user had leads to the factors that implicit solves for."""
-    model = train(SMALL, DEFAULTS, threads=1)
-    settled = model.als.recalculate_user(0, csr_matrix(SMALL.weights[0].multiply(model.item_weights[None, :])))
-    save(model, FACTS, tmp_path / "model")
+    settled = MODEL.als.recalculate_user(0, MODEL.weighting.apply(SMALL.weights)[0])
+    save(MODEL, FACTS, tmp_path / "model")
     arranged = arrange(served(tmp_path / "model"))
     assert arranged.seen is not None
     folded = scoring.fold_in(arranged, arranged.seen.of(0), arranged.seen.weights_of(0))
@@ -107,7 +109,7 @@ def test_the_facts() -> None:
     """They say from what, how and with what a model was made, and give no path away."""
     assert (FACTS.data.files, FACTS.data.rows, FACTS.data.pairs) == (["orders.csv"], 5, 5)
     assert (FACTS.data.users, FACTS.data.items, FACTS.data.skipped_rows) == (3, 3, 0)
-    assert FACTS.parameters == DEFAULTS
+    assert FACTS.parameters == MODEL.parameters
     assert FACTS.seconds.keys() == {"read", "train"}
     assert FACTS.versions.keys() == {"python", "als-serve", "implicit", "numpy", "scipy", "pyarrow"}
 

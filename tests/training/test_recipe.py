@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from service.errors import TrainingError
-from service.model.facts import DEFAULTS
 from service.training.als import train
 from service.training.evaluation import evaluate
+from service.training.plan import Plan
 from service.training.recipe import Recipe, make_model
 from service.training.splitting import hold_out
 from tests.support.interactions import write_interactions
 
-FEW = msgspec.structs.replace(DEFAULTS, factors=4, iterations=3, seed=5)
+FEW = Plan(factors=4, iterations=3, seed=5)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_an_evaluation_sees_nothing_of_the_test(recipe: Recipe) -> None:
     model = train(remaining, FEW)
     by_hand = evaluate(model.user_factors, model.item_factors, remaining.weights, held_out, k=5)
     assert recipe.evaluate(interactions, FEW) == by_hand
-    assert recipe.evaluate(interactions, msgspec.structs.replace(FEW, seed=6)) != by_hand
+    assert recipe.evaluate(interactions, replace(FEW, seed=6)) != by_hand
 
 
 def test_all_phases_are_told(recipe: Recipe, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_all_phases_are_told(recipe: Recipe, tmp_path: Path) -> None:
         if done == total:
             ends.append(phase)
 
-    make_model(recipe, tmp_path / "m", parameters=FEW, with_evaluation=True, report=report)
+    make_model(recipe, tmp_path / "m", plan=FEW, with_evaluation=True, report=report)
     assert ends == ["reading", "training", "evaluating", "training"]
 
 

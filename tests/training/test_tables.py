@@ -25,7 +25,7 @@ Fields: TypeAlias = Sequence[str]
 
 REMEDY = "; fix it, or skip bad rows with --skip-bad-rows."
 NO_ID = "an id is 1 to 256 bytes of text without NUL"
-NO_WEIGHT = "it must be a number above 0, at most 1e15"
+NO_WEIGHT = "it must be a number other than 0, of at most 1e15"
 NO_TIME = "it must be a number or an ISO 8601 date"
 GOOD = "user,item\na,x\nb,y\n"
 
@@ -57,7 +57,7 @@ class TestBadRows:
             (f"user,item\na,{'é' * 129}\n", f"line 2: the item is '{'é' * 20}'…; {NO_ID}"),
             ("user,item\na,x\0y\n", rf"line 2: the item is 'x\x00y'; {NO_ID}"),
             *((f"user,item,weight\na,x,{weight}\n", f"line 2: the weight is '{weight}'; {NO_WEIGHT}")
-              for weight in ("many", "0", "-1", "nan", "inf", "1e999", "1.1e15", "1·5")),
+              for weight in ("many", "0", "-2e15", "nan", "inf", "1e999", "1.1e15", "1·5")),
             ("user,item,weight\na,x,\n", f"line 2: the weight is missing; {NO_WEIGHT}"),
             *((f"user,item,time\na,x,{time}\n", f"line 2: the time is '{time}'; {NO_TIME}")
               for time in ("noon", "inf", "2020-02-30", "01/02/2020")),
@@ -130,7 +130,7 @@ class TestBadRows:
 
 
 BAD: tuple[Fields, ...] = (
-    ("", "x", "1"), ("a", "", "1"), ("a", "x", ""), ("a", "x", "many"), ("a", "x", "0"), ("a", "x", "-1"),
+    ("", "x", "1"), ("a", "", "1"), ("a", "x", ""), ("a", "x", "many"), ("a", "x", "0"), ("a", "x", "-2e15"),
     ("a", "x", "inf"), ("a", "x", "nan"), ("a", "x"), ("a\n\nb",), ("a", "x", "1", "2"), ("é" * 129, "x", "1"),
     ("a\0", "x", "1"), ("a\nb", "", "1"),
 )  # fmt: skip
@@ -275,7 +275,7 @@ class TestParquet:
         [
             ({"user": ["a", None, "c"]}, f"the user is missing; {NO_ID}"),
             ({"item": [1, None, None]}, f"the item is missing; {NO_ID}"),
-            ({"weight": [1, -1, 1]}, f"the weight is -1; {NO_WEIGHT}"),
+            ({"weight": [1, 0, 1]}, f"the weight is 0; {NO_WEIGHT}"),
             ({"weight": [1.0, float("nan"), 1.0]}, f"the weight is nan; {NO_WEIGHT}"),
             ({"weight": [1.0, None, 1.0]}, f"the weight is missing; {NO_WEIGHT}"),
             ({"weight": ["1", None, "many"]}, f"the weight is missing; {NO_WEIGHT}"),

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 import optuna
 import pytest
@@ -22,15 +21,18 @@ from scipy.sparse import csr_matrix
 from sqlalchemy.pool import NullPool
 
 from service.errors import TrainingError
-from service.model.facts import DEFAULTS, Evaluation, Parameters
+from service.model.facts import Evaluation
 from service.training import tuning as module
-from service.training.als import TrainedModel, train
+from service.training.als import train, try_out
 from service.training.evaluation import evaluate
+from service.training.fitting import Course, Machine
 from service.training.interactions import Interactions
+from service.training.plan import DEFAULT, Plan
 from service.training.splitting import hold_out
+from service.training.stopping import MOST_ITERATIONS, Validation
 from service.training.tuning import Budget, Trial, Tuning, tune
 
-TINY = Tuning(k=5, threads=1, seed=7, max_factors=8)
+TINY = Tuning(k=5, machine=Machine(threads=1), seed=7, max_factors=8)
 TASTES, USERS, ITEMS = 2, 40, 30
 
 
@@ -62,15 +64,15 @@ def storage(tmp_path: Path) -> Path:
     return tmp_path / "study.db"
 
 
-def in_order(trials: list[Trial]) -> list[tuple[float, Parameters]]:
+def in_order(trials: list[Trial]) -> list[tuple[float, Plan]]:
     """Return what two studies that did the same have in common, in the order in which it was done."""
-    return [(trial.value, trial.parameters) for trial in sorted(trials, key=lambda trial: trial.number)]
+    return [(trial.value, trial.plan) for trial in sorted(trials, key=lambda trial: trial.number)]
 
 
-def evaluation_of(interactions: Interactions, parameters: Parameters) -> Evaluation:
-    """Train on what the split of the tiny settings leaves, and evaluate on the rest."""
-    remaining, held_out = hold_out(interactions, seed=7)
-    model = train(remaining, parameters, threads=1)
+def evaluation_of(interactions: Interactions, plan: Plan) -> Evaluation:
+    """Train on what the splits of the tiny settings leave, and evaluate on what trials are judged by."""
+    remaining, held_out = hold_out(hold_out(interactions, seed=7)[0], share=0.25, seed=7)
+    model = train(remaining, plan, machine=Machine(threads=1))
     return evaluate(model.user_factors, model.item_factors, remaining.weights, held_out, k=5, threads=1)
 
 
@@ -98,17 +100,17 @@ def unusable(storage: Path, reason: str) -> str:
     return rf"^{name} cannot hold a study \({reason}\); {what_to_do}\.$"
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> list[Parameters]:
+def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool]) -> list[Plan]:
     """Let training number i, from 0, find its factors not finite where ``fails(i)``; return what was trained with."""
-    trained: list[Parameters] = []
+    trained: list[Plan] = []
 
-    def train_or_fail(interactions: Interactions, parameters: Parameters, *, threads: int) -> TrainedModel:
-        trained.append(parameters)
+    def try_or_fail(validation: Validation, plan: Plan, *rest: Any) -> Course:
+        trained.append(plan)
         if fails(len(trained) - 1):
             raise TrainingError("Training gave factors that are not finite.")
-        return train(interactions, parameters, threads=threads)
+        return try_out(validation, plan, *rest)
 
-    monkeypatch.setattr(module, "train", train_or_fail)
+    monkeypatch.setattr(module, "try_out", try_or_fail)
     return trained
 
 
@@ -121,13 +123,13 @@ class TestSearching:
         assert values == sorted(values, reverse=True)
         assert sorted(trial.number for trial in whole) == list(range(12))
         assert all(trial.seconds > 0 for trial in whole)
-        assert values[0] > 1.5 * evaluation_of(interactions, whole[0].parameters).popular.ndcg
+        assert values[0] > 1.5 * evaluation_of(interactions, whole[0].plan).popular.ndcg
 
     def test_defaults_come_first(self, interactions: Interactions, storage: Path) -> None:
-        """The first trial has the defaults, as far as max_factors allows: the best is never worse than they are."""
+        """The first trial has the defaults, as far as max_factors allows: the best is no worse by what chose it."""
         trials = tune(interactions, storage, Budget(3), TINY)
         first = next(trial for trial in trials if trial.number == 0)
-        assert first.parameters == msgspec.structs.replace(DEFAULTS, factors=8, seed=7)
+        assert replace(first.plan, iterations=None) == replace(DEFAULT, factors=8, seed=7)
         assert trials[0].value >= first.value
 
     @pytest.mark.parametrize("metric", ["ndcg", "recall", "precision", "map"])
@@ -136,21 +138,22 @@ class TestSearching:
     ) -> None:
         """A value is what evaluating a model of these parameters, trained on what was not held out, gives."""
         (trial,) = tune(interactions, storage, Budget(1), replace(TINY, metric=metric))
-        assert trial.value == getattr(evaluation_of(interactions, trial.parameters).als, metric)
+        assert trial.value == getattr(evaluation_of(interactions, trial.plan).als, metric)
 
     @pytest.mark.parametrize(("max_factors", "fewest"), [(1, 1), (8, 8), (16, 16), (40, 16)])
     def test_the_space(self, interactions: Interactions, storage: Path, max_factors: int, fewest: int) -> None:
         """Parameters stay in their ranges, and those of one seed differ from trial to trial."""
         trials = tune(interactions, storage, Budget(4), replace(TINY, max_factors=max_factors))
         for trial in trials:
-            found = trial.parameters
+            found = trial.plan
             assert fewest <= found.factors <= max_factors
-            assert 0.01 <= found.regularization <= 200
-            assert 1 <= found.alpha <= 200
-            assert 0 <= found.popularity_discount <= 0.6
-            assert 5 <= found.iterations <= 20
+            assert 0.03 <= found.regularization_constant <= 3
+            assert 0 <= found.popularity_discount <= 0.8
+            assert 0 <= found.activity_discount <= 0.8
+            assert found.iterations
+            assert 1 <= found.iterations <= MOST_ITERATIONS
             assert found.seed == 7
-        assert len({trial.parameters.alpha for trial in trials}) == 4
+        assert len({trial.plan.regularization_constant for trial in trials}) == 4
 
     def test_the_same_again(self, interactions: Interactions, storage: Path, whole: list[Trial]) -> None:
         """The same data and settings give the same trials."""
@@ -159,8 +162,8 @@ class TestSearching:
     def test_another_seed(self, interactions: Interactions, storage: Path, whole: list[Trial]) -> None:
         """Another seed gives others, after the defaults and the large model that every search begins with."""
         others = tune(interactions, storage, Budget(3), replace(TINY, seed=8))
-        common = {trial.parameters.alpha for trial in whole} & {trial.parameters.alpha for trial in others}
-        assert common == {DEFAULTS.alpha, 40}
+        ours, theirs = ({trial.plan.regularization_constant for trial in trials} for trials in (whole, others))
+        assert ours & theirs == {0.3, 0.45}
 
     def test_progress(self, interactions: Interactions, storage: Path) -> None:
         """Each finished trial is told with the best value so far; before the first there is none."""
@@ -236,15 +239,14 @@ class TestGoingOn:
         tune(interactions, storage, Budget(11), TINY)
         opened(storage).ask({**module._space(TINY.max_factors)})
         assert in_order(tune(interactions, storage, Budget(12), TINY)) == in_order(whole)
-        assert states(storage) == ["COMPLETE"] * 11 + ["FAIL", "COMPLETE"]
+        assert [state == "FAIL" for state in states(storage)] == [False] * 11 + [True, False]
 
     def test_killed_before_the_first_trial(self, interactions: Interactions, storage: Path) -> None:
         """Whatever the moment of a kill before the first trial, the defaults are tried, once."""
         tune(interactions, storage, Budget(9, seconds=0), TINY)
-        searched = msgspec.structs.asdict(DEFAULTS) | {"factors": 8}
-        opened(storage).enqueue_trial({name: value for name, value in searched.items() if name != "seed"})
+        opened(storage).enqueue_trial(module._starts(TINY.max_factors)[0])
         trials = tune(interactions, storage, Budget(3), TINY)
-        assert [trial.parameters.alpha for trial in trials].count(DEFAULTS.alpha) == 1
+        assert [trial.plan.regularization_constant for trial in trials].count(0.3) == 1
         assert states(storage) == ["COMPLETE"] * 3
 
 
@@ -259,7 +261,7 @@ class TestFailures:
         trials = tune(interactions, storage, Budget(3), TINY)
         assert sorted(trial.number for trial in trials) == [1, 3, 4]
         assert states(storage) == ["FAIL", "COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-        assert len({parameters.alpha for parameters in trained}) == 5
+        assert len({plan.regularization_constant for plan in trained}) == 5
 
     def test_failures_are_not_forever(
         self, interactions: Interactions, storage: Path, monkeypatch: pytest.MonkeyPatch
@@ -320,7 +322,7 @@ class TestStorage:
     def test_threads_may_change(self, interactions: Interactions, storage: Path) -> None:
         """A study may go on with other threads: they change no value."""
         tune(interactions, storage, Budget(1), TINY)
-        assert len(tune(interactions, storage, Budget(2), replace(TINY, threads=2))) == 2
+        assert len(tune(interactions, storage, Budget(2), replace(TINY, machine=Machine(threads=2)))) == 2
 
     def test_a_study_of_something_else(self, interactions: Interactions, storage: Path) -> None:
         """Trials that were not made here are not taken for ours, whatever their study is called."""

@@ -25,7 +25,7 @@ _SEEN = ("seen_indptr", "seen_indices", "seen_weights")
 _POPULARITY = ("user_ids", "item_ids", *_SEEN[:2])
 _READ = (
     *(*_FACTORS, "user_ids", "item_ids", *_SEEN, "item_weights", "regularization", "alpha"),
-    *("training_facts", "popularity_only"),
+    *("activity_discount", "training_facts", "popularity_only"),
 )
 #: Other members that implicit saves; accepted but never read.
 _SKIPPED = (
@@ -136,6 +136,7 @@ def _model(archived: _Archived) -> RawModel:
         item_ids=_ids(archived, "item_ids"),
         seen=_seen(archived),
         item_weights=archived.get("item_weights"),
+        activity_discount=_single(archived, "activity_discount"),
         regularization=_single(archived, "regularization"),
         alpha=_single(archived, "alpha"),
         training_facts=_single(archived, "training_facts"),

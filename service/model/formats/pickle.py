@@ -114,6 +114,7 @@ def _model(components: dict[object, object]) -> RawModel:
         reverse_item_ids=_reverse_ids(components, "reverse_product_id_map"),
         seen=_seen(components.get("sparse_matrix")),
         item_weights=_numbers("item_weights", components.get("item_weights")),
+        activity_discount=components.get("activity_discount"),
         training_facts=components.get("training_facts"),
         missing=_missing(components),
         names=dict(_NAMES),

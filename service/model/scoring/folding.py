@@ -3,7 +3,7 @@
 Both are the least-squares step of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback
 Datasets, 2008, sections 4 and 5), as in the library ``implicit``: an item of weight w is preferred with confidence c =
 alpha w; one of negative weight is not preferred, with confidence |c|. If training used item weights, w is multiplied by
-the item's weight.
+the item's weight; if it discounted activity, w is divided by the number of the user's items to that power.
 """
 
 from __future__ import annotations
@@ -35,22 +35,33 @@ def fold_in(model: Model, items: Int32, weights: Float32) -> Float32:
     totals = np.zeros(len(rows))
     np.add.at(totals, place, weights)
     factors, confidence = _confidence(model, rows, totals)
+    return least_squares(model.item_gram, factors, confidence, model.regularization).astype(np.float32)
+
+
+def least_squares(gram: Float32 | _Float64, factors: _Float64, confidence: _Float64, regularization: float) -> _Float64:
+    """Return x, float64 [factors], for items with these factors, [items, factors], and signed confidences c.
+
+    gram: V'V over all items.
+    """
     preferred = factors.T @ np.maximum(confidence, 0)
-    return _solve(_equations(model, factors, confidence), preferred, model.regularization).astype(np.float32)
+    return _solve(_equations(gram, factors, confidence, regularization), preferred, regularization)
 
 
 def explain(model: Model, user: int, item: int, n: int) -> Ranked:
     """Return the ``n`` of the user's items that contribute most to the item's score, and what each contributes.
 
-    All contributions add up to the score of the item for the user's factors folded in again. Items with a
-    negative weight contribute nothing and are left out. Raises NoSeenItemsError if the model has no seen items.
+    All contributions add up to the score of the item for the user's factors folded in again, which are the stored ones
+    if als-serve trained the model. Items with a negative weight contribute nothing and are left out. Raises
+    NoSeenItemsError if the model has no seen items.
     """
     if model.seen is None:
         raise NoSeenItemsError("The served model does not include seen items, so nothing can be explained.")
     rows = model.seen.of(user)
     factors, confidence = _confidence(model, rows, model.seen.weights_of(user))
     wanted = model.item_factors[item].astype(np.float64)
-    weighted = _solve(_equations(model, factors, confidence), wanted, model.regularization)
+    weighted = _solve(
+        _equations(model.item_gram, factors, confidence, model.regularization), wanted, model.regularization
+    )
     scores = ((factors @ weighted) * confidence).astype(np.float32)
     preferred = np.flatnonzero(confidence >= 0)
     order = preferred[np.argsort(-scores[preferred], kind="stable")][:n]
@@ -59,14 +70,15 @@ def explain(model: Model, user: int, item: int, n: int) -> Ranked:
 
 def _confidence(model: Model, rows: Int32, weights: Float32 | _Float64) -> tuple[_Float64, _Float64]:
     """Return the factors and the signed confidence of these item rows."""
-    confidence = model.alpha * model.item_weights[rows].astype(np.float64) * weights
+    scale = model.alpha * max(len(rows), 1) ** -model.activity_discount
+    confidence = scale * model.item_weights[rows].astype(np.float64) * weights
     return model.item_factors[rows].astype(np.float64), confidence
 
 
-def _equations(model: Model, factors: _Float64, confidence: _Float64) -> _Float64:
+def _equations(gram: Float32 | _Float64, factors: _Float64, confidence: _Float64, regularization: float) -> _Float64:
     """Return V'V + lambda I + the sum of (|c| - 1) v v'."""
     known: _Float64 = factors.T @ (factors * (np.abs(confidence) - 1)[:, None])
-    return model.item_gram + model.regularization * np.eye(len(known)) + known
+    return gram + regularization * np.eye(len(known)) + known
 
 
 def _solve(equations: _Float64, right: _Float64, regularization: float) -> _Float64:

@@ -27,7 +27,7 @@ from service.model.storage import array_files
 from service.model.storage.array_files import FileFacts, damaged, map_array, resident, sha256_of, touch, write_array
 from service.model.storage.source import Source
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 
 
@@ -51,6 +51,7 @@ class Manifest(msgspec.Struct, frozen=True):
     training: TrainingFacts | None
     seconds: dict[str, float]
     files: dict[str, FileFacts]
+    activity_discount: float = 0.0
 
     @property
     def bytes(self) -> int:
@@ -116,6 +117,7 @@ def write(
         training=analysis.training,
         seconds={**seconds, "write": round(time.perf_counter() - started, 6)},
         files=files,
+        activity_discount=model.activity_discount,
     )
     with synced(directory / MANIFEST) as file:
         file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
@@ -220,4 +222,5 @@ def _model(arrays: dict[str, NDArray[Any]], manifest: Manifest) -> Model:
         item_weights=arrays["item_weights.npy"],
         regularization=manifest.regularization,
         alpha=manifest.alpha,
+        activity_discount=manifest.activity_discount,
     )

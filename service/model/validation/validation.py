@@ -24,6 +24,7 @@ _DEFAULT_ALPHA = 1.0
 
 _ROWS_AT_ONCE = 65_536
 LARGEST_PARAMETER = 1e9  # beyond this, fold-in would compute with infinities
+_LARGEST_DISCOUNT = 1.0
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -45,6 +46,7 @@ def validate(raw: RawModel) -> Factors:
         item_weights=_item_weights(raw.item_weights, len(item_factors)),
         regularization=_number(raw.regularization, "regularization", _DEFAULT_REGULARIZATION),
         alpha=_number(raw.alpha, "alpha", _DEFAULT_ALPHA),
+        activity_discount=_number(raw.activity_discount, "activity_discount", 0.0, most=_LARGEST_DISCOUNT),
         facts=prove_facts(raw.training_facts),
     )
 
@@ -137,12 +139,12 @@ def _item_weights(value: object, items: int) -> Float32 | None:
     return weights
 
 
-def _number(value: object, name: str, default: float) -> float:
+def _number(value: object, name: str, default: float, most: float = LARGEST_PARAMETER) -> float:
     """Return a training parameter: finite and not negative, or the default if the source has none."""
     if value is None:
         return default
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise BadDtypeError(f"{name} is a {type(value).__name__}, not a number.")
-    if not 0 <= value <= LARGEST_PARAMETER:
-        raise NotFiniteError(f"{name} is {quoted(value)}; it must be from 0 to {LARGEST_PARAMETER:g}.")
+    if not 0 <= value <= most:
+        raise NotFiniteError(f"{name} is {quoted(value)}; it must be from 0 to {most:g}.")
     return float(value)

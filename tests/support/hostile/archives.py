@@ -128,8 +128,8 @@ def _lying_archives() -> dict[str, tuple[bytes, str]]:
 def _misnamed_archives() -> dict[str, tuple[bytes, str]]:
     known = (
         "which a model does not need; allowed are user_factors, item_factors, user_ids, item_ids, seen_indptr, "
-        "seen_indices, seen_weights, item_weights, regularization, alpha, training_facts, popularity_only and what "
-        "model.save of implicit's AlternatingLeastSquares writes."
+        "seen_indices, seen_weights, item_weights, regularization, alpha, activity_discount, training_facts, "
+        "popularity_only and what model.save of implicit's AlternatingLeastSquares writes."
     )
     twice = with_factors(user_factorz=npy()).replace(b"user_factorz", b"user_factors")
     return {
