@@ -53,7 +53,9 @@ class Results:
     def __init__(self, metrics: Metrics) -> None:
         self._lists = {strategy: metrics.results.labels(strategy) for strategy in STRATEGIES}
         self._ranked = {
-            strategy: (metrics.scanned_items.labels(strategy), metrics.top_score.labels(strategy))
+            strategy: tuple(
+                metric.labels(strategy) for metric in (metrics.scanned_items, metrics.scanned_bytes, metrics.top_score)
+            )
             for strategy in SCORED_STRATEGIES
         }
 
@@ -62,8 +64,9 @@ class Results:
         self._lists[strategy].inc()
         if strategy == "popular":
             return
-        scanned, top_score = self._ranked[strategy]
+        scanned, read, top_score = self._ranked[strategy]
         scanned.observe(ranked.scanned)
+        read.inc(ranked.read)
         if len(ranked.scores):
             top_score.observe(ranked.scores.item(0))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar, TypeVarTuple
@@ -40,8 +40,26 @@ class Queries:
         """
         if estimate_us <= INLINE_MICROSECONDS:
             return function(*arguments)
+        self._refuse_if_full()
+        return await self._admit(function, *arguments)
+
+    async def run_in_turns(self, estimate_us: float, turns: Iterator[Result | None]) -> Result:
+        """Return the first that ``turns`` yields other than None. Raises OverloadedError before the first turn alone.
+
+        After each turn, the queries that wait for a thread have theirs; where the client went away there is no other.
+        """
+        if estimate_us <= INLINE_MICROSECONDS:
+            return next(result for result in turns if result is not None)
+        self._refuse_if_full()
+        while (result := await self._admit(next, turns)) is None:
+            pass
+        return result
+
+    def _refuse_if_full(self) -> None:
         if self._admitted >= self._limit:
             raise OverloadedError("Too many long queries are waiting already; try again in a second, or ask for less.")
+
+    async def _admit(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         self._admitted += 1
         try:
             return await self._in_thread(function, *arguments)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from service.model.codes import Codes, quantize
 from service.model.factors import Factors, Float32, Int32, Int64, Seen
 from service.model.ids import Ids
 
@@ -32,6 +33,7 @@ class Model:
     user_factors: float32 [users, factors], C order, rows in ascending id order.
     item_factors: float32 [items, factors], C order, rows by descending norm, equal norms by ascending id.
     item_norms: float32 [items], Euclidean, never below the true norm by more than rounding.
+    codes: the item factors again, rounded to int8.
     item_gram: float32 [factors, factors], the sum of v v' over all items.
     item_weights: float32 [items], what multiplies the weights of an item's pairs.
     seen: item rows as in ``item_factors``; None where the source had none, and then popularity is None too.
@@ -42,6 +44,7 @@ class Model:
     user_factors: Float32
     item_factors: Float32
     item_norms: Float32
+    codes: Codes
     item_gram: Float32
     seen: Seen | None
     popularity: Popularity | None
@@ -69,6 +72,7 @@ def arrange(factors: Factors) -> Model:
         user_factors=np.ascontiguousarray(factors.user_factors[users]),
         item_factors=item_factors,
         item_norms=norms,
+        codes=quantize(item_factors),
         item_gram=item_factors.T @ item_factors,
         seen=seen,
         popularity=_popularity(seen, sorter) if seen else None,

@@ -25,9 +25,9 @@ class Count:
     def __init__(self) -> None:
         self.value = 0
 
-    def inc(self) -> None:
-        """Count one more."""
-        self.value += 1
+    def inc(self, amount: int = 1) -> None:
+        """Count one more, or so many."""
+        self.value += amount
 
 
 class Distribution:

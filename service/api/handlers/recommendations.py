@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 import numpy as np
 from aiohttp import web
@@ -26,6 +28,7 @@ from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.live.generation import Generation
 from service.model.factors import Float32, Id, Int32
 from service.model.model import Model
+from service.model.scoring.batches import recommend_many
 from service.model.scoring.ranking import NO_ROWS, Ranked
 from service.model.scoring.scoring import fold_in, popular, recommend, top_n
 
@@ -60,7 +63,7 @@ async def for_users(question: Question[Generation, BatchBody]) -> web.Response:
     generation, context, options = question.generation, question.context, question.options
     _refuse_too_many(options)
     estimate = _estimate(generation, options, len(options.users))
-    body = await context.queries.run(estimate, _many_users, generation, options, context.results)
+    body = await context.queries.run_in_turns(estimate, _many_users(generation, options, context.results))
     return answers.response(body, generation.version)
 
 
@@ -105,13 +108,48 @@ def _one_user(generation: Generation, user: Id, options: Recommending, results: 
     return answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
 
 
-def _many_users(generation: Generation, options: BatchBody, results: Results) -> bytes:
+def _many_users(generation: Generation, options: BatchBody, results: Results) -> Iterator[bytes | None]:
+    """Yield None after each turn of the scan, and the answer after the last."""
     exclude = item_rows(generation.snapshot.model, options.exclude)
-    # One by one: encoding all at once would hold the interpreter lock for as long as it takes.
-    entries = (_result_or_failure(generation, user, options, exclude, results) for user in options.users)
-    return answers.encode(
-        BatchRecommendations(generation.version, [msgspec.Raw(answers.encode(entry)) for entry in entries])
-    )
+    rows = [generation.snapshot.model.user_ids.row(user) for user in options.users]
+    scanned: list[msgspec.Raw] = []
+    for found in _scan(generation, rows, options, exclude):
+        # One by one: encoding all at once would hold the interpreter lock for as long as it takes.
+        scanned += [_encoded(_scanned(generation, row, ranked, options, results)) for row, ranked in found]
+        yield None
+    of_known = iter(scanned)
+    entries = [
+        next(of_known)
+        if _is_scanned(generation, row)
+        else _encoded(_result_or_failure(generation, user, options, exclude, results))
+        for user, row in zip(options.users, rows, strict=True)
+    ]
+    yield answers.encode(BatchRecommendations(generation.version, entries))
+
+
+def _is_scanned(generation: Generation, row: int | None) -> bool:
+    return row is not None and not generation.snapshot.model.limited
+
+
+def _scan(
+    generation: Generation, rows: list[int | None], options: BatchBody, exclude: Int32
+) -> Iterator[list[tuple[int, Ranked]]]:
+    """Yield what is found for the users whom the model knows, in their order."""
+    known = [row for row in rows if _is_scanned(generation, row)]
+    of_whom = iter(known)
+    for found in recommend_many(
+        generation.snapshot.model,
+        np.array(known, np.int32),
+        options.n,
+        offset=options.offset,
+        exclude_seen=options.exclude_seen,
+        exclude=exclude,
+    ):
+        yield [(next(of_whom), ranked) for ranked in found]
+
+
+def _encoded(entry: UserResult | UserFailure) -> msgspec.Raw:
+    return msgspec.Raw(answers.encode(entry))
 
 
 def _result_or_failure(
@@ -132,10 +170,15 @@ def _result(generation: Generation, user: Id, options: Recommending, exclude: In
     if model.limited:
         return _popular(generation, user, options, np.concatenate((exclude, _seen(model, row, options))), results)
     ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
+    return _scanned(generation, row, ranked, options, results)
+
+
+def _scanned(generation: Generation, row: int, ranked: Ranked, options: Recommending, results: Results) -> UserResult:
+    """Shape what was found for a user of the model."""
     results.count("als", ranked)
     scores = model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(model.user_ids.of(row), "als", items)
+    return UserResult(generation.snapshot.model.user_ids.of(row), "als", items)
 
 
 def _seen(model: Model, row: int, options: Recommending) -> Int32:
