@@ -53,8 +53,10 @@ class Results:
     def __init__(self, metrics: Metrics) -> None:
         self._lists = {strategy: metrics.results.labels(strategy) for strategy in STRATEGIES}
         self._ranked = {
-            strategy: tuple(
-                metric.labels(strategy) for metric in (metrics.scanned_items, metrics.scanned_bytes, metrics.top_score)
+            strategy: (
+                metrics.scanned_items.labels(strategy),
+                metrics.scanned_bytes.labels(strategy),
+                metrics.top_score.labels(strategy),
             )
             for strategy in SCORED_STRATEGIES
         }

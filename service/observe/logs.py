@@ -33,8 +33,8 @@ EVENTS: dict[str, tuple[int, str]] = {
     "scan_kernel": (_I, "⚡ Items are scanned by the compiled int8 kernel"),
     "no_scan_kernel": (
         _W,
-        "🐢 Items are scanned by NumPy: the same answers, later. The compiled kernel was not built; install a C compiler, "
-        "then als-serve again",
+        "🐢 Items are scanned by NumPy: the answers are the same, but slower. The compiled kernel was not built: "
+        "install a C compiler, then als-serve again",
     ),
     "analyzing_scores": (_I, "🔍 Analyzing ALS score ranges..."),
     "analyzed_scores": (_I, "✅ ALS score range analysis completed"),

@@ -79,7 +79,7 @@ def test_a_model_that_was_imported_before_is_served_at_once(kept: Path, model: s
 
 @pytest.mark.parametrize("archive", EARLIER, ids=lambda archive: archive.stem)
 def test_what_was_kept_in_an_earlier_format_is_imported_again(archive: Path, tmp_path: Path) -> None:
-    """After an upgrade to another format the file at the path is imported, served, and all that was kept of it renewed."""
+    """After an upgrade to another format the file at the path is imported, and what was kept of it is replaced."""
     shutil.unpack_archive(archive, tmp_path / "kept")
     path, directory = tmp_path / "kept" / "followed" / "model.npz", tmp_path / "kept" / "followed" / "state"
     before = snapshots(directory)

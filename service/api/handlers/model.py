@@ -14,7 +14,8 @@ from service.api.parameters import Options
 from service.live.generation import Generation, state_of
 from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.model.facts import TrainingFacts
-from service.model.scoring import kernel
+from service.model.scoring import kernel as scan_kernel
+from service.model.scoring.kernel import Name as Kernel
 from service.model.scoring.score_ranges import ScoreRanges
 from service.model.storage.snapshot import Snapshot
 from service.s3.versions import Download
@@ -46,15 +47,15 @@ class S3Facts(msgspec.Struct, frozen=True):
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     """What is served. Everything about the model is null while there is none.
 
-    ``kernel`` is what scans the items: int8, the compiled kernel, or numpy. ``bytes`` is the size of the snapshot on disk, ``load_seconds`` are those of each phase, ``trained`` is how the
-    model was made, where its file says. ``training`` is that of a model for want of one, and
-    ``earlier_versions`` are those served before, the
-    latest first, and ``reloads`` the last ten, with ``last_reload`` before the others.
+    ``kernel`` is what scans the items: int8, the compiled kernel, or numpy. ``bytes`` is the size of the snapshot on
+    disk, ``load_seconds`` are those of each phase, ``trained`` is how the model was made, where its file says.
+    ``training`` is that of a model for want of one, and ``earlier_versions`` are those served before, the latest first,
+    and ``reloads`` the last ten, with ``last_reload`` before the others.
     """
 
     model_version: answers.Version | None = None
     state: State
-    kernel: kernel.Name
+    kernel: Kernel
     source: SourceFacts | None = None
     users: int | None = None
     items: int | None = None
@@ -83,7 +84,7 @@ async def served_model(question: Question[None, Options]) -> web.Response:
     generation = live.slot.current
     body = ServedModel(
         state=state_of(generation, live.training),
-        kernel=kernel.name(),
+        kernel=scan_kernel.name(),
         training=live.training.report,
         s3=_s3(question.context.following, generation),
         last_reload=live.reloader.last,

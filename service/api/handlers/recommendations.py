@@ -110,42 +110,38 @@ def _one_user(generation: Generation, user: Id, options: Recommending, results: 
 
 def _many_users(generation: Generation, options: BatchBody, results: Results) -> Iterator[bytes | None]:
     """Yield None after each turn of the scan, and the answer after the last."""
-    exclude = item_rows(generation.snapshot.model, options.exclude)
-    rows = [generation.snapshot.model.user_ids.row(user) for user in options.users]
+    model, exclude = generation.snapshot.model, item_rows(generation.snapshot.model, options.exclude)
+    rows = [model.user_ids.row(user) for user in options.users]
+    known = [] if model.limited else [row for row in rows if row is not None]
     scanned: list[msgspec.Raw] = []
-    for found in _scan(generation, rows, options, exclude):
+    for found in _scan(model, known, options, exclude):
         # One by one: encoding all at once would hold the interpreter lock for as long as it takes.
-        scanned += [_encoded(_scanned(generation, row, ranked, options, results)) for row, ranked in found]
+        for row, ranked in zip(known[len(scanned) :], found, strict=False):
+            scanned.append(_encoded(_scanned(generation, row, ranked, options, results)))
         yield None
     of_known = iter(scanned)
-    entries = [
-        next(of_known)
-        if _is_scanned(generation, row)
-        else _encoded(_result_or_failure(generation, user, options, exclude, results))
-        for user, row in zip(options.users, rows, strict=True)
-    ]
-    yield answers.encode(BatchRecommendations(generation.version, entries))
+    yield answers.encode(
+        BatchRecommendations(
+            generation.version,
+            [
+                _encoded(_result_or_failure(generation, user, options, exclude, results))
+                if row is None or model.limited
+                else next(of_known)
+                for user, row in zip(options.users, rows, strict=True)
+            ],
+        )
+    )
 
 
-def _is_scanned(generation: Generation, row: int | None) -> bool:
-    return row is not None and not generation.snapshot.model.limited
-
-
-def _scan(
-    generation: Generation, rows: list[int | None], options: BatchBody, exclude: Int32
-) -> Iterator[list[tuple[int, Ranked]]]:
-    """Yield what is found for the users whom the model knows, in their order."""
-    known = [row for row in rows if _is_scanned(generation, row)]
-    of_whom = iter(known)
-    for found in recommend_many(
-        generation.snapshot.model,
-        np.array(known, np.int32),
+def _scan(model: Model, rows: list[int], options: BatchBody, exclude: Int32) -> Iterator[list[Ranked]]:
+    return recommend_many(
+        model,
+        np.array(rows, np.int32),
         options.n,
         offset=options.offset,
         exclude_seen=options.exclude_seen,
         exclude=exclude,
-    ):
-        yield [(next(of_whom), ranked) for ranked in found]
+    )
 
 
 def _encoded(entry: UserResult | UserFailure) -> msgspec.Raw:

@@ -9,7 +9,7 @@ import numpy as np
 from service.model.factors import Float32, Int32
 from service.model.model import Model
 from service.model.scoring.products import scores_of
-from service.model.scoring.ranking import Bound, Eligible, Ranked, Score, rank
+from service.model.scoring.ranking import Bound, Eligible, Ranked, Rows, Score, is_mask, rank
 
 _UNIT_ROUNDOFF = 2.0**-24
 _SMALLEST = 2.0**-149
@@ -21,7 +21,7 @@ def top_n(model: Model, vector: Float32, n: int, without: Int32, eligible: Eligi
     BLAS computes the scores of whole blocks, each off by some rounding. All rows are candidates that may so have lost
     their place, and are scored once more, as everywhere.
     """
-    if eligible is not None and eligible.dtype != np.bool_:
+    if eligible is not None and not is_mask(eligible):
         return _of_listed(model, vector, n, without, eligible.astype(np.int32, copy=False))
     items = model.item_factors
 
@@ -51,7 +51,7 @@ def _score_of(model: Model, vector: Float32, rows: Int32) -> Score:
     return score
 
 
-def _rescored(model: Model, vector: Float32, n: int, rows: np.ndarray, scanned: int) -> Ranked:
+def _rescored(model: Model, vector: Float32, n: int, rows: Rows, scanned: int) -> Ranked:
     scores = scores_of(model.item_factors[rows], vector)
     order = np.lexsort((rows, -scores))[:n]
     read = (scanned + len(rows)) * model.item_factors.itemsize * len(vector)
@@ -61,11 +61,12 @@ def _rescored(model: Model, vector: Float32, n: int, rows: np.ndarray, scanned: 
 def bounds(norms: Float32, vector: Float32) -> tuple[Bound, float]:
     """Bound the computed score of an item, and so of all after it, by the product of the norms, rounding included.
 
-    Also return how much the scores of one item that are computed in two ways may differ, twice: a row whose score is that
-    much below the n-th may be the n-th. A float32 inner product of f terms, summed in any order, is off by at most
-    gamma_f |u|'|v|, with gamma_k = k u / (1 - k u) and u = 2^-24 (Higham, Accuracy and Stability of Numerical Algorithms,
-    2nd ed., section 3.1), hence at most (1 + gamma_f) ‖u‖ ‖v‖. Four more roundings are allowed for the stored norm, and
-    an absolute term for products and norms in the subnormal range, where the relative error is not bounded.
+    Also return how far below the n-th score a row may be that is among the n best once all are added up in another
+    order: each of the two scores may change by twice the greatest error. A float32 inner product of f terms, summed in
+    any order, is off by at most gamma_f |u|'|v|, with gamma_k = k u / (1 - k u) and u = 2^-24 (Higham, Accuracy and
+    Stability of Numerical Algorithms, 2nd ed., section 3.1), hence at most (1 + gamma_f) ‖u‖ ‖v‖. Four more roundings
+    are allowed for the stored norm, and an absolute term for products and norms in the subnormal range, where the
+    relative error is not bounded.
     """
     length = math.hypot(*vector.tolist())
     errors = (len(vector) + 4) * _UNIT_ROUNDOFF

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import msgspec
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from service.model.factors import Float32, Int32, Int64
 
 Rows: TypeAlias = NDArray[np.int32 | np.int64]
+Mask: TypeAlias = NDArray[np.bool_]
 #: Which rows may be in an answer: a mask, bool [rows], or the rows, ascending, no repeats.
-Eligible: TypeAlias = NDArray[np.bool_] | NDArray[np.integer[Any]]
+Eligible: TypeAlias = Mask | NDArray[np.integer[Any]]
 #: Scores of the rows start…stop-1, float32, in an array of its own.
 Score: TypeAlias = Callable[[int, int], Float32]
 #: What no score from this row on can exceed, rounding included; never rises with the row.
@@ -31,6 +32,11 @@ NO_SCORES: Float32 = np.empty(0, np.float32)
 _NO_INT64: Int64 = np.empty(0, np.int64)
 _LOWEST: Float32 = np.array(np.finfo(np.float32).min)
 _STRUCK = np.float32(-np.inf)
+
+
+def is_mask(eligible: Eligible) -> TypeGuard[Mask]:
+    """Say whether it is a mask, and no list of rows."""
+    return eligible.dtype == np.bool_
 
 
 class Ranked(msgspec.Struct, frozen=True):

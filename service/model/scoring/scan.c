@@ -28,7 +28,7 @@ const int32_t scan_version = 1;
 #define CHUNK 64
 #define BINS 2048
 
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
+#if !defined(ONE_PROCESSOR) && defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FOR_EACH_PROCESSOR
@@ -97,6 +97,26 @@ static void dots_of(const int8_t *restrict codes, const int32_t *restrict listed
         int32_t dot = 0;
         for (int j = 0; j < stride; j++) dot += (int16_t)row[j] * digits[j];
         dots[i] = dot;
+    }
+}
+
+/* The same of the first rows for four vectors, for whom a row is widened once. */
+FOR_EACH_PROCESSOR
+static void dots_of_four(const int8_t *restrict codes, const int16_t *restrict a, const int16_t *restrict b, const int16_t *restrict c,
+                         const int16_t *restrict d, int stride, int count, int32_t (*restrict dots)[CHUNK]) {
+    for (int i = 0; i < count; i++, codes += stride) {
+        int32_t of_a = 0, of_b = 0, of_c = 0, of_d = 0;
+        for (int j = 0; j < stride; j++) {
+            int16_t code = codes[j];
+            of_a += code * a[j];
+            of_b += code * b[j];
+            of_c += code * c[j];
+            of_d += code * d[j];
+        }
+        dots[0][i] = of_a;
+        dots[1][i] = of_b;
+        dots[2][i] = of_c;
+        dots[3][i] = of_d;
     }
 }
 
@@ -273,14 +293,13 @@ static int may_reach(const Search *s, float norm) {
     return norm * s->reach + s->tiny > s->floor && !(norm == 0 && s->floor >= 0);
 }
 
-/* Take in a chunk: the rows from `first` on, or those listed, of which `first` has the greatest norm. */
-static void take(Search *s, const Model *m, int32_t first, const int32_t *listed, int count, const uint8_t *eligible) {
-    int32_t dots[CHUNK];
+/* Take in a chunk with its dot products: the rows from `first` on, or those listed, of which `first` has the greatest norm. */
+static void take(Search *s, const Model *m, int32_t first, const int32_t *listed, const int32_t *dots, int count,
+                 const uint8_t *eligible) {
     float high[CHUNK], listed_steps[CHUNK], extra = (float)(s->slack * m->norms[first] + s->tiny);
     const float *steps = listed ? listed_steps : m->steps + first;
     for (int i = 0; listed && i < count; i++) listed_steps[i] = m->steps[listed[i]];
     if (s->held + count > s->capacity) make_room(s, m);
-    dots_of(listed ? m->codes : m->codes + (size_t)first * m->stride, listed, s->digits, m->stride, count, dots);
     s->counts.scanned += count;
     if (!bounds_of(dots, steps, count, s->scale, s->kappa, extra, s->floor, high)) return;
     for (int i = 0; i < count; i++) {
@@ -289,6 +308,8 @@ static void take(Search *s, const Model *m, int32_t first, const int32_t *listed
             keep(s, m, row, high[i], high[i] - 2 * (steps[i] * s->kappa + extra));
     }
 }
+
+static const int8_t *codes_at(const Model *m, int32_t row) { return m->codes + (size_t)row * m->stride; }
 
 static int chunk_of(int32_t rest) { return rest < CHUNK ? rest : CHUNK; }
 
@@ -304,14 +325,19 @@ static int scan_listed(Search *s, const Model *m, const int32_t *listed, int32_t
         int count = chunk_of(n_listed - i);
         if (!are_rows(m, listed + i, count)) return 0;
         if (!may_reach(s, m->norms[listed[i]])) return 1;
-        take(s, m, listed[i], listed + i, count, 0);
+        int32_t dots[CHUNK];
+        dots_of(m->codes, listed + i, s->digits, m->stride, count, dots);
+        take(s, m, listed[i], listed + i, dots, count, 0);
     }
     return 1;
 }
 
 static void scan_all(Search *s, const Model *m, const uint8_t *eligible) {
-    for (int32_t row = 0; row < m->rows && may_reach(s, m->norms[row]); row += CHUNK)
-        take(s, m, row, 0, chunk_of(m->rows - row), eligible);
+    for (int32_t row = 0; row < m->rows && may_reach(s, m->norms[row]); row += CHUNK) {
+        int32_t dots[CHUNK], count = chunk_of(m->rows - row);
+        dots_of(codes_at(m, row), 0, s->digits, m->stride, count, dots);
+        take(s, m, row, 0, dots, count, eligible);
+    }
 }
 
 /* Write the n best, best first; return how many there are. */
@@ -362,16 +388,34 @@ int32_t scan_many_begin(const Model *m, int32_t count, int32_t n, const float *c
     return 0;
 }
 
-/* Scan the rows from `start`, a multiple of CHUNK, to before `stop`; return how many searches need later rows. */
+/* Find up to four searches, from the k-th on, that may need the rows from `row`; return the place after the last. */
+static int32_t next_four(const Model *m, int32_t count, int32_t n, char *scratch, int32_t k, int32_t row, Search **four, int *found) {
+    for (*found = 0; k < count && *found < 4; k++) {
+        Search *s = search_at(scratch, m, n, k);
+        if (s->active && (s->active = may_reach(s, m->norms[row]))) four[(*found)++] = s;
+    }
+    return k;
+}
+
+/* Have one to four searches take in a chunk. */
+static void take_together(Search **four, int found, const Model *m, int32_t row, int count, const uint8_t *eligible) {
+    int32_t dots[4][CHUNK];
+    for (int i = found; i < 4; i++) four[i] = four[0]; /* computed for nothing, which is sooner than one by one */
+    dots_of_four(codes_at(m, row), four[0]->digits, four[1]->digits, four[2]->digits, four[3]->digits, m->stride, count, dots);
+    for (int i = 0; i < found; i++) take(four[i], m, row, 0, dots[i], count, eligible);
+}
+
+/* Scan the rows from `start`, a multiple of CHUNK, to before `stop`; return whether any search needs later rows. */
 int32_t scan_many_rows(const Model *m, int32_t count, int32_t n, int32_t start, int32_t stop, const uint8_t *eligible, char *scratch) {
-    int32_t active = count;
+    int32_t active = 1;
     for (int32_t row = start; row < stop && active; row += CHUNK) {
         active = 0;
-        for (int32_t k = 0; k < count; k++) {
-            Search *s = search_at(scratch, m, n, k);
-            if (!s->active || !(s->active = may_reach(s, m->norms[row]))) continue;
-            take(s, m, row, 0, chunk_of(stop - row), eligible);
-            active++;
+        for (int32_t k = 0; k < count;) {
+            Search *four[4];
+            int found;
+            k = next_four(m, count, n, scratch, k, row, four, &found);
+            if (found) take_together(four, found, m, row, chunk_of(stop - row), eligible);
+            active |= found > 0;
         }
     }
     return active;

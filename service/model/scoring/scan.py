@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.model.model import Model
 from service.model.scoring import kernel
-from service.model.scoring.ranking import Eligible, Ranked
+from service.model.scoring.ranking import Eligible, Ranked, is_mask
 
 _FLOAT_BYTES = 4
 
@@ -33,7 +33,7 @@ class Scan:
         self._kept_alive = codes, items, model.item_norms, model.user_factors, model.seen
         self._model = kernel.CModel(
             *(self.rows, self.factors, self.stride, codes.rho),
-            *map(address, (codes.codes, codes.steps, model.item_norms, items)),
+            *(address(codes.codes), address(codes.steps), address(model.item_norms), address(items)),
         )
         self.model_at = ctypes.addressof(self._model)
         self.users_at, self.user_bytes = address(model.user_factors), _FLOAT_BYTES * self.factors
@@ -53,7 +53,7 @@ class Scan:
     ) -> Ranked | None:
         """Return the ``n`` best; None where the numbers are too large for the kernel.
 
-        vector_at: where the factors of the vector are; without_at, without: where the rows to leave out are (ascending),
+        vector_at: where the factors of the vector are; without_at, without: where the rows to leave out are, ascending,
         and how many. Raises IndexError where an eligible row is not one.
         """
         n = min(n, self.rows)
@@ -78,7 +78,7 @@ class Scan:
         """Return the address and length of a list, and the address of a mask, and what holds their memory."""
         if eligible is None:
             return None, 0, None, None
-        if eligible.dtype == np.bool_:
+        if is_mask(eligible):
             if eligible.shape != (self.rows,):
                 raise IndexError(f"The mask has the shape {eligible.shape}; there are {self.rows} item rows.")
             mask = np.ascontiguousarray(eligible)

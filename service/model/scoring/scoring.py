@@ -44,8 +44,9 @@ def top_n(
     """Return the ``n`` items (at least 1) with the greatest inner products, after the ``offset`` greatest.
 
     vector: float32 [factors]. without: int32, item rows, ascending, no repeats. eligible: what alone may be in the
-    answer, a mask, bool [items], or item rows, ascending, no repeats; all where it is None. The answer is that of a full
-    sort of the scores as :func:`~service.model.scoring.products.scores_of` computes them.
+    answer, a mask, bool [items], or item rows, ascending, no repeats; all where it is None. The answer is that of a
+    full sort of the scores as :func:`~service.model.scoring.products.scores_of` computes them. Raises IndexError where
+    ``eligible`` is of other items.
     """
     scan = scan_of(model)
     if scan:
@@ -87,7 +88,7 @@ def recommend(
 
 
 def left_out(model: Model, user: int, *, exclude_seen: bool, exclude: Int32) -> Int32:
-    """Return what a user is not recommended, int32, item rows, ascending: ``exclude``, and what the user already had."""
+    """Return what a user is not recommended, int32 item rows, ascending: ``exclude``, and what the user had."""
     seen = model.seen.of(user) if exclude_seen and model.seen else NO_ROWS
     return np.unique(np.concatenate((seen, exclude))) if len(exclude) else seen
 

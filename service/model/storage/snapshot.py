@@ -138,7 +138,10 @@ def publish(staged: Path, directory: Path) -> None:
 
 
 def open_snapshot(directory: Path) -> Snapshot:
-    """Map a snapshot directory into memory; every file's size and layout is checked. Raises SnapshotDamagedError, OSError."""
+    """Map a snapshot directory into memory; the size and layout of its files are checked.
+
+    Raises SnapshotDamagedError, OSError.
+    """
     manifest = read_manifest(directory)
     arrays = {name: map_array(directory / name, facts) for name, facts in manifest.files.items()}
     try:
