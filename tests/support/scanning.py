@@ -6,9 +6,9 @@ import dataclasses
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,20 +26,6 @@ DRIVER = Path(__file__).with_name("scan_driver.c")
 FACTORS = (1, 2, 7, 16, 31, 32, 50, 64, 100, 200)
 USERS = 4
 
-#: What is nasty about each kind of model.
-KINDS = (
-    "Gaussian",
-    "falling norms",
-    "whole numbers, with equal scores",
-    "each item several times",
-    "zero vectors",
-    "tiny",
-    "huge",
-    "too small for float32 products",
-    "all against the user",
-    "the same numbers in another order",
-)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
@@ -53,35 +39,70 @@ class Case:
 
 def nasty_model(kind: str, rng: np.random.Generator, rows: int, factors: int) -> Model:
     """Make a model of a kind; the last of its four users is a zero vector."""
-    items = rng.normal(size=(rows, factors))
-    users = rng.normal(size=(USERS, factors))
+    items, users = rng.normal(size=(rows, factors)), rng.normal(size=(USERS, factors))
     users[2] = rng.integers(-1, 2, factors)
     users[3] = 0
-    if kind == "falling norms":
-        items /= 1 + 0.01 * np.arange(rows)[:, None]
-    elif kind == "whole numbers, with equal scores":
-        items = rng.integers(-1, 2, (rows, factors)).astype(np.float64)
-    elif kind == "each item several times":
-        items = items[rng.integers(0, rows, rows)]
-    elif kind == "zero vectors":
-        items[rng.random(rows) < 0.3] = 0
-    elif kind in _SCALES:
-        items *= _SCALES[kind]
-    elif kind == "all against the user":
-        items *= 0.001
-        items[:, 0] = -np.abs(items[:, 0]) * 1000
-        users[:2, 0] = 5 * np.abs(users[:2, 0])
-    elif kind == "the same numbers in another order":
-        items = rng.permuted(np.tile((np.arange(factors) % 7 - 2) * 0.1, (rows, 1)), axis=1)
-        users[:2] = 0.3
-        users[1] += 0.01 * (np.arange(factors) & 1)
+    items, users[:2] = _MAKERS[kind](rng, items, users[:2])
     source = make_factors(users=USERS, items=rows, factors=factors, pairs=2 * rows)
     return arrange(
         dataclasses.replace(source, item_factors=items.astype(np.float32), user_factors=users.astype(np.float32))
     )
 
 
-_SCALES = {"tiny": 1e-15, "huge": 1e12, "too small for float32 products": 1e-22}
+_Float64: TypeAlias = NDArray[np.float64]
+_Made: TypeAlias = tuple[_Float64, _Float64]
+
+
+def _falling(_: np.random.Generator, items: _Float64, users: _Float64) -> _Made:
+    return items / (1 + 0.01 * np.arange(len(items)))[:, None], users
+
+
+def _whole(rng: np.random.Generator, items: _Float64, users: _Float64) -> _Made:
+    return rng.integers(-1, 2, items.shape).astype(np.float64), users
+
+
+def _repeated(rng: np.random.Generator, items: _Float64, users: _Float64) -> _Made:
+    return items[rng.integers(0, len(items), len(items))], users
+
+
+def _with_zeros(rng: np.random.Generator, items: _Float64, users: _Float64) -> _Made:
+    return items * (rng.random((len(items), 1)) < 0.7), users
+
+
+def _against(_: np.random.Generator, items: _Float64, users: _Float64) -> _Made:
+    items[:, 0] = -np.abs(items[:, 0]) * 1e6
+    users[:, 0] = 5 * np.abs(users[:, 0])
+    return items * 0.001, users
+
+
+def _reordered(rng: np.random.Generator, items: _Float64, users: _Float64) -> _Made:
+    numbers = (np.arange(items.shape[1]) % 7 - 2) * 0.1
+    same = np.full(users.shape, 0.3)
+    same[1] += 0.01 * (np.arange(items.shape[1]) & 1)
+    return rng.permuted(np.tile(numbers, (len(items), 1)), axis=1), same
+
+
+def _hardly_apart(rng: np.random.Generator, items: _Float64, users: _Float64) -> _Made:
+    halves = np.tile(np.arange(items.shape[1]) % 2.0, (len(items), 1))
+    return rng.permuted(halves, axis=1), 1 + 1e-5 * users
+
+
+#: What is nasty about each kind of model, and what makes it so of Gaussian numbers.
+_MAKERS: dict[str, Callable[[np.random.Generator, _Float64, _Float64], _Made]] = {
+    "Gaussian": lambda _, items, users: (items, users),
+    "falling norms": _falling,
+    "whole numbers, with equal scores": _whole,
+    "each item several times": _repeated,
+    "zero vectors": _with_zeros,
+    "tiny": lambda _, items, users: (items * 1e-15, users),
+    "huge": lambda _, items, users: (items * 1e12, users),
+    "too small for float32 products": lambda _, items, users: (items * 1e-22, users),
+    "too small for codes": lambda _, items, users: (items * 1e-33, users),
+    "all against the user": _against,
+    "the same numbers in another order": _reordered,
+    "told apart by less than the digits of a user": _hardly_apart,
+}
+KINDS = tuple(_MAKERS)
 
 
 def nasty_cases(seed: int, rows: int, repeats: int = 1) -> Iterator[Case]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import subprocess
 import threading
@@ -121,14 +122,27 @@ def with_items(items: Float32) -> Model:
     return arrange(dataclasses.replace(source, item_factors=items))
 
 
-def test_more_equal_scores_than_there_is_room_for(scanning: str) -> None:
+@pytest.mark.parametrize("kind", ["equal", "told apart by less than the digits of a user", "too small for codes"])
+def test_more_candidates_than_there_is_room_for(kind: str, scanning: str) -> None:
     """Where no bound tells tens of thousands of items apart, their scores do, and then their rows."""
     rng = np.random.default_rng(0)
-    items = np.repeat(rng.normal(size=(1, 24)), 30_000, axis=0).astype(np.float32)
-    items[rng.random(30_000) < 0.01] *= np.float32(1 + 2**-22)
-    model, vector = with_items(items), items[0]
+    if kind == "equal":
+        items = np.repeat(rng.normal(size=(1, 24)), 20_000, axis=0).astype(np.float32)
+        items[rng.random(20_000) < 0.01] *= np.float32(1 + 2**-22)
+        model = dataclasses.replace(with_items(items), user_factors=items[:1])
+    else:
+        model = nasty_model(kind, rng, 20_000, 64)
     for n in (1, 10, 3000):
-        assert_exact(scoring.top_n(model, vector, n), Case(model, n), vector)
+        for vector in model.user_factors:
+            assert_exact(scoring.top_n(model, vector, n), Case(model, n), vector)
+
+
+def test_the_best_may_stand_behind_many_of_greater_norm(scanning: str) -> None:
+    """The scan does not end before the last item whose norm alone could make it the best."""
+    vector = np.array([1, 0], np.float32)
+    first = np.tile(np.array([0.997, math.sqrt(1 - 0.997**2)]), (64 * 80, 1))
+    model = with_items(np.concatenate((first, [[0.9985, 0]])).astype(np.float32))
+    assert scoring.top_n(model, vector, 1).rows.tolist() == [64 * 80]
 
 
 def test_where_the_kernel_declines_numpy_scans() -> None:
