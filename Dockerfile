@@ -6,11 +6,12 @@ RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --no-deps --require-hashes --requirement /src/requirements.lock \
     && find /venv -type d -name tests -prune -exec rm -rf {} +
 
-# What we wrote goes there too, with the command in /venv/bin.
+# What we wrote goes there too, with the command in /venv/bin. What builds it stays out of the image.
 COPY pyproject.toml README.md LICENSE /src/
 COPY ops/install /src/ops/install
 COPY service /src/service
-RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-isolation /src
+RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-isolation /src \
+    && pip --python /venv/bin/python uninstall --yes setuptools
 
 
 FROM docker.io/library/python:3.11-slim

@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test format lock clean
+.PHONY: help demo test format build image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +21,24 @@ test: $(VENV)/requirements-dev.installed ## lint, check the types, run every tes
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest --cov --cov-report=term --numprocesses auto --dist loadfile
+	$(BIN)/pytest --cov --cov-report=term --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 format: $(VENV)/requirements-dev.installed ## put the code into its one form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# The wheel is made of the sdist, in a directory of its own: what an earlier build left in this one would be packed again.
+build: $(VENV)/requirements-dev.installed ## make the wheel and the sdist, in dist/
+	rm -rf dist *.egg-info
+	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("dist")' >/dev/null
+	$(PIP) wheel --no-deps --no-index --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	@ls dist/*
+
+image: ## build the image als-serve:VERSION, with labels that say the version and the commit
+	docker build --label org.opencontainers.image.version=$(VERSION) \
+		--label org.opencontainers.image.revision=$(shell git rev-parse HEAD) --tag als-serve:$(VERSION) .
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' service/__init__.py)
 
 # The oldest Python we support compiles the locks: it needs every package that any of them needs, and its first releases
 # (Debian 12 has 3.11.2) refuse some versions that later ones take; tests/ops/test_lock.py holds that.
@@ -42,7 +55,7 @@ PIP_COMPILE = $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-ext
 	$(if $(UPGRADE),--upgrade)
 
 clean: ## remove everything that can be made again
-	rm -rf $(VENV) demo-shop dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo-shop build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find service tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/created:

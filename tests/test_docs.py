@@ -1,44 +1,35 @@
-"""The documents say what is true: settings, routes, metrics and links are held against the code."""
+"""The documents say what is true: their tables, names and links are held against the code."""
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
-import subprocess
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.api.problems import HTTP_STATUS
 from service.api.routes import ROUTES
-from service.cli.demo import train_on_sample
+from service.live.report import State
+from service.observe.logs import EVENTS
 from service.observe.metrics import Metrics, table
 from service.settings import Settings, variable
 from tests.support import ROOT
-from tests.support.running import running_server
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "SECURITY.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-]
-DOCUMENTS += [ROOT / "SECURITY.md", ROOT / "ops/runbook.md", ROOT / "ops/terraform/README.md"]
+from tests.support.documents import DOCUMENTS, name_of, page, rows_below, sections
 
 
 def default_of(value: object) -> str:
-    """Return a default as the README has it."""
+    """Return a default as the table of settings has it."""
     return "" if value is None else f"`{value}`"
 
 
 def settings_table() -> str:
-    """Return the README's table of settings as it has to be."""
+    """Return the table of settings as it has to be."""
     rows = [
         f"| `{variable(setting.name)}` | {default_of(setting.default)} | {setting.metadata['help']}"
         + (f" Allowed: {setting.metadata['allowed']}." if setting.metadata["allowed"] else "")
@@ -49,38 +40,96 @@ def settings_table() -> str:
 
 
 def test_every_setting_is_documented_as_it_is() -> None:
-    """The README's table is the table of settings.py, word for word."""
-    assert settings_table() in README
+    """The table in docs/settings.md is the table of settings.py, word for word."""
+    assert settings_table() in page("docs/settings.md")
 
 
 def test_every_route_is_documented() -> None:
-    """What can be asked stands in the README, and nothing that cannot."""
-    documented = set(re.findall(r"`(GET|POST) (/[^`?]*)", README))
+    """docs/api.md has each route, and none that does not exist."""
+    documented = set(re.findall(r"`(GET|POST) (/[^`?]*)", page("docs/api.md")))
     assert documented == {(route.method, route.path) for route in ROUTES}
 
 
 def test_every_parameter_is_documented_with_its_default() -> None:
-    """The README's table has each that may be left out, and no other."""
-    table = README.partition("| parameter | allowed | default | |\n")[2].partition("\n\n")[0]
-    _, *rows = [[cell.strip() for cell in row.split("|")] for row in table.splitlines()]
+    """The table in docs/api.md has each optional parameter, and no other."""
     options = [field for route in ROUTES if not route.has_body for field in msgspec.structs.fields(route.options)]
     defaults = {f"`{field.name}`": field.default for field in options if not field.required}
     shown = {"True": "`true`", "False": "`false`", "()": "", "popular": "`ALS_FALLBACK`"}
-    assert {row[1]: row[3] for row in rows} == {
+    rows = rows_below("docs/api.md", "| parameter | allowed | default | meaning |")
+    assert {name: default for name, _, default, _ in rows} == {
         name: shown.get(str(default), str(default)) for name, default in defaults.items()
     }
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_error_of_a_request_is_documented_with_its_status() -> None:
+    """The table in docs/api.md has each code that a client can get; those of 503 are explained in the runbook."""
+    table = rows_below("docs/api.md", "| status | code | meaning |")
+    rows = {(int(status), code.strip("`")) for status, code, _ in table}
+    raised = {(status, error.code) for error, status in HTTP_STATUS.items()}
+    by_http = {(404, "no_such_path"), (405, "method_not_allowed"), (500, "internal_error")}
+    unavailable = {(status, code) for status, code in raised if status == 503}
+    assert rows == raised - unavailable | by_http
+    assert [code for _, code in unavailable if f"`{code}`" not in page("docs/api.md")] == []
+
+
+def test_every_state_of_a_server_is_documented() -> None:
+    """docs/operate.md explains what ``state`` in /v1/model can be."""
+    states = [state for state, _ in rows_below("docs/operate.md", "| `state` | meaning |")]
+    assert sorted(states) == sorted(f"`{state}`" for state in get_args(State))
+
+
+def test_the_log_line_shown_is_one_that_is_logged() -> None:
+    """The JSON line in docs/operate.md has the keys, the level and the sentence of its event."""
+    line = json.loads(page("docs/operate.md").partition("```json\n")[2].partition("\n```")[0])
+    line.pop("time")
+    shown, level, event = line.pop("message"), line.pop("level"), line.pop("event")
+    assert EVENTS[event][1].format(**line) == shown
+    assert level == "info"
+
+
+def test_the_lines_of_a_fallback_training_are_those_that_are_logged() -> None:
+    """Each line shown in docs/training.md is the sentence of an event."""
+    logged = [re.sub(r"\\\{.*?\\\}", ".+", re.escape(sentence)) for _, sentence in EVENTS.values()]
+    shown = sections(ROOT / "docs/training.md")["when-there-is-no-model"].split("```")[1].strip().splitlines()
+    assert len(shown) > 1
+    assert [line for line in shown if not any(re.fullmatch(pattern, line) for pattern in logged)] == []
+
+
+def test_the_permissions_in_s3_are_those_that_terraform_grants() -> None:
+    """docs/s3.md names each action that a server or a publisher needs, and no other."""
+    granted = set(re.findall(r'"(s3:\w+)"', (ROOT / "ops/terraform/iam.tf").read_text(encoding="utf-8")))
+    assert set(re.findall(r"`(s3:[A-Z]\w+)`", page("docs/s3.md"))) == granted
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_link_into_the_repository_leads_somewhere(document: Path) -> None:
-    """A relative link names a file that is there."""
-    links = re.findall(r"\]\(([^)#\s]+)\)", document.read_text(encoding="utf-8"))
-    broken = [link for link in links if "://" not in link and not (document.parent / link).exists()]
-    assert broken == []
+    """A relative link names a file that is there, and a heading that is in it."""
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not leads_somewhere(document, link)] == []
+
+
+def leads_somewhere(document: Path, link: str) -> bool:
+    """Say whether a link's file exists, and has the heading that the link names."""
+    path, _, anchor = link.partition("#")
+    target = (document.parent / path).resolve() if path else document
+    return target.exists() and (not anchor or anchor in sections(target))
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    """README.md links to each page in docs/."""
+    linked = set(re.findall(r"\]\((docs/\w+\.md)", page("README.md")))
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= linked
+
+
+def test_no_table_is_in_two_places() -> None:
+    """What a row says is said once, so that it cannot be true in one document and outdated in another."""
+    texts = [document.read_text(encoding="utf-8") for document in DOCUMENTS]
+    rows = Counter(row for text in texts for row in set(re.findall(r"^\| .+ \|$", text, re.MULTILINE)))
+    assert [row for row, count in rows.items() if count > 1] == []
 
 
 def test_every_variable_that_a_document_names_exists() -> None:
-    """No document speaks of a setting that is none."""
+    """No document names a setting that does not exist."""
     known = {variable(setting.name) for setting in fields(Settings)}
     named = {
         name for document in DOCUMENTS for name in re.findall(r"\bALS_[A-Z_]+[A-Z]\b", document.read_text("utf-8"))
@@ -100,45 +149,11 @@ def test_every_metric_has_a_help_text_and_the_conventional_form() -> None:
         assert not re.search(r"milli|micro|_ms$|_mb$|kilo|mega", family.name)
 
 
-@pytest.fixture(scope="module")
-def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the demonstration's own model."""
-    directory = tmp_path_factory.mktemp("demo")
-    with running_server(train_on_sample(directory)[0], directory / "state") as server:
-        server.wait_until_ready()
-        yield server.url
-
-
-TOUR = re.findall(r"^\$ (curl .*)\n(.*)$", README, re.MULTILINE)
-
-
-@pytest.mark.parametrize(("command", "shown"), TOUR, ids=[command[:60] for command, _ in TOUR])
-def test_the_tour_shows_what_the_demo_answers(demo_url: str, command: str, shown: str) -> None:
-    """Each curl line of the README, sent to the demo's model, is answered in the shape that stands below it."""
-    command = command.replace("http://127.0.0.1:8080", demo_url)
-    answer = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout
-    assert shape(json.loads(answer)) == shape(json.loads(shown))
-
-
-def shape(value: object) -> object:
-    """Return the keys and types of an answer: its numbers depend on the machine that trained."""
-    if isinstance(value, dict):
-        return {key: shape(member) for key, member in value.items()}
-    return [shape(member) for member in value] if isinstance(value, list) else type(value).__name__
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_metric_that_a_document_names_exists(document: Path) -> None:
-    """No one looks for a metric that is not there."""
+    """No document names a metric that does not exist."""
     families = {row.name for row in table().values()}
     exposed = families | {f"{family}_{part}" for family in families for part in ("bucket", "count", "sum")}
     pattern = r"\bals_(?:model|http|event|watcher|trainings|results?|s3)_[a-z0-9_]+\b(?!\.)"
     named = set(re.findall(pattern, document.read_text(encoding="utf-8")))
     assert named <= exposed
-
-
-def test_make_is_all_that_a_newcomer_needs() -> None:
-    """The two commands of the README are targets of the Makefile."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"\$ make (\w+)", README):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

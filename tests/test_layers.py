@@ -167,8 +167,8 @@ SPEAKS_S3 = ("botocore", "aiobotocore")
 @pytest.mark.parametrize(
     ("module", "without"),
     [
-        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3)),
-        ("service.cli.main", (*READS_MODELS, *TRAINS, *SPEAKS_S3)),
+        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
+        ("service.cli.main", ("service.server", "aiohttp", "numpy", "rich")),
         ("service.children.importing", (*TRAINS, *SPEAKS_S3, "aiohttp", "asyncio")),
         ("service.children.training", ("service.model.formats.reading", *SPEAKS_S3, "aiohttp", "optuna")),
     ],

@@ -19,13 +19,15 @@ from io import BufferedReader
 from pathlib import Path
 
 import msgspec
+import scipy.linalg  # noqa: F401 - folding in needs it, and nothing is imported once this process is confined
 
 from service.children.jobs import Job, Outcome
 from service.children.lifeline import confine
 from service.errors import BadTitlesError, ImportMemoryError, ModelRejectedError, OutOfResourcesError
 from service.model import titles
+from service.model.arranging import arrange
 from service.model.formats.reading import read
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.raw import RawModel
 from service.model.scoring import costs, score_ranges
 from service.model.storage import snapshot

@@ -50,9 +50,6 @@ def demo(directory: Path, host: str, port: int) -> None:
     asyncio.run(serve_demo(*train_on_sample(directory), host, port))
 
 
-COMMANDS = (sample, demo)
-
-
 def train_on_sample(directory: Path) -> tuple[Path, Path]:
     """Write the sample shop and a model trained on it; return both paths, titles last. Raises TrainingError."""
     from service.training.recipe import Recipe

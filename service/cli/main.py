@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from importlib import import_module
+from typing import Any, Final
 
 import click
 
 from service import __version__
-from service.cli import demo, models, s3, training
 from service.cli.options import settings_options
 from service.errors import AlsServeError
 from service.observe.logs import set_up_logging
-from service.server import serve
 from service.settings import Settings, refuse_unknown_variables
+
+#: The module of ``service.cli`` that has each command, and is imported when the command is used.
+_MODULES: Final = {
+    "check": "models",
+    "recommend": "models",
+    "train": "training",
+    "evaluate": "training",
+    "tune": "training",
+    "publish": "s3",
+    "versions": "s3",
+    "promote": "s3",
+    "pull": "s3",
+    "sample": "demo",
+    "demo": "demo",
+}
 
 
 class _Group(click.Group):
     """Shows what goes wrong as one sentence and exits with 1, never with a stack trace."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_MODULES})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _MODULES:
+            self.add_command(getattr(import_module(f"service.cli.{_MODULES[cmd_name]}"), cmd_name))
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -40,10 +62,8 @@ def main() -> None:
 @settings_options()
 def serve_command(**values: Any) -> None:
     """Serve the model at the model path, and every one that replaces it."""
+    from service.server import serve  # here, because other commands do not need a server
+
     settings = Settings(**values)
     set_up_logging(settings.log_format, settings.log_level)
     asyncio.run(serve(settings))
-
-
-for _command in (*models.COMMANDS, *training.COMMANDS, *s3.COMMANDS, *demo.COMMANDS):
-    main.add_command(_command)

@@ -61,9 +61,6 @@ def recommend(user: str, n: int, **values: Any) -> None:
     asyncio.run(recommend_items(Settings(**values), user, n))
 
 
-COMMANDS = (check, recommend)
-
-
 async def check_model(settings: Settings, *, deep: bool) -> None:
     """Import the model as the server would, into a place of its own, and print what is found.
 

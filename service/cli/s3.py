@@ -90,9 +90,6 @@ def _protection(values: dict[str, Any]) -> Protection:
     return Protection(sse or ("aws:kms" if kms_key else None), kms_key, tuple(tags))
 
 
-COMMANDS = (publish, versions, promote, pull)
-
-
 async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None) -> None:
     """Check a model as the server would, put it in S3 and point to it. Raises ModelRejectedError, S3Error."""
     from service.cli.progress import bar

@@ -134,9 +134,6 @@ def _recipe(values: dict[str, Any]) -> Recipe:
     return Recipe(names=names, **{name: values.pop(name) for name in ("paths", "skip_bad_rows", "threads", "k")})
 
 
-COMMANDS = (train, evaluate, tune)
-
-
 def train_model(
     recipe: Recipe,
     output: Path,

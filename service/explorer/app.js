@@ -5,14 +5,14 @@ import { item, popular } from "./items.js";
 import * as live from "./live.js";
 import { model } from "./model.js";
 import { newcomer } from "./newcomer.js";
-import { problemPage } from "./problems.js";
+import { problemPage, refusal } from "./problems.js";
 import { setUpSearch } from "./search.js";
 import { start } from "./start.js";
 import { user } from "./user.js";
 
 // By the first name in the address's fragment: #user=ana-0000, #new=a&new=b, #model=
 const VIEWS = {
-  user: (named) => user(named.get("user")),
+  user: (named) => user(named.get("user"), named.getAll("why")),
   item: (named) => item(named.get("item")),
   new: (named) => newcomer(named.getAll("new").filter(Boolean)),
   popular,
@@ -33,7 +33,8 @@ async function show({ quietly = false, moved = false } = {}) {
   const mine = ++turn;
   const address = named();
   const [name] = address.keys();
-  for (const link of document.querySelectorAll("nav a")) link.ariaCurrent = link.dataset.view === name ? "page" : null;
+  for (const link of document.querySelectorAll("nav [data-view]"))
+    link.ariaCurrent = link.dataset.view === name ? "page" : null;
   if (!quietly) {
     shown = {};
     main.replaceChildren(skeleton());
@@ -42,11 +43,9 @@ async function show({ quietly = false, moved = false } = {}) {
   const made = await view(name, address);
   if (mine !== turn) return;
   const focused = document.activeElement?.dataset?.key;
-  const unfolded = [...main.querySelectorAll("[aria-expanded=true]")].map((row) => row.dataset.key);
   shown = made.node ? made : { node: made };
   main.replaceChildren(shown.node);
   document.title = `${main.querySelector("h1")?.textContent ?? "explorer"} · als-serve`;
-  for (const key of unfolded) keyed(key)?.click();
   if (moved) main.focus({ preventScroll: true });
   else if (focused) keyed(focused)?.focus();
 }
@@ -84,7 +83,7 @@ live.on("swap", ({ version }) => {
   toast("swap", "Now serving ", h("b", { class: "mono" }, version ?? "no model"));
   showAnew();
 });
-live.on("rejected", ({ detail }) => toast("rejected", h("b", {}, "A new file was refused. "), detail));
+live.on("rejected", ({ reason, detail }) => toast("rejected", h("b", {}, `${refusal(reason)}. `), detail));
 live.on("gone", ({ message }) => {
   banner(message);
   byId("pill").className = "pill gone";

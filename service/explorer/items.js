@@ -20,7 +20,7 @@ export async function item(id) {
   );
   return h(
     "article",
-    { class: "narrow" },
+    {},
     title,
     section("Items like this", "Liked by the same people, by cosine.", list(answer.items, make)),
   );
@@ -34,7 +34,7 @@ export async function popular() {
   const more = async (n, offset) => (await api.popular(n, offset)).items;
   return h(
     "article",
-    { class: "narrow" },
+    {},
     h("header", { class: "title" }, h("h1", {}, "Popular items")),
     section(
       "What most users had",

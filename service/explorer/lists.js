@@ -31,6 +31,7 @@ export const link = (view, id) => "#" + new URLSearchParams([[view, id]]);
 async function unfold(button, open) {
   const opened = button.getAttribute("aria-expanded") === "true";
   button.setAttribute("aria-expanded", String(!opened));
+  button.dispatchEvent(new Event("unfold", { bubbles: true }));
   if (opened) return button.nextElementSibling?.remove();
   const panel = h("div", { class: "why" }, h("span", { class: "bone", share: 0.6 }));
   button.after(panel);

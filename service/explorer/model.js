@@ -3,6 +3,7 @@
 import { phases, ranges } from "./charts.js";
 import { bytes, count, empty, h, moment, section, time } from "./dom.js";
 import { look, model as served, seen } from "./live.js";
+import { refusal } from "./problems.js";
 
 const STATES = {
   ready: "Serving the newest model",
@@ -62,7 +63,7 @@ function rejection(last) {
   return h(
     "section",
     { class: "card refused" },
-    h("h2", {}, "The last file was refused"),
+    h("h2", {}, refusal(last.reason)),
     h("p", {}, last.detail),
     h("p", { class: "mono" }, last.reason, last.version && ` · ${last.version}`, " · ", time(last.finished_at)),
   );
@@ -113,7 +114,7 @@ function event(entry, place, all) {
   const what =
     entry.event === "swap"
       ? ["served ", h("b", { class: "mono" }, entry.version)]
-      : ["refused a file: ", h("b", { class: "mono" }, entry.reason)];
+      : [`${refusal(entry.reason)}: `, h("b", { class: "mono" }, entry.reason)];
   return h("li", { class: entry.event + (current ? " current" : "") }, time(entry.at), h("span", {}, what));
 }
 

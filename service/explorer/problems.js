@@ -1,6 +1,7 @@
 // What went wrong, told kindly.
 
 import { h } from "./dom.js";
+import { model } from "./live.js";
 
 const HEADLINES = {
   unknown_user: "Nobody by that id",
@@ -11,6 +12,15 @@ const HEADLINES = {
   unreachable: "The server is away",
   overloaded: "Busy just now",
 };
+
+const WAITING = "No model is served yet; this page shows it as soon as one is.";
+
+// A model file that is gone is not a file that was refused.
+export const refusal = (reason) => (reason === "file_missing" ? "The model file is missing" : "A new file was refused");
+
+// Why there is no model is known to /v1/model alone.
+const told = ({ code, message }) =>
+  code === "not_ready" && model ? [model.last_reload?.detail, WAITING].filter(Boolean).join(" ") : message;
 
 export const problemIn = (problem) => h("p", { class: "empty" }, problem.message);
 
@@ -24,7 +34,7 @@ export function problemPage(problem, again) {
     "section",
     { class: "problem", role: "alert" },
     h("h1", {}, HEADLINES[problem.code] ?? "That did not work"),
-    h("p", {}, problem.message),
+    h("p", {}, told(problem)),
     h(
       "p",
       { class: "links" },

@@ -8,18 +8,20 @@ import { problemIn } from "./problems.js";
 import { surprise } from "./start.js";
 
 const STEP = 12;
+const WANTED = "wanted "; // what the key of a recommendation's row begins with
 const REASONS = 6;
+const COUNTED = 20; // so many reasons are asked for, to say how many are not shown
 
-export async function user(id) {
+export async function user(id, opened) {
   const [had, wanted, alike] = await Promise.allSettled([
     api.itemsOf(id, STEP, 0),
     api.recommendations(id, STEP, 0),
     api.similarUsers(id, 8),
   ]);
   if (wanted.status === "rejected") throw wanted.reason;
-  return h(
+  const node = h(
     "article",
-    {},
+    { onunfold: () => keepInAddress(id, node) },
     h(
       "header",
       { class: "title" },
@@ -30,6 +32,14 @@ export async function user(id) {
     h("div", { class: "columns uneven" }, hadBy(id, had), wantedBy(id, wanted.value)),
     likeThem(alike),
   );
+  for (const item of opened) node.querySelector(`[data-key="${CSS.escape(WANTED + item)}"]`)?.click();
+  return node;
+}
+
+// What is unfolded is part of the address, so that it can be sent to somebody, and stays when the model is swapped.
+function keepInAddress(id, node) {
+  const unfolded = [...node.querySelectorAll("[aria-expanded=true]")].map((row) => row.dataset.key.slice(WANTED.length));
+  history.replaceState(null, "", "#" + new URLSearchParams([["user", id], ...unfolded.map((item) => ["why", item])]));
 }
 
 function hadBy(id, had) {
@@ -51,7 +61,7 @@ function wantedBy(id, answer) {
     row(item, place, {
       share: popular ? item.score / most : shareOfBest(item.score),
       number: score(item.score),
-      key: `wanted ${item.item_id}`,
+      key: WANTED + item.item_id,
       open: popular ? undefined : () => why(id, item),
     });
   const more = async (n, offset) => (await api.recommendations(id, n, offset)).items;
@@ -67,7 +77,8 @@ async function why(id, item) {
     h("a", { href: link("new", item.item_id) }, "Try it on someone new"),
   );
   try {
-    const { items, score: total } = await api.explanation(id, item.item_id, REASONS);
+    const { items: known, score: total } = await api.explanation(id, item.item_id, COUNTED);
+    const items = known.slice(0, REASONS);
     if (!items.length) return h("div", {}, empty("Nothing they had speaks for it."), further);
     const most = Math.max(...items.map((reason) => Math.abs(reason.score)));
     const make = (reason, place) =>
@@ -81,12 +92,26 @@ async function why(id, item) {
       {},
       h("h3", {}, "Because they had these", h("span", {}, `${score(total)} in all`)),
       list(items, make),
+      others(known, total),
+      score(total) !== score(item.score) && h("p", { class: "note" }, whyNot(item.score)),
       further,
     );
   } catch (problem) {
     return h("div", {}, problemIn(problem), further);
   }
 }
+
+// What is not shown counts too, for it or against it: with this the numbers add up.
+function others(known, total) {
+  if (known.length <= REASONS) return null;
+  const count = known.length < COUNTED ? `${known.length - REASONS} more` : "the others";
+  const rest = total - known.slice(0, REASONS).reduce((sum, reason) => sum + reason.score, 0);
+  return h("p", { class: "rest" }, `and ${count}`, h("span", {}, signed(rest)));
+}
+
+const whyNot = (listed) =>
+  `The list shows ${score(listed)}, from the user's factors as training left them. The explanation solves for the ` +
+  "factors again, from what the user had, so its score is the sum of these.";
 
 function likeThem(alike) {
   if (alike.status === "rejected") return section("Similar users", null, problemIn(alike.reason));

@@ -33,6 +33,17 @@ class Fallback:
         self._stand_ins = paths
         self.request()
 
+    async def resume(self) -> bool:
+        """Serve what was served last, before this process started, if it came from the path; return whether it did."""
+        reading = Reading(str(self.path))
+        with reading.phase("open"):
+            snapshot = await asyncio.to_thread(self._preparation.shelf.last_used)
+        if snapshot is None or snapshot.manifest.source.path != str(self.path):
+            return False
+        await self._serve(snapshot, reading)
+        log_event("resumed", model_version=snapshot.version)
+        return True
+
     async def serve_last_used(self, reason: str) -> None:
         """Serve what was served last, before this process started."""
         reading = Reading(reason)

@@ -66,8 +66,9 @@ class Slot:
             if not snapshot.model.limited:
                 self.good.set()
         if previous:
-            self.earlier = [Served(previous.version, previous.loaded_at), *self.earlier][:_EARLIER_VERSIONS]
             self._held.add(previous.snapshot.model)
+        if previous and previous.version != snapshot.version:
+            self.earlier = [Served(previous.version, previous.loaded_at), *self.earlier][:_EARLIER_VERSIONS]
         self.metrics.model_stale.set(stale)
         measure_model(self.metrics, snapshot, loaded_at, reading.seconds)
         return previous

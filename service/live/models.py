@@ -38,17 +38,22 @@ class ModelLoader(Loader[Snapshot]):
         self._fallback = fallback
         self._training = training
         self._is_first = True
+        self._resumed = False
         self._previous: list[object] = []
 
     async def begin(self) -> None:
-        """Log that there is no model yet, and clean up what another process left."""
+        """Serve at once what was served before a restart, and clean up what another process left.
+
+        The file is looked at afterwards as if nothing were served: to hash and import it takes time.
+        """
         if self._slot.current is None:
             log_event("initializing")
+            self._resumed = await self._fallback.resume()
         await self._tidy()
 
     async def found(self, reading: Reading) -> None:
         """Log what the first file seems to be."""
-        self._is_first = self._slot.current is None
+        self._is_first = self._slot.current is None or self._resumed
         if not self._is_first:
             return
         assert isinstance(reading.seen, Signature)
@@ -66,9 +71,9 @@ class ModelLoader(Loader[Snapshot]):
             log_event("file_verified", path=source.path, bytes=source.signature.size)
 
     def serves(self, source: Source) -> bool:
-        """Say whether this very model is served already."""
+        """Say whether this very model is served already, and not only for the time of this look."""
         current = self._slot.current
-        return current is not None and current.snapshot.manifest.source.sha256 == source.sha256
+        return not self._resumed and current is not None and current.snapshot.manifest.source.sha256 == source.sha256
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
         """Open its snapshot, imported now unless it was before. Raises ModelRejectedError and its kinds."""
@@ -80,6 +85,7 @@ class ModelLoader(Loader[Snapshot]):
 
     def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Serve it from now on."""
+        self._resumed = False
         self._previous = [self._slot.serve(loaded, reading)]
 
     async def handed_over(self, loaded: Snapshot, reading: Reading) -> None:
@@ -99,12 +105,15 @@ class ModelLoader(Loader[Snapshot]):
         if reload.outcome == "unchanged":
             log_event("unchanged", model_version=reload.version)
         elif isinstance(error, ModelRejectedError):
-            announce_rejection(error, str(self._fallback.path), self._slot.version)
+            announce_rejection(error, str(self._fallback.path), None if self._resumed else self._slot.version)
 
     async def do_without(self, reason: str) -> None:
         """Serve what was served last, before this process started, if nothing is served."""
         if self._slot.current is None:
             await self._fallback.serve_last_used(reason)
+        elif self._resumed:
+            log_event("stale", model_version=self._slot.version, reason=reason)
+        self._resumed = False
 
     async def look_ended(self) -> None:
         """Serve what was offered in place of the file."""

@@ -45,6 +45,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "initialized": (_I, "✅ ML model initialization completed successfully (loaded existing model)"),
     "initialized_trained": (_I, "✅ ML model initialization completed successfully (trained new model)"),
     "reused": (_I, "♻️ Model {model_version} was imported before: opened its snapshot"),
+    "resumed": (_I, "♻️ Serving model {model_version} as before the restart until the file has been looked at"),
     "swapped": (_I, "🔁 Now serving model {model_version} ({seconds:.2f} s from file to served)"),
     "unchanged": (_I, "💤 Model file touched, content unchanged: still serving {model_version}"),
     "file_missing": (_W, "❌ Model file not found: {path}"),

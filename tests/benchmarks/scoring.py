@@ -24,8 +24,9 @@ from implicit.cpu.topk import topk
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from service.model.arranging import arrange
 from service.model.factors import Factors, Float32, Seen
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.scoring import scoring
 from tests.benchmarks.made import als_like, gaussian
 from tests.support.models import make_seen

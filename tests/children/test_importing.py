@@ -20,6 +20,8 @@ from service.model.storage.source import identify
 from tests.support.helpers import model_bytes
 from tests.support.models import make_factors
 
+pytestmark = pytest.mark.usefixtures("children_are_measured")
+
 
 @pytest.fixture(autouse=True)
 def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -18,6 +18,8 @@ from service.model.titles import open_titles
 from tests.support.helpers import Place, in_child, model_bytes, put
 from tests.support.pickles import pickled
 
+pytestmark = pytest.mark.usefixtures("children_are_measured")
+
 IMPORTER = "service.children.importing"
 #: Run by the child, when it would begin to read.
 LOOK = """

@@ -18,6 +18,8 @@ from service.children import training
 from service.children.jobs import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
 from tests.support.interactions import write_interactions
 
+pytestmark = pytest.mark.usefixtures("children_are_measured")
+
 
 @pytest.fixture
 def job(tmp_path: Path) -> TrainingJob:

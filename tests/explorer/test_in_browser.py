@@ -106,6 +106,36 @@ async def test_why_something_is_recommended(page: Page, server: RunningServer) -
     await expect(first.locator(".why")).to_have_count(0)
 
 
+async def test_the_reasons_add_up_to_the_score(page: Page, server: RunningServer) -> None:
+    """What is not shown is counted and summed, and where the list has another score, the page says why."""
+    await open_view(page, server, "#user=ana-0000")
+    first = card(page, "Recommended").locator(".rows > li").first
+    await first.locator("button").click()
+    reasons = answer(server, f"/v1/users/ana-0000/explanations/{HUNGRY}?n=20&titles=true")
+    hidden = len(reasons["items"]) - 6
+    assert 0 < hidden < 14
+    rest = reasons["score"] - sum(item["score"] for item in reasons["items"][:6])
+    sign = "+" if rest > 0 else "−"
+    await expect(first.locator(".rest")).to_have_text(f"and {hidden} more{sign}{abs(rest):.3f}")
+    listed = answer(server, "/v1/users/ana-0000/recommendations?n=1")["items"][0]["score"]
+    assert f"{listed:.3f}" != f"{reasons['score']:.3f}"
+    await expect(first.locator(".note")).to_contain_text(f"The list shows {listed:.3f}")
+
+
+async def test_what_is_unfolded_is_in_the_address(page: Page, server: RunningServer) -> None:
+    """The address of a page with a reason unfolded shows it to somebody else; folded again, it is gone from there."""
+    await open_view(page, server, "#user=ana-0000")
+    second = card(page, "Recommended").locator(".rows > li").nth(1)
+    await second.locator("button").click()
+    await expect(second.locator(".why .row")).to_have_count(6)
+    wanted = answer(server, "/v1/users/ana-0000/recommendations?n=2")["items"][1]["item_id"]
+    assert page.url.endswith(f"/#user=ana-0000&why={wanted}")
+    await page.reload()
+    await expect(second.locator(".why .row")).to_have_count(6)
+    await second.locator("button").first.click()
+    assert page.url.endswith("/#user=ana-0000")
+
+
 async def test_who_and_what_is_alike(page: Page, server: RunningServer) -> None:
     """From a user to those of the same taste, and from a recommendation to items like it."""
     await open_view(page, server, "#user=ana-0000")
@@ -209,7 +239,7 @@ async def test_keys_are_enough(page: Page, server: RunningServer) -> None:
         await page.keyboard.press("Tab")
         stops.append(await page.evaluate("document.activeElement.innerText || document.activeElement.id || 'brand'"))
     assert [stop.split("\n")[0] for stop in stops[:2]] == ["Skip to the content", "als-serve"]
-    assert stops[2:8] == ["search", "New user", "Popular", "Model", stops[6], "Somebody else"]
+    assert stops[2:8] == ["search", "New user", "Popular", "Model", "API", stops[7]]
     first = card(page, "Recommended").locator(".row").first
     await first.focus()
     await page.keyboard.press("ArrowDown")

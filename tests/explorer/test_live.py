@@ -112,13 +112,27 @@ async def test_a_refused_file_is_told_with_its_reason(chromium: Browser, live: L
         put(live.path, b"<html>502 Bad Gateway</html>")
         await expect(page.locator(".toast.rejected")).to_contain_text("A new file was refused.")
         refused = live.server.get("/v1/model")[1]["last_reload"]
-        await expect(card(page, "The last file was refused")).to_contain_text(refused["detail"])
-        await expect(card(page, "The last file was refused")).to_contain_text(refused["reason"])
+        await expect(card(page, "A new file was refused")).to_contain_text(refused["detail"])
+        await expect(card(page, "A new file was refused")).to_contain_text(refused["reason"])
         await expect(card(page, "What happened").locator(".rejected")).to_contain_text(refused["reason"])
         await expect(page.locator("h1")).to_have_text(version)
         await expect(page.locator(".over")).to_have_text("Serving the last good model")
         await page.reload()
-        await expect(card(page, "The last file was refused")).to_contain_text(refused["detail"])
+        await expect(card(page, "A new file was refused")).to_contain_text(refused["detail"])
+
+
+async def test_a_deleted_file_is_not_told_as_a_refused_one(chromium: Browser, live: LiveServer) -> None:
+    """The toast, the card and what happened say that the model file is missing, and nothing of a new file."""
+    live.serve(model_bytes(seed=1))
+    async with visiting(chromium, live.server.url) as page:
+        await open_view(page, live.server, "#model=")
+        live.path.unlink()
+        await expect(page.locator(".toast.rejected")).to_contain_text("The model file is missing.")
+        await expect(card(page, "The model file is missing")).to_contain_text("file_missing")
+        await expect(card(page, "What happened").locator(".rejected").first).to_contain_text(
+            "The model file is missing"
+        )
+        await expect(page.locator("main")).not_to_contain_text("A new file was refused")
 
 
 async def test_errors_are_told_kindly(chromium: Browser, live: LiveServer) -> None:
@@ -161,6 +175,9 @@ async def test_a_server_without_a_model(chromium: Browser, stopped: LiveServer) 
         async with visiting(chromium, server.url, failing=True) as page:
             await open_view(page, server, "")
             await expect(page.get_by_role("alert")).to_contain_text("No model is served yet")
+            missing = server.get("/v1/model")[1]["last_reload"]["detail"]
+            await expect(page.get_by_role("alert")).to_contain_text(missing)
+            await expect(page.get_by_role("alert")).not_to_contain_text("/v1/model")
             await open_view(page, server, "#model=")
             await expect(page.locator(".over")).to_have_text("Waiting for a model")
             await page.go_back()

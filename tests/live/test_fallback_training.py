@@ -36,6 +36,8 @@ from tests.support.helpers import (
 from tests.support.interactions import write_interactions
 from tests.support.stores import Store
 
+pytestmark = pytest.mark.usefixtures("children_are_measured")
+
 MODEL = model_bytes(1)
 
 

@@ -29,6 +29,8 @@ from service.settings import child_environment
 from tests.support.helpers import Place, eventually, is_alive, model_bytes, put, stand_in
 from tests.support.hostile.bombs import bombs
 
+pytestmark = pytest.mark.usefixtures("children_are_measured")
+
 
 def source_of(place: Place, content: bytes) -> Source:
     """Put a file of this content into its place and identify it."""

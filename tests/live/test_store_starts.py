@@ -58,6 +58,50 @@ async def test_a_restart_opens_what_was_imported(place: Place, imports: list[str
     assert imports == [version(ONE)]
 
 
+async def test_a_restart_serves_before_it_imports(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was served last is served at once, stale, while a file that is new is still being imported."""
+    caplog.set_level("INFO")
+    async with place.serving(ONE):
+        pass
+    put(place.path, TWO)
+    waits, go = held_back(tmp_path, monkeypatch)
+    async with place.started() as store:
+        await eventually(waits.exists)
+        assert store.current
+        assert (store.current.version, store.state, store.last_reload) == (version(ONE), "stale", None)
+        go.touch()
+        await until_served(store, version(TWO))
+        assert [served.version for served in store.slot.earlier] == [version(ONE)]
+        await eventually(lambda: events(caplog).count("initialized") == 2)
+
+
+async def test_a_restart_that_finds_the_same_file_is_one_start(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told as any start is, and no version was served earlier."""
+    async with place.serving(ONE):
+        pass
+    caplog.clear()
+    caplog.set_level("INFO")
+    async with place.serving(ONE) as store:
+        await eventually(lambda: store.state == "ready")
+        await eventually(lambda: "initialized" in events(caplog))
+        assert store.slot.earlier == []
+    assert events(caplog)[:4] == ["initializing", "resumed", "file_found", "skipping_training"]
+    assert "stale" not in events(caplog)
+
+
+async def test_another_model_path_is_another_start(place: Place) -> None:
+    """What was served from one path is not served from another before that has been looked at."""
+    async with place.serving(ONE):
+        pass
+    place.path = place.path.with_name("another.npz")
+    put(place.path, TWO)
+    async with place.started() as store:
+        await until_served(store, version(TWO))
+        assert store.slot.earlier == []
+
+
 async def test_a_damaged_snapshot_is_imported_again(place: Place, imports: list[str]) -> None:
     """A snapshot cut short on disk is found when it is opened, removed and made anew."""
     async with place.serving(ONE) as store:
@@ -93,7 +137,7 @@ async def test_a_bad_file_at_start_leaves_the_last_good_model(
     else:
         put(place.path, bad)
     async with place.started() as store:
-        await eventually(lambda: store.current)
+        await eventually(lambda: store.last_reload)
         assert store.current and store.last_reload
         assert (store.current.version, store.state) == (version(ONE), "stale")
         assert store.last_reload.outcome == "rejected"

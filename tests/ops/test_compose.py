@@ -1,4 +1,4 @@
-"""docker-compose.yml: come up as a whole, as in the README, and used as a newcomer would use it."""
+"""docker-compose.yml: come up as a whole, as in docs/deploy.md, and used as a newcomer would use it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_sample_is_trained_published_and_served(example: Example) -> None:
     assert [item["item_id"].partition("-")[0] for item in answer["items"]] == ["horror"] * 3
 
 
-def test_the_commands_of_the_readme_work_inside(example: Example) -> None:
+def test_the_documented_commands_work_inside(example: Example) -> None:
     """What is served is checked, and what is published is listed, with the service's own settings and credentials."""
     checked = example.run("exec", "-T", "service", "als-serve", "check")
     assert checked.endswith("✅ Model loading test completed successfully!\n")

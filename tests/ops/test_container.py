@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -170,11 +171,21 @@ def test_the_image_trains(image: str) -> None:
     assert done.stdout.endswith("✅ Model loading test completed successfully!\n")
 
 
+def test_the_image_has_nothing_that_builds(image: str) -> None:
+    """What builds and installs packages is left out: an intruder cannot use it, and no start pays for it."""
+    done = run_once(image, "-c", "ls /venv/bin /venv/lib/python3*/site-packages", options=("--entrypoint=/bin/sh",))
+    assert "als-serve" in done.stdout
+    assert {"pip", "setuptools", "distutils-precedence.pth"}.isdisjoint(done.stdout.split())
+
+
 def test_the_image_says_what_it_is(image: str) -> None:
-    """Title, licence, user, volume and how to stop it stand in the image."""
+    """Title, description and licence, as the package has them, user, volume and how to stop it stand in the image."""
     config = json.loads(docker("image", "inspect", image).stdout)[0]["Config"]
-    assert config["Labels"]["org.opencontainers.image.title"] == "als-serve"
-    assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
+    package = metadata("als-serve")
+    names = {"title": "Name", "description": "Summary", "licenses": "License-Expression"}
+    assert {name: config["Labels"][f"org.opencontainers.image.{name}"] for name in names} == {
+        name: package[field] for name, field in names.items()
+    }
     assert config["User"] == f"{USER}:{USER}"
     assert list(config["Volumes"]) == ["/var/lib/als-serve"]
     assert config["StopSignal"] == "SIGTERM"

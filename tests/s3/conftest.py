@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
-from types_aiobotocore_s3 import S3Client
 
 from service.s3 import client as clients
 from service.s3.client import connected
@@ -14,6 +14,9 @@ from tests.support.bucket import Models, session
 from tests.support.fault_proxy import FaultProxy
 from tests.support.published import let_in
 from tests.support.seaweed import Seaweed
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
 
 
 @pytest.fixture

@@ -6,14 +6,16 @@ import hashlib
 import json
 import uuid
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiobotocore.session import AioSession
-from types_aiobotocore_s3 import S3Client
 
 from service.s3.client import _session as made
 from service.s3.location import LATEST, Location
 from service.s3.pointer import Counts, Pointer, decode_pointer
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
 
 
 class Models:

@@ -34,8 +34,7 @@ class RunningServer:
         **settings: object,
     ) -> None:
         variables = {"ALS_" + name.upper(): str(value) for name, value in settings.items()}
-        # Where a test measures itself, to measure its servers too would take them twice as long to start.
-        inherited = {name: text for name, text in os.environ.items() if not name.startswith(("ALS_", "COVERAGE_"))}
+        inherited = {name: text for name, text in os.environ.items() if not name.startswith("ALS_")}
         self.events: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
             command or [sys.executable, *(["-I", "-u"] if module == "service" else []), "-m", module, "serve"],

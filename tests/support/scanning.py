@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import service.model.scoring
+from service.model.arranging import arrange
 from service.model.factors import Float32, Int32
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.scoring.products import scores_of
 from service.model.scoring.ranking import NO_ROWS, Eligible, is_mask
 from tests.support.helpers import need

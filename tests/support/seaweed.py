@@ -24,7 +24,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
@@ -32,9 +32,11 @@ from aiobotocore.session import get_session
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from types_aiobotocore_s3 import S3Client
 
 from tests.support.helpers import need
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
 
 WEED = shutil.which("weed", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]))
 REGION = "us-east-1"
@@ -42,6 +44,7 @@ PROBE = "probe"  # a bucket with an object that shows whether the store is ready
 PARTS = ("master", "volume", "filer", "s3", "admin")
 GRPC_OFFSET = 10000  # SeaweedFS adds it to a port for gRPC, its worker even when told otherwise
 FIRST_PORTS = range(10000, 20000, 10)  # as the kernel gives to nobody, so that they are free for a second start
+SESSION = get_session()  # one for all clients: each would read megabytes of botocore's descriptions anew
 SOCKETS = Path("/tmp")  # where it leaves some behind, named by port; no flag changes that
 
 Identity = Literal["admin", "reader", "wrong", "unknown"]
@@ -83,7 +86,7 @@ class Seaweed:
         """Return a client, which may be sent through a proxy by another endpoint; it tries everything once."""
         key, secret = KEYS[identity]
         config = AioConfig(request_checksum_calculation="when_required", retries={"total_max_attempts": 1})
-        async with get_session().create_client(
+        async with SESSION.create_client(
             "s3",
             region_name=REGION,
             endpoint_url=endpoint or self.endpoint,

@@ -23,8 +23,8 @@ from yarl import URL
 from service import api
 from service.api.context import CONTEXT, Fallback
 from service.live.importing import ImportLimits
+from service.model.arranging import arrange
 from service.model.factors import Factors
-from service.model.model import arrange
 from service.model.scoring import costs, score_ranges
 from service.model.storage.array_files import FileFacts
 from service.model.storage.shelf import Shelf

@@ -16,9 +16,10 @@ from implicit.evaluation import ranking_metrics_at_k
 from scipy.sparse import csr_matrix
 
 from service.errors import TrainingError
+from service.model.arranging import arrange
 from service.model.factors import Float32
 from service.model.facts import RankingMetrics
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.training.evaluation import Pairs, evaluate, held_out_for, seen_of
 from service.training.interactions import Interactions
 from tests.support.models import make_factors

@@ -13,10 +13,10 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from service.errors import PathTakenError, TrainingError
+from service.model.arranging import arrange
 from service.model.factors import Factors
 from service.model.facts import DEFAULTS, TrainingFacts, encode_facts
 from service.model.formats.reading import read
-from service.model.model import arrange
 from service.model.scoring import scoring
 from service.model.storage.source import written_model
 from service.model.validation.validation import validate

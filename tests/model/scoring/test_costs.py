@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.model.model import arrange
+from service.model.arranging import arrange
 from service.model.scoring import costs, scoring
 from service.model.scoring.costs import QueryCosts, measure
 from tests.support.models import make_factors

@@ -10,8 +10,9 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 
 from service.errors import NoSeenItemsError
+from service.model.arranging import arrange
 from service.model.factors import Float32, Int32, Seen
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.scoring import scoring
 from service.model.scoring.ranking import NO_ROWS, NO_SCORES
 from tests.support.models import make_factors

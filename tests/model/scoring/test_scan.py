@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from service.model.arranging import arrange
 from service.model.codes import quantize, stride_of
 from service.model.factors import Float32
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.scoring import kernel, scoring
 from service.model.scoring.batches import GROUP, recommend_many
 from service.model.scoring.products import scores_of

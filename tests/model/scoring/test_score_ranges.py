@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.model.arranging import arrange
 from service.model.factors import Seen
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.scoring import score_ranges
 from service.model.scoring.score_ranges import Range, ScoreRanges, analyse
 from tests.support.models import make_factors

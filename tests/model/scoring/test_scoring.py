@@ -12,8 +12,9 @@ from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
 
 from service.errors import NoSeenItemsError
+from service.model.arranging import arrange
 from service.model.factors import Float32, Int32
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.scoring import blocks, ranking, scoring
 from tests.support.models import make_factors
 

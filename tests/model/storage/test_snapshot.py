@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from service.errors import SnapshotDamagedError
+from service.model.arranging import arrange
 from service.model.factors import Factors
-from service.model.model import Model, arrange
+from service.model.model import Model
 from service.model.scoring import costs, score_ranges
 from service.model.storage import snapshot
 from service.model.storage.snapshot import Analysis, Snapshot

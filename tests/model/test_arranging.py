@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.model.arranging import arrange
 from service.model.factors import Factors, Id, Seen
 from service.model.ids import IdKind, Ids
-from service.model.model import Model, arrange
+from service.model.model import Model
 from tests.support.models import make_factors
 
 sources = st.builds(
