@@ -28,10 +28,14 @@ format: $(VENV)/requirements-dev.installed ## put the code into its one form
 	$(BIN)/ruff format
 
 # The wheel is made of the sdist, in a directory of its own: what an earlier build left in this one would be packed again.
+# auditwheel finds out on which systems its library loads, and names it after these.
 build: $(VENV)/requirements-dev.installed ## make the wheel and the sdist, in dist/
-	rm -rf dist *.egg-info
+	rm -rf dist build *.egg-info
 	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("dist")' >/dev/null
-	$(PIP) wheel --no-deps --no-index --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	$(PIP) wheel --no-deps --no-index --no-build-isolation --wheel-dir build/wheel dist/*.tar.gz
+	PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir dist build/wheel/*.whl 2>build/auditwheel.log || \
+		{ cat build/auditwheel.log >&2; echo "❌ The wheel is not one for all of Linux. Where it has no library," \
+		"install a C compiler: apt-get install gcc libc6-dev" >&2; exit 1; }
 	@ls dist/*
 
 image: ## build the image als-serve:VERSION, with labels that say the version and the commit
@@ -55,7 +59,7 @@ PIP_COMPILE = $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-ext
 	$(if $(UPGRADE),--upgrade)
 
 clean: ## remove everything that can be made again
-	rm -rf $(VENV) demo-shop build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo-shop build dist *.egg-info service/model/scoring/*.so .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find service tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/created:
@@ -66,7 +70,7 @@ $(VENV)/created:
 	@touch $@
 
 # The lock names everything, so nothing is left to resolve: pip would look at newer releases of what has extras.
-$(VENV)/%.installed: %.lock $(VENV)/created
+$(VENV)/%.installed: %.lock $(VENV)/created setup.py service/model/scoring/scan.c
 	@echo "📦 Installing from $< into $(VENV) (once; about a minute)..."
 	$(PIP) install --no-deps --require-hashes --requirement $<
 	$(PIP) install --no-deps --no-build-isolation --editable .
