@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import scipy.sparse as sp
 from implicit.cpu.als import AlternatingLeastSquares
 
-from service.model.factors import Float32
+from service.model.arranging import arrange
+from service.model.factors import Factors, Float32
+from service.model.formats.reading import read
+from service.model.model import Model
+from service.model.validation.validation import validate
+from tests.support.models import make_seen
 
+USERS, SEEN_PER_USER = 2000, 30
 GENRES, TASTES, OFF_TASTE = 40, 3, 0.1
 
 
@@ -52,3 +60,16 @@ def interactions(users: int, items: int, per_user: int, seed: int) -> sp.csr_mat
     matrix = sp.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=(users, items))
     matrix.sum_duplicates()
     return matrix
+
+
+def generated(items: int, factors: int, *, falling: bool) -> Model:
+    """Make a model of Gaussian factors, the items' norms falling with their rank or left as they are."""
+    users, made = als_like(USERS, items, factors, seed=0) if falling else gaussian(USERS, items, factors, seed=0)
+    seen = make_seen(np.random.default_rng(0), USERS, items, USERS * SEEN_PER_USER)
+    return arrange(Factors(users, made, np.arange(USERS), np.arange(items), seen, 0.01, 1.0))
+
+
+def read_model(path: Path) -> Model:
+    """Read a model file, without the child process that a server would have it read by."""
+    with path.open("rb") as file:
+        return arrange(validate(read(path, file)))
