@@ -93,7 +93,8 @@ async def test_a_query_in_turns_lets_others_have_theirs() -> None:
     with made(1) as queries:
         long = asyncio.create_task(queries.run_in_turns(LONG, turns(done)))
         other = asyncio.create_task(queries.run(LONG, done.append, "other"))
-        assert (await long, await other) == ("answer", None)
+        assert await long == "answer"
+        await other
         assert done == ["turn", "other", "turn", "turn"]
         assert await queries.run_in_turns(0, turns(done)) == "answer"
 

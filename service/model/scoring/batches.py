@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.model.factors import Int32
 from service.model.model import Model
@@ -38,14 +40,14 @@ def recommend_many(
     scan, mask = scan_of(model), _mask(eligible, len(model.item_factors))
     for start in range(0, len(users), GROUP):
         some = users[start : start + GROUP]
-        withouts = [left_out(model, user, exclude_seen=exclude_seen, exclude=exclude) for user in some.tolist()]
-        group = _Group(scan, some, n + offset, withouts) if scan else None
+        group = scan and _Group(scan, some, n + offset, _lists(scan, model, some, exclude_seen, exclude))
         if group and group.begin():
             yield from ([ranked.after(offset) for ranked in found] for found in group.turns(mask))
         else:
-            for user, without in zip(some.tolist(), withouts, strict=True):
-                vector = model.user_factors[user]
-                yield [blocks.top_n(model, vector, n + offset, without, mask).after(offset)]
+            for user in some.tolist():
+                without = left_out(model, user, exclude_seen=exclude_seen, exclude=exclude)
+                found = blocks.top_n(model, model.user_factors[user], n + offset, without, mask)
+                yield [found.after(offset)]
 
 
 def _mask(eligible: Eligible | None, rows: int) -> Mask | None:
@@ -57,23 +59,40 @@ def _mask(eligible: Eligible | None, rows: int) -> Mask | None:
     return mask
 
 
-class _Group:
-    """The searches for some users, who are not given what is in ``withouts``, and the memory that they work in."""
+class _Lists(NamedTuple):
+    """Ascending rows, one list for each user: where it is (uint64), how long (int32), and what holds it in memory."""
 
-    def __init__(self, scan: Scan, users: Int32, n: int, withouts: list[Int32]) -> None:
-        self._scan, self._library = scan, scan.library
+    places: NDArray[np.uint64]
+    lengths: Int32
+    held: object = None
+
+
+def _lists(scan: Scan, model: Model, users: Int32, exclude_seen: bool, exclude: Int32) -> _Lists:
+    """Return what each user is not recommended."""
+    if not len(exclude):
+        return _Lists(*scan.seen_of_all(users)) if exclude_seen else _no_lists(len(users))
+    rows = [left_out(model, user, exclude_seen=exclude_seen, exclude=exclude) for user in users.tolist()]
+    return _Lists(np.array([address(each) for each in rows], np.uint64), np.array(list(map(len, rows)), np.int32), rows)
+
+
+def _no_lists(count: int) -> _Lists:
+    return _Lists(np.zeros(count, np.uint64), np.zeros(count, np.int32))
+
+
+class _Group:
+    """The searches for some users, and the memory that they work in."""
+
+    def __init__(self, scan: Scan, users: Int32, n: int, without: _Lists) -> None:
+        self._scan, self._library, self._without = scan, scan.library, without
         self._count, self._n = len(users), min(n, scan.rows)
         bytes_each = self._library.scan_scratch_bytes(scan.stride, self._n)
         self._scratch = np.empty(self._count * bytes_each, np.uint8)
         self._common = scan.model_at, self._count, self._n
         self._vectors = (scan.users_at + users.astype(np.int64) * scan.user_bytes).astype(np.uint64)
-        self._held = withouts
-        self._withouts = np.array([address(rows) for rows in withouts], np.uint64)
-        self._lengths = np.array([len(rows) for rows in withouts], np.int32)
 
     def begin(self) -> bool:
         """Return whether the kernel takes all of them."""
-        arguments = [address(array) for array in (self._vectors, self._withouts, self._lengths, self._scratch)]
+        arguments = [address(array) for array in (self._vectors, *self._without[:2], self._scratch)]
         return bool(self._library.scan_many_begin(*self._common, *arguments) != kernel.DECLINED)
 
     def turns(self, mask: Mask | None) -> Iterator[list[Ranked]]:
@@ -93,7 +112,8 @@ class _Group:
         found, counts = np.empty(self._count, np.int32), np.empty((self._count, 2), np.int64)
         written = [address(array) for array in (rows, scores, found, counts, self._scratch)]
         self._library.scan_many_end(*self._common, *written)
+        scanned, read = self._scan.cost(*counts.T)
+        of_each = zip(found.tolist(), scanned.tolist(), read.tolist(), strict=True)
         return [
-            Ranked(rows[place, :length], scores[place, :length], *self._scan.cost(*cost))
-            for place, (length, cost) in enumerate(zip(found.tolist(), counts.tolist(), strict=True))
+            Ranked(rows[place, :length], scores[place, :length], *cost) for place, (length, *cost) in enumerate(of_each)
         ]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.model.factors import Int32
 from service.model.model import Model
 from service.model.scoring import kernel
 from service.model.scoring.ranking import Eligible, Ranked, is_mask
 
 _FLOAT_BYTES = 4
+
+Counts = TypeVar("Counts", int, NDArray[np.int64])
 
 
 def address(array: NDArray[Any]) -> int:
@@ -48,6 +51,15 @@ class Scan:
             return 0, 0
         return self.seen_at + _FLOAT_BYTES * start, stop - start
 
+    def seen_of_all(self, users: Int32) -> tuple[NDArray[np.uint64], Int32]:
+        """Return the same for many users: uint64 and int32, [users]."""
+        if self.seen is None:
+            return np.zeros(len(users), np.uint64), np.zeros(len(users), np.int32)
+        starts, stops = self.seen.indptr[users], self.seen.indptr[users + 1]
+        good = (starts >= 0) & (starts <= stops) & (stops <= len(self.seen.items))
+        places = self.seen_at + _FLOAT_BYTES * np.where(good, starts, 0)
+        return places.astype(np.uint64), np.where(good, stops - starts, 0).astype(np.int32)
+
     def top_n(
         self, vector_at: int, n: int, without_at: int, without: int, eligible: Eligible | None = None
     ) -> Ranked | None:
@@ -70,8 +82,8 @@ class Scan:
             raise IndexError(f"An eligible row is not one of the {self.rows} item rows.")
         return None
 
-    def cost(self, scanned: int, scored: int) -> tuple[int, int]:
-        """Return how many rows were scanned, and how many bytes were read."""
+    def cost(self, scanned: Counts, scored: Counts) -> tuple[Counts, Counts]:
+        """Return how many rows were scanned, and how many bytes were read for that, and for the rows scored."""
         return scanned, scanned * (self.stride + _FLOAT_BYTES) + scored * self.user_bytes
 
     def _by_kind(self, eligible: Eligible | None) -> tuple[int | None, int, int | None, NDArray[Any] | None]:
