@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from implicit.cpu.als import AlternatingLeastSquares
+from numpy.typing import NDArray
 
 from service.model.arranging import arrange
+from service.model.codes import Codes
 from service.model.factors import Factors, Float32
 from service.model.formats.reading import read
 from service.model.model import Model
@@ -66,10 +71,29 @@ def generated(items: int, factors: int, *, falling: bool) -> Model:
     """Make a model of Gaussian factors, the items' norms falling with their rank or left as they are."""
     users, made = als_like(USERS, items, factors, seed=0) if falling else gaussian(USERS, items, factors, seed=0)
     seen = make_seen(np.random.default_rng(0), USERS, items, USERS * SEEN_PER_USER)
-    return arrange(Factors(users, made, np.arange(USERS), np.arange(items), seen, 0.01, 1.0))
+    return as_served(arrange(Factors(users, made, np.arange(USERS), np.arange(items), seen, 0.01, 1.0)))
 
 
 def read_model(path: Path) -> Model:
     """Read a model file, without the child process that a server would have it read by."""
     with path.open("rb") as file:
-        return arrange(validate(read(path, file)))
+        return as_served(arrange(validate(read(path, file))))
+
+
+def as_served(model: Model) -> Model:
+    """Have the factors in files that are mapped, as a server has them, and so where a page of memory begins."""
+    with tempfile.TemporaryDirectory() as directory:
+
+        def mapped(array: NDArray[Any]) -> NDArray[Any]:
+            path = Path(directory) / "array.npy"
+            path.unlink(missing_ok=True)
+            np.save(path, array)
+            return np.asarray(np.load(path, mmap_mode="r")).view(np.ndarray)
+
+        return dataclasses.replace(
+            model,
+            user_factors=mapped(model.user_factors),
+            item_factors=mapped(model.item_factors),
+            item_norms=mapped(model.item_norms),
+            codes=Codes(mapped(model.codes.codes), mapped(model.codes.steps), model.codes.rho),
+        )

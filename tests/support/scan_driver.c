@@ -55,7 +55,7 @@ static void discard(Case *c) {
 static void one_by_one(const Sizes *size, const Case *c) {
     int32_t *rows = malloc(size->n * sizeof *rows);
     float *scores = malloc(size->n * sizeof *scores);
-    char *scratch = malloc(scan_scratch_bytes(size->stride, size->n));
+    char *scratch = malloc(scan_scratch_bytes(1, size->stride, size->n));
     Counts counts;
     for (int k = 0; k < size->vectors; k++)
         write_answer(scan_top_n(&c->model, c->vectors + (size_t)k * size->factors, size->n, c->without, size->n_without, c->listed,
@@ -71,7 +71,7 @@ static void together(const Sizes *size, const Case *c) {
     const float **vectors = malloc(count * sizeof *vectors);
     const int32_t **withouts = malloc(count * sizeof *withouts);
     Counts *counts = malloc(count * sizeof *counts);
-    char *scratch = malloc(count * scan_scratch_bytes(size->stride, n));
+    char *scratch = malloc(scan_scratch_bytes(count, size->stride, n));
     for (int k = 0; k < count; k++) {
         vectors[k] = c->vectors + (size_t)k * size->factors;
         withouts[k] = c->without;

@@ -85,8 +85,8 @@ class _Group:
     def __init__(self, scan: Scan, users: Int32, n: int, without: _Lists) -> None:
         self._scan, self._library, self._without = scan, scan.library, without
         self._count, self._n = len(users), min(n, scan.rows)
-        bytes_each = self._library.scan_scratch_bytes(scan.stride, self._n)
-        self._scratch = np.empty(self._count * bytes_each, np.uint8)
+        scratch_bytes = self._library.scan_scratch_bytes(self._count, scan.stride, self._n)
+        self._scratch = np.empty(scratch_bytes, np.uint8)
         self._common = scan.model_at, self._count, self._n
         self._vectors = (scan.users_at + users.astype(np.int64) * scan.user_bytes).astype(np.uint64)
 

@@ -18,7 +18,7 @@ _VERSION = 1
 
 _P, _I = ctypes.c_void_p, ctypes.c_int32
 _FUNCTIONS = {
-    "scan_scratch_bytes": (ctypes.c_int64, (_I, _I)),
+    "scan_scratch_bytes": (ctypes.c_int64, (_I, _I, _I)),
     "scan_top_n": (_I, (_P, _P, _I, _P, _I, _P, _I, _P, _P, _P, _P, _P)),
     "scan_many_begin": (_I, (_P, _I, _I, _P, _P, _P, _P)),
     "scan_many_rows": (_I, (_P, _I, _I, _I, _I, _P, _P)),

@@ -27,11 +27,24 @@ const int32_t scan_version = 1;
 #define LANES 16
 #define CHUNK 64
 #define BINS 2048
+#define LINE 64
 
 #if !defined(ONE_PROCESSOR) && defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+/* Processors that multiply and add 16-bit numbers in one instruction; target_clones does not know how to choose these. */
+#define FUSED_DOTS __attribute__((target("arch=x86-64-v4,avx512vnni")))
+static int has_fused_dots(void) {
+    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
 #else
 #define FOR_EACH_PROCESSOR
+#endif
+
+#ifdef __GNUC__
+#define INLINED static inline __attribute__((always_inline))
+#else
+#define INLINED static inline
 #endif
 
 typedef struct {
@@ -65,24 +78,32 @@ typedef struct {
     int32_t bins[BINS];
 } Search;
 
-static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+static size_t aligned(size_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
 
 static int32_t capacity_for(int32_t n) { return 4 * n + 1024; }
 
-/* The bytes of scratch memory that one search for n rows needs. */
-int64_t scan_scratch_bytes(int32_t stride, int32_t n) {
+static int64_t bytes_of_search(int32_t stride, int32_t n) {
     size_t capacity = (size_t)capacity_for(n);
     return (int64_t)(aligned(sizeof(Search)) + aligned(stride * sizeof(int16_t)) + aligned(capacity * sizeof(Candidate)) +
                      aligned(2 * capacity * sizeof(uint64_t)));
 }
 
-static Search *laid_out(char *scratch, int32_t stride, int32_t n) {
-    Search *s = (Search *)scratch;
+/* The bytes of scratch memory that searches for n rows each need. */
+int64_t scan_scratch_bytes(int32_t count, int32_t stride, int32_t n) { return count * bytes_of_search(stride, n) + LINE; }
+
+/* Where one of the searches is: at the start of a cache line, because a vector that crosses into another is two loads. */
+static Search *search_at(char *scratch, int32_t stride, int32_t n, int32_t place) {
+    char *first = scratch + (LINE - (uintptr_t)scratch % LINE) % LINE;
+    return (Search *)(first + place * bytes_of_search(stride, n));
+}
+
+static Search *laid_out(Search *s, int32_t stride, int32_t n) {
+    char *memory = (char *)s;
     s->n = n;
     s->capacity = capacity_for(n);
-    s->digits = (int16_t *)(scratch += aligned(sizeof *s));
-    s->kept = (Candidate *)(scratch += aligned(stride * sizeof(int16_t)));
-    s->keys = (uint64_t *)(scratch + aligned(s->capacity * sizeof(Candidate)));
+    s->digits = (int16_t *)(memory += aligned(sizeof *s));
+    s->kept = (Candidate *)(memory += aligned(stride * sizeof(int16_t)));
+    s->keys = (uint64_t *)(memory + aligned(s->capacity * sizeof(Candidate)));
     return s;
 }
 
@@ -101,9 +122,9 @@ static void dots_of(const int8_t *restrict codes, const int32_t *restrict listed
 }
 
 /* The same of the first rows for four vectors, for whom a row is widened once. */
-FOR_EACH_PROCESSOR
-static void dots_of_four(const int8_t *restrict codes, const int16_t *restrict a, const int16_t *restrict b, const int16_t *restrict c,
-                         const int16_t *restrict d, int stride, int count, int32_t (*restrict dots)[CHUNK]) {
+INLINED void four_dots(const int8_t *restrict codes, const int16_t *const *digits, int stride, int count,
+                       int32_t (*restrict dots)[CHUNK]) {
+    const int16_t *restrict a = digits[0], *restrict b = digits[1], *restrict c = digits[2], *restrict d = digits[3];
     for (int i = 0; i < count; i++, codes += stride) {
         int32_t of_a = 0, of_b = 0, of_c = 0, of_d = 0;
         for (int j = 0; j < stride; j++) {
@@ -119,6 +140,19 @@ static void dots_of_four(const int8_t *restrict codes, const int16_t *restrict a
         dots[3][i] = of_d;
     }
 }
+
+FOR_EACH_PROCESSOR
+static void dots_of_four(const int8_t *codes, const int16_t *const *digits, int stride, int count, int32_t (*dots)[CHUNK]) {
+    four_dots(codes, digits, stride, count, dots);
+}
+
+#ifdef FUSED_DOTS
+FUSED_DOTS static void fused_dots_of_four(const int8_t *codes, const int16_t *const *digits, int stride, int count,
+                                          int32_t (*dots)[CHUNK]) {
+    four_dots(codes, digits, stride, count, dots);
+}
+#define dots_of_four (has_fused_dots() ? fused_dots_of_four : dots_of_four)
+#endif
 
 /* Upper bounds of the scores of a chunk; return whether any is above the floor. */
 FOR_EACH_PROCESSOR
@@ -363,7 +397,7 @@ static int32_t finish(Search *s, const Model *m, int32_t *rows, float *scores, C
  * Return how many were found; DECLINED where a bound might overflow, NOT_A_ROW where a number listed is none. */
 int32_t scan_top_n(const Model *m, const float *vector, int32_t n, const int32_t *without, int32_t n_without, const int32_t *listed,
                    int32_t n_listed, const uint8_t *eligible, int32_t *rows, float *scores, Counts *counts, char *scratch) {
-    Search *s = laid_out(scratch, m->stride, n);
+    Search *s = laid_out(search_at(scratch, m->stride, n, 0), m->stride, n);
     if (!prepare(s, m, vector, without, n_without)) return DECLINED;
     if (!listed) scan_all(s, m, eligible);
     else if (!scan_listed(s, m, listed, n_listed)) return NOT_A_ROW;
@@ -372,17 +406,13 @@ int32_t scan_top_n(const Model *m, const float *vector, int32_t n, const int32_t
 
 /* Many searches that read each chunk of codes one after the other, while it is in the cache: scan_many_begin, then
  * scan_many_rows until all rows were offered or nobody needs more, then scan_many_end.
- * vectors, withouts, n_withouts: of each; scratch: scan_scratch_bytes for each. */
-
-static Search *search_at(char *scratch, const Model *m, int32_t n, int32_t place) {
-    return (Search *)(scratch + place * scan_scratch_bytes(m->stride, n));
-}
+ * vectors, withouts, n_withouts: of each; scratch: scan_scratch_bytes. */
 
 /* Return 0, or DECLINED where a bound might overflow. */
 int32_t scan_many_begin(const Model *m, int32_t count, int32_t n, const float *const *vectors, const int32_t *const *withouts,
                         const int32_t *n_withouts, char *scratch) {
     for (int32_t k = 0; k < count; k++) {
-        Search *s = laid_out((char *)search_at(scratch, m, n, k), m->stride, n);
+        Search *s = laid_out(search_at(scratch, m->stride, n, k), m->stride, n);
         if (!prepare(s, m, vectors[k], withouts[k], n_withouts[k])) return DECLINED;
     }
     return 0;
@@ -391,7 +421,7 @@ int32_t scan_many_begin(const Model *m, int32_t count, int32_t n, const float *c
 /* Find up to four searches, from the k-th on, that may need the rows from `row`; return the place after the last. */
 static int32_t next_four(const Model *m, int32_t count, int32_t n, char *scratch, int32_t k, int32_t row, Search **four, int *found) {
     for (*found = 0; k < count && *found < 4; k++) {
-        Search *s = search_at(scratch, m, n, k);
+        Search *s = search_at(scratch, m->stride, n, k);
         if (s->active && (s->active = may_reach(s, m->norms[row]))) four[(*found)++] = s;
     }
     return k;
@@ -401,7 +431,8 @@ static int32_t next_four(const Model *m, int32_t count, int32_t n, char *scratch
 static void take_together(Search **four, int found, const Model *m, int32_t row, int count, const uint8_t *eligible) {
     int32_t dots[4][CHUNK];
     for (int i = found; i < 4; i++) four[i] = four[0]; /* computed for nothing, which is sooner than one by one */
-    dots_of_four(codes_at(m, row), four[0]->digits, four[1]->digits, four[2]->digits, four[3]->digits, m->stride, count, dots);
+    const int16_t *digits[] = {four[0]->digits, four[1]->digits, four[2]->digits, four[3]->digits};
+    dots_of_four(codes_at(m, row), digits, m->stride, count, dots);
     for (int i = 0; i < found; i++) take(four[i], m, row, 0, dots[i], count, eligible);
 }
 
@@ -425,5 +456,5 @@ int32_t scan_many_rows(const Model *m, int32_t count, int32_t n, int32_t start, 
 void scan_many_end(const Model *m, int32_t count, int32_t n, int32_t *rows, float *scores, int32_t *found, Counts *counts,
                    char *scratch) {
     for (int32_t k = 0; k < count; k++)
-        found[k] = finish(search_at(scratch, m, n, k), m, rows + (size_t)k * n, scores + (size_t)k * n, &counts[k]);
+        found[k] = finish(search_at(scratch, m->stride, n, k), m, rows + (size_t)k * n, scores + (size_t)k * n, &counts[k]);
 }

@@ -114,7 +114,7 @@ class _Memory(threading.local):
         return self
 
     def _grow(self, scan: Scan, n: int, stride: int) -> None:
-        self.scratch = np.empty(scan.library.scan_scratch_bytes(stride, n), np.uint8)
+        self.scratch = np.empty(scan.library.scan_scratch_bytes(1, stride, n), np.uint8)
         self.rows, self.scores = np.empty(n, np.int32), np.empty(n, np.float32)
         self.scratch_at, self.rows_at, self.scores_at = map(address, (self.scratch, self.rows, self.scores))
         self.n, self.stride = n, stride
