@@ -17,7 +17,7 @@ PADDING = 32
 _LARGEST_CODE = 127
 # Steps below this are 0: the kernel's bounds have room for factors that small.
 _SMALLEST_STEP = np.float32(1e-30)
-_ROWS_AT_ONCE = 16_384
+_NUMBERS_AT_ONCE = 2**18
 # More than the roundings of the norm and the division.
 _ROUNDED_UP = 1 + 1e-6
 
@@ -42,12 +42,13 @@ def stride_of(factors: int) -> int:
 
 def quantize(items: Float32) -> Codes:
     """Round item factors, float32 [items, factors], to codes; a few rows at once, so that no other copy is made."""
-    codes = np.zeros((len(items), stride_of(items.shape[1])), np.int8)
+    factors = items.shape[1]
+    codes = np.zeros((len(items), stride_of(factors)), np.int8)
     steps = np.zeros(len(items), np.float32)
-    rho = 0.0
-    for start in range(0, len(items), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        rho = max(rho, _quantize_into(codes[rows, : items.shape[1]], steps[rows], items[rows]))
+    rho, rows_at_once = 0.0, max(1, _NUMBERS_AT_ONCE // max(1, factors))
+    for start in range(0, len(items), rows_at_once):
+        rows = slice(start, start + rows_at_once)
+        rho = max(rho, _quantize_into(codes[rows, :factors], steps[rows], items[rows]))
     return Codes(codes, steps, _float32_above(rho))
 
 
@@ -55,11 +56,10 @@ def _quantize_into(codes: Int8, steps: Float32, items: Float32) -> float:
     """Fill in codes and steps; return the greatest norm of a difference, in steps, measured in float64."""
     np.divide(np.abs(items).max(axis=1, initial=0), np.float32(_LARGEST_CODE), out=steps)
     steps[steps < _SMALLEST_STEP] = 0
-    exact, known = items.astype(np.float64), steps > 0
-    exact_steps = np.where(known, steps, 1).astype(np.float64)[:, None]
-    codes[known] = np.rint(exact[known] / exact_steps[known]).clip(-_LARGEST_CODE, _LARGEST_CODE)
-    rest = (exact - exact_steps * codes) / exact_steps
-    norms = np.sqrt(np.vecdot(rest, rest))[known]
+    divisors = np.where(steps > 0, steps, np.float32(np.inf))
+    codes[:] = np.rint(items / divisors[:, None]).clip(-_LARGEST_CODE, _LARGEST_CODE)
+    rests = items - steps.astype(np.float64)[:, None] * codes
+    norms = np.sqrt(np.vecdot(rests, rests)) / divisors
     return float(norms.max(initial=0)) * _ROUNDED_UP
 
 

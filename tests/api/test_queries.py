@@ -99,6 +99,19 @@ async def test_a_query_in_turns_lets_others_have_theirs() -> None:
         assert await queries.run_in_turns(0, turns(done)) == "answer"
 
 
+async def test_no_more_queries_have_begun_than_there_are_threads() -> None:
+    """What each has found so far takes memory: the next begins when one has ended; one that waits can be abandoned."""
+    first, second, third = list[str](), list[str](), list[str]()
+    with made(1) as queries:
+        waiting = [asyncio.create_task(queries.run_in_turns(LONG, turns(done))) for done in (first, second, third)]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        while not third:
+            await asyncio.sleep(0.001)
+        assert (first, second) == (["turn"] * 3, [])
+        assert (await waiting[0], await waiting[2]) == ("answer", "answer")
+
+
 async def test_a_query_that_has_begun_is_not_refused() -> None:
     """Where nobody may wait, all its turns are taken, and another is refused meanwhile."""
     gate = threading.Event()

@@ -15,8 +15,10 @@ from service.model.scoring.ranking import NO_ROWS, Eligible, Mask, Ranked, is_ma
 from service.model.scoring.scan import Scan, address, scan_of
 from service.model.scoring.scoring import left_out
 
-#: How many users share a chunk: what a search of each keeps stays in the cache beside it.
+#: So many users share a chunk; more would gain nothing.
 GROUP = 32
+# With great n, the memory of 32 searches would be 40 MB.
+_SCRATCH_BYTES = 2**23
 _CHUNK = 64
 # A turn takes some 5 ms.
 _PRODUCTS_PER_TURN = 2**27
@@ -38,8 +40,9 @@ def recommend_many(
     who asks no further stops the scan.
     """
     scan, mask = scan_of(model), _mask(eligible, len(model.item_factors))
-    for start in range(0, len(users), GROUP):
-        some = users[start : start + GROUP]
+    size = _group_size(scan, n + offset) if scan else 1
+    for start in range(0, len(users), size):
+        some = users[start : start + size]
         group = scan and _Group(scan, some, n + offset, _lists(scan, model, some, exclude_seen, exclude))
         if group and group.begin():
             yield from ([ranked.after(offset) for ranked in found] for found in group.turns(mask))
@@ -48,6 +51,11 @@ def recommend_many(
                 without = left_out(model, user, exclude_seen=exclude_seen, exclude=exclude)
                 found = blocks.top_n(model, model.user_factors[user], n + offset, without, mask)
                 yield [found.after(offset)]
+
+
+def _group_size(scan: Scan, n: int) -> int:
+    """Return how many users share a chunk: as many as gain from it, and have room to work in."""
+    return max(1, min(GROUP, _SCRATCH_BYTES // scan.library.scan_scratch_bytes(1, scan.stride, min(n, scan.rows))))
 
 
 def _mask(eligible: Eligible | None, rows: int) -> Mask | None:
