@@ -1,18 +1,18 @@
 FROM docker.io/library/python:3.11-slim AS build
 
-# What others wrote goes into /venv, exactly as locked, without pip, and without 50 MB of the packages' own tests.
+# Third-party packages go into /venv, exactly as locked, without pip and without 50 MB of their tests.
 COPY requirements.lock /src/
 RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --no-deps --require-hashes --requirement /src/requirements.lock \
     && find /venv -type d -name tests -prune -exec rm -rf {} +
 
-# The compiler of the scan kernel; without one NumPy would scan. Versions are not pinned, as below.
+# The compiler for the scan kernel; without one NumPy would scan. Versions are not pinned, as below.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 
-# What we wrote goes there too, with the command in /venv/bin. What builds it stays out of the image.
+# The service goes there too, with the command in /venv/bin. Build tools stay out of the image.
 COPY pyproject.toml setup.py README.md LICENSE /src/
 COPY ops/install /src/ops/install
 COPY service /src/service
@@ -26,8 +26,8 @@ LABEL org.opencontainers.image.title="als-serve" \
     org.opencontainers.image.description="An asyncio server for ALS recommendation models: safe loading, exact top-N, hot swap" \
     org.opencontainers.image.licenses="MIT"
 
-# implicit needs the OpenMP runtime, and tini is the first process. Versions are not pinned: Debian has one for each release,
-# and takes it away when a security update replaces it.
+# implicit needs the OpenMP runtime, and tini is the first process. Versions are not pinned, because Debian removes a
+# version when a security update replaces it.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 tini \
@@ -35,9 +35,9 @@ RUN apt-get update \
 
 COPY --from=build /venv /venv
 
-# /app holds the model alone. It is replaced by a rename in its directory: the user may add files to /app, and own and replace
-# those alone (the sticky bit). No module in there is ever imported, though PYTHONPATH names it: the command, and every
-# process that it starts, runs Python isolated. The same user owns the volume, whose number is fixed so that a host can give it a directory.
+# /app is only for the model, which is replaced by a rename: the user may add files to /app, but only replace its own
+# (the sticky bit). No module in /app is ever imported, although PYTHONPATH names it, because every process runs Python
+# isolated. The same user owns the volume; its number is fixed so that a host can give it a directory.
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin als \
     && install -d -g als -m 1775 /app \
     && install -d -o als -g als -m 0750 /var/lib/als-serve /var/lib/als-serve/models /var/lib/als-serve/state
@@ -56,8 +56,9 @@ EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-I", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('ALS_PORT', '8080') + '/healthz', timeout=2)"]
 
-# After SIGTERM the server drains, answers what is in flight, and exits with 0. The kernel keeps a signal from a first process
-# that does not handle it yet, so that Python, while it imports, would miss one: tini takes it, and 143 is its word for that end.
+# After SIGTERM the server drains, finishes requests in flight, and exits with 0. The kernel drops signals that the
+# first process does not handle yet, so Python would miss one during its imports; tini handles it, and exits with 143
+# then.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "-e", "143", "--", "als-serve"]
 CMD ["serve"]

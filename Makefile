@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-# On two threads BLAS is slower for vectors of this size, and a server's requests wait for one another.
+# With two threads, BLAS is slower for vectors of this size, and a server's requests wait for each other.
 export OPENBLAS_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
@@ -14,7 +14,7 @@ export OPENBLAS_NUM_THREADS := 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/requirements.installed ## make the sample shop, train on it, serve it on http://127.0.0.1:8080
+demo: $(VENV)/requirements.installed ## make the sample shop, train a model on it, serve it on http://127.0.0.1:8080
 	@$(BIN)/als-serve demo
 
 test: $(VENV)/requirements-dev.installed ## lint, check the types, run every test with branch coverage
@@ -23,13 +23,13 @@ test: $(VENV)/requirements-dev.installed ## lint, check the types, run every tes
 	$(BIN)/mypy
 	$(BIN)/pytest --cov --cov-report=term --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-format: $(VENV)/requirements-dev.installed ## put the code into its one form
+format: $(VENV)/requirements-dev.installed ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The wheel is made of the sdist, in a directory of its own: what an earlier build left in this one would be packed again.
-# auditwheel finds out on which systems its library loads, and names it after these.
-build: $(VENV)/requirements-dev.installed ## make the wheel and the sdist, in dist/
+# The wheel is built from the sdist in a temporary directory: leftovers of an earlier build here would be packed again.
+# auditwheel finds the oldest systems that can load the library, and names the wheel after them.
+build: $(VENV)/requirements-dev.installed ## build the wheel and the sdist in dist/
 	rm -rf dist build *.egg-info
 	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("dist")' >/dev/null
 	$(PIP) wheel --no-deps --no-index --no-build-isolation --wheel-dir build/wheel dist/*.tar.gz
@@ -38,15 +38,15 @@ build: $(VENV)/requirements-dev.installed ## make the wheel and the sdist, in di
 		"install a C compiler: apt-get install gcc libc6-dev" >&2; exit 1; }
 	@ls dist/*
 
-image: ## build the image als-serve:VERSION, with labels that say the version and the commit
+image: ## build the image als-serve:VERSION, with the version and the commit as labels
 	docker build --label org.opencontainers.image.version=$(VERSION) \
 		--label org.opencontainers.image.revision=$(shell git rev-parse HEAD) --tag als-serve:$(VERSION) .
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' service/__init__.py)
 
-# The oldest Python we support compiles the locks: it needs every package that any of them needs, and its first releases
-# (Debian 12 has 3.11.2) refuse some versions that later ones take; tests/ops/test_lock.py holds that.
-lock: $(VENV)/created ## renew both lock files after a change in pyproject.toml (UPGRADE=1: every version)
+# The oldest supported Python compiles the locks: it needs every package that newer ones need, and its first releases
+# (Debian 12 has 3.11.2) reject some versions that later ones accept; tests/ops/test_lock.py checks this.
+lock: $(VENV)/created ## update both lock files after a change in pyproject.toml (UPGRADE=1: upgrade everything)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "❌ Locks are compiled by Python 3.11: make clean, then make lock PYTHON=python3.11" >&2; exit 1; }
 	$(BIN)/python -m venv $(VENV)/lock
@@ -58,7 +58,7 @@ PIP_COMPILE = $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-ext
 	--build-deps-for editable --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	$(if $(UPGRADE),--upgrade)
 
-clean: ## remove everything that can be made again
+clean: ## remove everything that can be rebuilt
 	rm -rf $(VENV) demo-shop build dist *.egg-info service/model/scoring/*.so .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find service tests -name __pycache__ -prune -exec rm -rf {} +
 
@@ -69,7 +69,7 @@ $(VENV)/created:
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-# The lock names everything, so nothing is left to resolve: pip would look at newer releases of what has extras.
+# The lock is complete, so nothing is resolved: pip would otherwise consider newer releases of packages with extras.
 $(VENV)/%.installed: %.lock $(VENV)/created setup.py service/model/scoring/scan.c
 	@echo "📦 Installing from $< into $(VENV) (once; about a minute)..."
 	$(PIP) install --no-deps --require-hashes --requirement $<

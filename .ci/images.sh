@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes sure that the images are here which the Dockerfile begins with and which docker-compose.yml names (but for Grafana,
-# which no test starts): the published ones, or where no registry answers stand-ins of Debian's and PyPI's packages. What is
-# tested on a stand-in proves our own files, not the published image. Run as root on Debian 12, where a Docker daemon answers.
+# Provides the images that the Dockerfile and docker-compose.yml name (except Grafana, which no test starts): the
+# published ones or, if no registry can be reached, stand-ins made from Debian and PyPI packages. A test on a stand-in
+# checks our own files, not the published image. Run as root on Debian 12 with a Docker daemon.
 set -euo pipefail
 
 python=docker.io/library/python:3.11-slim
@@ -17,7 +17,7 @@ build() {
 }
 
 if ! is_here "$python"; then
-    # How this machine reaches its package index goes for the image's pip too.
+    # The image's pip uses this machine's package index too.
     hooks=(--customize-hook="copy-in /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs")
     if [[ -e /etc/pip.conf ]]; then
         hooks+=(--customize-hook="copy-in /etc/pip.conf /etc")
@@ -27,7 +27,7 @@ if ! is_here "$python"; then
         --change 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' - "$python" >/dev/null
 fi
 
-# As the published one, it takes the volume over where that is not its own, and becomes another user.
+# Like the published one, it takes ownership of the volume if necessary and changes to another user.
 is_here "$seaweedfs" || build "$seaweedfs" <<EOF
 FROM $python
 RUN apt-get update && apt-get install --yes --no-install-recommends wget && rm -rf /var/lib/apt/lists/* \\

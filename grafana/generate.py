@@ -1,8 +1,8 @@
-"""The dashboard, for someone who is woken at night: is it serving, what, how fast, and what changed.
+"""The dashboard, for the person on call: is it serving, what, how fast, and what changed.
 
     python -m grafana.generate > grafana/dashboards/als-serve.json
 
-A test fails where the file is not what this makes, and where a query has no answer from a server under load.
+A test fails if the file differs from this output, or if a query has no result from a server under load.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from grafana.panels import SOURCE, of
 
 ROWS = {
     "Is it serving?": serving.is_it_serving,
-    "What is served": serving.what_is_served,
+    "Served models": serving.what_is_served,
     "Traffic": serving.traffic,
     "Scores": models.scores,
     "Loading": models.loading,
@@ -30,7 +30,7 @@ ROWS = {
 
 
 def build() -> dashboard.Dashboard:
-    """Put the dashboard together."""
+    """Build the dashboard."""
     board = dashboard.Dashboard("als-serve").uid("als-serve").tags(["als-serve"]).timezone("browser")
     board = board.description("Is it serving, what, how fast, and what changed.").refresh("30s").time("now-1h", "now")
     board = board.with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
@@ -48,7 +48,7 @@ def build() -> dashboard.Dashboard:
 
 
 def events() -> Sequence[dashboard.AnnotationQuery]:
-    """Mark when models were swapped and refused; the time is the metric's value, not when it was scraped."""
+    """Mark swaps and rejections of models, at the time in the metric's value, not the time of the scrape."""
     swapped = (
         f"1000 * {of('als_model_loaded_timestamp_seconds')} * on (job, instance) group_left (version) "
         f"{of('als_model_info')}"
@@ -59,7 +59,7 @@ def events() -> Sequence[dashboard.AnnotationQuery]:
     )
     return [
         _annotation("Swaps", "blue", swapped, "{{instance}} serves {{version}}"),
-        _annotation("Refused models", "red", refused, "{{instance}} refused a model"),
+        _annotation("Rejected models", "red", refused, "{{instance}} rejected a model"),
     ]
 
 

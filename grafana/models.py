@@ -1,4 +1,4 @@
-"""What the dashboard shows of models: what their scores are like, and how they come."""
+"""The dashboard's panels about models: their scores, and how they arrive."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ KINDS = ("recommendation", "individual", "popularity")
 
 
 def scores() -> Iterator[AnyPanel]:
-    """Tell whether recommendations are what they were."""
+    """Make panels that show whether recommendations have changed."""
     ranges = {kind: of("als_model_score", f'kind="{kind}"') for kind in KINDS}
     yield lines(
         "Scores of recommendations",
-        "The range of recommended scores, measured when the model was imported. A jump at a swap: it was trained on "
-        "other data or with other parameters.",
+        "The range of recommendation scores, measured at import. A jump at a swap means that the model was trained on "
+        "different data or parameters.",
         {"{{statistic}}": f"avg by (statistic) ({ranges['recommendation']})"},
         "none",
     )
     yield lines(
         "Scores of random pairs",
-        "The same of random pairs of a user and an item.",
+        "The score range of random pairs of a user and an item.",
         {"{{statistic}}": f"avg by (statistic) ({ranges['individual']})"},
         "none",
     )
     yield density(
         "Top scores served",
-        "The greatest score of each list that was answered from factors.",
+        "The highest score of each list of recommendations from factors.",
         "als_result_top_score",
         "none",
     )
     yield lines(
         "Top scores served, median",
-        "Where it leaves the model's own range (left), users differ from those that it was trained on.",
+        "If it leaves the model's own range (left), users differ from those in the training data.",
         {"{{strategy}}": quantile(0.5, "als_result_top_score", 'strategy="als"', by="strategy")},
         "none",
     )
     yield lines(
-        "Items scanned for a list",
-        "How far the exact search went. Near the number of items: norms are alike, and every list costs a full scan.",
+        "Items scanned per list",
+        "How far the exact search went. Near the number of items, every list costs a full scan.",
         quantiles("als_result_scanned_items", 'strategy="als"'),
         "short",
     )
     yield lines(
         "Popularity",
-        "Users of an item: of the most popular one, on average, and so on.",
+        "Users per item: the most popular item, the mean, and so on.",
         {"{{statistic}}": f"avg by (statistic) ({ranges['popularity']})"},
         "short",
     )
 
 
 def loading() -> Iterator[AnyPanel]:
-    """Tell how models arrive."""
+    """Make panels about the arrival of models."""
     yield bars(
         "Load phases",
-        "How long the served model took, on the slowest server: verify (hash), read, validate, arrange, analyse and "
-        "write in the importing process, open, warm and swap in the server.",
+        "Load time of the served model on the slowest server: verify (hash), read, validate, arrange, analyse and "
+        "write in the import process; open, warm and swap in the server.",
         {"{{phase}}": f"max by (phase) ({of('als_model_load_seconds')})"},
         "s",
     )
     yield bars(
         "Reloads",
-        "Looks at a changed file in the time that is shown, by how they ended; a rejection with its reason.",
+        "Reloads in the time range shown, by outcome and reason.",
         {
             "{{outcome}} {{reason}}": "sum by (outcome, reason) "
             f"(increase({of('als_model_reloads_total')}[$__range])) > 0"
@@ -71,8 +71,8 @@ def loading() -> Iterator[AnyPanel]:
         "short",
     ).decimals(0)
     yield lines(
-        "Model's age, by server",
-        "Since each served model was trained.",
+        "Model age by server",
+        "Time since each served model was trained.",
         {"{{instance}}": f"time() - ({of('als_model_made_timestamp_seconds')} > 0)"},
         "s",
         [(None, "green"), (7 * 86400, "orange")],
@@ -80,10 +80,10 @@ def loading() -> Iterator[AnyPanel]:
 
 
 def s3() -> Iterator[AnyPanel]:
-    """Tell where models come from, if from S3."""
+    """Make panels about S3."""
     yield stacked(
         "Polls by outcome",
-        "The normal answer is unchanged; failed has its reason.",
+        "The normal outcome is unchanged; failed has a reason.",
         {
             "{{outcome}} {{reason}}": f"sum by (outcome, reason) ({rate('als_s3_polls_total')}) > 0 or "
             f"sum by (outcome, reason) ({rate('als_s3_polls_total', UNCHANGED)})"
@@ -92,9 +92,9 @@ def s3() -> Iterator[AnyPanel]:
         span=6,
     )
     yield lines(
-        "Since the last good poll",
-        "Rises where S3 cannot be reached, and nothing else happens; the dashed line is where the alert is, "
-        "or at three intervals of polling where those are longer.",
+        "Time since the last good poll",
+        "Rises while S3 cannot be reached; the served model stays. The dashed line is the alert's threshold, "
+        "or three polling intervals if that is longer.",
         {"{{instance}}": of("als_s3_seconds_since_success")},
         "s",
         [(None, "green"), (300, "red")],
@@ -102,13 +102,13 @@ def s3() -> Iterator[AnyPanel]:
     )
     yield lines(
         "Download",
-        "Bytes a second that models come with.",
+        "Bytes of models downloaded per second.",
         {"{{instance}}": f"sum by (instance) ({rate('als_s3_download_bytes_total')})"},
         "Bps",
         span=6,
     )
     yield lines(
-        "Download of a model",
+        "Download time",
         "How long a download takes.",
         quantiles("als_s3_download_seconds"),
         "s",
@@ -116,7 +116,7 @@ def s3() -> Iterator[AnyPanel]:
     )
     yield rows(
         "Objects served",
-        "The object in S3 that each server's model came from.",
+        "The S3 object that each server's model came from.",
         {"Object": f"{of('als_s3_model_info')} and on (job, instance, version) {of('als_model_info')}"},
         {},
         hidden=["Value", "Value #A"],

@@ -1,4 +1,4 @@
-"""The kinds of panels that the dashboard has, and the PromQL that they share."""
+"""The kinds of panels on the dashboard, and their shared PromQL."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
-#: What the variables at the top of the dashboard choose.
+#: The selection by the variables at the top of the dashboard.
 CHOSEN = 'job=~"$job", instance=~"$instance"'
 
 #: Legend -> PromQL.
 Queries = Mapping[str, str]
-#: From a value on, a colour; the first is that of everything below.
+#: Thresholds and their colours; the first colour is for everything below.
 Steps = Sequence[tuple[float | None, str]]
 
 BLUE: Steps = [(None, "blue")]
@@ -40,7 +40,7 @@ def of(metric: str, *matchers: str) -> str:
 
 
 def rate(metric: str, *matchers: str) -> str:
-    """Return how fast a counter rises, a second."""
+    """Return a counter's rate per second."""
     return f"rate({of(metric, *matchers)}[$__rate_interval])"
 
 
@@ -51,12 +51,12 @@ def quantile(share: float, histogram: str, *matchers: str, by: str = "") -> str:
 
 
 def quantiles(histogram: str, *matchers: str) -> Queries:
-    """Return the quantiles that are watched."""
+    """Return the three quantiles shown."""
     return {f"p{100 * share:.0f}": quantile(share, histogram, *matchers) for share in (0.5, 0.95, 0.99)}
 
 
 def number(title: str, description: str, queries: Queries, unit: str, steps: Steps = BLUE, span: int = 4) -> stat.Panel:
-    """Make large numbers, coloured by their value, with how they went behind them."""
+    """Make large numbers, coloured by value, with their history in the background."""
     panel = _panel(stat.Panel(), title, description, unit, steps, span).height(4)
     panel = panel.color_mode(common.BigValueColorMode.BACKGROUND).reduce_options(LAST)
     return _asking(panel, queries)
@@ -65,7 +65,7 @@ def number(title: str, description: str, queries: Queries, unit: str, steps: Ste
 def words(
     title: str, description: str, queries: Queries, said: Mapping[int, tuple[str, str]], span: int = 4
 ) -> stat.Panel:
-    """Make large words: of each value, its word and its colour."""
+    """Make large words: each value has a word and a colour."""
     results = {str(value): ValueMappingResult(text=text, color=color) for value, (text, color) in said.items()}
     mappings: list[ValueMapping] = [ValueMap(options=results)]
     panel = number(title, description, queries, "none", span=span).mappings(mappings)
@@ -75,7 +75,7 @@ def words(
 def lines(
     title: str, description: str, queries: Queries, unit: str, steps: Steps = BLUE, span: int = 8
 ) -> timeseries.Panel:
-    """Make lines over time; where there are steps, they are drawn as dashed lines."""
+    """Make lines over time; steps are drawn as dashed lines."""
     panel = _panel(timeseries.Panel(), title, description, unit, steps, span).height(8)
     if len(steps) > 1:
         panel = panel.thresholds_style(GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
@@ -83,7 +83,7 @@ def lines(
 
 
 def stacked(title: str, description: str, queries: Queries, unit: str, span: int = 8) -> timeseries.Panel:
-    """Make areas over time that add up."""
+    """Make stacked areas over time."""
     panel = lines(title, description, queries, unit, span=span).fill_opacity(40)
     return panel.stacking(StackingConfig().mode(common.StackingMode.NORMAL))
 
@@ -95,7 +95,7 @@ def bars(title: str, description: str, queries: Queries, unit: str, span: int = 
 
 
 def density(title: str, description: str, histogram: str, unit: str, *matchers: str, span: int = 8) -> heatmap.Panel:
-    """Make a histogram over time: the more observations, the brighter."""
+    """Make a heat map over time: the more observations, the brighter."""
     panel = _panel(heatmap.Panel(), title, description, unit, BLUE, span).height(8)
     panel = panel.y_axis(heatmap.YAxisConfig().unit(unit))
     query = f"sum by (le) (increase({of(histogram + '_bucket', *matchers)}[$__rate_interval]))"

@@ -1,4 +1,4 @@
-"""What the dashboard shows of serving: whether it does, what, how fast, and what that takes."""
+"""The dashboard's panels about serving: state, models, traffic and resources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ YES, NO = ("yes", "orange"), ("no", "green")
 
 
 def is_it_serving() -> Iterator[AnyPanel]:
-    """Say first what matters most."""
+    """Make the most important panels."""
     up = of("up")
     yield words(
         "Serving",
@@ -23,13 +23,13 @@ def is_it_serving() -> Iterator[AnyPanel]:
         span=8,
     )
     yield words(
-        "Trouble with the model",
-        "Stale: another model than the one at the path is served. Limited: only what is popular. Refused: the last "
-        "file was not taken; GET /v1/model says why.",
+        "Model problems",
+        "Stale: not the model at the path. Limited: only popular items are served. Rejected: the last "
+        "file was rejected; GET /v1/model says why.",
         {
             "stale": f"max({of('als_model_stale')})",
             "limited": f"max({of('als_model_limited')})",
-            "last file refused": f"max(({of('als_model_last_reload_successful')} == bool 0) * "
+            "last file rejected": f"max(({of('als_model_last_reload_successful')} == bool 0) * "
             f"({of('als_model_last_reload_timestamp_seconds')} > bool 0))",
         },
         {1: YES, 0: NO},
@@ -37,44 +37,44 @@ def is_it_serving() -> Iterator[AnyPanel]:
     )
     yield number(
         "Alerts",
-        "Alerts that fire now; the runbook says what each means.",
+        "Firing alerts; the runbook explains each.",
         {"{{alertname}}": 'sum by (alertname) (ALERTS{alertstate="firing", alertname=~"Als.*"})'},
         "none",
         [(None, "red")],
         span=8,
     ).no_value("none")
-    yield number("Requests", "Requests to the API a second.", {"": f"sum({rate(REQUESTS, API)})"}, "reqps")
+    yield number("Requests", "Requests to the API per second.", {"": f"sum({rate(REQUESTS, API)})"}, "reqps")
     yield number(
         "Failed",
-        "The share of requests to the API that got a status of 500 or above.",
+        "The share of requests to the API with a status of 500 or above.",
         {"": _error_ratio()},
         "percentunit",
         _raising(0.001, 0.01),
     )
     yield number(
         "Latency, p99",
-        "All but one in a hundred requests to the API are answered within this time.",
+        "The time within which 99 of 100 requests to the API are answered.",
         {"": quantile(0.99, SECONDS, API)},
         "s",
         _raising(0.05, 0.1),
     )
     yield number(
-        "Model's age",
-        "Since the oldest served model was trained.",
+        "Model age",
+        "Time since the oldest served model was trained.",
         {"": f"time() - min({of('als_model_made_timestamp_seconds')} > 0)"},
         "s",
         _raising(3 * 86400, 7 * 86400),
     )
     yield number(
         "Versions",
-        "How many different models are served; more than one only while a new one spreads.",
+        "The number of different served models; more than one is normal only while a new one spreads.",
         {"": f"count(count by (version) ({of('als_model_info')}))"},
         "none",
         [(None, "green"), (2, "orange")],
     )
     yield number(
-        "Event loop's lag, p99",
-        "How late the event loop is, and every request with it.",
+        "Event loop lag, p99",
+        "How late the event loop is, which delays every request.",
         {"": quantile(0.99, "als_event_loop_lag_seconds")},
         "s",
         _raising(0.01, 0.05),
@@ -82,10 +82,10 @@ def is_it_serving() -> Iterator[AnyPanel]:
 
 
 def what_is_served() -> Iterator[AnyPanel]:
-    """Tell which model is where."""
+    """Make the panel that shows which server has which model."""
     milliseconds = "dateTimeAsLocal"
     yield rows(
-        "What is served where",
+        "Served models by server",
         "Each server's model: its version, when it was trained and put into service, how many models the process "
         "has served, and how large it is.",
         {
@@ -103,28 +103,28 @@ def what_is_served() -> Iterator[AnyPanel]:
 
 
 def traffic() -> Iterator[AnyPanel]:
-    """Tell what is asked, and how it is answered."""
+    """Make panels about requests and answers."""
     yield stacked(
         "Requests by status",
-        "All requests, health checks too. 4xx is a client's mistake, 5xx ours, 499 a client that went away.",
+        "All requests, health checks included. 4xx is a client error, 5xx a server error, 499 a disconnected client.",
         {"{{status}}": f"sum by (status) ({rate(REQUESTS)})"},
         "reqps",
     )
     yield lines(
-        "Failed, over time",
-        "The share of requests to the API that got a status of 500 or above; the dashed line is where the alert is.",
+        "Failed requests",
+        "The share of requests to the API with a status of 500 or above; the dashed line is the alert's threshold.",
         {"failed": _error_ratio()},
         "percentunit",
         [(None, "green"), (0.01, "red")],
     )
     yield lines(
         "Latency",
-        "From a request's headers read to its answer handed over; the dashed line is where the alert is.",
+        "From reading a request's headers to handing over its answer; the dashed line is the alert's threshold.",
         quantiles(SECONDS, API),
         "s",
         [(None, "green"), (0.1, "red")],
     )
-    yield density("Latency, all of it", "How many requests took how long.", SECONDS, "s", API)
+    yield density("Latency distribution", "The number of requests by duration.", SECONDS, "s", API)
     yield lines(
         "Latency by route, p99",
         "Batches and explanations cost more than one user's recommendations.",
@@ -133,37 +133,37 @@ def traffic() -> Iterator[AnyPanel]:
     )
     yield stacked(
         "Requests by route",
-        "What is asked; unmatched is a path that is none of ours.",
+        "The rate of each route; unmatched is an unknown path.",
         {"{{route}}": f"sum by (route) ({rate(REQUESTS)})"},
         "reqps",
     )
     yield lines(
         "In flight",
-        "Requests being answered now.",
+        "Requests being answered.",
         {"{{instance}}": of("als_http_requests_in_flight")},
         "short",
     )
     yield lines(
-        "Event loop's lag",
-        "How late a timer wakes: what every request waits for besides its own work.",
+        "Event loop lag",
+        "How late a timer wakes, which delays every request.",
         quantiles("als_event_loop_lag_seconds"),
         "s",
         [(None, "green"), (0.05, "red")],
     )
     yield stacked(
         "Recommendations by strategy",
-        "What users get: als if the model knows them, fold_in for new ones who named items, popular for the others. If "
-        "those become more, the model is old, or another one's.",
+        "What users get: als if the model knows them, fold_in for new users with given items, popular for others. If "
+        "popular grows, the model is old or the wrong one.",
         {"{{strategy}}": f"sum by (strategy) ({rate('als_results_total')})"},
         "ops",
     )
 
 
 def process() -> Iterator[AnyPanel]:
-    """Tell what the servers take."""
+    """Make panels about resources."""
     yield lines(
         "Memory",
-        "The process, the part of the model's snapshot that is in memory, and the snapshot. Where the second is below "
+        "The process, the part of the snapshot in memory, and the snapshot. If the second is below "
         "the third, requests wait for the disk.",
         {
             "process {{instance}}": of("process_resident_memory_bytes"),
@@ -174,29 +174,28 @@ def process() -> Iterator[AnyPanel]:
         "bytes",
     )
     yield lines(
-        "Earlier models still held",
-        "Snapshots that were replaced and that long queries still answer from; soon 0 again after each swap.",
+        "Earlier models in use",
+        "Replaced snapshots that long queries still use; back to 0 soon after each swap.",
         {"{{instance}}": of("als_model_snapshots_held")},
         "short",
     )
     yield lines(
         "Processor",
-        "Processors that the process uses; one is all that an event loop can take.",
+        "CPU cores in use; an event loop can use at most one.",
         {"{{instance}}": rate("process_cpu_seconds_total")},
         "short",
         [(None, "green"), (0.9, "orange")],
     )
     yield lines(
         "Connections",
-        "Open connections of clients, and how many there may be: above that, the one that has been silent for longest "
-        "is closed.",
-        {"{{instance}}": of("als_connections"), "at most, {{instance}}": of("als_connections_limit")},
+        "Open client connections and their limit; beyond it, the connection that has been idle longest is closed.",
+        {"{{instance}}": of("als_connections"), "limit, {{instance}}": of("als_connections_limit")},
         "short",
     )
     yield stacked(
         "Connections closed, queries abandoned",
-        "To stay within the budget: idle or refused at the limit, answers left unread for too long or in too many "
-        "bytes. Abandoned: the client hung up on a long query.",
+        "Closed to stay within limits: idle or refused at the limit, or too many answers unread or unread for too "
+        "long. Abandoned: the client disconnected during a long query.",
         {
             "{{reason}}": f"sum by (reason) ({rate('als_connections_closed_total')})",
             "not accepted": f"sum({rate('als_accept_errors_total')})",
@@ -205,25 +204,23 @@ def process() -> Iterator[AnyPanel]:
         "ops",
     )
     yield lines(
-        "Answers unread",
+        "Unread answers",
         "Bytes of answers that clients have not read yet.",
         {"unread {{instance}}": of("als_unsent_bytes")},
         "bytes",
     )
-    yield lines(
-        "Long queries", "Those that run in a thread, or wait for one.", {"{{instance}}": of("als_queries")}, "short"
-    )
+    yield lines("Long queries", "Running in a thread or waiting for one.", {"{{instance}}": of("als_queries")}, "short")
     yield lines("Open files", "Connections, mapped files and so on.", {"{{instance}}": of("process_open_fds")}, "short")
     yield words(
         "File events",
-        "Whether the file system tells of changes; else a new file is noticed by looking every few seconds.",
+        "Whether file events arrive; if not, a new file is found by polling every few seconds.",
         {"{{instance}}": of("als_watcher_up")},
-        {1: ("arrive", "green"), 0: ("only looking", "orange")},
+        {1: ("arrive", "green"), 0: ("polling only", "orange")},
         span=8,
     )
     yield number(
         "Trainings",
-        "Trainings for want of a model since the start, by outcome.",
+        "Fallback trainings since the start, by outcome.",
         {"{{outcome}}": f"sum by (outcome) ({of('als_trainings_total')})"},
         "none",
         span=8,

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# User data of an EC2 instance on Amazon Linux 2023: brings docker, the image, the model and the service onto it.
-# Run again, it does no harm: it renews the configuration and restarts the service.
+# User data of an EC2 instance on Amazon Linux 2023: installs docker, the image, the model and the service.
+# It is safe to run again: it renews the configuration and restarts the service.
 #
 # This is a template for Terraform's templatefile, which puts values in place of image, s3_uri, environment and unit;
-# a dollar sign before a brace that is the shell's own is written twice.
+# the shell's own dollar signs before a brace are doubled.
 set -euo pipefail
 
 readonly IMAGE='${image}'
@@ -35,7 +35,7 @@ install_docker() {
     fi
 }
 
-# The instance's role is asked for a password at each pull, so none is kept.
+# Each pull gets a password through the instance's role, so none is stored.
 log_in_by_role() {
     if ! command -v docker-credential-ecr-login >/dev/null; then
         retried dnf install --assumeyes --quiet amazon-ecr-credential-helper
@@ -59,8 +59,8 @@ ${unit}
 END
 }
 
-# The service looks for the model by itself, and goes on looking. To fetch it here as well is to know, from this log,
-# whether the role, the key and the route to S3 are right.
+# The service fetches the model by itself and keeps trying. Fetching it here as well shows in this log whether the role,
+# the key and the route to S3 work.
 fetch_model() {
     echo "Pulling the model from $S3_URI"
     docker run --rm --env-file /etc/als-serve/als-serve.env --volume "$DATA:$DATA" \
@@ -68,7 +68,7 @@ fetch_model() {
         "$IMAGE" pull "$S3_URI" --to "$MODEL" || echo "No model for now: the service will ask S3 again"
 }
 
-# What the same apply has made, such as a role or a route, may take a minute to work.
+# A role or route created by the same apply may take a minute to work.
 retried() {
     local attempt
     for attempt in 1 2 3 4 5; do

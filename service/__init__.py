@@ -2,8 +2,7 @@
 
 import os
 
-# Before NumPy is imported: a query is too small to share, and threads that wait for each other cost a
-# server nine tenths of its throughput.
+# Set before NumPy is imported: queries are too small to split over threads, which would cost nine tenths of throughput.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The only wiring: settings in, an application out, with everything that lives beside it."""
+"""The wiring: turns settings into an application with its background work."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Work = Callable[[], Awaitable[Never]]
 
 
 def create_live(settings: Settings, metrics: Metrics, following: Following | None = None) -> Live:
-    """Return what imports, keeps and serves the model of these settings."""
+    """Build the parts that import, keep and serve the model of these settings."""
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots)
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
     return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds)
@@ -43,9 +43,9 @@ def _limits(settings: Settings) -> ImportLimits:
 
 
 def create_app(settings: Settings) -> web.Application:
-    """Return the server's application; its background work runs from its start to its clean-up.
+    """Return the server's application; its background work runs from start to clean-up.
 
-    Raises SettingsError where the place in S3 is none.
+    Raises SettingsError if the S3 URI is invalid.
     """
     metrics = Metrics(CollectorRegistry())
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
@@ -70,13 +70,13 @@ def create_app(settings: Settings) -> web.Application:
             metrics,
             after=follower.polled if follower else None,
         )
-        background["Training for want of a model"] = trainer.run
+        background["Training a fallback model"] = trainer.run
     if settings.item_titles:
         shelf = Shelf(settings.state_dir / "titles", keep=1)
         loader = TitlesLoader(settings.item_titles, live.slot, shelf, _limits(settings))
         reloader = Reloader(settings.item_titles, loader, settings.watch_seconds)
         background["Keeping the titles of items current"] = reloader.run
-        background["Looking at the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
+        background["Watching the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
     for name, work in background.items():
         app.cleanup_ctx.append(_in_background(name, work))
     return app
@@ -84,7 +84,7 @@ def create_app(settings: Settings) -> web.Application:
 
 def _follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
     from service.live.s3_follower import (
-        S3Follower,  # only here: botocore takes time and memory that no other server needs
+        S3Follower,  # imported here, because botocore costs time and memory that other servers do not need
     )
 
     return S3Follower(

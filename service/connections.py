@@ -1,7 +1,7 @@
-"""Connections of clients under a budget: how many there are, and how much they leave unread for how long.
+"""Limits on client connections: their number, and how much they leave unread and for how long.
 
-A client that is silent, or does not read what it asked for, costs a descriptor or memory. Beyond the budget the
-connection is closed and counted: that of the client which has been silent, or has not read, for longest.
+A client that is idle or does not read its answers costs a descriptor or memory. Beyond the limits, the connection that
+has been idle or unread longest is closed and counted.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Final
 
 from service.observe.metrics import Metrics
 
-#: Descriptors that are kept back: for the model's files, children, S3, and a health check at any time.
+#: Reserved descriptors: for the model's files, children, S3, and health checks.
 RESERVED_DESCRIPTORS: Final = 128
-#: However many descriptors there are: a connection takes some 20 kB, and more of them want another server.
+#: An upper limit however many descriptors there are: a connection takes about 20 kB, and more need another server.
 _MOST_CONNECTIONS: Final = 10_000
 _LEAST_CONNECTIONS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What connections may take.
+    """The limits of connections.
 
-    connections: how many may be open. unsent, unsent_in_all: bytes of answers that wait to be read, of one connection
-    and of all. send_seconds: how long an answer may take to be read.
+    connections: how many may be open. unsent, unsent_in_all: unread bytes of answers, of one connection and of all.
+    send_seconds: how long an answer may remain unread.
 
-    The bytes are those that the kernel has not taken yet. aiohttp keeps the whole answer until it has taken them all:
-    an answer of 3.5 MB with 0.7 MB unsent takes 5 MB of memory.
+    Bytes in the kernel's buffers do not count. aiohttp keeps the whole answer until the kernel has all of it: an answer
+    of 3.5 MB with 0.7 MB unsent takes 5 MB of memory.
     """
 
     connections: int
@@ -39,24 +39,24 @@ class Budget:
 
 
 def raise_descriptor_limit() -> int:
-    """Raise this process's limit of descriptors as far as it may go, and return it."""
+    """Raise this process's descriptor limit as far as allowed, and return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 def most_connections(descriptors: int) -> int:
-    """Return how many connections a limit of descriptors leaves room for."""
+    """Return how many connections a descriptor limit allows."""
     if descriptors == resource.RLIM_INFINITY:
         return _MOST_CONNECTIONS
     return min(max(descriptors - RESERVED_DESCRIPTORS, _LEAST_CONNECTIONS), _MOST_CONNECTIONS)
 
 
 class Connections:
-    """The open connections of one server; calling it makes the protocol of a new one.
+    """The open connections of one server; calling it creates the protocol of a new one.
 
-    ``make_handler`` makes aiohttp's protocol for one connection. ``answering`` has those of them whose request is being
-    answered: their clients are not the ones who keep us waiting.
+    ``make_handler`` creates aiohttp's protocol for a connection. ``answering`` has the protocols whose request is being
+    answered: those clients are waiting for the server, and are not idle.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Connections:
         self._make_handler = make_handler
         self._answering = answering
         self._metrics = metrics
-        # Both in the order of time: those that were heard least recently, or that began to wait first, stand first.
+        # Both in the order of time: the connection that has been idle or waiting longest is first.
         self._open: dict[Connection, None] = {}
         self._unsent: dict[Connection, int] = {}
         metrics.connections_limit.set(budget.connections)
@@ -78,18 +78,18 @@ class Connections:
         metrics.unsent_bytes.set_function(lambda: sum(self._unsent.values()))
 
     def __call__(self) -> Connection:
-        """Make the protocol of a connection that was accepted."""
+        """Create the protocol of an accepted connection."""
         return Connection(self, self._make_handler())
 
     def admit(self, connection: Connection) -> None:
-        """Take a new connection in; where there are too many, close the one that has been silent for longest."""
+        """Add a new connection; if there are too many, close the one that has been idle longest."""
         if len(self._open) >= self.budget.connections and not self.close_longest_idle():
             self.close(connection, "refused")
             return
         self._open[connection] = None
 
     def close_longest_idle(self) -> bool:
-        """Close the connection whose client has been silent for longest; return whether there is one."""
+        """Close the connection that has been idle longest; return whether there is one."""
         for connection in self._open:
             if connection.handler not in self._answering and connection not in self._unsent:
                 self.close(connection, "idle")
@@ -103,7 +103,7 @@ class Connections:
             self._open[connection] = None
 
     def wait_for_reader(self, connection: Connection) -> None:
-        """Note that an answer could not be sent at once; the whole of it is written by the loop's next turn."""
+        """Note that an answer could not be sent at once; all of it is written by the loop's next iteration."""
         self._unsent[connection] = 0
         asyncio.get_running_loop().call_soon(self._weigh, connection)
 
@@ -112,18 +112,18 @@ class Connections:
         self._unsent.pop(connection, None)
 
     def forget(self, connection: Connection) -> None:
-        """Note that a connection is gone."""
+        """Note that a connection has closed."""
         self._open.pop(connection, None)
         self._unsent.pop(connection, None)
 
     def close(self, connection: Connection, reason: str) -> None:
-        """Close a connection at once, with what was not sent, and count why."""
+        """Close a connection at once, dropping unsent bytes, and count the reason."""
         self._metrics.connections_closed.labels(reason).inc()
         self.forget(connection)
         connection.transport.abort()
 
     def _weigh(self, connection: Connection) -> None:
-        """Hold one answer against the budgets; where all together are too much, close what waits for longest."""
+        """Check one answer against the limits; if all together exceed theirs, close what has waited longest."""
         if connection not in self._unsent:
             return
         self._unsent[connection] = unsent = connection.transport.get_write_buffer_size()
@@ -134,7 +134,7 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: aiohttp's protocol for it, with everything that the budget needs to know told on the way."""
+    """One connection: forwards events to aiohttp's protocol and reports them to the limits."""
 
     __slots__ = ("_connections", "_deadline", "handler", "transport")
 
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin: with a write buffer that counts from its first byte."""
+        """Start, with a write buffer whose limit is zero, so that every unsent byte is reported."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.set_write_buffer_limits(0)
@@ -154,16 +154,16 @@ class Connection(asyncio.Protocol):
         self._connections.admit(self)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what came."""
+        """Forward received data."""
         self._connections.heard(self)
         self.handler.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Hand on that no more will come."""
+        """Forward the end of the data."""
         return self.handler.eof_received()
 
     def pause_writing(self) -> None:
-        """Begin to wait for the client to read."""
+        """Start to wait for the client to read."""
         seconds = self._connections.budget.send_seconds
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(seconds, self._connections.close, self, "send_timeout")
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
         self.handler.pause_writing()
 
     def resume_writing(self) -> None:
-        """Go on: the client has read everything."""
+        """Continue, because the client has read everything."""
         self._stop_waiting()
         self._connections.done_with(self)
         self.handler.resume_writing()

@@ -1,7 +1,7 @@
-"""One class for each thing that can go wrong, with its code.
+"""The errors: one class and code for each thing that can go wrong.
 
-``code`` is what machines read: the ``code`` of a problem document and the ``reason`` label of a metric.
-``str(error)`` is what people read: one sentence that says what is wrong, where, and what to do.
+``code`` is for machines: the ``code`` of a problem document and the ``reason`` label of a metric. ``str(error)`` is for
+people: one sentence that says what is wrong, where, and what to do.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from typing import ClassVar
 
 
 class AlsServeError(Exception):
-    """Anything this program raises on purpose."""
+    """The base class of all errors that als-serve raises on purpose."""
 
     code: ClassVar[str] = "internal_error"
 
 
 class SettingsError(AlsServeError):
-    """A setting is unknown or its value is impossible; the program must not start."""
+    """A setting is unknown or its value is invalid; the program must not start."""
 
     code = "bad_setting"
 
 
-# ---------------------------------------------------------------- a model that is not taken
+# ---------------------------------------------------------------- models
 
 
 class ModelRejectedError(AlsServeError):
-    """A model was not taken into service; the last good one goes on serving."""
+    """A model was rejected; the last good one is still served."""
 
     code = "model_rejected"
 
@@ -37,91 +37,91 @@ class SourceMissingError(ModelRejectedError):
 
 
 class UnreadableSourceError(ModelRejectedError):
-    """The file is there and cannot be read (permission, I/O error, not a regular file), or it is empty."""
+    """The file cannot be read (permissions, I/O error, not a regular file) or is empty."""
 
     code = "file_unreadable"
 
 
 class SourceChangedError(ModelRejectedError):
-    """The file was changed while it was being read; it has to be read again."""
+    """The file changed while it was being read and must be read again."""
 
     code = "file_changed"
 
 
 class UnknownFormatError(ModelRejectedError):
-    """The content is none of the formats we read."""
+    """The content is not in a known format."""
 
     code = "unknown_format"
 
 
 class CorruptFileError(ModelRejectedError):
-    """The content has a known format and is damaged: cut short, trailing bytes, a lying header."""
+    """The content has a known format but is damaged: cut short, trailing bytes, a false header."""
 
     code = "file_corrupt"
 
 
 class UnsafePickleError(ModelRejectedError):
-    """The pickle names something that a model has no need of; nothing of it was executed."""
+    """The pickle refers to something that a model does not need; nothing was executed."""
 
     code = "unsafe_pickle"
 
 
 class MissingComponentsError(ModelRejectedError):
-    """A required component is absent."""
+    """A required component is missing."""
 
     code = "missing_components"
 
 
 class BadShapeError(ModelRejectedError):
-    """Factors are not two-dimensional, are empty, or differ in their number of factors."""
+    """A factor matrix is not two-dimensional or is empty, or the two have different numbers of factors."""
 
     code = "bad_shape"
 
 
 class BadDtypeError(ModelRejectedError):
-    """An array has elements of a type that cannot be factors, ids or counts."""
+    """An array's element type cannot be used for factors, ids or counts."""
 
     code = "bad_dtype"
 
 
 class NotFiniteError(ModelRejectedError):
-    """A factor is NaN or infinite, or a score would be."""
+    """A factor is NaN or infinite, or a score could be."""
 
     code = "not_finite"
 
 
 class BadIdsError(ModelRejectedError):
-    """The id maps are no bijection onto the rows, or hold an id that cannot be served."""
+    """The id maps do not map one id to each row, or have an id that cannot be served."""
 
     code = "bad_ids"
 
 
 class BadSeenMatrixError(ModelRejectedError):
-    """The matrix of what each user already had does not fit the factors or is inconsistent."""
+    """The seen matrix does not fit the factors or is inconsistent."""
 
     code = "bad_seen_matrix"
 
 
 class ImportCrashedError(ModelRejectedError):
-    """The importing child process died of a signal or ended without an answer."""
+    """The import process was killed by a signal or ended without an answer."""
 
     code = "import_crashed"
 
 
 class ImportTimeoutError(ModelRejectedError):
-    """The importing child process did not finish in time and was killed."""
+    """The import process did not finish in time and was killed."""
 
     code = "import_timeout"
 
 
 class ImportMemoryError(ModelRejectedError):
-    """The importing child process reached its memory limit."""
+    """The import process reached its memory limit."""
 
     code = "import_memory"
 
 
 class ImportCpuError(ModelRejectedError):
-    """The importing child process reached its CPU limit and was killed."""
+    """The import process reached its CPU limit and was killed."""
 
     code = "import_cpu"
 
@@ -133,133 +133,133 @@ class StateDirectoryError(ModelRejectedError):
 
 
 class SnapshotDamagedError(ModelRejectedError):
-    """A snapshot directory's files do not agree with its manifest."""
+    """A snapshot's files do not match its manifest."""
 
     code = "snapshot_damaged"
 
 
 class OutOfResourcesError(AlsServeError):
-    """The system lacks something just now (descriptors, memory, a disk that answers): no verdict on any file."""
+    """The system is out of descriptors or memory, or a disk fails; this says nothing about the file."""
 
     code = "out_of_resources"
 
 
-# ---------------------------------------------------------------- titles that are not taken
+# ---------------------------------------------------------------- titles
 
 
 class BadTitlesError(AlsServeError):
-    """The file of item titles is not there, or is no CSV of ids and titles; what was shown before stays."""
+    """The file of item titles is missing or is not a CSV of ids and titles; the current titles stay."""
 
     code = "bad_titles"
 
 
-# ---------------------------------------------------------------- a model that is not made
+# ---------------------------------------------------------------- training
 
 
 class TrainingError(AlsServeError):
-    """The interactions cannot be read, or nothing can be learnt from them."""
+    """The interactions cannot be read, or no model can be trained on them."""
 
     code = "bad_training_data"
 
 
 class PathTakenError(TrainingError):
-    """A file stands where a model was to be put without replacing anything."""
+    """A file already exists where a new model was to be written."""
 
     code = "path_taken"
 
 
-# ---------------------------------------------------------------- a model that does not come from S3, or go there
+# ---------------------------------------------------------------- S3
 
 
 class S3Error(AlsServeError):
-    """S3 was asked and the model did not come; what is served stays."""
+    """A model could not be downloaded or published; the served model stays."""
 
     code = "s3_failed"
 
 
 class S3CredentialsError(S3Error):
-    """There are no credentials, or S3 does not accept them (expired, unknown, a wrong secret)."""
+    """There are no credentials, or S3 rejects them (expired, unknown, wrong secret)."""
 
     code = "credentials"
 
 
 class S3DeniedError(S3Error):
-    """The credentials are good, and what was asked is not allowed to them."""
+    """The credentials are valid but do not permit the request."""
 
     code = "access_denied"
 
 
 class S3KeyDeniedError(S3Error):
-    """The key that encrypts the object may not be used, or is disabled."""
+    """The key that encrypts the object is disabled or its use is not permitted."""
 
     code = "kms_denied"
 
 
 class S3NotFoundError(S3Error):
-    """There is no such bucket, object or version."""
+    """The bucket, object or version does not exist."""
 
     code = "not_found"
 
 
 class S3ChangedError(S3Error):
-    """What was to be read, or replaced, is no longer what it was a moment ago."""
+    """The object was changed by someone else in the meantime."""
 
     code = "changed"
 
 
 class S3UnavailableError(S3Error):
-    """S3 answers that it cannot answer now (5xx, SlowDown), or with something that is none of its answers."""
+    """S3 is unavailable (5xx, SlowDown), or the response is not from S3."""
 
     code = "unavailable"
 
 
 class S3UnreachableError(S3Error):
-    """Nobody answers: no such name, no connection, no trusted certificate, or silence."""
+    """S3 cannot be reached: no such host, no connection, no trusted certificate, or no response."""
 
     code = "unreachable"
 
 
 class S3TimeoutError(S3Error):
-    """The deadline over a whole answer or download has passed."""
+    """A response or download did not complete before its deadline."""
 
     code = "timeout"
 
 
 class BadPointerError(S3Error):
-    """latest.json, or the model to promote, is not what ``als-serve publish`` put there."""
+    """latest.json, or the model to promote, was not published by ``als-serve publish``."""
 
     code = "bad_pointer"
 
 
 class DownloadCutError(S3Error):
-    """A download ended before its end."""
+    """A download was cut short."""
 
     code = "cut_short"
 
 
 class DownloadCorruptError(S3Error):
-    """What was downloaded is not what was published: another length or checksum."""
+    """The downloaded model's length or checksum is not that of the published one."""
 
     code = "checksum_mismatch"
 
 
 class PublishError(S3Error):
-    """A model was not published, and nothing points to it."""
+    """A model was not published; no pointer refers to it."""
 
     code = "not_published"
 
 
 class ModelPathError(S3Error):
-    """A model cannot be written beside the model path (full, read-only, no permission)."""
+    """A model cannot be written next to the model path (full, read-only, no permission)."""
 
     code = "model_path"
 
 
-# ---------------------------------------------------------------- a request that is not answered
+# ---------------------------------------------------------------- requests
 
 
 class RequestError(AlsServeError):
-    """A request that cannot be answered as asked; ``str(error)`` goes to the client."""
+    """A request that cannot be fulfilled; ``str(error)`` goes to the client."""
 
 
 class BadParameterError(RequestError):
@@ -275,25 +275,25 @@ class BadBodyError(RequestError):
 
 
 class InvalidBodyError(RequestError):
-    """The body is JSON, of another shape or with values outside what is allowed."""
+    """The body is JSON, but its shape or a value is not allowed."""
 
     code = "invalid_body"
 
 
 class BodyTooLargeError(RequestError):
-    """The body is larger than is accepted."""
+    """The body is too large."""
 
     code = "body_too_large"
 
 
 class UnsupportedMediaTypeError(RequestError):
-    """The body is declared as something other than JSON."""
+    """The body's Content-Type is not JSON."""
 
     code = "unsupported_media_type"
 
 
 class EncodedBodyError(RequestError):
-    """The body is declared as compressed, or encoded in another way."""
+    """The body is compressed or otherwise encoded."""
 
     code = "encoded_body"
 
@@ -317,24 +317,24 @@ class UnknownItemError(RequestError):
 
 
 class NoSeenItemsError(RequestError):
-    """The served model does not carry what users already had (nor popularity)."""
+    """The served model does not include seen items (nor popularity)."""
 
     code = "no_seen_items"
 
 
 class NotReadyError(RequestError):
-    """No model is served yet, or the server is about to stop."""
+    """No model is served yet, or the server is stopping."""
 
     code = "not_ready"
 
 
 class LimitedModelError(RequestError):
-    """The served model has popularity alone, and the question needs factors."""
+    """The served model has only popularity, and the request needs factors."""
 
     code = "limited_model"
 
 
 class OverloadedError(RequestError):
-    """Too many long queries are waiting already."""
+    """Too many long queries are already waiting."""
 
     code = "overloaded"

@@ -1,4 +1,4 @@
-"""The port: its sockets, and accepting what connects there, whatever the system has run out of."""
+"""The port: its sockets, and accepting connections even if the system runs out of resources."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from service.errors import SettingsError
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
 
-#: Connections that the kernel completes while the loop is busy.
+#: Connections that the kernel queues while the loop is busy.
 _BACKLOG = 1024
-#: Connections accepted before other work gets its turn.
+#: Connections accepted in one iteration of the loop.
 _AT_ONCE = 64
 _PAUSE_SECONDS = 0.1
-#: One line says that something is wrong; the metric says how often.
+#: One log line per interval; the metric counts every failure.
 _SECONDS_BETWEEN_LINES = 60.0
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
-    """Listen at every address of a host, all with the same port; 0 takes a free one. Raises SettingsError."""
+    """Listen at every address of a host, all with the same port; 0 picks a free one. Raises SettingsError."""
     with ExitStack() as undone:
         try:
             addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -43,8 +43,8 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
 class Listener:
     """Accepts connections until it is closed.
 
-    asyncio's own server tries 128 times in a row to accept where no descriptor is left, logs each failure with its
-    traceback, and schedules as many further tries.
+    asyncio's own server, when out of descriptors, tries to accept 128 times in a row, logs each failure with a
+    traceback, and schedules as many retries.
     """
 
     def __init__(self, sockets: Sequence[socket.socket], connections: Connections, metrics: Metrics) -> None:
@@ -60,12 +60,12 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """Return the port that it listens on."""
+        """Return the port."""
         port: int = self._sockets[0].getsockname()[1]
         return port
 
     def close(self) -> None:
-        """Stop listening; what was accepted goes on."""
+        """Stop listening; accepted connections continue."""
         for retry in self._retry.values():
             retry.cancel()
         for listening in self._sockets:
@@ -90,7 +90,7 @@ class Listener:
         await self._loop.connect_accepted_socket(self._connections, accepted)
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
-        """Let go of a silent client, in case it was a descriptor that was wanting, and try again a little later."""
+        """Close an idle connection, in case a descriptor is missing, and retry a little later."""
         self._metrics.accept_errors.inc()
         now = self._loop.time()
         if now >= self._silent_until:

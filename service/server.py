@@ -1,4 +1,4 @@
-"""The life of the server process: start, listen, wait for a signal, drain, stop."""
+"""The lifecycle of the server process: start, listen, wait for a signal, drain, stop."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from service.observe.logs import log_event
 from service.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75.0
-# What is in flight when the port closes may take this long; a query takes milliseconds.
+# The limit for requests in flight when the port closes; a query takes milliseconds.
 _SHUTDOWN_SECONDS = 30.0
 _FINISH_LOOK_SECONDS = 0.01
-# After an error, what is still arriving is read for so long, so that the client gets to read the answer.
+# After an error, the rest of the request is read for this long, so that the client can read the answer.
 _LINGERING_SECONDS = 2.0
-# And what was answered already, this long to be sent to a slow client.
+# The limit for sending finished answers to slow clients.
 _SENDING_SECONDS = 5.0
 
 OnStart = Callable[[web.Application, int], None]
@@ -32,10 +32,9 @@ OnStart = Callable[[web.Application, int], None]
 async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     """Run until SIGTERM or SIGINT, then return.
 
-    After SIGTERM the server says "not ready" for ``drain_seconds`` while it goes on answering, closes the
-    port, and lets the requests in flight finish. SIGINT, or a second signal, skips the wait.
-    ``on_start`` is called with the app and the port once it listens. Raises SettingsError if it cannot listen,
-    or has nowhere to keep models.
+    After SIGTERM the server reports "not ready" for ``drain_seconds`` while it still answers, closes the port, and lets
+    the requests in flight finish. SIGINT or a second signal skips the wait. ``on_start`` is called with the app and the
+    port once it listens. Raises SettingsError if it cannot listen or cannot use the state directory.
     """
     _make_state_directory(settings)
     app = create_app(settings)
@@ -43,7 +42,7 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     runner = _runner(app)
     await runner.setup()
     try:
-        await asyncio.sleep(0)  # what keeps the model current logs its first line before the port's
+        await asyncio.sleep(0)  # the store logs its first line before the port's line
         listener = _listen(runner, app[CONTEXT], settings)
         if on_start:
             on_start(app, listener.port)
@@ -61,7 +60,7 @@ def _make_state_directory(settings: Settings) -> None:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"ALS_STATE_DIR {settings.state_dir} cannot be used: {error.strerror}; name a directory to write into."
+            f"ALS_STATE_DIR {settings.state_dir} cannot be used: {error.strerror}; set it to a writable directory."
         ) from None
 
 
@@ -69,11 +68,11 @@ def _runner(app: web.Application) -> web.AppRunner:
     return web.AppRunner(
         app,
         access_log=None,
-        auto_decompress=False,  # no body is unpacked, not even one that is thrown away
+        auto_decompress=False,  # no body is decompressed, not even one that is discarded
         keepalive_timeout=KEEP_ALIVE_SECONDS,
         lingering_time=_LINGERING_SECONDS,
         shutdown_timeout=_SENDING_SECONDS,
-        handler_cancellation=True,  # a query whose client went away leaves the queue
+        handler_cancellation=True,  # a query leaves the queue when its client disconnects
     )
 
 
@@ -92,7 +91,7 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise SettingsError where :func:`serve` could not listen: before long work that would be in vain."""
+    """Raise SettingsError if :func:`serve` could not listen, before long work that would be wasted."""
     for listening in open_sockets(host, port):
         listening.close()
 
@@ -108,7 +107,7 @@ def _listen(runner: web.AppRunner, context: Context, settings: Settings) -> List
 
 
 async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -> None:
-    """Say "not ready" for a while, so that load balancers look elsewhere before the port closes."""
+    """Report "not ready" for a while, so that load balancers switch before the port closes."""
     lifecycle.draining = True
     log_event("draining", seconds=0.0 if at_once.is_set() else seconds)
     with suppress(TimeoutError):
@@ -117,7 +116,7 @@ async def _drain(lifecycle: Lifecycle, seconds: float, at_once: asyncio.Event) -
 
 
 async def _finish(lifecycle: Lifecycle) -> None:
-    """Let the requests in flight end. aiohttp's own clean-up no longer reads bodies that are still arriving."""
+    """Let the requests in flight finish; aiohttp's own clean-up no longer reads bodies that are still arriving."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_SHUTDOWN_SECONDS):
             while lifecycle.in_flight:

@@ -1,4 +1,4 @@
-"""Every setting once: its variable, type, default and help; and the only reader of the environment."""
+"""The settings: variable, type, default and help of each; nothing else reads the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.errors import SettingsError
 
 Check = Callable[[Any], bool]
 
-#: What the importing child process is given of the environment: how to find Python and to spell text, no secret.
+#: Variables that the import process inherits: how to find Python and encode text, no secrets.
 _CHILD_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")
 
 
@@ -37,19 +37,19 @@ def _one_of(default: str, help: str, *choices: str) -> Any:  # noqa: A002 - as a
 class Settings:
     """The settings of one server. A field ``model_path`` is the variable ALS_MODEL_PATH and the flag --model-path."""
 
-    model_path: Path = _setting(Path("als_model.pkl"), "The model file that is served and watched.")
+    model_path: Path = _setting(Path("als_model.pkl"), "The path of the model file.")
     state_dir: Path = _setting(Path("als_state"), "Where imported models are kept between starts.")
     host: str = _setting("127.0.0.1", "The address to listen on.")
     port: int = _setting(
         8080,
-        "The port to listen on; 0 takes a free one.",
+        "The port to listen on; 0 picks a free one.",
         allowed="0 to 65535",
         check=lambda value: 0 <= value <= 65535,
     )
-    watch_seconds: float = _positive(2.0, "How often the model file is looked at, events or not.")
+    watch_seconds: float = _positive(2.0, "How often to check the model file, even without file events.")
     keep_snapshots: int = _setting(
         3,
-        "How many imported models stay on disk.",
+        "How many imported models to keep on disk.",
         allowed="1 or more",
         check=lambda value: value >= 1,
     )
@@ -60,40 +60,36 @@ class Settings:
         check=lambda value: 1 <= value <= 10_000,
     )
     fallback: Literal["popular", "none"] = _one_of(
-        "popular", "What an unknown user gets: popular items, or none (404).", "popular", "none"
+        "popular", "What an unknown user gets: popular items (popular) or a 404 (none).", "popular", "none"
     )
     query_threads: int = _setting(
         2,
-        "Threads for the queries that would hold the event loop for over a millisecond.",
+        "Threads for queries that would block the event loop for over a millisecond.",
         allowed="1 to 64",
         check=lambda value: 1 <= value <= 64,
     )
-    drain_seconds: float = _at_least_zero(5.0, "After SIGTERM: how long to answer 'not ready' before closing the port.")
+    drain_seconds: float = _at_least_zero(5.0, "How long to report 'not ready' after SIGTERM before closing the port.")
     import_timeout_seconds: float = _positive(600.0, "How long one model may take to import.")
     import_memory_mb: int = _at_least_zero(
-        0, "Address space of the importing process in MB; 0 derives it from the file's size."
+        0, "Address space limit of the import process in MB; 0 derives it from the file's size."
     )
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
     )
-    s3_poll_seconds: float = _positive(30.0, "How often S3 is asked for a newer model, give or take a fifth.")
+    s3_poll_seconds: float = _positive(30.0, "How often to check S3 for a newer model, give or take a fifth.")
     s3_timeout_seconds: float = _positive(600.0, "How long one download from S3 may take.")
     training_data: Path | None = _setting(
-        None, "Interactions (a file or a directory) to train on where no usable model is found at the start."
+        None, "Interactions (a file or a directory) to train on if there is no usable model at the start."
     )
-    item_titles: Path | None = _setting(
-        None, "A CSV file with a title for each item id (columns such as id and title), for answers that people read."
-    )
-    log_format: Literal["console", "json"] = _one_of(
-        "console", "How log lines look: console or json.", "console", "json"
-    )
+    item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
+    log_format: Literal["console", "json"] = _one_of("console", "The log format: console or json.", "console", "json")
     log_level: Literal["debug", "info", "warning", "error"] = _one_of(
-        "info", "The least severe log lines shown.", "debug", "info", "warning", "error"
+        "info", "The lowest level of log lines to show.", "debug", "info", "warning", "error"
     )
 
     access_log: float = _setting(
         0.0,
-        "The share of requests that are logged, at level info and without ids of users: 0 for none, 1 for all.",
+        "The share of requests to log, at level info and without user ids: 0 for none, 1 for all.",
         allowed="0 to 1",
         check=lambda value: 0 <= value <= 1,
     )
@@ -104,7 +100,7 @@ class Settings:
             value = getattr(self, setting.name)
             if check is not None and not check(value):
                 allowed = setting.metadata["allowed"]
-                raise SettingsError(f"{variable(setting.name)} is {value!r}; allowed is {allowed}.")
+                raise SettingsError(f"{variable(setting.name)} is {value!r}; it must be {allowed}.")
 
 
 def variable(name: str) -> str:
@@ -113,16 +109,16 @@ def variable(name: str) -> str:
 
 
 def refuse_unknown_variables() -> None:
-    """Raise SettingsError if the environment has an ALS_* variable that is no setting (most likely a typo)."""
+    """Raise SettingsError if the environment has an ALS_* variable that is not a setting (most likely a typo)."""
     known = [variable(setting.name) for setting in fields(Settings)]
     for name in sorted(os.environ):
         if name.startswith("ALS_") and name not in known:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-            remedy = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
-            raise SettingsError(f"The environment variable {name} is no setting of als-serve; {remedy}")
+            remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
+            raise SettingsError(f"The environment variable {name} is not a setting of als-serve; {remedy}")
 
 
 def child_environment() -> Mapping[str, str]:
-    """Return the environment of a process that reads untrusted bytes: no secret, and nothing that Python heeds."""
+    """Return the environment of a process that reads untrusted bytes: no secrets, no Python options."""
     kept = {name: os.environ[name] for name in os.environ if name in _CHILD_VARIABLES}
     return kept | {"OPENBLAS_NUM_THREADS": "1"}

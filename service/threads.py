@@ -1,4 +1,4 @@
-"""Waiting for disks without holding the event loop."""
+"""Waiting for disks without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _Lent = TypeVar("_Lent")
 
 @asynccontextmanager
 async def in_threads(context: AbstractContextManager[_Lent]) -> AsyncIterator[_Lent]:
-    """Enter and leave a context in threads: disks take their time, and removing gigabytes does.
+    """Enter and leave a context in threads, because disks are slow, and so is removing gigabytes.
 
-    What was entered is left, also where a cancellation comes in between.
+    An entered context is always left, even if a cancellation comes in between.
     """
     entering = asyncio.ensure_future(asyncio.to_thread(context.__enter__))
     try:

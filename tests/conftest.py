@@ -26,7 +26,7 @@ settings.load_profile("untimed")
 
 @pytest.fixture(autouse=True)
 def logging_restored() -> Iterator[None]:
-    """Let no test that sets logging up, as commands do, change what another sees of the log."""
+    """Restore logging after each test."""
     root = logging.getLogger()
     handlers, level, ours = root.handlers[:], root.level, logger.level
     yield

@@ -117,7 +117,7 @@ def at_least(served: Served, count: float) -> Callable[[], bool]:
 
 
 async def test_above_the_cap_the_longest_idle_connection_is_closed() -> None:
-    """A newcomer is always let in; the one that has been silent for longest goes, whether it ever spoke or not."""
+    """A new connection is always accepted; the one that has been idle longest is closed."""
     async with serving() as served, connected(served, 3) as clients:
         first, second, third = clients
         await first.ask(10)
@@ -138,7 +138,7 @@ async def test_a_flood_of_silent_connections_leaves_room_for_those_that_ask() ->
 
 
 async def test_a_connection_whose_request_is_answered_is_not_closed() -> None:
-    """Where all are at work, it is the newcomer who is refused."""
+    """If all connections are busy, the new one is refused."""
     async with serving() as served, connected(served, 3) as clients:
         served.go.clear()
         asked = [asyncio.create_task(client.ask(10)) for client in clients]
@@ -171,7 +171,7 @@ async def test_a_slow_reader_in_time_gets_everything() -> None:
 
 
 async def test_an_answer_beyond_the_budget_of_one_connection_closes_it() -> None:
-    """One client alone cannot have more kept for it."""
+    """A single client cannot exceed its limit of unread bytes."""
     async with serving(replace(BUDGET, unsent=MEBIBYTE)) as served, connected(served, 2) as (greedy, other):
         greedy.writer.write(GET % LARGE)
         assert await greedy.is_closed()
@@ -180,7 +180,7 @@ async def test_an_answer_beyond_the_budget_of_one_connection_closes_it() -> None
 
 
 async def test_beyond_the_budget_of_all_what_has_waited_for_longest_is_closed() -> None:
-    """So that a newcomer who does read is not refused on behalf of those who do not."""
+    """Clients that do not read must not cause others to be refused."""
     async with serving(replace(BUDGET, unsent_in_all=2 * LARGE)) as served, connected(served, 3) as clients:
         for client in clients[:2]:
             before = served.sample("als_unsent_bytes") or 0

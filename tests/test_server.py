@@ -32,7 +32,7 @@ def without_model(tmp_path: Path, drain_seconds: float = 0.0) -> Settings:
 
 
 async def test_the_log_begins_with_the_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The first line is the one that it has always been."""
+    """The first log line is unchanged."""
     caplog.set_level("INFO")
     running, _ = await started(without_model(tmp_path))
     assert events(caplog)[:2] == ["initializing", "listening"]

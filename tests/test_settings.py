@@ -19,17 +19,17 @@ def test_the_defaults_are_settings() -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"port": 70000}, "ALS_PORT is 70000; allowed is 0 to 65535."),
-        ({"watch_seconds": 0.0}, "ALS_WATCH_SECONDS is 0.0; allowed is more than 0."),
-        ({"keep_snapshots": 0}, "ALS_KEEP_SNAPSHOTS is 0; allowed is 1 or more."),
-        ({"max_n": 0}, "ALS_MAX_N is 0; allowed is 1 to 10000."),
-        ({"query_threads": 65}, "ALS_QUERY_THREADS is 65; allowed is 1 to 64."),
-        ({"fallback": "random"}, "ALS_FALLBACK is 'random'; allowed is popular or none."),
-        ({"drain_seconds": -1.0}, "ALS_DRAIN_SECONDS is -1.0; allowed is 0 or more."),
-        ({"import_timeout_seconds": 0.0}, "ALS_IMPORT_TIMEOUT_SECONDS is 0.0; allowed is more than 0."),
-        ({"import_memory_mb": -1}, "ALS_IMPORT_MEMORY_MB is -1; allowed is 0 or more."),
-        ({"log_format": "xml"}, "ALS_LOG_FORMAT is 'xml'; allowed is console or json."),
-        ({"log_level": "loud"}, "ALS_LOG_LEVEL is 'loud'; allowed is debug or info or warning or error."),
+        ({"port": 70000}, "ALS_PORT is 70000; it must be 0 to 65535."),
+        ({"watch_seconds": 0.0}, "ALS_WATCH_SECONDS is 0.0; it must be more than 0."),
+        ({"keep_snapshots": 0}, "ALS_KEEP_SNAPSHOTS is 0; it must be 1 or more."),
+        ({"max_n": 0}, "ALS_MAX_N is 0; it must be 1 to 10000."),
+        ({"query_threads": 65}, "ALS_QUERY_THREADS is 65; it must be 1 to 64."),
+        ({"fallback": "random"}, "ALS_FALLBACK is 'random'; it must be popular or none."),
+        ({"drain_seconds": -1.0}, "ALS_DRAIN_SECONDS is -1.0; it must be 0 or more."),
+        ({"import_timeout_seconds": 0.0}, "ALS_IMPORT_TIMEOUT_SECONDS is 0.0; it must be more than 0."),
+        ({"import_memory_mb": -1}, "ALS_IMPORT_MEMORY_MB is -1; it must be 0 or more."),
+        ({"log_format": "xml"}, "ALS_LOG_FORMAT is 'xml'; it must be console or json."),
+        ({"log_level": "loud"}, "ALS_LOG_LEVEL is 'loud'; it must be debug or info or warning or error."),
     ],
 )
 def test_an_impossible_value_says_what_is_allowed(wrong: dict[str, Any], sentence: str) -> None:
@@ -46,30 +46,30 @@ def test_not_a_number_is_no_duration() -> None:
 
 
 def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ALS_* variable that is no setting is named, and so is the one that was most likely meant."""
+    """The error names an unknown ALS_* variable and the most similar setting."""
     monkeypatch.setenv("ALS_MODEL_PTAH", "/models/m.npz")
     with pytest.raises(SettingsError) as refusal:
         refuse_unknown_variables()
     assert str(refusal.value) == (
-        "The environment variable ALS_MODEL_PTAH is no setting of als-serve; did you mean ALS_MODEL_PATH?"
+        "The environment variable ALS_MODEL_PTAH is not a setting of als-serve; did you mean ALS_MODEL_PATH?"
     )
 
 
 def test_an_unrecognizable_variable_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is close, every setting is listed."""
     monkeypatch.setenv("ALS_XYZZY", "1")
-    with pytest.raises(SettingsError, match=r"no setting of als-serve; known are ALS_MODEL_PATH, ALS_STATE_DIR, "):
+    with pytest.raises(SettingsError, match=r"not a setting of als-serve; known: ALS_MODEL_PATH, ALS_STATE_DIR, "):
         refuse_unknown_variables()
 
 
 def test_known_variables_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings themselves are no typo."""
+    """Known settings are accepted."""
     monkeypatch.setenv("ALS_PORT", "8080")
     refuse_unknown_variables()
 
 
 def test_the_child_is_given_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of the server, and words for Python, never reach the process that reads untrusted bytes."""
+    """The server's credentials and Python options never reach the process that reads untrusted bytes."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-tell")
     monkeypatch.setenv("DATABASE_URL", "postgres://user:password@host/db")
     monkeypatch.setenv("PYTHONPATH", "/app")

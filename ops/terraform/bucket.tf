@@ -9,7 +9,7 @@ resource "aws_s3_bucket" "models" {
   force_destroy = var.force_destroy
   tags          = var.tags
 
-  # A destroy stops at a bucket that is not empty, and by this before the key without which nobody can read what is in it.
+  # A destroy stops at a non-empty bucket, and because of this, before the key that its objects need.
   depends_on = [aws_kms_key.models]
 }
 
@@ -67,7 +67,7 @@ resource "aws_s3_bucket_policy" "models" {
   })
 }
 
-# Which models are kept is `als-serve publish --keep`'s to say; this is for what was deleted, replaced or left half.
+# `als-serve publish --keep` decides which models stay; this removes deleted, replaced and incomplete objects.
 resource "aws_s3_bucket_lifecycle_configuration" "models" {
   bucket     = aws_s3_bucket.models.id
   depends_on = [aws_s3_bucket_versioning.models]

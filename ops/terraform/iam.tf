@@ -5,11 +5,11 @@ data "aws_region" "current" {}
 locals {
   objects = "${aws_s3_bucket.models.arn}/${var.prefix}*"
 
-  # The key serves S3 alone, whoever else holds these credentials.
+  # The key can only be used through S3, even if these credentials leak.
   through_s3 = { StringEquals = { "kms:ViaService" = "s3.${data.aws_region.current.name}.amazonaws.com" } }
 
-  # S3 says of a key that it is missing only to those who may list the bucket, and 403 to all others. A condition on
-  # s3:prefix would undo that, since whoever reads an object gives no prefix. The bucket holds nothing but models.
+  # S3 reports a missing key as such only to clients that may list the bucket; others get 403. A condition on s3:prefix
+  # would undo that, because a request for an object has no prefix. The bucket only has models.
   list_models = {
     Sid      = "ListModels"
     Effect   = "Allow"
@@ -22,7 +22,7 @@ locals {
       Sid      = "LogInToECR"
       Effect   = "Allow"
       Action   = "ecr:GetAuthorizationToken"
-      Resource = "*" # this action knows no other
+      Resource = "*" # this action supports no other value
     },
     {
       Sid      = "PullImage"
@@ -84,7 +84,7 @@ resource "aws_iam_instance_profile" "server" {
   tags        = var.tags
 }
 
-# For whoever trains: attach it to the role that runs `als-serve publish` and `als-serve promote`.
+# For publishers: attach it to the role that runs `als-serve publish` and `als-serve promote`.
 resource "aws_iam_policy" "publisher" {
   name_prefix = "${var.name}-publisher-"
   description = "Publish, promote and prune models in ${var.bucket_name}/${var.prefix}"

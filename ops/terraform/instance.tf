@@ -4,7 +4,7 @@ data "aws_ssm_parameter" "amazon_linux" {
 
 resource "aws_security_group" "server" {
   name_prefix = "${var.name}-"
-  description = "Asks for recommendations in, HTTPS out"
+  description = "Requests for recommendations in, HTTPS out"
   vpc_id      = var.vpc_id
   tags        = merge(var.tags, { Name = var.name })
 
@@ -62,7 +62,7 @@ resource "aws_instance" "server" {
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
-    http_put_response_hop_limit = 2 # from the container it is one hop more
+    http_put_response_hop_limit = 2 # the container is one hop further away
   }
 
   root_block_device {
@@ -72,9 +72,9 @@ resource "aws_instance" "server" {
   }
 
   lifecycle {
-    ignore_changes = [ami] # a newer Amazon Linux is no reason to replace a running server
+    ignore_changes = [ami] # do not replace a running server for a newer Amazon Linux
   }
 
-  # The role can read the bucket, and the bucket is closed to others, before the first request.
+  # Before the first request, the role can read the bucket and the bucket is closed to others.
   depends_on = [aws_iam_role_policy.server, aws_s3_bucket_policy.models]
 }

@@ -4,7 +4,7 @@ output "s3_uri" {
 }
 
 output "publisher_policy_arn" {
-  description = "The policy for the role of whoever publishes models."
+  description = "The policy for the role that publishes models."
   value       = aws_iam_policy.publisher.arn
 }
 

@@ -1,15 +1,15 @@
 """The HTTP API: parse a request, ask the model, shape the answer.
 
-What speaks HTTP lives here, and nothing else: models are asked through ``model`` and ``live.models``; settings, model
-files and background work belong elsewhere. This file only puts the modules together:
+Only HTTP code belongs here: models are queried through ``model`` and ``live.models``; settings, model files and
+background work are elsewhere. This file wires the modules together:
 
-- ``routes``: each route once, as a table; ``routing`` gives it to aiohttp
-- ``parameters``: each option of a request once, as a field of a struct; ``query_strings`` and ``bodies`` read them
-- ``answers`` and ``problems``: the shapes of answers and of errors, and the status of each error
-- ``handlers/``: what answers each route, one module for each thing that is asked about
-- ``context``: what the handlers share; ``queries``: where a long query runs
-- ``instrument``: what happens around every handler; ``static``: the files of pages
-- ``openapi/``: the document that is made of the routes, the parameters and the answers
+- ``routes``: the table of routes; ``routing`` gives it to aiohttp
+- ``parameters``: the options of requests, as fields of structs; ``query_strings`` and ``bodies`` read them
+- ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
+- ``handlers/``: the handlers, one module per topic
+- ``context``: what the handlers share; ``queries``: threads for long queries
+- ``instrument``: the wrapper around every handler; ``static``: the files of pages
+- ``openapi/``: the document generated from the routes, parameters and answers
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ BODY_SECONDS = 10.0
 
 
 class Configured(Protocol):
-    """What the API needs to know of the settings."""
+    """The settings that the API uses."""
 
     @property
     def max_n(self) -> int:
-        """The largest n a request may ask for."""
+        """The largest n that a request may ask for."""
 
     @property
     def fallback(self) -> Fallback:
-        """What an unknown user gets."""
+        """What unknown users get."""
 
     @property
     def query_threads(self) -> int:
-        """The threads for long queries."""
+        """The number of threads for long queries."""
 
     @property
     def access_log(self) -> float:
-        """The share of requests that are logged."""
+        """The share of requests to log."""
 
 
 def set_up(
@@ -63,10 +63,9 @@ def set_up(
     *,
     body_seconds: float = BODY_SECONDS,
 ) -> None:
-    """Give an app the API's routes and what its handlers share.
+    """Add the API's routes to an app, and what their handlers share.
 
-    ``following`` tells of S3, where that is followed. ``body_seconds`` is how long the body of a request may
-    take to arrive.
+    ``following`` describes S3, if it is followed. ``body_seconds`` is how long a request's body may take to arrive.
     """
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
     routes = [route.within(limits) for route in ROUTES]

@@ -1,4 +1,4 @@
-"""The shape of every answer with data, and how it becomes JSON."""
+"""The shapes of answers with data, and their encoding as JSON."""
 
 from __future__ import annotations
 
@@ -25,11 +25,17 @@ CONTENT_TYPE = "application/json"
 Strategy: TypeAlias = Literal["als", "popular", "fold_in"]
 
 Version: TypeAlias = Annotated[
-    str, Meta(pattern="^[0-9a-f]{16}$", description="The model that answered: how the SHA-256 of its file begins.")
+    str,
+    Meta(
+        pattern="^[0-9a-f]{16}$",
+        description="The version of the model that answered: the first 16 hex digits of its file's SHA-256.",
+    ),
 ]
-Score: TypeAlias = Annotated[float, Meta(description="Of the model, a cosine, or of a popular item its users.")]
+Score: TypeAlias = Annotated[
+    float, Meta(description="The model's score, a cosine similarity, or a popular item's number of users.")
+]
 
-#: Where the document has the schemas of the structs below.
+#: The place of the schemas of the structs below in the document.
 SCHEMAS = "#/components/schemas/{name}"
 
 _encoder = msgspec.json.Encoder()
@@ -37,12 +43,12 @@ encode = _encoder.encode
 
 
 def _one_of(*structs: type[msgspec.Struct]) -> Meta:
-    """Describe a value that is one of several structs: msgspec can only where a tag tells them apart."""
+    """Describe a value that is one of several structs, which msgspec can only do for tagged structs."""
     return Meta(extra_json_schema={"oneOf": [{"$ref": SCHEMAS.format(name=struct.__name__)} for struct in structs]})
 
 
 class ScoredItem(msgspec.Struct, frozen=True, gc=False):
-    """An item and its score; of a popular item, the number of its users. Its title if asked for and known."""
+    """An item and its score; for popular items, the number of users. The title is included if requested and known."""
 
     item_id: Id
     score: Score
@@ -50,14 +56,14 @@ class ScoredItem(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScoredUser(msgspec.Struct, frozen=True, gc=False):
-    """A user and their cosine with the one asked about."""
+    """A user and their cosine similarity to the requested one."""
 
     user_id: Id
     score: float
 
 
 class WeightedItem(msgspec.Struct, frozen=True, gc=False):
-    """An item that a user had, and with what weight. Its title if asked for and known."""
+    """A seen item and its weight. The title is included if requested and known."""
 
     item_id: Id
     weight: float
@@ -65,14 +71,14 @@ class WeightedItem(msgspec.Struct, frozen=True, gc=False):
 
 
 class UnknownItem(msgspec.Struct, frozen=True, gc=False):
-    """An item that was asked about and is not in the model."""
+    """A requested item that is not in the model."""
 
     item_id: Id
     error: Literal["unknown_item"] = "unknown_item"
 
 
 class Recommendations(msgspec.Struct, frozen=True):
-    """What a user should see, best first."""
+    """A user's recommendations, best first."""
 
     model_version: Version
     user_id: Id
@@ -81,7 +87,7 @@ class Recommendations(msgspec.Struct, frozen=True):
 
 
 class UserResult(msgspec.Struct, frozen=True):
-    """What a batch has for one user."""
+    """One user's recommendations in a batch."""
 
     user_id: Id
     strategy: Strategy
@@ -89,21 +95,21 @@ class UserResult(msgspec.Struct, frozen=True):
 
 
 class UserFailure(msgspec.Struct, frozen=True):
-    """What a batch has for a user who is not in the model and gets no fallback."""
+    """The entry in a batch for a user who is not in the model and gets no fallback."""
 
     user_id: Id
     error: Literal["unknown_user"] = "unknown_user"
 
 
 class BatchRecommendations(msgspec.Struct, frozen=True):
-    """A UserResult or a UserFailure for each user, in the order asked."""
+    """A UserResult or a UserFailure for each user, in the requested order."""
 
     model_version: Version
     results: list[Annotated[msgspec.Raw, _one_of(UserResult, UserFailure)]]
 
 
 class AnonymousRecommendations(msgspec.Struct, frozen=True):
-    """What someone who is not in the model should see; ``unknown_items`` are those given that it does not know."""
+    """Recommendations for someone outside the model; ``unknown_items`` are those the model does not know."""
 
     model_version: Version
     strategy: Strategy
@@ -112,14 +118,14 @@ class AnonymousRecommendations(msgspec.Struct, frozen=True):
 
 
 class Users(msgspec.Struct, frozen=True):
-    """Ids of users, in order."""
+    """User ids, in ascending order."""
 
     model_version: Version
     users: list[Id]
 
 
 class SimilarUsers(msgspec.Struct, frozen=True):
-    """Users alike, most alike first."""
+    """Similar users, most similar first."""
 
     model_version: Version
     user_id: Id
@@ -127,7 +133,7 @@ class SimilarUsers(msgspec.Struct, frozen=True):
 
 
 class SimilarItems(msgspec.Struct, frozen=True):
-    """Items alike, most alike first; ``title`` is that of the item asked about."""
+    """Similar items, most similar first; ``title`` is the requested item's."""
 
     model_version: Version
     item_id: Id
@@ -136,7 +142,7 @@ class SimilarItems(msgspec.Struct, frozen=True):
 
 
 class ItemScores(msgspec.Struct, frozen=True):
-    """A ScoredItem or an UnknownItem for each item, in the order asked."""
+    """A ScoredItem or an UnknownItem for each item, in the requested order."""
 
     model_version: Version
     user_id: Id
@@ -144,7 +150,7 @@ class ItemScores(msgspec.Struct, frozen=True):
 
 
 class UserItems(msgspec.Struct, frozen=True):
-    """What the user already had, in the model's order of items."""
+    """The user's seen items, in the model's item order."""
 
     model_version: Version
     user_id: Id
@@ -152,9 +158,9 @@ class UserItems(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The user's items that speak for this one, loudest first; ``score`` is the sum over all of the user's items.
+    """The seen items that contribute to this item's score, largest first; ``score`` is the sum over all seen items.
 
-    ``title`` is that of the item asked about.
+    ``title`` is the requested item's.
     """
 
     model_version: Version
@@ -166,31 +172,31 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class PopularItems(msgspec.Struct, frozen=True):
-    """Items by how many users had them, most first."""
+    """Items by their number of users, most popular first."""
 
     model_version: Version
     items: list[ScoredItem]
 
 
 def response(body: bytes, version: str) -> web.Response:
-    """Answer a body that was computed from the model of this version."""
+    """Return an answer whose body was computed from the model of this version."""
     return web.Response(body=body, headers=_headers(version))
 
 
 @lru_cache(maxsize=4)
 def _headers(version: str) -> CIMultiDict[str]:
-    # An answer copies them, and copies a multidict in less than half the time of a dict.
+    # Each answer copies them; a multidict is copied in less than half the time of a dict.
     return CIMultiDict({hdrs.CONTENT_TYPE: CONTENT_TYPE, MODEL_VERSION: version})
 
 
 def scored_items(generation: Generation, rows: Rows, scores: list[float], *, titles: bool) -> list[ScoredItem]:
-    """Pair item rows, as ids, with their scores, and with their titles where these are wanted."""
+    """Pair the ids of item rows with their scores, and with their titles if wanted."""
     ids = generation.snapshot.model.item_ids.at(rows)
     return list(map(ScoredItem, ids, scores, titles_of(generation, rows, wanted=titles)))
 
 
 def titles_of(generation: Generation, rows: Rows, *, wanted: bool) -> Iterable[str | UnsetType]:
-    """Return the titles of item rows, UNSET for one that has none, and without end where none are wanted."""
+    """Return the titles of item rows, UNSET where there is none; an endless UNSET if titles are not wanted."""
     if not wanted or generation.titles is None:
         return repeat(UNSET)
     titles = generation.titles.of(generation.snapshot.model.item_ids.values.take(rows))
@@ -203,14 +209,14 @@ def title_of(generation: Generation, row: int, *, wanted: bool) -> str | UnsetTy
 
 
 def model_scores(snapshot: Snapshot, scores: Float32, *, normalize: bool) -> list[float]:
-    """Return a model's scores as answered: mapped to [0, 1] by its own score range, or as they are."""
+    """Return a model's scores for an answer: mapped to [0, 1] by its score range, or as they are."""
     if not normalize:
         return compact(scores)
     return list(map(snapshot.manifest.scores.normalize, scores.tolist()))
 
 
 def popular_scores(snapshot: Snapshot, users: Float32, *, normalize: bool) -> list[float]:
-    """Return numbers of users as answered: as a share of the most popular item's, or as they are."""
+    """Return numbers of users for an answer: as a share of the most popular item's, or as they are."""
     ranges = snapshot.manifest.scores.popularity
     if not normalize or ranges is None or ranges.max == 0:
         return compact(users)
@@ -220,11 +226,11 @@ def popular_scores(snapshot: Snapshot, users: Float32, *, normalize: bool) -> li
 def compact(numbers: Float32) -> list[float]:
     """Return float32 numbers as decimals of at most ten digits that read back as the same float32.
 
-    Written as the double that it also is, 0.3 would be 0.30000001192092896: an answer would be a quarter longer.
-    A float32 below 2^e lies 2^(e-25) or more from its neighbours, so it is rounded to within half of that.
+    Written as a double, 0.3 would be 0.30000001192092896, and an answer a quarter longer. A float32 below 2^e is at
+    least 2^(e-25) from its neighbours, so it is rounded to within half of that.
     """
-    # For the ten scores of most answers, calls cost more than all the arithmetic, NumPy's and round() included: to
-    # add and subtract a number that has no room for fractions beside it rounds as well.
+    # For ten scores, calls (NumPy's and round() included) cost more than the arithmetic. Adding and subtracting a
+    # number too large to have fraction bits also rounds.
     return [
         (number * (scale := _SCALES[frexp(number)[1]]) + _NO_FRACTIONS - _NO_FRACTIONS) / scale
         for number in numbers.tolist()
@@ -233,7 +239,7 @@ def compact(numbers: Float32) -> list[float]:
 
 _NO_FRACTIONS = 1.5 * 2.0**52
 _SMALLEST_EXPONENT, _LARGEST_EXPONENT = -148, 128
-#: By exponent: in this order a negative one counts from the end of the list.
+#: By exponent; negative exponents index from the end of the list.
 _SCALES = [
     10.0 ** ceil((25 - exponent) * log10(2))
     for exponent in (*range(_LARGEST_EXPONENT + 1), *range(_SMALLEST_EXPONENT, 0))

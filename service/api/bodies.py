@@ -1,7 +1,7 @@
-"""Bodies of requests: their size, the time they may take, and their shape.
+"""Request bodies: limits of size and time, and decoding.
 
-A body is sent as ``Content-Type: application/json``; none at all is refused like any other, so that a form that
-a browser or curl sends by default is not taken for JSON by accident.
+A body needs ``Content-Type: application/json``. A missing type is refused too, so that a form sent by a browser or curl
+is never mistaken for JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Body = TypeVar("Body")
 
 
 async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body], seconds: float) -> Body:
-    """Read and decode a JSON body, which may take so many seconds to arrive.
+    """Read and decode a JSON body, which must arrive within ``seconds``.
 
     Raises UnsupportedMediaTypeError, BodyTooLargeError, RequestTimeoutError, BadBodyError, InvalidBodyError.
     """
@@ -39,14 +39,14 @@ async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body], s
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        raise InvalidBodyError(f"The body does not fit: {error}.") from None
+        raise InvalidBodyError(f"The body is invalid: {error}.") from None
     except (msgspec.DecodeError, UnicodeError) as error:
         raise BadBodyError(f"The body is not JSON: {error}.") from None
 
 
 async def _in_time(request: web.Request, seconds: float) -> bytes:
     busy = request.app[CONTEXT].lifecycle.busy
-    busy.discard(request.protocol)  # it is the client who keeps us waiting
+    busy.discard(request.protocol)  # now the server waits for the client
     try:
         async with asyncio.timeout(seconds):
             return await _whole(request)
@@ -64,5 +64,5 @@ async def _whole(request: web.Request) -> bytes:
             if len(body) > MAX_BYTES:
                 raise BodyTooLargeError(f"The body is larger than {MAX_BYTES} bytes; send less at once.")
     except (ClientError, web.RequestPayloadError, ConnectionError):
-        raise BadBodyError("The body did not arrive whole.") from None
+        raise BadBodyError("The body was cut short; send it again.") from None
     return bytes(body)

@@ -1,4 +1,4 @@
-"""What the handlers of one app share, and what each of them is given."""
+"""What the handlers of one app share, and their arguments."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Fallback: TypeAlias = Literal["popular", "none"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Limits:
-    """What a request may ask for, and what it gets where it does not say.
+    """Limits of requests, and their defaults.
 
-    max_n: the largest n. fallback: what an unknown user gets. body_seconds: how long a body may take to arrive.
+    max_n: the largest n. fallback: what unknown users get. body_seconds: how long a body may take to arrive.
     """
 
     max_n: int = 1000
@@ -37,9 +37,9 @@ class Limits:
 
 @dataclass(slots=True)
 class Lifecycle:
-    """What the server is doing: ``draining`` from SIGTERM on, while it still answers; the requests ``in_flight``.
+    """The server's state: ``draining`` from SIGTERM on, while it still answers; the number of requests ``in_flight``.
 
-    ``busy`` has the connections whose request is being answered, but for those whose body is still to come.
+    ``busy`` has the connections whose request is being answered, except those whose body has not arrived yet.
     """
 
     draining: bool = False
@@ -48,7 +48,7 @@ class Lifecycle:
 
 
 class Results:
-    """Counts the recommendations of one app, from any thread; the children for a strategy are looked up once."""
+    """Counts the recommendations of one app, from any thread; the labelled metrics of a strategy are looked up once."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._lists = {strategy: metrics.results.labels(strategy) for strategy in STRATEGIES}
@@ -77,7 +77,7 @@ class Results:
 class Context:
     """What the handlers of one app share.
 
-    ``pages`` is what each fixed path gives; ``following`` tells of S3, where that is followed.
+    ``pages`` has the content of each fixed path; ``following`` describes S3, if it is followed.
     """
 
     live: Live
@@ -90,35 +90,37 @@ class Context:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
     def generation(self) -> Generation:
-        """Take the generation, once for a request, which is answered from nothing else. Raises NotReadyError."""
+        """Take the generation that answers the whole request. Raises NotReadyError."""
         generation = self.live.slot.current
         if generation is None:
-            raise NotReadyError("No model is served yet; try again soon, and see /v1/model for what it is waiting for.")
+            raise NotReadyError(
+                "No model is served yet; try again soon (/v1/model says what the server is waiting for)."
+            )
         return generation
 
     def generation_with_factors(self) -> Generation:
-        """Take the current generation where popularity alone answers nothing.
+        """Take the current generation, which must have factors.
 
         Raises NotReadyError, LimitedModelError.
         """
         generation = self.generation()
         if generation.snapshot.model.limited:
             raise LimitedModelError(
-                "Only what is popular can be answered for now: no model with factors is served; see /v1/model for why."
+                "Only popular items can be recommended, because the served model has no factors; /v1/model says why."
             )
         return generation
 
 
 CONTEXT = web.AppKey("context", Context)
 
-#: What a request is answered from: a Generation, or None where the handler looks for itself.
+#: What a request is answered from: a Generation, or None if the handler needs no model or looks it up itself.
 TakenT = TypeVar("TakenT", covariant=True)
-#: What the request says besides its path: a struct of ``parameters``.
+#: A request's options: a struct of ``parameters``.
 AskedT = TypeVar("AskedT", covariant=True)
 
 
 class Question(msgspec.Struct, Generic[TakenT, AskedT], frozen=True):
-    """What a handler answers: a request, read as its route says, of the generation that was taken for it."""
+    """A handler's arguments: a request, its parsed options, and the generation taken for it."""
 
     request: web.Request
     context: Context

@@ -1,4 +1,4 @@
-"""What happens to every request, around its handler: an id, a problem document for every error, and numbers."""
+"""The wrapper around every handler: a request id, a problem document for every error, metrics and the access log."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from service.observe.metrics import Metrics
 from service.observe.tallies import Count, Distribution
 
 REQUEST_ID = istr("X-Request-Id")
-#: The ``status`` of a request whose client went away before its answer.
+#: The ``status`` of a request whose client disconnected before the answer.
 CLIENT_GONE = 499
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _MAX_ID_LENGTH = 128
-# A made-up id is this process's own mark and a number: asking the system for randomness each time costs more.
+# A generated id is a random prefix of this process and a counter, which is cheaper than randomness for each request.
 _PROCESS = os.urandom(4).hex()
 _requests = itertools.count(1)
 
@@ -35,7 +35,7 @@ _requests = itertools.count(1)
 class Instrument:
     """Wraps the handlers of one app; ``access_log`` is the share of requests that it logs.
 
-    No middleware: aiohttp puts several calls of its own around each, and what every request passes through adds up.
+    Not a middleware, because aiohttp wraps each one in several calls, which every request would pay for.
     """
 
     def __init__(self, context: Context, access_log: float) -> None:
@@ -44,7 +44,7 @@ class Instrument:
         context.metrics.requests_in_flight.set_function(lambda: context.lifecycle.in_flight)
 
     def wrap(self, route: str, handler: Handler) -> Wrapped:
-        """Return what aiohttp calls; logs and metrics name it by its ``route``, never by a path with ids."""
+        """Return the handler for aiohttp; logs and metrics name its ``route``, never a path with ids."""
         context, access_log, numbers = self._context, self._access_log, RequestNumbers(self._context.metrics, route)
         lifecycle = context.lifecycle
 
@@ -56,7 +56,7 @@ class Instrument:
             connection = request.protocol
             lifecycle.busy.add(connection)
             response = None
-            current_request.set(request_id)  # to the end of its sending, or the connection's next request
+            current_request.set(request_id)  # until the answer is sent, or the connection's next request
             try:
                 if hdrs.CONTENT_ENCODING in request.headers:
                     _refuse_encoding()
@@ -69,7 +69,7 @@ class Instrument:
                 seconds = perf_counter() - started
                 status = CLIENT_GONE if response is None else response.status
                 numbers.count(request.method, status, seconds)
-                if access_log and random.random() < access_log:  # noqa: S311 - a sample, no secret
+                if access_log and random.random() < access_log:  # noqa: S311 - a sample, not a secret
                     _log_access(request.method, route, response, status, seconds)
             response.headers[REQUEST_ID] = request_id
             if lifecycle.draining:
@@ -80,7 +80,7 @@ class Instrument:
 
 
 def _refuse_encoding() -> NoReturn:
-    raise EncodedBodyError("A body with a Content-Encoding is not accepted; send it as it is, without that header.")
+    raise EncodedBodyError("A body with a Content-Encoding is not accepted; send it unencoded, without that header.")
 
 
 def _problem(error: Exception, method: str, route: str, request_id: str) -> web.Response:
@@ -88,7 +88,7 @@ def _problem(error: Exception, method: str, route: str, request_id: str) -> web.
         return problems.from_http(error, method, request_id)
     if isinstance(error, AlsServeError) and type(error) in problems.HTTP_STATUS:
         return problems.from_error(error, request_id)
-    # Whatever nobody foresaw is logged here, and no client sees it.
+    # Unexpected errors are logged here and never shown to clients.
     log_event("request_failed", exc_info=True, route=route, request_id=request_id)
     return problems.unexpected(request_id)
 
@@ -101,7 +101,7 @@ def _log_access(method: str, route: str, response: web.StreamResponse | None, st
 
 
 def _request_id(request: web.Request) -> str:
-    """Return the id that the client gave, where it is 1 to 128 printable ASCII characters, or a new one."""
+    """Return the client's id if it is 1 to 128 printable ASCII characters, else a new one."""
     given = request.headers.get(REQUEST_ID, "")
     if 0 < len(given) <= _MAX_ID_LENGTH and given.isascii() and given.isprintable():
         return given
@@ -109,7 +109,7 @@ def _request_id(request: web.Request) -> str:
 
 
 class RequestNumbers:
-    """The metrics of one route's requests; the children for a method and status are looked up once."""
+    """The metrics of one route's requests; the labelled metrics of a method and status are looked up once."""
 
     def __init__(self, metrics: Metrics, route: str) -> None:
         self._metrics = metrics

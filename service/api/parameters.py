@@ -1,7 +1,7 @@
-"""What a request may say besides its path: each option once, with its type, range, default and description.
+"""The options of requests, with their types, ranges, defaults and descriptions.
 
-One field of one struct is a whole option: query strings and bodies are read by it, the API's document describes it, and
-handlers are given it. A struct that inherits from several has the options of each, in their order.
+One struct field defines an option: query strings and bodies are parsed by it, the API's document describes it, and
+handlers receive it. A struct that inherits from several has the options of each, in their order.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from service.api.context import Fallback, Limits
 from service.model.factors import Id
 
 DEFAULT_N = 10
-#: What lies deeper than this is nobody's recommendation, and to rank it is to sort the catalogue for one request.
+#: Nobody reads recommendations beyond this, and ranking them would mean sorting the catalogue for one request.
 MAX_OFFSET = 10_000
-#: How many ids one request may list.
+#: The most ids that one request may list.
 MAX_IDS = 1000
-#: Training data weighs by plays, purchases, minutes: far below this, and its square still is a float32.
+#: Weights are plays, purchases or minutes, far below this; its square still fits a float32.
 MAX_WEIGHT = 1e6
 
 
 class _Combining(StructMeta):
-    """Gives a struct the fields of several: msgspec allows one base that has fields, so those of the others are copied.
+    """Lets structs have several bases: msgspec allows only one with fields, so the others' fields are copied.
 
-    The struct is then an instance of its first base alone, although type checkers see all of them. A default has to be
-    a value: a factory is not copied.
+    At run time the struct only inherits from its first base, although type checkers see all of them. Defaults must be
+    values, because factories are not copied.
     """
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> _Combining:
@@ -40,73 +40,73 @@ class _Combining(StructMeta):
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Options(msgspec.Struct, metaclass=_Combining, frozen=True, forbid_unknown_fields=True):
-    """The options of a request. This struct has none: a request that takes these takes no parameters."""
+    """The base of all options; by itself, a request without parameters."""
 
 
 class Anything(Options):
-    """Any query: it is not read, and so not refused either."""
+    """Any query: it is neither read nor refused."""
 
 
 class Counted(Options):
-    """How much is answered. A server may set a lower limit, and so another default."""
+    """The number of entries. A server may set a lower limit, and thus default."""
 
-    n: Annotated[int, Meta(ge=1, description="How many entries to answer at most.")] = DEFAULT_N
+    n: Annotated[int, Meta(ge=1, description="The maximum number of entries to return.")] = DEFAULT_N
 
 
 class Skipping(Options):
-    """Where an answer begins."""
+    """The start of a page."""
 
-    offset: Annotated[int, Meta(ge=0, le=MAX_OFFSET, description="How many entries to skip first.")] = 0
+    offset: Annotated[int, Meta(ge=0, le=MAX_OFFSET, description="The number of entries to skip.")] = 0
 
 
 class Unseen(Options):
-    """Whether a user is shown again what they had."""
+    """Whether seen items are excluded."""
 
-    exclude_seen: Annotated[bool, Meta(description="Leave out what the user already had.")] = True
+    exclude_seen: Annotated[bool, Meta(description="Exclude the user's seen items.")] = True
 
 
 class Excluding(Options):
-    """Which items are left out."""
+    """The excluded items."""
 
-    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS, description="Items to leave out, too.")] = ()
+    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS, description="Ids of items to exclude.")] = ()
 
 
 class FallingBack(Options):
-    """What someone unknown gets. The default is a server's own."""
+    """What unknown users get. The server's settings give the default."""
 
     fallback: Annotated[
         Fallback,
         Meta(
-            description="What a user gets who is not in the model: popular items, or none (404).",
+            description="What to return for a user who is not in the model: popular items, or none (404).",
             extra_json_schema={"type": "string"},
         ),
     ] = "popular"
 
 
 class Scored(Options):
-    """What scores are answered."""
+    """The scale of scores."""
 
     normalize: Annotated[
-        bool, Meta(description="Map scores to 0…1 by the model's own range of recommended scores, or of popularity.")
+        bool, Meta(description="Map scores to 0…1 by the model's range of recommendation scores, or of popularity.")
     ] = False
 
 
 class Titled(Options):
-    """What an answer has for each item."""
+    """The details of items."""
 
-    titles: Annotated[bool, Meta(description="Give each item its title, where one is known.")] = False
+    titles: Annotated[bool, Meta(description="Include item titles where known.")] = False
 
 
 class ListedItems(Options):
-    """Which items are asked about."""
+    """The requested items."""
 
     items: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=MAX_IDS, description="The items to score.")]
 
 
 class ListedUsers(Counted, Skipping):
-    """Which users are listed."""
+    """The listed users."""
 
-    prefix: Annotated[str, Meta(description="What the ids begin with.")] = ""
+    prefix: Annotated[str, Meta(description="List only ids that begin with this.")] = ""
 
 
 class Entries(Counted, Titled):
@@ -114,7 +114,7 @@ class Entries(Counted, Titled):
 
 
 class Page(Counted, Skipping, Titled):
-    """A part of a long list of items."""
+    """A page of a long list of items."""
 
 
 class Scores(ListedItems, Scored, Titled):
@@ -126,20 +126,20 @@ class Recommending(Counted, Skipping, Unseen, Excluding, FallingBack, Scored, Ti
 
 
 class BatchBody(Recommending):
-    """Up to 1000 users, and options as in the query of one user's recommendations; users times n is up to 100,000."""
+    """Up to 1000 users, and the options of one user's recommendations; users times n is at most 100,000."""
 
-    users: Annotated[list[Id], Meta(max_length=MAX_IDS, description="Whom to recommend to.")]
+    users: Annotated[list[Id], Meta(max_length=MAX_IDS, description="Ids of the users to recommend to.")]
 
 
 class GivenItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An item that an anonymous user had, and how much it counts; a negative weight says it is not liked."""
+    """An item that an anonymous user had, and its weight; a negative weight means a dislike."""
 
     item_id: Id
     weight: Annotated[float, Meta(ge=-MAX_WEIGHT, le=MAX_WEIGHT)] = 1.0
 
 
 class AnonymousBody(Counted, Skipping, Excluding, Scored, Titled):
-    """1 to 1000 items that someone had, and options; the weights of one that is named twice add up."""
+    """1 to 1000 items that someone had, and options; the weights of repeated items add up."""
 
     items: Annotated[list[GivenItem], Meta(min_length=1, max_length=MAX_IDS)]
 
@@ -148,7 +148,7 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 def within(kind: type[OptionsT], limits: Limits) -> type[OptionsT]:
-    """Return the options as a server with these limits takes them: its largest n, and its defaults."""
+    """Return the options adapted to a server's limits: its largest n and its defaults."""
     settings = {"n": (Meta(le=limits.max_n), min(DEFAULT_N, limits.max_n)), "fallback": (Meta(), limits.fallback)}
     types = {field.name: field.type for field in msgspec.structs.fields(kind) if field.name in settings}
     if not types:

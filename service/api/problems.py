@@ -1,10 +1,10 @@
-"""Errors as problem documents (RFC 9457): every answer of status 400 and above has this one shape.
+"""Errors as problem documents (RFC 9457): the shape of every answer with a status of 400 and above.
 
-``type`` is the URI reference ``/problems/<code>``: a stable name of the kind of problem, relative to the server.
-``title`` is the phrase of the status, ``code`` what machines read, ``detail`` what people read.
+``type`` is the URI reference ``/problems/<code>``: a stable name for the kind of problem, relative to the server.
+``title`` is the status phrase, ``code`` is for machines, ``detail`` for people.
 
-Three answers cannot have this shape, because aiohttp gives them before any of our code runs: 400 to bytes that
-are no HTTP request, 404 to a request for no path (``OPTIONS *``, ``CONNECT``), and 417 to an ``Expect`` header other
+Three answers do not have this shape, because aiohttp sends them before any of our code runs: 400 to bytes that are not
+an HTTP request, 404 to a request without a path (``OPTIONS *``, ``CONNECT``), and 417 to an ``Expect`` header other
 than 100-continue.
 """
 
@@ -32,7 +32,7 @@ from service.errors import (
     UnsupportedMediaTypeError,
 )
 
-#: Of each error that a request can have.
+#: The status of each error that a request can cause.
 HTTP_STATUS: dict[type[AlsServeError], int] = {
     BadParameterError: 400,
     BadBodyError: 400,
@@ -51,25 +51,25 @@ HTTP_STATUS: dict[type[AlsServeError], int] = {
 
 CONTENT_TYPE = "application/problem+json"
 NO_SUCH_PATH = "no_such_path"
-#: Seconds after which a client may try again what was answered with 503.
+#: Seconds after which a client may retry after a 503.
 RETRY_AFTER = "1"
 
 _API_PATHS = (
     "GET /v1/users/{user}/recommendations, /similar, /scores, /items and /explanations/{item}; "
     "GET /v1/users, /v1/items/popular and /v1/items/{item}/similar; "
     "POST /v1/recommendations and /v1/recommendations/anonymous; "
-    "GET /v1/model, /healthz, /readyz and /metrics; GET /openapi.json; and the pages GET /, made of /explorer/{file}, "
-    "and GET /docs, made of /docs/{file}"
+    "GET /v1/model, /healthz, /readyz and /metrics; GET /openapi.json; and the pages GET / (with /explorer/{file}) "
+    "and GET /docs (with /docs/{file})"
 )
 _NOT_FOUND = (
-    f"There is nothing at this path; there is {_API_PATHS}. A slash within an id is written %2F, or the id goes into "
+    f"There is nothing at this path; the API has {_API_PATHS}. Write a slash within an id as %2F, or send the id in "
     "the body of a POST."
 )
-UNEXPECTED = "The server failed to answer because of an error of its own; its log says more under this request_id."
+UNEXPECTED = "The server failed because of an internal error; its log says more under this request_id."
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """The body of an answer that is an error."""
+    """The body of every error answer."""
 
     type: str
     title: str
@@ -80,7 +80,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def from_error(error: AlsServeError, request_id: str) -> web.Response:
-    """Answer an error raised on purpose, with its own sentence."""
+    """Answer an error raised on purpose, with its message."""
     status = HTTP_STATUS[type(error)]
     response = problem(status, error.code, str(error), request_id)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -93,7 +93,7 @@ def from_error(error: AlsServeError, request_id: str) -> web.Response:
 
 
 def from_http(error: web.HTTPException, method: str, request_id: str) -> web.Response:
-    """Answer what aiohttp itself raises: no such path, a method that is not allowed there, and the like."""
+    """Answer an error raised by aiohttp: an unknown path, a method that is not allowed there, and the like."""
     response = problem(error.status, _code(error), _detail(error, method), request_id)
     if hdrs.ALLOW in error.headers:
         response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
@@ -101,18 +101,18 @@ def from_http(error: web.HTTPException, method: str, request_id: str) -> web.Res
 
 
 def unexpected(request_id: str) -> web.Response:
-    """Answer an error that nobody foresaw; what it was stays in the log."""
+    """Answer an unexpected error; its details are only in the log."""
     return problem(500, AlsServeError.code, UNEXPECTED, request_id)
 
 
 def problem(status: int, code: str, detail: str, request_id: str) -> web.Response:
-    """Make the answer of one problem."""
+    """Return the answer for a problem."""
     body = msgspec.json.encode(document(status, code, detail, request_id))
     return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 def document(status: int, code: str, detail: str, request_id: str) -> Problem:
-    """Make the body of one problem."""
+    """Return the body for a problem."""
     return Problem(f"/problems/{code}", HTTPStatus(status).phrase, status, detail, code, request_id)
 
 
@@ -126,5 +126,5 @@ def _detail(error: web.HTTPException, method: str) -> str:
     if error.status == HTTPStatus.NOT_FOUND:
         return _NOT_FOUND
     if isinstance(error, web.HTTPMethodNotAllowed):
-        return f"{method} is not possible here; allowed is {', '.join(sorted(error.allowed_methods))}."
+        return f"{method} is not allowed here; allowed: {', '.join(sorted(error.allowed_methods))}."
     return f"{HTTPStatus(error.status).description or error.reason}."

@@ -1,4 +1,4 @@
-"""Where a query runs: on the event loop where that is cheap, else in a few threads with a bounded queue."""
+"""Query execution: on the event loop if cheap, else in a few threads with a bounded queue."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TypeVar, TypeVarTuple
 from service.errors import OverloadedError
 from service.observe.metrics import Metrics
 
-#: A query estimated to hold the event loop for longer than this many microseconds goes to a thread.
+#: A query estimated to block the event loop for longer than this many microseconds goes to a thread.
 INLINE_MICROSECONDS = 1000
-#: How many long queries may wait for each thread.
+#: The number of long queries that may wait per thread.
 WAITING_PER_THREAD = 16
 
 Result = TypeVar("Result")
@@ -21,7 +21,7 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class Queries:
-    """Runs the queries of one app, in at most ``threads`` threads; at most ``waiting_limit`` wait for one."""
+    """Runs the queries of one app in at most ``threads`` threads; at most ``waiting_limit`` wait for a thread."""
 
     def __init__(self, threads: int, metrics: Metrics, waiting_limit: int | None = None) -> None:
         waiting = WAITING_PER_THREAD * threads if waiting_limit is None else waiting_limit
@@ -34,10 +34,10 @@ class Queries:
         metrics.queries.set_function(lambda: self._admitted)
 
     async def run(self, estimate_us: float, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        """Return ``function(*arguments)``. Raises OverloadedError where too many wait already.
+        """Return ``function(*arguments)``. Raises OverloadedError if too many are already waiting.
 
-        A query whose client went away leaves the queue, with all that it holds, at once; one that has begun runs to its
-        end, and its place is taken until then.
+        If the client disconnects, a waiting query leaves the queue at once, with all that it references; a running one
+        keeps its thread until it ends.
         """
         if estimate_us <= INLINE_MICROSECONDS:
             return function(*arguments)
@@ -75,7 +75,7 @@ class Queries:
 
     def _refuse_if_full(self) -> None:
         if self._admitted >= self._limit:
-            raise OverloadedError("Too many long queries are waiting already; try again in a second, or ask for less.")
+            raise OverloadedError("Too many long queries are already waiting; try again in a second, or ask for less.")
 
     async def _admit(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         self._admitted += 1
@@ -86,8 +86,7 @@ class Queries:
             raise
 
     async def _in_thread(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        # The executor has a queue of its own, which keeps what is cancelled: nothing is handed to it before a thread
-        # is free.
+        # The executor's own queue would keep cancelled queries, so nothing is submitted before a thread is free.
         try:
             await self._free_threads.acquire()
         except asyncio.CancelledError:
@@ -99,7 +98,7 @@ class Queries:
         return await asyncio.wrap_future(running)
 
     def _leave_from_thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(RuntimeError):  # the server has ended meanwhile
+        with suppress(RuntimeError):  # the server has stopped meanwhile
             loop.call_soon_threadsafe(self._leave)
 
     def _leave(self) -> None:
@@ -107,5 +106,5 @@ class Queries:
         self._free_threads.release()
 
     def close(self) -> None:
-        """Drop the queries that wait; those that run end by themselves."""
+        """Drop the waiting queries; running ones finish."""
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Paths and query strings, read strictly: what is unknown, repeated or out of range is refused and named."""
+"""Strict parsing of paths and query strings: unknown, repeated or out-of-range parameters are refused by name."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _TRUTH = {"true": True, "false": False}
 
 
 def path_id(request: web.Request, name: str) -> str:
-    """Return an id in the path as the client meant it. Raises BadParameterError where it is not UTF-8.
+    """Return an id in the path, decoded. Raises BadParameterError if it is not UTF-8.
 
-    It is decoded from the path as sent: a slash within an id is %2F, a percent sign %25. The ids "." and ".."
-    cannot be sent in a path, because clients resolve them even when percent-encoded; the POST forms take them.
+    The path is decoded as sent: a slash within an id is %2F, a percent sign %25. The ids "." and ".." cannot be sent in
+    a path, because clients resolve them even when percent-encoded; the POST forms accept them.
     """
     raw = request.rel_url.raw_path
     if "%" not in raw and raw.isascii():
@@ -38,13 +38,11 @@ def path_id(request: web.Request, name: str) -> str:
     try:
         return unquote_to_bytes(segment).decode()
     except UnicodeError:
-        raise BadParameterError(
-            f"The {name} in the path is not UTF-8; percent-encode the bytes of its UTF-8."
-        ) from None
+        raise BadParameterError(f"The {name} in the path is not UTF-8; percent-encode its UTF-8 bytes.") from None
 
 
 class QueryReader(Generic[OptionsT]):
-    """Reads query strings as one kind of options: a field's type says how, and what is left out has its default."""
+    """Parses query strings into one struct of options, by the types and defaults of its fields."""
 
     def __init__(self, kind: type[OptionsT]) -> None:
         described = inspect.type_info(kind)
@@ -52,7 +50,7 @@ class QueryReader(Generic[OptionsT]):
         self._kind = kind
         self._readers = {field.name: _reader(field.type) for field in described.fields}
         self._required = {field.name for field in described.fields if field.required}
-        #: Returns the options of a query string as sent; most repeat one of a few. Raises BadParameterError.
+        #: Parses a query string as sent; cached, because most are repeated. Raises BadParameterError.
         self.read: Callable[[str], OptionsT] = lru_cache(self._read)
 
     def _read(self, raw: str) -> OptionsT:
@@ -67,7 +65,7 @@ class QueryReader(Generic[OptionsT]):
 
 
 def _reader(kind: inspect.Type) -> Reader:
-    """Return what reads a parameter of a type that a field has."""
+    """Return the reader for a parameter of this type."""
     match kind:
         case inspect.Metadata():
             return _reader(kind.type)
@@ -80,7 +78,7 @@ def _reader(kind: inspect.Type) -> Reader:
             return lambda name, text: _one_of(choices, name, text)
         case inspect.VarTupleType():
             return _ids(kind)
-    assert isinstance(kind, inspect.StrType), f"There is no way yet to read {kind} from a query."
+    assert isinstance(kind, inspect.StrType), f"A query parameter of the type {kind} is not supported yet."
     return lambda _, text: text
 
 
@@ -93,32 +91,32 @@ def _number(kind: inspect.IntType | inspect.FloatType) -> Reader:
     def read(name: str, text: str) -> float:
         if form.fullmatch(text) and (low is None or low <= number(text)) and (high is None or number(text) <= high):
             return number(text)
-        raise BadParameterError(f"The parameter {name} is {text!r}; allowed is {allowed}.")
+        raise BadParameterError(f"The parameter {name} is {text!r}; it must be {allowed}.")
 
     return read
 
 
 def _one_of(choices: Collection[str], name: str, text: str) -> str:
     if text not in choices:
-        raise BadParameterError(f"The parameter {name} is {text!r}; allowed is {' or '.join(choices)}.")
+        raise BadParameterError(f"The parameter {name} is {text!r}; it must be {' or '.join(choices)}.")
     return text
 
 
 def _ids(kind: inspect.VarTupleType) -> Reader:
-    """Return what reads comma-separated ids, in the order given.
+    """Return the reader for comma-separated ids, which keeps their order.
 
-    Clients write the separating commas as %2C too, so an id that has a comma itself can only be sent by POST.
+    Clients also encode the separating commas as %2C, so an id that contains a comma can only be sent by POST.
     """
     fewest, most = kind.min_length or 0, kind.max_length
 
     def read(name: str, text: str) -> tuple[str, ...]:
         ids = tuple(text.split(",")) if text else ()
         if len(ids) < fewest:
-            raise BadParameterError(f"The parameter {name} is missing; give ids, separated by commas.")
+            raise BadParameterError(f"The parameter {name} is missing; give ids separated by commas.")
         if most is not None and len(ids) > most:
-            raise BadParameterError(f"The parameter {name} lists {len(ids)} ids; allowed are up to {most}.")
+            raise BadParameterError(f"The parameter {name} lists {len(ids)} ids; at most {most} are allowed.")
         if "" in ids:
-            raise BadParameterError(f"The parameter {name} has an empty id; give ids, separated by commas.")
+            raise BadParameterError(f"The parameter {name} has an empty id; give ids separated by commas.")
         return ids
 
     return read
@@ -131,8 +129,8 @@ def _parse(raw: str, known: Collection[str]) -> dict[str, str]:
         name, _, value = part.partition("=")
         name = _decode(name, "A parameter's name")
         if name not in known:
-            allowed = f"known are {', '.join(sorted(known))}" if known else "this path takes none"
-            raise BadParameterError(f"The parameter {name!r} is not known here; {allowed}.")
+            allowed = f"allowed: {', '.join(sorted(known))}" if known else "this path takes no parameters"
+            raise BadParameterError(f"The parameter {name!r} is unknown here; {allowed}.")
         if name in given:
             raise BadParameterError(f"The parameter {name} is given more than once; give it once.")
         given[name] = value
@@ -143,4 +141,4 @@ def _decode(text: str, what: str) -> str:
     try:
         return unquote_to_bytes(text.replace("+", " ")).decode()
     except UnicodeError:
-        raise BadParameterError(f"{what} is not UTF-8; percent-encode the bytes of its UTF-8.") from None
+        raise BadParameterError(f"{what} is not UTF-8; percent-encode its UTF-8 bytes.") from None

@@ -1,4 +1,4 @@
-"""What a route is: its method, path and handler, what it takes, answers and refuses."""
+"""A route: its method, path and handler, its options, answer and errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _OF_A_BODY: Errors = (
 
 @dataclass(frozen=True, slots=True)
 class Needs(Generic[TakenT]):
-    """What of the model a request is answered from: how it is taken, and the errors where it cannot be."""
+    """What a route needs of the model: how the generation is taken, and the errors if it cannot be."""
 
     take: Callable[[Context], TakenT]
     errors: Errors = ()
@@ -53,12 +53,12 @@ NOTHING = Needs(lambda _: None)
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[TakenT, AskedT]):
-    """One operation; what answers GET, answers HEAD. The handler's docstring is its summary and description.
+    """One operation; a route for GET also answers HEAD. The handler's docstring is the summary and description.
 
-    ``options`` are read from the body of a POST (``example`` is one), otherwise from the query. ``name`` is the
-    operationId. ``answer`` is an example of the JSON of a 200, and its type is the type of the answer; for anything but
-    JSON of ours, ``media`` has the schema by media type instead. ``files`` are the names that may stand for ``{file}``.
-    ``tagged``: the answer has an ETag, and may be a 304. ``raises`` are the errors of the handler itself.
+    ``options`` are read from the body of a POST (``example`` is an example), otherwise from the query. ``name`` is the
+    operationId. ``answer`` is an example of a 200's JSON, and its type is the answer's type; for other content,
+    ``media`` has the schema by media type instead. ``files`` are the allowed values of ``{file}``. ``tagged``: the
+    answer has an ETag, and may be a 304. ``raises`` are the handler's own errors.
     """
 
     method: str
@@ -77,17 +77,17 @@ class Route(Generic[TakenT, AskedT]):
 
     @property
     def has_body(self) -> bool:
-        """Whether the options are a body."""
+        """Whether the options are sent as a body."""
         return self.method == hdrs.METH_POST
 
     @property
     def errors(self) -> Errors:
-        """All that a request can be refused with."""
+        """All errors that can refuse a request."""
         query: Errors = () if self.options is Anything else (BadParameterError,)
         return (*query, *(_OF_A_BODY if self.has_body else ()), *self.needs.errors, *self.raises)
 
     def within(self, limits: Limits) -> Route[TakenT, AskedT]:
-        """Return the route as a server with these limits has it."""
+        """Return the route adapted to a server's limits."""
         return replace(self, options=within(self.options, limits))
 
 

@@ -1,4 +1,4 @@
-"""Each route once, with all that the router, the document and the tests need to know of it."""
+"""The table of routes, for the router, the document and the tests."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from service.api.static import EXPLORER_FILES, REFERENCE_FILES
 from service.errors import NoSeenItemsError, NotReadyError, OverloadedError, UnknownItemError, UnknownUserError
 
 TAGS = {
-    "Recommendations": "What should this user see?",
-    "Users": "About the users of the model.",
-    "Items": "About the items of the model.",
-    "Server": "What is served, and how the server is.",
-    "Pages": "For people: the explorer and this document, and what they are made of.",
+    "Recommendations": "Recommendations for one, many or anonymous users.",
+    "Users": "The users of the model.",
+    "Items": "The items of the model.",
+    "Server": "The served model and the server's health.",
+    "Pages": "The explorer, this document, and their files.",
 }
 
 _USER = "/v1/users/{user}"
 _ITEM = "/v1/items/{item}"
 _TEXT = {"type": "string"}
 
-# aiohttp tries those of one prefix in this order, so the most asked stands first. The table has no type of its own, so
-# that each handler's question is checked against what its route needs and takes.
+# aiohttp tries routes with the same prefix in this order, so the busiest comes first. The table has no declared type,
+# so that each handler's argument type is checked against its route.
 _TABLE = (
     Route(
         "GET",

@@ -1,4 +1,4 @@
-"""From the table of routes to aiohttp's router: a request is read as its route says before its handler is asked."""
+"""The table of routes in aiohttp's router: requests are parsed as their route says before the handler is called."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from service.api.parameters import Anything, Options
 from service.api.query_strings import QueryReader
 from service.api.route import AnyRoute
 
-#: The ``route`` of a request whose path or method is none of ours, so that clients cannot make up labels.
+#: The ``route`` of a request with an unknown path or method, so that clients cannot invent labels.
 UNMATCHED = "unmatched"
 
 
 def add_routes(router: web.UrlDispatcher, routes: Iterable[AnyRoute], instrument: Instrument) -> None:
-    """Give a router the routes, and one for everything else."""
+    """Add the routes to a router, and a catch-all route."""
     for route in routes:
-        # The regular expression lets an id hold braces, which aiohttp's own pattern of a path segment does not.
+        # The regular expression allows braces in an id, which aiohttp's own pattern for a path segment does not.
         pattern = route.path.replace("}", ":[^/]+}")
         answer = _answering_body(route) if route.has_body else _answering_query(route)
         router.add_routes([web.route(route.method, pattern, instrument.wrap(route.path, answer))])
@@ -35,7 +35,7 @@ def _answering_query(route: AnyRoute) -> Handler:
 
     @wraps(handler)
     def answer(request: web.Request, context: Context) -> Awaitable[web.StreamResponse]:
-        # The handler's own coroutine is returned: to await it here would be one more for every request.
+        # The handler's own coroutine is returned, because awaiting it here would add a coroutine to every request.
         generation = take(context)
         return handler(Question(request, context, generation, read(request.rel_url.raw_query_string)))
 
@@ -60,9 +60,9 @@ def _ignore(_: str) -> Anything:
 
 
 async def _unmatched(request: web.Request, _: Context) -> web.Response:
-    """Raise what aiohttp would, had it no route for everything: HTTPMethodNotAllowed, or HTTPNotFound."""
+    """Raise what aiohttp would without the catch-all route: HTTPMethodNotAllowed or HTTPNotFound."""
     allowed: set[str] = set()
     for resource in request.app.router.resources():
         allowed |= (await resource.resolve(request))[1]
-    allowed.remove(hdrs.METH_ANY)  # of the route that led here
+    allowed.remove(hdrs.METH_ANY)  # the catch-all route
     raise web.HTTPMethodNotAllowed(request.method, allowed) if allowed else web.HTTPNotFound()

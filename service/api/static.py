@@ -1,7 +1,6 @@
-"""What stays as it is while the server runs: the explorer at /, the API's document, and the page at /docs.
+"""Static content: the explorer at /, the API's document, and the page at /docs.
 
-All of it is read once, at the start, and is an answer that clients keep. The paths are fixed: no request names a file
-of the disk.
+It is read once, at the start, and clients may cache it. The paths are fixed: a request cannot name a file on disk.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from service.api.answers import CONTENT_TYPE
 
 _SERVICE = Path(__file__).parent.parent
 _REFERENCE = _SERVICE / "reference"
-# A plugin for MkDocs, because it is a maintained package that brings Swagger UI, without MkDocs or a web framework.
+# This MkDocs plugin is a maintained package that ships Swagger UI and needs neither MkDocs nor a web framework.
 _SWAGGER_UI = Path(str(files("mkdocs_swagger_ui_tag"))) / "swagger-ui"
 
 _TYPES = {
@@ -25,9 +24,9 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-#: What the explorer is made of, by the names of /explorer/{file}.
+#: The explorer's files, by the names of /explorer/{file}.
 EXPLORER_FILES = {path.name: path for path in (_SERVICE / "explorer").iterdir() if path.suffix in _TYPES}
-#: What the page at /docs is made of, by the names of /docs/{file}.
+#: The files of the page at /docs, by the names of /docs/{file}.
 REFERENCE_FILES = {
     "start.js": _REFERENCE / "start.js",
     "page.css": _REFERENCE / "page.css",
@@ -35,7 +34,7 @@ REFERENCE_FILES = {
     "swagger-ui.css": _SWAGGER_UI / "stylesheets" / "swagger-ui.css",
 }
 
-#: Whatever an id or a title may hold, nothing but a page's own files is run, shown or asked. Icons are data in styles.
+#: Whatever ids or titles contain, a page only runs, shows and requests its own files. Icons are data URLs in styles.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -44,12 +43,12 @@ _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    hdrs.CACHE_CONTROL: "no-cache",  # asked for each time, and answered with 304: a new server has a new page
+    hdrs.CACHE_CONTROL: "no-cache",  # revalidated each time (304), because a new server may have a new page
 }
 
 
 class Content:
-    """A body that never changes, as an answer."""
+    """An answer whose body never changes."""
 
     def __init__(self, body: bytes, content_type: str) -> None:
         self._body = body
@@ -57,7 +56,7 @@ class Content:
         self._etag = ETag(hashlib.sha256(body).hexdigest()[:16])
 
     def answer(self, request: web.Request) -> web.Response:
-        """Give the body, or 304 to a client that has it."""
+        """Return the body, or 304 if the client has it."""
         if self._is_known_to(request):
             response = web.Response(status=304, headers=_HEADERS)
         else:
@@ -66,12 +65,12 @@ class Content:
         return response
 
     def _is_known_to(self, request: web.Request) -> bool:
-        # Weak tags count: a proxy that compresses an answer makes its tag weak.
+        # Weak tags match too: a proxy that compresses an answer makes its tag weak.
         return any(known.value in (self._etag.value, "*") for known in request.if_none_match or ())
 
 
 def read_pages(document: bytes) -> dict[str, Content]:
-    """Return what each path gives; ``document`` is the API's, as JSON."""
+    """Return the content of each path; ``document`` is the API's, as JSON."""
     paths = {"/": EXPLORER_FILES["index.html"], "/docs": _REFERENCE / "index.html"}
     paths |= {f"/explorer/{name}": path for name, path in EXPLORER_FILES.items()}
     paths |= {f"/docs/{name}": path for name, path in REFERENCE_FILES.items()}

@@ -1,8 +1,7 @@
-"""The child process that imports: an untrusted file becomes a directory of arrays, or an exact reason why not.
+"""The import process: turns an untrusted file into a directory of arrays, or an exact reason for rejecting it.
 
-``python -m service.children.importing`` reads one job as a line of JSON on standard input and answers with one
-line on standard output. Its standard input stays open as long as its parent lives; when it ends, so does
-the child.
+``python -m service.children.importing`` reads one job as a line of JSON on standard input and answers with one line on
+standard output. Its standard input stays open as long as its parent lives; when it closes, the child ends.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from service.model.validation.validation import validate
 
 
 def import_model(job: Job) -> None:
-    """Read, prove, analyse and write one model into the working directory. Raises ModelRejectedError and its kinds."""
+    """Read, validate, analyse and write one model to the working directory. Raises ModelRejectedErrors."""
     seconds: dict[str, float] = {}
     with _phase(seconds, "read"):
         raw = _read(job)
@@ -54,9 +53,9 @@ def import_model(job: Job) -> None:
 
 
 def import_titles(job: Job) -> None:
-    """Read, arrange and write titles of items into the working directory.
+    """Read, arrange and write item titles to the working directory.
 
-    Raises BadTitlesError, ModelRejectedError and its kinds.
+    Raises BadTitlesError, ModelRejectedError and its subclasses.
     """
     path = Path(job.source.path)
     with _opened(job) as file:
@@ -92,7 +91,16 @@ def _writing(job: Job) -> Iterator[None]:
 def _too_large(job: Job, what: str) -> ImportMemoryError:
     return ImportMemoryError(
         f"{job.source.path} needs more than {job.memory_bytes // 2**20} MB {what} to import; "
-        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted."
+        "raise ALS_IMPORT_MEMORY_MB if you trust the file."
+    )
+
+
+def _out_of_memory(job: Job) -> ImportMemoryError:
+    if job.private_bytes is None or job.private_bytes >= job.memory_bytes:
+        return _too_large(job, "of address space")
+    return ImportMemoryError(
+        f"{job.source.path} needs more to import than the {job.private_bytes // 2**20} MB that the memory limit of its "
+        "container or control group leaves; raise that limit."
     )
 
 
@@ -104,30 +112,32 @@ def _phase(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def answer(job: Job) -> Outcome:
-    """Do one import and say how it went."""
+    """Do one import and return its outcome."""
     try:
         import_titles(job) if job.content == "titles" else import_model(job)
     except MemoryError:
-        return Outcome(ImportMemoryError.code, str(_too_large(job, "of address space")))
+        return Outcome(ImportMemoryError.code, str(_out_of_memory(job)))
     except (ModelRejectedError, OutOfResourcesError, BadTitlesError) as error:
         return Outcome(error.code, str(error))
     return Outcome()
 
 
-def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures
-    """Do one job under its limits."""
+def main() -> None:  # pragma: no cover - runs only in the child, where coverage is not measured
+    """Do one job within its limits."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    gc.disable()  # an unpickler makes millions of objects and no garbage: looking for some takes a quarter of its time
+    gc.disable()  # an unpickler creates no garbage, and collecting would take a quarter of its time
     limits = {
         resource.RLIMIT_AS: (job.memory_bytes, job.memory_bytes),
         resource.RLIMIT_CPU: (job.cpu_seconds, job.cpu_seconds + 1),
         resource.RLIMIT_FSIZE: (job.memory_bytes, job.memory_bytes),  # no array is larger on disk than in memory
         resource.RLIMIT_NPROC: (0, 0),
     }
+    if job.private_bytes is not None:
+        limits[resource.RLIMIT_DATA] = (job.private_bytes, job.private_bytes)
     confine(sys.stdin.fileno(), limits, job.staged)
     sys.stdout.buffer.write(msgspec.json.encode(answer(job)) + b"\n")
     sys.stdout.buffer.flush()
-    os._exit(0)  # not by way of the interpreter's end, which frees a model piece by piece
+    os._exit(0)  # skips the interpreter's shutdown, which would free the model piece by piece
 
 
 if __name__ == "__main__":  # pragma: no cover - as above

@@ -1,4 +1,4 @@
-"""What a server and its child processes say to one another, as lines of JSON: a job, and what became of it."""
+"""The messages between a server and its child processes, as lines of JSON: jobs and outcomes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Content: TypeAlias = Literal["model", "titles"]
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One import: the file and what it has, the directory to write to, what that is in, and the limits.
+    """An import: the source file, the kind of its content, the directory to write to, and the limits.
 
-    descriptor, staged: the open file and directory, inherited. memory_bytes: of address space, and of each file that is
-    written. cpu_seconds: of CPU.
+    descriptor, staged: the open file and directory, inherited. memory_bytes: limits the address space and each written
+    file. private_bytes: limits the memory that is no file's, where a control group does. cpu_seconds: limits CPU time.
     """
 
     source: Source
@@ -23,6 +23,7 @@ class Job(msgspec.Struct, frozen=True):
     staged: int
     root: str
     memory_bytes: int
+    private_bytes: int | None
     cpu_seconds: int
     content: Content = "model"
 
@@ -37,8 +38,8 @@ class Outcome(msgspec.Struct, frozen=True):
 class TrainingJob(msgspec.Struct, frozen=True):
     """Train on ``data``, a path relative to ``directory``, and write the model to ``model``.
 
-    popularity: where to write, before the training, a model that serves popularity alone. These three are inherited
-    descriptors, the last two of empty files in ``place``.
+    popularity: where to write a popularity-only model before the training. These three are inherited descriptors, the
+    last two of empty files in ``place``.
     """
 
     data: str
@@ -57,11 +58,11 @@ class Progress(msgspec.Struct, frozen=True, tag=True):
 
 
 class PopularityReady(msgspec.Struct, frozen=True, tag=True):
-    """The data could be read; the model that serves popularity alone is written."""
+    """The data was read; the popularity-only model is written."""
 
 
 class SkippedRows(msgspec.Struct, frozen=True, tag=True):
-    """Bad rows of the data were left out."""
+    """Bad rows of the data were skipped."""
 
     count: int
     first: str
@@ -74,7 +75,7 @@ class Trained(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """There is no model, because of ``detail``."""
+    """The training failed because of ``detail``."""
 
     detail: str
 

@@ -1,7 +1,7 @@
-"""The child process that trains for a server which has no model.
+"""The training process of a server without a model.
 
-``python -m service.children.training`` reads one job as a line of JSON on standard input, and says on standard
-output, a line of JSON each, how far it is and how it ended. It ends with its parent.
+``python -m service.children.training`` reads one job as a line of JSON on standard input, and writes its progress and
+outcome to standard output as lines of JSON. It ends with its parent.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from service.training.data_files import DataFile, files_of, held_open
 from service.training.interactions import Interactions, read_files
 from service.training.model_files import facts_of, write_npz, write_popularity
 
-_NICE = 10
-#: For the threads of OpenMP and Arrow. Those of every process of the user count.
+#: For the threads of OpenMP and Arrow; the limit counts all processes of the user.
 _THREADS = 4096
 _SECONDS_BETWEEN_REPORTS = 0.2
 
@@ -34,7 +33,7 @@ Tell = Callable[[Message], object]
 
 
 def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda: None) -> None:
-    """Train one model, and tell how it ended. ``on_opened`` is called once the data is open, before it is read."""
+    """Train one model and send the outcome. ``on_opened`` is called once the data is open, before it is read."""
     try:
         with held_open(files_of([Path(job.data)])) as files:
             on_opened()
@@ -42,13 +41,13 @@ def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda:
     except TrainingError as error:
         tell(Failed(str(error)))
     except MemoryError:
-        tell(Failed(f"Training on {job.data} needs more memory than there is."))
+        tell(Failed(f"Training on {job.data} needs more memory than is available."))
 
 
 def _make(job: TrainingJob, files: Sequence[DataFile], tell: Tell) -> Trained:
     started = time.perf_counter()
     report = _Reporter(tell)
-    # At a start any answer beats none, so a bad row among millions does not prevent it.
+    # At a start, any answer is better than none, so a bad row among millions does not prevent it.
     interactions = read_files(
         files, job.data, skip_bad_rows=True, on_read=lambda read, total: report("reading", read, total)
     )
@@ -64,7 +63,7 @@ def _make(job: TrainingJob, files: Sequence[DataFile], tell: Tell) -> Trained:
 
 
 def _save_popularity(interactions: Interactions, job: TrainingJob, tell: Tell) -> None:
-    with suppress(TrainingError):  # without it, a training that fails leaves nothing to serve
+    with suppress(TrainingError):  # without it, a failed training leaves nothing to serve
         with _written(job.popularity, job) as file:
             write_popularity(interactions, file)
         tell(PopularityReady())
@@ -80,7 +79,7 @@ def _written(descriptor: int, job: TrainingJob) -> Iterator[BinaryIO]:
 
 
 class _Reporter:
-    """Tells of progress, but not more often than somebody can read."""
+    """Sends progress, but not more often than people can read."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
@@ -94,17 +93,16 @@ class _Reporter:
 
 
 def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures
-    """Do one job; requests that are answered meanwhile have precedence."""
+    """Do one job."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=TrainingJob)
-    os.nice(_NICE)
-    with suppress(OSError):  # one that may not be entered is none to read data in
+    with suppress(OSError):  # a directory that may not be entered cannot be read either
         os.fchdir(job.directory)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = {
         resource.RLIMIT_FSIZE: (memory, memory),  # no model is larger on disk than in memory
         resource.RLIMIT_NPROC: (_THREADS, _THREADS),
     }
-    # Whatever a library may print goes to the log: standard output is for messages alone.
+    # Output of libraries goes to the log: standard output is only for messages.
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         work(

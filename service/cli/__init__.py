@@ -1,4 +1,4 @@
-"""The command line, one module for each group of commands, with what they print; ``main`` puts them together.
+"""The command line: one module per group of commands, with their output; ``main`` puts them together.
 
-A module here imports nothing at its top that trains or speaks S3: every command loads them all, ``serve`` among them.
+No module here imports training or S3 code at its top, because every command, including ``serve``, loads them all.
 """

@@ -1,4 +1,4 @@
-"""The commands sample and demo: a sample shop, a model trained on it, and the real server on that model."""
+"""The commands sample and demo: a sample shop, a model trained on it, and a server for that model."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PARAMETERS = msgspec.structs.replace(DEFAULTS, factors=32)
 
 
 @click.command()
-@click.option("--directory", default=Path("demo-shop"), show_default=True, type=_DIRECTORY, help="Where it is written.")
+@click.option("--directory", default=Path("demo-shop"), show_default=True, type=_DIRECTORY, help="Where to write it.")
 def sample(directory: Path) -> None:
-    """Write the sample shop, as data to train on: items.csv and interactions.csv."""
-    from service.training.sample import write_sample  # only in functions: what serves never imports what trains
+    """Write the sample shop's data: items.csv and interactions.csv."""
+    from service.training.sample import write_sample  # imported here, because serving never imports training code
 
     paths = write_sample(directory)
     click.echo(f"🏪 Wrote the sample shop: {paths.items} and {paths.interactions}")
@@ -40,18 +40,18 @@ def sample(directory: Path) -> None:
     default=Path("demo-shop"),
     show_default=True,
     type=_DIRECTORY,
-    help="Where the sample shop, its model and the server's state are written.",
+    help="Where to write the sample shop, its model and the server's state.",
 )
 @settings_options("host", "port")
 def demo(directory: Path, host: str, port: int) -> None:
-    """Make a sample shop, train a model on it, and serve it."""
+    """Make a sample shop, train a model on it and serve it."""
     set_up_logging("console", "info")
-    check_port(host, port)  # another demo that runs would take this one's model
+    check_port(host, port)  # a second running demo would replace this one's model
     asyncio.run(serve_demo(*train_on_sample(directory), host, port))
 
 
 def train_on_sample(directory: Path) -> tuple[Path, Path]:
-    """Write the sample shop and a model trained on it; return both paths, titles last. Raises TrainingError."""
+    """Write the sample shop and train a model on it; return the paths of model and titles. Raises TrainingError."""
     from service.training.recipe import Recipe
     from service.training.sample import write_sample
 
@@ -95,7 +95,7 @@ async def _show_tour(app: web.Application, url: str) -> None:
 
 
 def tour(snapshot: Snapshot, url: str) -> str:
-    """Return curl lines that work for this model."""
+    """Return curl commands that work with this model."""
     first = np.zeros(1, np.int64)
     user, item = snapshot.model.user_ids.at(first)[0], snapshot.model.item_ids.at(first)[0]
     return f"""

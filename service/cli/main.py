@@ -31,7 +31,7 @@ _MODULES: Final = {
 
 
 class _Group(click.Group):
-    """Shows what goes wrong as one sentence and exits with 1, never with a stack trace."""
+    """Shows errors as one sentence and exits with 1, never with a stack trace."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_MODULES})
@@ -54,14 +54,14 @@ class _Group(click.Group):
 def main() -> None:
     """Serve ALS recommendation models: safe loading, exact top-N, hot swap.
 
-    Every flag is also an environment variable, named beside it.
+    Settings can also be given as environment variables; each command's --help names them.
     """
 
 
 @main.command("serve")
 @settings_options()
 def serve_command(**values: Any) -> None:
-    """Serve the model at the model path, and every one that replaces it."""
+    """Serve the model at the model path and swap in its replacements."""
     from service.server import serve  # here, because other commands do not need a server
 
     settings = Settings(**values)

@@ -1,4 +1,4 @@
-"""The commands check and recommend: the model as it would be served, seen from a terminal."""
+"""The commands check and recommend: a look at the model as it would be served."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _ANY_WIDTH = 10_000
 
 
 @click.command()
-@click.option("--deep", is_flag=True, help="Also verify by sha256 what the state directory keeps of the model.")
+@click.option("--deep", is_flag=True, help="Also verify the sha256 of the model's files in the state directory.")
 @settings_options(*LOADING)
 def check(deep: bool, **values: Any) -> None:
-    """Test whether the model would be served, and show what would be; exit 0 if so, 1 if not.
+    """Check whether the model would be served; exit 0 if so, 1 if not.
 
-    The model is imported into a temporary directory (TMPDIR): what a server keeps is not touched.
+    The model is imported into a temporary directory (TMPDIR); a server's state directory is not touched.
     """
     set_up_logging("console", "info", sys.stdout)
     asyncio.run(check_model(Settings(**values), deep=deep))
@@ -53,19 +53,19 @@ def check(deep: bool, **values: Any) -> None:
 
 @click.command()
 @click.option("--user", required=True, help="The user's id.")
-@click.option("-n", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many items.")
+@click.option("-n", default=10, show_default=True, type=click.IntRange(1, 1000), help="The number of items.")
 @settings_options(*LOADING)
 def recommend(user: str, n: int, **values: Any) -> None:
-    """Show what a user would be recommended, as a table."""
+    """Show a user's recommendations as a table."""
     set_up_logging("console", "warning")
     asyncio.run(recommend_items(Settings(**values), user, n))
 
 
 async def check_model(settings: Settings, *, deep: bool) -> None:
-    """Import the model as the server would, into a place of its own, and print what is found.
+    """Import the model as the server would, into a temporary directory, and print the result.
 
-    ``deep`` also compares what the server keeps of this model on disk, if anything, with its sha256s. Raises
-    ModelRejectedError and its kinds, with the reason, where the server would not serve it.
+    ``deep`` also verifies the sha256 of the model's files in the state directory, if any. Raises ModelRejectedError and
+    its subclasses, with the reason, if the server would not serve the model.
     """
     path = settings.model_path.absolute()
     click.echo(f"🧪 Testing ALS Model Loading\n{_RULE}")
@@ -97,12 +97,12 @@ async def recommend_items(settings: Settings, user: str, n: int) -> None:
 
 
 def plain(text: str) -> Text:
-    """Return text that says nothing to a terminal: whoever names an item or an object can write anything."""
+    """Return text without terminal control characters: names of items and objects are untrusted."""
     return Text("".join(letter if letter.isprintable() else "�" for letter in text))
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as it needs to be, so that what it says can be copied even from a narrow terminal."""
+    """Print a table at its full width, so that its content can be copied even from a narrow terminal."""
     Console(width=_ANY_WIDTH).print(table)
 
 
@@ -114,10 +114,10 @@ def _best(model: Model, row: int, n: int) -> Ranked:
 
 @asynccontextmanager
 async def imported(settings: Settings) -> AsyncIterator[Snapshot]:
-    """Bring the file at the model path into a snapshot, as the server does, and let go of it afterwards.
+    """Import the file at the model path into a temporary snapshot, as the server does.
 
-    In a directory of its own: a look at a model must not change what a server keeps, or would serve after a
-    restart. Raises ModelRejectedError and its kinds.
+    The directory is temporary, because a check must not change what a server keeps or would serve after a restart.
+    Raises ModelRejectedError and its subclasses.
     """
     try:
         scratch = tempfile.TemporaryDirectory(
@@ -142,7 +142,7 @@ def _verify_kept(settings: Settings, snapshot: Snapshot) -> None:
 
 
 def _ranges(scores: ScoreRanges) -> Table:
-    """Lay the score ranges out: a row for each kind, a column for each statistic."""
+    """Build the table of score ranges: a row for each kind, a column for each statistic."""
     table = Table("scores", *STATISTICS, title="Score ranges", title_justify="left", box=box.SIMPLE, padding=0)
     for kind in ScoreRanges.__struct_fields__:
         found: Range | None = getattr(scores, kind)
@@ -152,7 +152,7 @@ def _ranges(scores: ScoreRanges) -> Table:
 
 
 def _facts(snapshot: Snapshot) -> Table:
-    """Lay out what would be served."""
+    """Build the table of the model's facts."""
     manifest = snapshot.manifest
     seen = "unknown" if manifest.seen_pairs is None else f"{manifest.seen_pairs} pairs"
     facts = {
@@ -174,7 +174,7 @@ def _facts(snapshot: Snapshot) -> Table:
 
 
 def _trained(facts: TrainingFacts) -> dict[str, str]:
-    """Say how a model was made, and how good it was found to be."""
+    """Describe how a model was made and evaluated."""
     data, found = facts.data, facts.evaluation
     parameters = msgspec.structs.asdict(facts.parameters)
     told = {

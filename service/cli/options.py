@@ -1,4 +1,4 @@
-"""The options that commands share, each made once from what it sets."""
+"""The options that commands share, each generated from the setting or parameter it sets."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Command = Callable[..., None]
 LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb")
 
 _PARAMETERS = {
-    "factors": (click.IntRange(1, 4096), "Numbers a user or an item is described by."),
-    "regularization": (click.FloatRange(0), "How strongly factors are kept small."),
-    "alpha": (click.FloatRange(0, min_open=True), "Confidence in a pair, for each unit of its weight."),
+    "factors": (click.IntRange(1, 4096), "The number of factors of each user and item."),
+    "regularization": (click.FloatRange(0), "The regularization strength."),
+    "alpha": (click.FloatRange(0, min_open=True), "The confidence per unit of a pair's weight."),
     "popularity_discount": (
         click.FloatRange(0, 1),
-        "Divide an item's weights by its number of users to this power; 0 does not.",
+        "Divide an item's weights by its number of users to this power; 0 turns this off.",
     ),
-    "iterations": (click.IntRange(1, 1000), "How often all users and all items are solved for."),
+    "iterations": (click.IntRange(1, 1000), "The number of training iterations."),
     "seed": (click.IntRange(0, 2**32 - 1), "The same seed on the same data gives the same factors."),
 }
 _COLUMNS = {
-    "user": "The column of users; usual names such as user_id or customer_id are found.",
-    "item": "The column of items; usual names such as item_id or product_id are found.",
-    "weight": "The column of weights; usual names such as rating or quantity are found, and none is needed.",
-    "time": "The column of times; usual names such as timestamp or date are found, and none is needed.",
+    "user": "The user column; names such as user_id or customer_id are detected.",
+    "item": "The item column; names such as item_id or product_id are detected.",
+    "weight": "The optional weight column; names such as rating or quantity are detected.",
+    "time": "The optional time column; names such as timestamp or date are detected.",
 }
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
-    """Give a command a flag for each of these settings (for all of them if none is named)."""
+    """Add a flag for each of these settings to a command (for all settings if none is named)."""
     types = get_type_hints(Settings)
     chosen = [setting for setting in fields(Settings) if not names or setting.name in names]
     return _options(
@@ -55,7 +55,7 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
 
 
 def parameter_options() -> Callable[[Command], Command]:
-    """Give a command a flag for each parameter of ALS."""
+    """Add a flag for each ALS parameter to a command."""
     return _options(
         click.option(_flag(name), type=kind, default=getattr(DEFAULTS, name), show_default=True, help=text)
         for name, (kind, text) in _PARAMETERS.items()
@@ -63,10 +63,12 @@ def parameter_options() -> Callable[[Command], Command]:
 
 
 def recipe_options(data: str) -> Callable[[Command], Command]:
-    """Give a command what a Recipe is made of; ``data`` is what its files are called: an argument or a flag."""
+    """Add the options of a Recipe to a command; ``data`` names its files: an argument or a flag."""
     paths = click.Path(path_type=Path)
     files = (
-        click.option(data, "paths", type=paths, multiple=True, required=True, help="A file or directory of pairs.")
+        click.option(
+            data, "paths", type=paths, multiple=True, required=True, help="A file or directory of interactions."
+        )
         if data.startswith("-")
         else click.argument("paths", metavar=data, type=paths, nargs=-1, required=True)
     )
@@ -75,23 +77,35 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
         [
             files,
             *columns,
-            click.option("--skip-bad-rows", is_flag=True, help="Leave rows out that make no sense, and count them."),
-            click.option("--threads", type=click.IntRange(0), default=0, show_default=True, help="0 takes all cores."),
-            click.option("-k", type=click.IntRange(1, 1000), default=20, show_default=True, help="Evaluate the top k."),
+            click.option("--skip-bad-rows", is_flag=True, help="Skip bad rows and count them."),
+            click.option(
+                "--threads",
+                type=click.IntRange(0),
+                default=0,
+                show_default=True,
+                help="The number of threads; 0 uses all cores.",
+            ),
+            click.option(
+                "-k",
+                type=click.IntRange(1, 1000),
+                default=20,
+                show_default=True,
+                help="Evaluate the top k recommendations.",
+            ),
         ]
     )
 
 
 def protection_options() -> Callable[[Command], Command]:
-    """Give a command a flag for each way in which S3 encrypts what it keeps."""
+    """Add the flags for server-side encryption in S3 to a command."""
     return _options(
         [
             click.option(
                 "--sse",
                 type=click.Choice(["AES256", "aws:kms"]),
-                help="How S3 encrypts what is put there; the bucket decides if this is not given.",
+                help="Server-side encryption; by default, the bucket decides.",
             ),
-            click.option("--kms-key", metavar="ID", help="The key of --sse aws:kms."),
+            click.option("--kms-key", metavar="ID", help="The KMS key for --sse aws:kms."),
         ]
     )
 
@@ -115,5 +129,5 @@ def _option_type(annotation: Any) -> Any:
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
     if annotation in (Path, Path | None):
-        return click.Path(path_type=Path, readable=False)  # a file that cannot be read may be another one later
+        return click.Path(path_type=Path, readable=False)  # a file that cannot be read now may be replaced later
     return str if annotation == str | None else annotation

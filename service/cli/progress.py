@@ -1,4 +1,4 @@
-"""How far long work has come, as bars on a terminal: on standard error, so that standard output can be piped."""
+"""Progress bars for long work, on standard error, so that standard output can be piped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PHASES = {
 
 @contextmanager
 def bars() -> Iterator[Report]:
-    """Draw a bar for each phase on a terminal."""
+    """Draw a bar for each phase, if on a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(
@@ -53,7 +53,7 @@ def bars() -> Iterator[Report]:
 
 @contextmanager
 def bar(title: str, size: int) -> Iterator[Counted]:
-    """Draw a bar of so many bytes on a terminal."""
+    """Draw a bar for a transfer of this many bytes, if on a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:

@@ -1,4 +1,4 @@
-"""The commands publish, versions, promote and pull: models on their way to S3 and from it, seen from a terminal."""
+"""The commands publish, versions, promote and pull: models to and from S3."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from service.s3.publishing import Version
     from service.s3.uploading import Protection
 
-#: Nobody else tries again for a command.
+#: A command has no outer retry loop.
 _ATTEMPTS = 5
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("uri", metavar="s3://BUCKET/PREFIX/")
-@click.option("--keep", type=click.IntRange(1), metavar="N", help="Then remove all but the newest N models.")
+@click.option("--keep", type=click.IntRange(1), metavar="N", help="Afterwards, remove all but the newest N models.")
 @protection_options()
-@click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="Tag the model; may be given several times.")
+@click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="A tag for the model; can be repeated.")
 @settings_options("state_dir", "import_timeout_seconds", "import_memory_mb")
 def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
-    """Put a model in S3 and have servers follow it.
+    """Upload a model to S3 and make it the latest.
 
-    The model is checked first, as a server would; a bad one is refused. It goes up as als_model_<time>.npz or .pkl,
-    and latest.json points to it once it is there. Credentials, region and AWS_ENDPOINT_URL are found as by the AWS CLI.
+    The model is first checked as a server would check it. It is uploaded as als_model_<time>.npz or .pkl, and then
+    latest.json points to it. Credentials, region and AWS_ENDPOINT_URL are found where the AWS CLI finds them.
     """
     protection = _protection(values)
     asyncio.run(publish_model(Settings(model_path=model, **values), uri, protection, keep))
@@ -49,7 +49,7 @@ def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
 @click.argument("uri", metavar="s3://BUCKET/PREFIX/")
 @click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON.")
 def versions(uri: str, as_json: bool) -> None:
-    """Show the models in S3, the newest first, and which of them servers follow."""
+    """List the models in S3, newest first, and mark the latest."""
     asyncio.run(show_versions(uri, as_json=as_json))
 
 
@@ -57,30 +57,30 @@ def versions(uri: str, as_json: bool) -> None:
 @click.argument("uri", metavar="s3://BUCKET/PREFIX/MODEL")
 @protection_options()
 def promote(uri: str, **values: Any) -> None:
-    """Have servers follow a model that was published earlier: a rollback, or the way back from one."""
+    """Make an earlier model the latest, to roll back or forward."""
     asyncio.run(promote_model(uri, _protection(values)))
 
 
 @click.command()
 @click.argument("uri", metavar="s3://BUCKET/PREFIX/")
-@click.option("--to", "path", type=click.Path(path_type=Path), required=True, help="Where the model is to stand.")
+@click.option("--to", "path", type=click.Path(path_type=Path), required=True, help="Where to put the model.")
 @settings_options("s3_timeout_seconds")
 def pull(uri: str, path: Path, s3_timeout_seconds: float) -> None:
-    """Fetch the latest model from S3 once; exit 0 if it stands at the path then, 1 if not.
+    """Download the latest model from S3, once.
 
-    The file replaces the one before it at once and whole, so a server that watches the path swaps it in.
-    A URI that does not end with "/" names one model.
+    Exits with 0 if the model is then at the path, 1 if not. The file at the path is replaced atomically, so a server
+    that watches it swaps the model in. A URI that does not end with "/" names one model.
     """
     asyncio.run(pull_model(uri, path, s3_timeout_seconds))
 
 
 def _protection(values: dict[str, Any]) -> Protection:
-    """Take how S3 is to keep something out of a command's values."""
+    """Take the upload options out of a command's values."""
     from service.s3.uploading import Protection
 
     sse, kms_key = values.pop("sse"), values.pop("kms_key")
     if sse == "AES256" and kms_key:
-        raise SettingsError("--kms-key is for --sse aws:kms; leave one of the two out.")
+        raise SettingsError("--kms-key only works with --sse aws:kms; use that, or drop --kms-key.")
     tags = []
     for tag in values.pop("tags", ()):
         name, equals, value = tag.partition("=")
@@ -91,10 +91,10 @@ def _protection(values: dict[str, Any]) -> Protection:
 
 
 async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None) -> None:
-    """Check a model as the server would, put it in S3 and point to it. Raises ModelRejectedError, S3Error."""
+    """Check a model as the server would, upload it and point to it. Raises ModelRejectedError, S3Error."""
     from service.cli.progress import bar
     from service.s3 import publishing
-    from service.s3.client import connected  # only in functions: botocore takes time that no other command needs
+    from service.s3.client import connected  # imported here, because botocore is slow to load
 
     prefix, path = parse_prefix(uri), settings.model_path
     async with imported(settings) as snapshot:
@@ -105,13 +105,13 @@ async def publish_model(settings: Settings, uri: str, protection: Protection, ke
             pointer, is_latest = await publishing.publish(client, prefix, path, model, protection, on_bytes)
         click.echo(f"✅ Published {prefix.at(pointer.key)} ({pointer.size} bytes)")
         if not is_latest:
-            click.echo(f"⚠️ A newer model is the latest; als-serve promote {prefix.at(pointer.key)} makes it this one")
+            click.echo(f"⚠️ A newer model stays the latest; als-serve promote {prefix.at(pointer.key)} replaces it")
         for key in [] if keep is None else await publishing.prune(client, prefix, keep):
             click.echo(f"🧹 Removed {prefix.at(key)}")
 
 
 async def show_versions(uri: str, *, as_json: bool) -> None:
-    """Print the models under a prefix, the newest first. Raises S3Error."""
+    """Print the models under a prefix, newest first. Raises S3Error."""
     from service.s3 import publishing
     from service.s3.client import connected
 
@@ -127,24 +127,24 @@ async def show_versions(uri: str, *, as_json: bool) -> None:
         table.add_row(*map(plain, _row(version, prefix)))
     print_table(table)
     models = "1 model" if len(found) == 1 else f"{len(found)} models"
-    click.echo(f"{models} under {prefix}; ▶ is the one that servers follow")
+    click.echo(f"{models} under {prefix}; ▶ marks the one that servers follow")
 
 
 async def promote_model(uri: str, protection: Protection) -> None:
-    """Have servers follow a model that was published earlier. Raises S3Error."""
+    """Make a model that was published earlier the latest. Raises S3Error."""
     from service.s3 import publishing
     from service.s3.client import connected
 
     place = parse_location(uri)
     if place.is_prefix:
-        raise SettingsError(f"{uri} names no model; als-serve versions {uri} shows those that are there.")
+        raise SettingsError(f"{uri} is a prefix, not a model; als-serve versions {uri} lists its models.")
     async with connected(place, attempts=_ATTEMPTS) as client:
         pointer = await publishing.promote(client, place, protection)
-    click.echo(f"✅ {place} is the latest now: version {pointer.sha256[:16]}")
+    click.echo(f"✅ {place} is now the latest: version {pointer.sha256[:16]}")
 
 
 async def pull_model(uri: str, path: Path, seconds: float) -> None:
-    """Put the latest model of S3 at the path, unless it is there, within so many seconds. Raises S3Error."""
+    """Download the latest model to the path, unless it is there already, within the given seconds. Raises S3Error."""
     from service.cli.progress import bar
     from service.s3.client import connected
     from service.s3.failures import deadline
@@ -155,18 +155,18 @@ async def pull_model(uri: str, path: Path, seconds: float) -> None:
     sweep(path)
     async with connected(location, attempts=_ATTEMPTS) as client, deadline(seconds, location):
         found = await find(client, location, None)
-        assert found  # nothing is known yet, so there is no "unchanged"
+        assert found  # no version is known yet, so it cannot be unchanged
         place = location.at(found.key)
         if found.sha256 and stands_at(path, found.size, found.sha256):
-            click.echo(f"💤 {path} is {place} already")
+            click.echo(f"💤 {path} is already {place}")
             return
         with bar(f"⬇️ Downloading {found.key}", found.size) as on_bytes:
             download = await fetch(client, location.bucket, found, path, on_bytes)
-    click.echo(f"✅ {place} is at {path} ({download.bytes} bytes, version {download.sha256[:16]})")
+    click.echo(f"✅ Downloaded {place} to {path} ({download.bytes} bytes, version {download.sha256[:16]})")
 
 
 def _described(snapshot: Snapshot) -> Pointer:
-    """Return what is published about a model; where it will be is not known yet."""
+    """Return a model's pointer; its key is not known yet."""
     manifest = snapshot.manifest
     evaluation = manifest.training and manifest.training.evaluation
     return Pointer(
@@ -188,7 +188,7 @@ def _row(version: Version, prefix: Location) -> list[str]:
     row = ["▶" if version.is_latest else "", version.key.removeprefix(prefix.key), str(version.size)]
     pointer = version.pointer
     if pointer is None:
-        return [*row, "", "", "not put there by als-serve publish"]
+        return [*row, "", "", "not published by als-serve"]
     return [*row, _counted(pointer), pointer.sha256[:16], _quality(pointer)]
 
 

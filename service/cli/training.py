@@ -1,4 +1,4 @@
-"""The commands train, evaluate and tune: models being made and judged, seen from a terminal."""
+"""The commands train, evaluate and tune."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Format = Literal["npz", "pickle"]
 
 _TRIALS_SHOWN = 10
-#: What the parameters are called where a terminal of 80 columns has to hold all.
+#: Column titles of the parameters, short enough for a terminal of 80 columns.
 _COLUMNS = {
     "factors": "factors",
     "regularization": "regul.",
@@ -42,9 +42,18 @@ _COLUMNS = {
 @recipe_options("DATA...")
 @parameter_options()
 @settings_options("model_path")
-@click.option("--format", "model_format", type=click.Choice(["npz", "pickle"]), default="npz", show_default=True)
-@click.option("--evaluate", "with_evaluation", is_flag=True, help="Hold a fifth of each user's pairs out first.")
-@click.option("--loss", "with_loss", is_flag=True, help="Show the loss of each iteration; takes some time.")
+@click.option(
+    "--format",
+    "model_format",
+    type=click.Choice(["npz", "pickle"]),
+    default="npz",
+    show_default=True,
+    help="The format of the model file.",
+)
+@click.option(
+    "--evaluate", "with_evaluation", is_flag=True, help="First evaluate with a fifth of each user's pairs held out."
+)
+@click.option("--loss", "with_loss", is_flag=True, help="Show the loss of each iteration (slower).")
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 def train(
     model_path: Path,
@@ -54,10 +63,10 @@ def train(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Train a model on who had what, and put it where a server finds it.
+    """Train a model on interactions and write it to the model path.
 
-    DATA are CSV or TSV files (gzipped or not), Parquet files, or directories of them. The model replaces the one at
-    the model path at once and whole, so a server that watches the path swaps it in.
+    DATA are CSV or TSV files (gzipped or not), Parquet files, or directories of them. The file at the model path is
+    replaced atomically, so a server that watches it swaps the model in.
     """
     recipe, parameters = _recipe(values), Parameters(**values)
     options = {"with_evaluation": with_evaluation, "with_loss": with_loss, "as_json": as_json}
@@ -69,9 +78,9 @@ def train(
 @settings_options(*LOADING)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def evaluate(as_json: bool, **values: Any) -> None:
-    """Judge a model by pairs that it has not seen, and popularity beside it.
+    """Evaluate a model on test data, with popularity as the baseline.
 
-    What the model knows a user to have had already is not recommended, and does not count in the test.
+    A user's seen items are not recommended and do not count in the test.
     """
     set_up_logging("console", "warning")
     recipe = _recipe(values)
@@ -81,41 +90,41 @@ def evaluate(as_json: bool, **values: Any) -> None:
 @click.command()
 @recipe_options("DATA...")
 @settings_options("model_path")
-@click.option("--trials", type=click.IntRange(1), default=30, show_default=True, help="How many to try in all.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Begin no other trial after so long.")
+@click.option("--trials", type=click.IntRange(1), default=30, show_default=True, help="The total number of trials.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Start no trial after this many minutes.")
 @click.option(
     "--storage",
     type=click.Path(path_type=Path),
     default=Path("als_tuning.db"),
     show_default=True,
-    help="Where trials are kept: the same command goes on where it was interrupted.",
+    help="Where to store trials; rerun the same command to continue.",
 )
 @click.option(
     "--metric",
     type=click.Choice(["ndcg", "recall", "precision", "map"]),
     default="ndcg",
     show_default=True,
-    help="What makes a trial the best.",
+    help="The metric to maximize.",
 )
 @click.option(
     "--max-factors",
     type=click.IntRange(1, 4096),
     default=256,
     show_default=True,
-    help="More take longer, in training and in serving.",
+    help="The most factors to try; more are slower to train and serve.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Of the split, the search and the training.",
+    help="The seed of the split, the search and the training.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the facts of the model as JSON.")
 def tune(model_path: Path, trials: int, minutes: float | None, storage: Path, as_json: bool, **values: Any) -> None:
-    """Search for the parameters that suit the data, and train with the best.
+    """Search for the best parameters and train with them.
 
-    Every trial trains on four fifths of what each user had and is judged by the rest.
+    Each trial trains on four fifths of every user's pairs and is evaluated on the rest.
     """
     from service.training.tuning import Budget, Tuning
 
@@ -126,7 +135,7 @@ def tune(model_path: Path, trials: int, minutes: float | None, storage: Path, as
 
 
 def _recipe(values: dict[str, Any]) -> Recipe:
-    """Take what a recipe is made of out of a command's values."""
+    """Build a recipe from a command's values, which it removes."""
     from service.training.columns import ColumnNames
     from service.training.recipe import Recipe
 
@@ -144,8 +153,8 @@ def train_model(
     with_loss: bool,
     as_json: bool,
 ) -> None:
-    """Make a model and print what became of it. Raises TrainingError."""
-    from service.cli.progress import bars  # only in functions, as below: what serves never imports what trains
+    """Train a model and print its facts. Raises TrainingError."""
+    from service.cli.progress import bars  # imported here and below, because serving never imports training code
     from service.training.recipe import make_model
 
     with bars() as report:
@@ -165,7 +174,7 @@ def train_model(
 
 
 async def evaluate_model(settings: Settings, recipe: Recipe, *, as_json: bool) -> None:
-    """Judge a model file by test files and print the table. Raises ModelRejectedError, TrainingError."""
+    """Evaluate a model file on test files and print the table. Raises ModelRejectedError, TrainingError."""
     from service.cli.progress import bars
 
     async with imported(settings) as snapshot:
@@ -178,7 +187,7 @@ async def evaluate_model(settings: Settings, recipe: Recipe, *, as_json: bool) -
 
 
 def tune_model(recipe: Recipe, output: Path, storage: Path, budget: Budget, tuning: Tuning, *, as_json: bool) -> None:
-    """Search for parameters, print the best trials, and train with the best of all. Raises TrainingError."""
+    """Search for parameters, print the best trials and train with the best one. Raises TrainingError."""
     from service.cli.progress import bars
     from service.training.model_files import prove_target
     from service.training.tuning import tune as search
@@ -187,7 +196,7 @@ def tune_model(recipe: Recipe, output: Path, storage: Path, budget: Budget, tuni
     with bars() as report:
         trials = search(recipe.read(report), storage, budget, tuning, report=report)
     if not trials:
-        raise TrainingError("No trial was finished before the time was up; give more with --minutes.")
+        raise TrainingError("No trial finished in time; allow more with --minutes.")
     if not as_json:
         _show_trials(trials[:_TRIALS_SHOWN], f"{tuning.metric}@{tuning.k}")
     train_model(recipe, output, trials[0].parameters, "npz", with_evaluation=True, with_loss=False, as_json=as_json)
@@ -198,7 +207,7 @@ def _judge(model: Model, recipe: Recipe, report: Report) -> Evaluation:
     from service.training.evaluation import held_out_for, seen_of
 
     if model.limited:
-        raise TrainingError("The model has popularity alone and no factors, so there is nothing to evaluate.")
+        raise TrainingError("The model has only popularity and no factors, so there is nothing to evaluate.")
     held_out, unknown_users = held_out_for(model, recipe.read(report))
     return judge(
         model.user_factors,
@@ -224,7 +233,7 @@ def _show_made(facts: TrainingFacts, output: Path) -> None:
 
 
 def _learnt_from(data: TrainingData) -> str:
-    skipped = f" (bad rows left out: {data.skipped_rows})" if data.skipped_rows else ""
+    skipped = f" ({data.skipped_rows} bad rows skipped)" if data.skipped_rows else ""
     return f"📚 Learnt from {data.rows} rows: {data.pairs} pairs of {data.users} users and {data.items} items{skipped}"
 
 
@@ -233,7 +242,7 @@ def _show_evaluation(found: Evaluation) -> None:
     click.echo(f"🎯 Top {found.k} against {found.pairs} held-out pairs of {found.users} users")
     if found.unknown_users or found.unknown_pairs:
         click.echo(
-            f"⚠️ Unknown to the model are {found.unknown_users} other users and the items of {found.unknown_pairs} pairs"
+            f"⚠️ The model does not know {found.unknown_users} other users, nor the items of {found.unknown_pairs} pairs"
         )
     metrics = RankingMetrics.__struct_fields__
     table = Table("ranking", *metrics, box=box.SIMPLE)
@@ -243,7 +252,7 @@ def _show_evaluation(found: Evaluation) -> None:
 
 
 def _show_trials(trials: list[Trial], metric: str) -> None:
-    """Print the best trials, the best first."""
+    """Print the best trials, best first."""
     table = Table("trial", metric, *_COLUMNS.values(), "seconds", box=box.SIMPLE)
     for trial in trials:
         values = (f"{getattr(trial.parameters, name):.4g}" for name in _COLUMNS)

@@ -1,4 +1,4 @@
-// The public API, and nothing else: every answer parsed, every failure a Problem with a sentence for people.
+// A client of the public API: every answer parsed, every failure a Problem with a sentence for people.
 
 export class Problem extends Error {
   constructor(detail, code, status = 0, requestId = "") {
@@ -8,7 +8,7 @@ export class Problem extends Error {
 }
 
 const TITLES = "titles=true";
-const UNREACHABLE = "The server does not answer. It may be starting again; this page keeps trying.";
+const UNREACHABLE = "The server does not answer. It may be restarting; this page keeps trying.";
 
 export const model = (signal) => get("v1/model", signal);
 export const users = (n, offset, prefix, signal) =>
@@ -34,7 +34,7 @@ const of = (kind, id) => `v1/${kind}/${segment(id)}`;
 function segment(id) {
   // A browser resolves these two even when they are percent-encoded.
   if (id === "." || id === "..")
-    throw new Problem(`The id ${id} cannot stand in a URL; the POST forms of the API take it.`, "bad_parameter");
+    throw new Problem(`The id ${id} cannot be sent in a URL; use the POST forms of the API.`, "bad_parameter");
   return encodeURIComponent(id);
 }
 
@@ -45,7 +45,7 @@ async function ask(path, options) {
   const answer = parse(await response.text().catch(() => ""));
   if (response.ok && answer) return answer;
   throw new Problem(
-    answer?.detail ?? `The server answered ${response.status} without saying why.`,
+    answer?.detail ?? `The server returned status ${response.status} without a reason.`,
     answer?.code ?? "unknown",
     response.status,
     answer?.request_id,
@@ -60,7 +60,7 @@ function parse(text) {
   }
 }
 
-// An id may be any number of 64 bits; as a JavaScript number it would be another one beyond 2^53.
+// An id may be any 64-bit number; a JavaScript number is not exact beyond 2^53.
 function keepLargeIds(_key, value, context) {
   return typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "")
     ? context.source

@@ -1,4 +1,4 @@
-// The page: which view the address names, and what the model's changes do to it.
+// The page: shows the view in the address, and follows changes of the model.
 
 import { byId, h, skeleton } from "./dom.js";
 import { item, popular } from "./items.js";
@@ -28,7 +28,7 @@ const named = () => new URLSearchParams(location.hash.slice(1));
 
 const keyed = (key) => main.querySelector(`[data-key="${CSS.escape(key)}"]`);
 
-// Quietly, what is there stays until the new is: after a swap. Moved: the reader asked for another view.
+// Quietly (after a swap), the old view stays until the new one is ready. Moved: the reader opened another view.
 async function show({ quietly = false, moved = false } = {}) {
   const mine = ++turn;
   const address = named();
@@ -58,7 +58,7 @@ async function view(name, address) {
   }
 }
 
-// A swap changes what is shown, not where the reader is.
+// A swap changes the content, not the scroll position.
 const showAnew = () => (shown.refresh ? shown.refresh() : show({ quietly: true }));
 
 function toast(kind, ...text) {

@@ -1,4 +1,4 @@
-// Two small charts, drawn as SVG from numbers.
+// Two small SVG charts.
 
 import { h, score, seconds, svg } from "./dom.js";
 
@@ -6,7 +6,7 @@ const WIDTH = 600;
 const BARS = 44;
 const ORDER = ["download", "verify", "read", "validate", "arrange", "analyse", "write", "open", "warm", "swap"];
 
-// The phases of a load as one bar, each part as long as it took.
+// The phases of a load as one bar, divided in proportion to their seconds.
 export function phases(took) {
   const entries = Object.entries(took).sort(([one], [other]) => ORDER.indexOf(one) - ORDER.indexOf(other));
   const total = entries.reduce((sum, [, value]) => sum + value, 0) || 1;
@@ -24,7 +24,7 @@ export function phases(took) {
   const names = entries.map(([name, value], place) =>
     h("li", {}, h("i", { class: `phase-${place}` }), name, h("b", {}, seconds(value))),
   );
-  const label = `${seconds(total)} in all: ${entries.map(([name, value]) => `${name} ${seconds(value)}`).join(", ")}`;
+  const label = `${seconds(total)} in total: ${entries.map(([name, value]) => `${name} ${seconds(value)}`).join(", ")}`;
   return h(
     "div",
     {},
@@ -34,11 +34,11 @@ export function phases(took) {
       parts,
     ),
     h("ul", { class: "legend" }, names),
-    h("p", { class: "total" }, "In all", h("b", {}, seconds(total))),
+    h("p", { class: "total" }, "Total", h("b", {}, seconds(total))),
   );
 }
 
-// Score ranges as histograms, each above a box with whiskers; those of scores share one scale, popularity has its own.
+// Score ranges as histograms above box plots; scores share one scale, popularity has its own.
 export function ranges({ individual, recommendation, popularity }) {
   const low = Math.min(individual.min, recommendation.min);
   const high = Math.max(individual.max, recommendation.max);
@@ -46,12 +46,12 @@ export function ranges({ individual, recommendation, popularity }) {
     "div",
     { class: "ranges" },
     range("Any item", "random users and items", individual, low, high),
-    range("Recommended", "the top 20 of users", recommendation, low, high),
-    popularity && range("Popularity", "users an item has", popularity, 0, popularity.max),
+    range("Recommended", "the top 20 of sampled users", recommendation, low, high),
+    popularity && range("Popularity", "users per item", popularity, 0, popularity.max),
   );
 }
 
-// How many numbers there are in each of the equal parts from the least to the greatest.
+// The histogram's bars, from the minimum to the maximum.
 function histogram({ min, max, histogram: counts }, at) {
   const part = (max - min) / counts.length;
   const most = Math.max(...counts);

@@ -1,4 +1,4 @@
-// Elements, made of data that is only ever text: nothing an id or a title holds can become markup.
+// Elements whose data is always text, so that ids and titles can never become markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -1,4 +1,4 @@
-// Items on their own: what is like one, and what is popular.
+// The views of items: similar items, and popular items.
 
 import * as api from "./api.js";
 import { count, h, score, section } from "./dom.js";
@@ -16,13 +16,13 @@ export async function item(id) {
     h("p", { class: "over" }, "Item"),
     h("h1", {}, answer.title ?? id),
     answer.title && h("p", { class: "mono note" }, id),
-    h("a", { class: "button quiet", href: link("new", id) }, "Try it on someone new"),
+    h("a", { class: "button quiet", href: link("new", id) }, "Try with a new user"),
   );
   return h(
     "article",
     {},
     title,
-    section("Items like this", "Liked by the same people, by cosine.", list(answer.items, make)),
+    section("Similar items", "Liked by the same people, by cosine similarity.", list(answer.items, make)),
   );
 }
 
@@ -37,9 +37,9 @@ export async function popular() {
     {},
     h("header", { class: "title" }, h("h1", {}, "Popular items")),
     section(
-      "What most users had",
-      "This is what somebody unknown is shown.",
-      growing(items, STEP, more, make, "Nobody had anything."),
+      "By number of users",
+      "Unknown users get these.",
+      growing(items, STEP, more, make, "There are no items."),
     ),
   );
 }

@@ -1,8 +1,8 @@
-// Lists of items with bars, walked through with the arrow keys.
+// Lists of items with bars; the arrow keys move through them.
 
 import { empty, h, score } from "./dom.js";
 
-// What a row shows: item, the share of its bar (0 to 1) and its number; open() gives what unfolds below it.
+// A row: an item, its bar's share (0 to 1) and its number; open() returns the details below it.
 export function row(item, place, { share, number, open, key }) {
   const name = h("span", { class: "name" }, named(item), item.title && h("small", {}, String(item.item_id)));
   const bar =
@@ -38,7 +38,7 @@ async function unfold(button, open) {
   panel.replaceChildren(await open());
 }
 
-// A list that grows: more(n, offset) gives the next rows' data, make(entry, place) a row.
+// A list that grows: more(n, offset) returns the next rows' data, make(entry, place) a row.
 export function growing(first, step, more, make, none) {
   if (!first.length) return empty(none);
   const list = h(

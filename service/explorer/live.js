@@ -1,4 +1,4 @@
-// The model as it changes: looked at every two seconds, and what happened since the last look.
+// The state of the model, polled every two seconds, and events for what changed.
 
 import * as api from "./api.js";
 
@@ -46,8 +46,8 @@ function happened(event, detail) {
   tell(event, detail);
 }
 
-// A score as a share of the best that this model recommends to anyone, so that bars begin at zero and of any two users
-// can be compared.
+// A score as a share of this model's best recommendation to anyone, so that bars start at zero and compare across
+// users.
 export function shareOfBest(score) {
   const best = model?.score_ranges?.recommendation.p99;
   return best > 0 ? Math.min(1, Math.max(-1, score / best)) : 0;

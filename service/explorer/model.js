@@ -1,4 +1,4 @@
-// The model that is served: what it is, how it came here, and what happened since.
+// The view of the served model: its facts, origin and history.
 
 import { phases, ranges } from "./charts.js";
 import { bytes, count, empty, h, moment, section, time } from "./dom.js";
@@ -8,7 +8,7 @@ import { refusal } from "./problems.js";
 const STATES = {
   ready: "Serving the newest model",
   stale: "Serving the last good model",
-  limited: "Serving what is popular",
+  limited: "Serving popular items only",
   training: "Training a model",
   loading: "Waiting for a model",
 };
@@ -33,13 +33,13 @@ function parts(now) {
     h(
       "div",
       { class: "columns" },
-      now.load_seconds && section("How it loaded", "From the file to the first answer.", phases(now.load_seconds)),
-      section("What happened", null, timeline(now)),
+      now.load_seconds && section("Load time", "From the file to the first answer.", phases(now.load_seconds)),
+      section("History", null, timeline(now)),
     ),
     now.score_ranges &&
       section(
-        "Its scores",
-        "How often each occurs; below, from the 1st to the 99th percentile, the line at the median, whiskers to the extremes.",
+        "Score ranges",
+        "Histograms; the boxes span the 1st to 99th percentile, with a line at the median and whiskers to the extremes.",
         ranges(now.score_ranges),
       ),
     source(now),
@@ -54,7 +54,7 @@ function title(now) {
     { class: "title" },
     h("p", { class: `over state ${now.state}` }, STATES[now.state] ?? now.state),
     h("h1", { class: "mono" }, now.model_version ?? "no model"),
-    h("p", {}, now.loaded_at ? `Since ${moment(now.loaded_at)}` : training || "See the log for what it waits for."),
+    h("p", {}, now.loaded_at ? `Since ${moment(now.loaded_at)}` : training || "The log says what the server is waiting for."),
   );
 }
 
@@ -81,7 +81,7 @@ function numbers(now) {
     "dl",
     { class: "numbers" },
     cells,
-    h("div", {}, h("dd", {}, bytes(now.bytes)), h("dt", {}, "in its snapshot")),
+    h("div", {}, h("dd", {}, bytes(now.bytes)), h("dt", {}, "snapshot")),
   );
 }
 
@@ -129,7 +129,7 @@ function source(now) {
     ...made(now.trained),
   ];
   return section(
-    "Where it is from",
+    "Origin",
     null,
     h(
       "dl",

@@ -1,4 +1,4 @@
-// Someone new: pick what they had, and see at once what the model would show them.
+// The view for a new user: pick their items and see the model's recommendations at once.
 
 import * as api from "./api.js";
 import { empty, h, score, section } from "./dom.js";
@@ -10,7 +10,7 @@ const SHOWN = 14;
 const RECOMMENDED = 12;
 const KNOWN = 1000;
 
-const titles = new Map(); // of what was ever shown here, so that a picked item has its name
+const titles = new Map(); // of all items shown so far, so that picked items keep their names
 
 export async function newcomer(picked) {
   const { items: known } = await api.popular(KNOWN, 0).catch(none);
@@ -37,7 +37,7 @@ export async function newcomer(picked) {
       "div",
       { class: "columns" },
       section("Pick some items", null, filter, basket, shelf),
-      section("They would see", "Solved anew with every pick.", result),
+      section("Recommendations", "Updated with every pick.", result),
     ),
   );
   showAll();
@@ -89,9 +89,9 @@ export async function newcomer(picked) {
       .filter((item) => `${item.title ?? ""} ${item.item_id}`.toLowerCase().includes(words))
       .slice(0, SHOWN);
     shelf.replaceChildren(...found.map(choice));
-    if (!known.length) shelf.append(h("li", {}, empty("Type an item's id; Enter takes it.")));
+    if (!known.length) shelf.append(h("li", {}, empty("Type an item's id and press Enter.")));
     else if (!found.length)
-      shelf.append(h("li", {}, empty(`None of the ${known.length} most popular matches. Enter takes it as an id.`)));
+      shelf.append(h("li", {}, empty(`No match among the ${known.length} most popular items. Press Enter to use this as an id.`)));
     if (focused) shelf.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -151,7 +151,7 @@ function shown({ strategy, items, unknown_items: unknown }) {
   ];
 }
 
-// Without popularity, or where so many items may not be asked for, items are picked by their ids.
+// Without popularity, or if the server's limit is lower, items are picked by their ids.
 function none(problem) {
   if (problem.code === "no_seen_items" || problem.code === "bad_parameter") return { items: [] };
   throw problem;

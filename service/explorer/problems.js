@@ -1,22 +1,22 @@
-// What went wrong, told kindly.
+// Error messages.
 
 import { h } from "./dom.js";
 import { model } from "./live.js";
 
 const HEADLINES = {
-  unknown_user: "Nobody by that id",
-  unknown_item: "No such item",
+  unknown_user: "Unknown user",
+  unknown_item: "Unknown item",
   not_ready: "No model yet",
-  limited_model: "Only popularity for now",
+  limited_model: "Popular items only",
   no_seen_items: "Not in this model",
-  unreachable: "The server is away",
-  overloaded: "Busy just now",
+  unreachable: "No connection to the server",
+  overloaded: "The server is busy",
 };
 
 const WAITING = "No model is served yet; this page shows it as soon as one is.";
 
-// A model file that is gone is not a file that was refused.
-export const refusal = (reason) => (reason === "file_missing" ? "The model file is missing" : "A new file was refused");
+// A model file that is gone is not a file that was rejected.
+export const refusal = (reason) => (reason === "file_missing" ? "The model file is missing" : "A new file was rejected");
 
 // Why there is no model is known to /v1/model alone.
 const told = ({ code, message }) =>
@@ -33,7 +33,7 @@ export function problemPage(problem, again) {
   return h(
     "section",
     { class: "problem", role: "alert" },
-    h("h1", {}, HEADLINES[problem.code] ?? "That did not work"),
+    h("h1", {}, HEADLINES[problem.code] ?? "Something went wrong"),
     h("p", {}, told(problem)),
     h(
       "p",

@@ -1,4 +1,4 @@
-// Finding a user: a field with suggestions from the ids that begin with what was typed.
+// The search for users: a field that suggests ids that begin with the typed text.
 
 import * as api from "./api.js";
 import { byId, h } from "./dom.js";
@@ -39,7 +39,7 @@ export function setUpSearch() {
       () => null,
     );
     if (!users || document.activeElement !== field) return;
-    // On mouse down: a click would come after the field has lost the focus, and the list with it.
+    // On mouse down, because before a click the field loses the focus and the list closes.
     const options = users.map((user, place) =>
       h(
         "li",

@@ -1,4 +1,4 @@
-// Where to begin: somebody, anybody, or what everybody had.
+// The start page: some users, the model, and popular items.
 
 import * as api from "./api.js";
 import { byId, count, counted, empty, h, moment, section } from "./dom.js";
@@ -6,7 +6,7 @@ import { model } from "./live.js";
 import { link, list, row } from "./lists.js";
 
 const LISTED = 10;
-const DEEPEST = 10000; // the API skips no further
+const DEEPEST = 10000; // the API's largest offset
 
 export async function start() {
   const liked = await api.popular(8, 0).catch(() => ({ items: [] }));
@@ -18,7 +18,7 @@ export async function start() {
       "header",
       { class: "hero" },
       h("h1", {}, "What should they see?"),
-      h("p", {}, "Look at what the model recommends, to whom, and why."),
+      h("p", {}, "Explore what the model recommends, to whom, and why."),
       h(
         "p",
         { class: "links" },
@@ -65,7 +65,7 @@ function served() {
     null,
     h("p", {}, facts, "."),
     h("p", { class: "note" }, `Served since ${moment(model.loaded_at)}.`),
-    h("p", { class: "links" }, h("a", { href: "#model=" }, "More about it")),
+    h("p", { class: "links" }, h("a", { href: "#model=" }, "More about the model")),
   );
 }
 
@@ -76,6 +76,6 @@ function likedByMost(items) {
   return section(
     "Popular items",
     null,
-    items.length ? list(items, make) : empty("The model does not know what is popular."),
+    items.length ? list(items, make) : empty("The model has no popularity."),
   );
 }

@@ -1,4 +1,4 @@
-// One user: what they had and what they should see, side by side, and why.
+// The view of one user: seen items, recommendations, and explanations.
 
 import * as api from "./api.js";
 import { counted, empty, h, score, section } from "./dom.js";
@@ -27,7 +27,7 @@ export async function user(id, opened) {
       { class: "title" },
       h("p", { class: "over" }, "User"),
       h("h1", {}, id),
-      h("button", { type: "button", class: "button quiet", onclick: surprise }, "Somebody else"),
+      h("button", { type: "button", class: "button quiet", onclick: surprise }, "Another user"),
     ),
     h("div", { class: "columns uneven" }, hadBy(id, had), wantedBy(id, wanted.value)),
     likeThem(alike),
@@ -49,7 +49,7 @@ function hadBy(id, had) {
   const more = async (n, offset) => (await api.itemsOf(id, n, offset)).items;
   return section(
     "Already had",
-    "What the model learnt about them from.",
+    "The model learnt from these.",
     growing(had.value.items, STEP, more, make, "Nothing yet."),
   );
 }
@@ -65,21 +65,21 @@ function wantedBy(id, answer) {
       open: popular ? undefined : () => why(id, item),
     });
   const more = async (n, offset) => (await api.recommendations(id, n, offset)).items;
-  const note = popular ? "What is popular: the model has no factors for now." : "Best first. Open one to see why.";
-  return section("Recommended", note, growing(answer.items, STEP, more, make, "They have had everything."));
+  const note = popular ? "Popular items, because the model has no factors." : "Best first. Open one to see why.";
+  return section("Recommended", note, growing(answer.items, STEP, more, make, "This user has seen everything."));
 }
 
 async function why(id, item) {
   const further = h(
     "p",
     { class: "links" },
-    h("a", { href: link("item", item.item_id) }, "Items like this"),
-    h("a", { href: link("new", item.item_id) }, "Try it on someone new"),
+    h("a", { href: link("item", item.item_id) }, "Similar items"),
+    h("a", { href: link("new", item.item_id) }, "Try with a new user"),
   );
   try {
     const { items: known, score: total } = await api.explanation(id, item.item_id, COUNTED);
     const items = known.slice(0, REASONS);
-    if (!items.length) return h("div", {}, empty("Nothing they had speaks for it."), further);
+    if (!items.length) return h("div", {}, empty("None of the seen items contributes to this score."), further);
     const most = Math.max(...items.map((reason) => Math.abs(reason.score)));
     const make = (reason, place) =>
       row(reason, place, {
@@ -90,7 +90,7 @@ async function why(id, item) {
     return h(
       "div",
       {},
-      h("h3", {}, "Because they had these", h("span", {}, `${score(total)} in all`)),
+      h("h3", {}, "Because of these items", h("span", {}, `${score(total)} in total`)),
       list(items, make),
       others(known, total),
       score(total) !== score(item.score) && h("p", { class: "note" }, whyNot(item.score)),
@@ -127,10 +127,10 @@ function likeThem(alike) {
       ),
     ),
   );
-  const note = `${counted(people.length, "user")} whose taste is closest, by cosine.`;
+  const note = `${counted(people.length, "user")} with the closest taste, by cosine similarity.`;
   return section(
     "Similar users",
     note,
-    people.length ? h("ul", { class: "chips" }, people) : empty("There is nobody else."),
+    people.length ? h("ul", { class: "chips" }, people) : empty("There are no similar users."),
   );
 }

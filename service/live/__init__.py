@@ -1,1 +1,1 @@
-"""Keeping the served model current: one road from a changed file to a swapped reference."""
+"""The live model: from a changed file to a swapped reference."""

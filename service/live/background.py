@@ -1,4 +1,4 @@
-"""Background work: never ending silently, and measuring how late the event loop is."""
+"""Background tasks that never end silently, and the measurement of the event loop's lag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LAG_INTERVAL_SECONDS = 0.1
 
 
 async def keep_running(task: str, work: Callable[[], Awaitable[None]]) -> Never:
-    """Run ``work`` for ever, again after a pause that grows; ``task`` is what the log calls it.
+    """Run ``work`` forever, restarting it after growing pauses; ``task`` is its name in the log.
 
     Only a cancellation ends it.
     """
@@ -35,7 +35,7 @@ async def keep_running(task: str, work: Callable[[], Awaitable[None]]) -> Never:
 
 
 async def measure_lag(metrics: Metrics) -> Never:
-    """Observe, ten times a second and until cancelled, how much later than asked a timer wakes."""
+    """Measure, ten times a second until cancelled, how late a timer wakes."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + _LAG_INTERVAL_SECONDS

@@ -1,4 +1,4 @@
-"""Child processes: started with an environment of their own, spoken to by pipes, and never left behind."""
+"""Child processes: started with a clean environment, connected by pipes, and never left behind."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from service.children.lifeline import hide_memory
+from service.children.lifeline import give_way, hide_memory
 from service.observe.logs import log_event
 
-#: How much of what a child writes is kept: its answer and its last words are short, a broken one's may be endless.
+#: How much of a child's output is kept: a good answer is short, a broken child's output may be endless.
 _KEPT = 16_384
 
 
@@ -19,10 +19,10 @@ _KEPT = 16_384
 async def child_process(
     module: str, task: bytes, environment: Mapping[str, str], *, pass_fds: tuple[int, ...] = ()
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run ``python -m module`` with one line on its standard input; at the end of the block it is gone.
+    """Run ``python -m module`` with one line on its standard input, until the end of the block.
 
-    It imports nothing but what is installed, whatever stands in a directory or a variable, and cannot look into us. Its
-    standard input stays open, which tells it that we live. Raises OSError where it cannot be started.
+    It only imports installed packages, whatever directories or variables say, and cannot read this process. Its
+    standard input stays open as a sign that the parent lives. Raises OSError if it cannot be started.
     """
     hide_memory()
     pipe = asyncio.subprocess.PIPE
@@ -37,6 +37,7 @@ async def child_process(
     )
     assert child.stdin
     try:
+        give_way(child.pid)
         child.stdin.write(task + b"\n")
         yield child
     finally:
@@ -47,7 +48,7 @@ async def child_process(
 
 
 async def listen(child: asyncio.subprocess.Process) -> None:
-    """Read to its end, and log, what a child writes on standard error."""
+    """Read a child's standard error to the end and log it."""
     assert child.stderr
     said = await last_of(child.stderr)
     if text := said.decode(errors="replace").strip():
@@ -55,7 +56,7 @@ async def listen(child: asyncio.subprocess.Process) -> None:
 
 
 async def last_of(stream: asyncio.StreamReader) -> bytes:
-    """Read to the end, and keep the last of it."""
+    """Read to the end and return the last part."""
     kept = b""
     while more := await stream.read(_KEPT):
         kept = (kept + more)[-_KEPT:]
@@ -63,9 +64,9 @@ async def last_of(stream: asyncio.StreamReader) -> bytes:
 
 
 def end_of(returncode: int) -> str:
-    """Say how a child ended that did not end well."""
+    """Describe how a child failed."""
     if returncode >= 0:
-        return f"failed with exit code {returncode}; its last words are in the log"
+        return f"failed with exit code {returncode}; its last output is in the log"
     name = signal.Signals(-returncode).name
-    remedy = ", most likely for want of memory" if name == "SIGKILL" else ""
+    remedy = ", most likely because memory ran out" if name == "SIGKILL" else ""
     return f"was killed by {name}{remedy}"

@@ -1,4 +1,4 @@
-"""What is served where the model file is not: what was served last, or a file that was offered in its place."""
+"""The fallback if there is no good model file: the last served model, or an offered file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.observe.logs import log_event
 
 
 class Fallback:
-    """Serves a model in place of the one at ``path``; ``request`` has that looked at again."""
+    """Serves a model in place of the one at ``path``; ``request`` asks for another look at the path."""
 
     request: Callable[[], None]
 
@@ -29,7 +29,7 @@ class Fallback:
         self._stand_ins: tuple[Path, ...] = ()
 
     def stand_in(self, *paths: Path) -> None:
-        """Ask for the first usable of these files to be served, unless the path has a good model by then."""
+        """Offer files, the first usable of which is served unless the path has a good model by then."""
         self._stand_ins = paths
         self.request()
 
@@ -45,7 +45,7 @@ class Fallback:
         return True
 
     async def serve_last_used(self, reason: str) -> None:
-        """Serve what was served last, before this process started."""
+        """Serve the model that was served last, before this process started."""
         reading = Reading(reason)
         with reading.phase("open"):
             snapshot = await asyncio.to_thread(self._preparation.shelf.last_used)
@@ -56,7 +56,7 @@ class Fallback:
         log_event("stale", model_version=snapshot.version, reason=reason)
 
     async def take_stand_in(self) -> None:
-        """Serve the first usable of the files that were offered."""
+        """Serve the first usable of the offered files."""
         while self._stand_ins and not self._slot.good.is_set():
             path, *others = self._stand_ins
             try:

@@ -1,4 +1,4 @@
-"""A model for a server that has none: trained once, in a process of its own, while the server answers what it can."""
+"""The fallback training: a server without a model trains one, in a child process, while it answers what it can."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _message = msgspec.json.Decoder(Message)
 
 
 class _Outputs(NamedTuple):
-    """What the process that trains is lent: where relative paths begin, and files without a name to write to."""
+    """What the training process inherits: the directory of relative paths, and unnamed files to write to."""
 
     directory: int
     model: BinaryIO
@@ -46,7 +46,7 @@ class _Outputs(NamedTuple):
 
 
 class _Saved(NamedTuple):
-    """Where the trained model is, and why that is not the model path."""
+    """The path of the trained model, and why it is not the model path."""
 
     path: Path
     detail: str
@@ -54,9 +54,9 @@ class _Saved(NamedTuple):
 
 
 class FallbackTrainer:
-    """Trains where the store has looked for a model and has no good one; a model that arrives meanwhile wins.
+    """Trains if the store found no good model; a model that arrives meanwhile wins.
 
-    Should training fail, what is popular is served, if the data could at least be read.
+    If training fails, popular items are served, provided that the data was readable.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FallbackTrainer:
         metrics: Metrics,
         after: asyncio.Event | None = None,
     ) -> None:
-        """``after`` is set once everything that may bring a model has tried for the first time."""
+        """``after`` is set once every source of models has been tried once."""
         self._live = live
         self._path = live.reloader.path
         self._data = data
@@ -79,7 +79,7 @@ class FallbackTrainer:
         self._popularity: Path | None = None
 
     async def run(self) -> Never:
-        """Train if need be, and then never again."""
+        """Train once, if necessary."""
         if self._after:
             await self._after.wait()
         await self._live.reloader.look()
@@ -96,13 +96,15 @@ class FallbackTrainer:
         arrival = asyncio.create_task(self._live.slot.good.wait())
         try:
             await asyncio.wait({training, arrival}, return_when=asyncio.FIRST_COMPLETED)
-            if self._is_saving:  # what arrived is most likely what was trained: it is there before its maker says so
+            if (
+                self._is_saving
+            ):  # the file that arrived is probably the trained one, which exists before the child reports it
                 await asyncio.wait({training})
         finally:
             trained = training.done()
             for task in (training, arrival):
                 task.cancel()
-            # Not by awaiting each: a cancellation that comes to us meanwhile would look like theirs.
+            # Awaiting each would confuse a cancellation of this task with theirs.
             await asyncio.wait({training, arrival})
         if trained:
             self._take(training.result())
@@ -116,7 +118,7 @@ class FallbackTrainer:
         return report is not None and report.phase == "saving"
 
     async def _train(self) -> _Saved | Failed:
-        """Run the process to its end, put its model where nothing is lost by it, and return how that went."""
+        """Run the process, save its model without overwriting anything, and return the result."""
         try:
             async with in_threads(self._outputs()) as outputs:
                 ended = await self._run(outputs)
@@ -128,7 +130,7 @@ class FallbackTrainer:
 
     @contextmanager
     def _outputs(self) -> Iterator[_Outputs]:
-        """Open what is lent: its user needs no permission, and none of it outlives us. Raises StateDirectoryError."""
+        """Open the child's directory and unnamed files, so that it needs no permissions. Raises StateDirectoryError."""
         with ExitStack() as stack:
             try:
                 self._state_dir.mkdir(parents=True, exist_ok=True)
@@ -148,12 +150,12 @@ class FallbackTrainer:
                 returncode = await child.wait()
         except OSError as error:
             return Failed(f"The training process could not be started: {error.strerror}.")
-        except (ValueError, msgspec.MsgspecError):  # a line longer than any of ours, or none of ours
+        except (ValueError, msgspec.MsgspecError):  # a line that is too long or malformed
             return Failed("The training process sent a line that is not a message.")
         return ended or Failed(f"The training process {end_of(returncode)}.")
 
     async def _converse(self, child: asyncio.subprocess.Process, outputs: _Outputs) -> Trained | Failed | None:
-        """Listen to the end, and return how the process says that it ended."""
+        """Read messages to the end and return the outcome that the process reports."""
         assert child.stdout
         ended: Trained | Failed | None = None
         async for line in child.stdout:
@@ -164,7 +166,7 @@ class FallbackTrainer:
         return ended
 
     def _hear(self, message: Message) -> Trained | Failed | None:
-        """Take note of what the process says; return how it ended, once it says so."""
+        """Handle a message; return the outcome once it is reported."""
         match message:
             case Progress(phase, done, total):
                 self._note(phase=phase, done=done, total=total)
@@ -176,16 +178,16 @@ class FallbackTrainer:
 
     def _keep_popularity(self, written: BinaryIO) -> None:
         path = self._state_dir / "popularity.npz"
-        with suppress(TrainingError):  # without it, a training that fails leaves nothing to serve
+        with suppress(TrainingError):  # without it, a failed training leaves nothing to serve
             _place(written, path)
             self._popularity = path
 
     def _save(self, written: BinaryIO, seconds: float) -> _Saved:
-        """Put the model at the model path, or beside what is there, or in the state directory. Raises TrainingError."""
+        """Save the model at the model path, or next to it, or in the state directory. Raises TrainingError."""
         path = self._path
         beside = path.with_name(f"{path.stem}.trained.npz")
         detail = ""
-        # Where a full disk or a read-only volume refuses both, the state directory may be on another one.
+        # If a full disk or a read-only volume refuses both, the state directory may be on another volume.
         for place in (path, beside):
             try:
                 _place(written, place, overwrite=place == beside)
@@ -198,7 +200,7 @@ class FallbackTrainer:
         return _Saved(spare, detail, seconds)
 
     def _take(self, ended: _Saved | Failed) -> None:
-        """Have the trained model served, or what there is in its place."""
+        """Offer the trained model, or its fallback, for serving."""
         if isinstance(ended, Failed):
             self._conclude("failed", ended.detail)
             self._go_on_without(ended.detail)
@@ -209,7 +211,7 @@ class FallbackTrainer:
         if ended.path != self._path:
             elsewhere = ended.path
             log_event("trained_elsewhere", detail=ended.detail, saved=str(elsewhere))
-        # Popularity too: the import of what was trained may fail, for want of memory or time.
+        # Popularity too, because the import of the trained model may run out of memory or time.
         self._live.fallback.stand_in(*filter(None, (elsewhere, self._popularity)))
 
     def _go_on_without(self, detail: str) -> None:
@@ -229,7 +231,7 @@ class FallbackTrainer:
 
 
 def _place(written: BinaryIO, path: Path, *, overwrite: bool = True) -> None:
-    """Copy what the process has written: it may hold the original open. Raises TrainingError."""
+    """Copy the file that the process wrote, because it may still have the original open. Raises TrainingError."""
     with written_model(path, overwrite=overwrite) as file:
         written.seek(0)
         shutil.copyfileobj(written, file, 2**20)

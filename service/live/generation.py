@@ -1,4 +1,4 @@
-"""Generations: what a request takes once and answers from to the end, and the slot that holds the current one."""
+"""Generations, one of which answers a whole request, and the slot with the current one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _EARLIER_VERSIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A model and the titles that are served with it; nothing in it ever changes.
+    """A served model and its titles; immutable.
 
-    number: counts models and titles as they were put into service. loaded_at, load_seconds: when the model was put into
-    service, and the phases of :class:`~service.live.report.Reload` that it went through in this process. stale: whether
-    the model path has another model, or none.
+    number: counts the models and titles put into service. loaded_at, load_seconds: when the model was put into service,
+    and the seconds of its phases in this process (see :class:`~service.live.report.Reload`). stale: whether the model
+    path has another model, or none.
     """
 
     number: int
@@ -41,9 +41,9 @@ class Generation:
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """Holds the current generation; only its methods replace that one reference.
+    """Has the current generation; only its methods replace that reference.
 
-    ``good`` is set once a model with factors is served. ``earlier`` has the versions served before, the latest first.
+    ``good`` is set once a model with factors is served. ``earlier`` has the versions served before, latest first.
     """
 
     metrics: Metrics
@@ -58,7 +58,7 @@ class Slot:
         self.metrics.model_snapshots_held.set_function(lambda: len(self._held))
 
     def serve(self, snapshot: Snapshot, reading: Reading, *, stale: bool = False) -> Generation | None:
-        """Serve a model from now on, with the titles that there are; return the generation before."""
+        """Serve a model from now on, with the current titles; return the previous generation."""
         with reading.phase("swap"):
             previous, loaded_at = self.current, datetime.now(UTC)
             self._number += 1
@@ -74,7 +74,7 @@ class Slot:
         return previous
 
     def show_titles(self, titles: Titles) -> None:
-        """Show these titles from now on, with whatever model."""
+        """Show these titles from now on, with any model."""
         self._titles = titles
         self._number += 1
         if self.current:
@@ -82,12 +82,12 @@ class Slot:
 
     @property
     def version(self) -> str | None:
-        """The model version that is served, if any."""
+        """The served model version, if any."""
         return self.current.version if self.current else None
 
     @property
     def has_titles(self) -> bool:
-        """Whether there are titles to show."""
+        """Whether there are titles."""
         return self._titles is not None
 
     def mark(self, *, stale: bool) -> None:
@@ -100,8 +100,8 @@ class Slot:
 def state_of(current: Generation | None, training: FallbackTraining) -> State:
     """Return "loading", or "training", until a model is served.
 
-    Then it is "limited" while that has no factors, "ready" while it is the one at the model path, and "stale" while
-    the path has another that was rejected, or none: a stale model serves as well as any, and someone should know.
+    After that, return "limited" if the model has no factors, "ready" if it is the one at the model path, and "stale" if
+    the path has a rejected file or none. A stale model serves normally, but people should know.
     """
     if current is None:
         return "training" if training.is_running else "loading"

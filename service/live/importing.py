@@ -1,4 +1,4 @@
-"""The parent's side of an import: a fresh process for every model, and no way it ends hurts the server."""
+"""The parent's side of an import: a fresh process for every model, whose failures never hurt the server."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from service.errors import (
     OutOfResourcesError,
 )
 from service.live.children import child_process, end_of, last_of, listen
+from service.live.control_groups import memory_left
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf, unwritable
 from service.model.storage.source import Source, is_lacking, opened
@@ -37,7 +38,7 @@ _Lent = TypeVar("_Lent")
 
 @dataclass(frozen=True, slots=True)
 class ImportLimits:
-    """What one import may use. ``memory_mb`` 0 derives the address space from the file's size."""
+    """The limits of one import. ``memory_mb`` 0 derives the address space from the file's size."""
 
     timeout_seconds: float
     memory_mb: int
@@ -45,15 +46,15 @@ class ImportLimits:
 
     @property
     def cpu_seconds(self) -> int:
-        """Return half of the timeout: what only computes is given up before what waits for a slow disk."""
+        """Return half of the timeout, so that a busy import is stopped before one that waits for a slow disk."""
         return max(1, int(self.timeout_seconds / 2))
 
     def memory_bytes(self, source: Source) -> int:
         """Return the address space for a source: 8 x its size + 1 GB unless set.
 
-        Measured with text ids, at 1M users x 200k items x 64 and 20M seen pairs: a pickle peaks at 4.2 x its
-        size, an npz at 2.9 x, a compressed one at 4.7 x; at 300 pairs a user a pickle at 6.5 x. Only a
-        compressed npz that is nearly all pairs needs more (16 x) and has to be allowed it.
+        Measured with text ids, at 1M users x 200k items x 64 and 20M seen pairs: a pickle peaks at 4.2 x its size, an
+        npz at 2.9 x, a compressed one at 4.7 x; with 300 pairs per user, a pickle at 6.5 x. Only a compressed npz that
+        is nearly all pairs needs more (16 x), and a higher setting.
         """
         if self.memory_mb:
             return self.memory_mb * _MEGABYTE
@@ -61,18 +62,18 @@ class ImportLimits:
 
 
 async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *, content: Content = "model") -> None:
-    """Turn a file into a snapshot (or titles) on the shelf, in a process of its own.
+    """Turn a file into a snapshot (or titles) on the shelf, in a child process.
 
-    Raises ModelRejectedError and its kinds, BadTitlesError, OutOfResourcesError. Cancelled, it kills and reaps the
-    child. No temporary file stays.
+    Raises ModelRejectedError and its subclasses, BadTitlesError, OutOfResourcesError. A cancellation kills and reaps
+    the child. No temporary file remains.
     """
-    # Opened here, for a child takes its time to start, and the path may name another file by then.
+    # Opened here, because by the time the child has started, the path may name another file.
     async with (
         in_threads(opened(Path(source.path), source.signature)) as file,
         in_threads(shelf.staging()) as staged,
         in_threads(_descriptor_of(staged)) as directory,
     ):
-        limited = (limits.memory_bytes(source), limits.cpu_seconds)
+        limited = (limits.memory_bytes(source), await asyncio.to_thread(memory_left), limits.cpu_seconds)
         job = Job(source, file.fileno(), directory, str(shelf.root), *limited, content)
         await _run(job, limits)
         try:
@@ -83,7 +84,7 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
 
 @contextmanager
 def _descriptor_of(directory: Path) -> Iterator[int]:
-    """Open a directory for a child that may be a user who cannot reach it by its path."""
+    """Open a directory for a child whose user may not be able to reach it by its path."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield descriptor
@@ -109,27 +110,27 @@ async def _run(job: Job, limits: ImportLimits) -> None:
             returncode = await child.wait()
     except TimeoutError:
         raise ImportTimeoutError(
-            f"{job.source.path} was not imported within {limits.timeout_seconds:g} s and was given up; "
+            f"{job.source.path} was not imported within {limits.timeout_seconds:g} s; "
             "raise ALS_IMPORT_TIMEOUT_SECONDS if the file is that large."
         ) from None
     except OSError as error:
         kind = OutOfResourcesError if is_lacking(error) else ImportCrashedError
-        raise kind(f"The process to import {job.source.path} could not be started: {error.strerror}.") from None
+        raise kind(f"The import process for {job.source.path} could not be started: {error.strerror}.") from None
     _raise_for(job, answer, returncode)
 
 
 def _raise_for(job: Job, answer: bytes, returncode: int) -> None:
     if returncode == -signal.SIGXCPU:
         raise ImportCpuError(
-            f"{job.source.path} used {job.cpu_seconds} s of CPU without becoming a model and was given up; "
+            f"{job.source.path} used {job.cpu_seconds} s of CPU without finishing the import; "
             "raise ALS_IMPORT_TIMEOUT_SECONDS if the file is that large."
         )
     if returncode != 0:
-        raise ImportCrashedError(f"The process that imported {job.source.path} {end_of(returncode)}.")
+        raise ImportCrashedError(f"The import process for {job.source.path} {end_of(returncode)}.")
     try:
         outcome = msgspec.json.decode(answer, type=Outcome)
     except msgspec.DecodeError:
-        raise ImportCrashedError(f"The process that imported {job.source.path} ended without an answer.") from None
+        raise ImportCrashedError(f"The import process for {job.source.path} ended without an answer.") from None
     if outcome.code:
         raise _REJECTIONS[outcome.code](outcome.detail)
 

@@ -1,4 +1,4 @@
-"""The seam between the reloader, which is the same for every file, and what is made of one kind of file."""
+"""The interface between the reloader, which is the same for all files, and the loaders for each kind of file."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 
 class Loader(ABC, Generic[T]):
-    """What a reloader needs to know of one kind of file; each method may raise any AlsServeError to reject it."""
+    """What a reloader needs for one kind of file; each method may raise any AlsServeError to reject it."""
 
     @abstractmethod
     def serves(self, source: Source) -> bool:
-        """Say whether this very content is served already."""
+        """Return whether this content is already served."""
 
     @abstractmethod
     async def obtain(self, source: Source, reading: Reading) -> T:
-        """Find what was imported of this content before, or import it now."""
+        """Find the earlier import of this content, or import it now."""
 
     @abstractmethod
     async def warm(self, loaded: T, reading: Reading) -> None:
-        """Bring it into memory, as the last thing before it is served."""
+        """Bring it into memory, as the last step before it is served."""
 
     @abstractmethod
     def hand_over(self, loaded: T, reading: Reading) -> None:
@@ -38,22 +38,22 @@ class Loader(ABC, Generic[T]):
 
     @abstractmethod
     async def do_without(self, reason: str) -> None:
-        """Serve what there is in place of a file that was not taken, if nothing is served."""
+        """Serve a fallback for a rejected file, if nothing is served."""
 
     async def begin(self) -> None:
-        """Note that the file is about to be looked at for the first time."""
+        """Note that the file is about to be checked for the first time."""
 
     async def admit(self, loaded: T, reading: Reading) -> None:
-        """Compare it with what is served, and reject it if it must not be."""
+        """Compare it with what is served, and reject it if it must not be served."""
 
     async def found(self, reading: Reading) -> None:
         """Note that there is a file, before it is read."""
 
     async def verified(self, source: Source) -> None:
-        """Note that it was read once, whole."""
+        """Note that it was read completely."""
 
     async def handed_over(self, loaded: T, reading: Reading) -> None:
-        """Clean up behind it, now that it is served."""
+        """Clean up, now that it is served."""
 
     async def look_ended(self) -> None:
-        """Do what has to wait until a look at the file has come to an end."""
+        """Do the work that must wait until a reload has ended."""

@@ -1,4 +1,4 @@
-"""The served model: from the model file's content, by way of the shelf, to the slot."""
+"""The loader of models: from the model file through the shelf to the slot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.errors import AlsServeError, ModelRejectedError
 from service.live.fallback import Fallback
-from service.live.generation import Slot, state_of
+from service.live.generation import Generation, Slot, state_of
 from service.live.loader import Loader
 from service.live.preparing import Preparation
 from service.live.reading import Reading
@@ -23,6 +23,7 @@ from service.live.report import (
     measure_reload,
 )
 from service.model.formats.table import format_of
+from service.model.storage import snapshot as snapshots
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Signature, Source
 from service.observe.logs import log_event
@@ -39,12 +40,12 @@ class ModelLoader(Loader[Snapshot]):
         self._training = training
         self._is_first = True
         self._resumed = False
-        self._previous: list[object] = []
+        self._previous: list[Generation] = []
 
     async def begin(self) -> None:
-        """Serve at once what was served before a restart, and clean up what another process left.
+        """Serve what was served before a restart at once, and clean up leftovers of other processes.
 
-        The file is looked at afterwards as if nothing were served: to hash and import it takes time.
+        The file is looked at afterwards as if nothing were served, because hashing and importing it takes time.
         """
         if self._slot.current is None:
             log_event("initializing")
@@ -52,7 +53,7 @@ class ModelLoader(Loader[Snapshot]):
         await self._tidy()
 
     async def found(self, reading: Reading) -> None:
-        """Log what the first file seems to be."""
+        """Log the apparent format of the first file."""
         self._is_first = self._slot.current is None or self._resumed
         if not self._is_first:
             return
@@ -71,12 +72,12 @@ class ModelLoader(Loader[Snapshot]):
             log_event("file_verified", path=source.path, bytes=source.signature.size)
 
     def serves(self, source: Source) -> bool:
-        """Say whether this very model is served already, and not only for the time of this look."""
+        """Return whether this model is already served, and was not only resumed after a restart."""
         current = self._slot.current
         return not self._resumed and current is not None and current.snapshot.manifest.source.sha256 == source.sha256
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
-        """Open its snapshot, imported now unless it was before. Raises ModelRejectedError and its kinds."""
+        """Open its snapshot, importing it if necessary. Raises ModelRejectedError and its subclasses."""
         return await self._preparation.obtain(source, reading)
 
     async def warm(self, loaded: Snapshot, reading: Reading) -> None:
@@ -86,16 +87,16 @@ class ModelLoader(Loader[Snapshot]):
     def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Serve it from now on."""
         self._resumed = False
-        self._previous = [self._slot.serve(loaded, reading)]
+        previous = self._slot.serve(loaded, reading)
+        self._previous = [previous] if previous else []
 
     async def handed_over(self, loaded: Snapshot, reading: Reading) -> None:
-        """Log what is served now, and let go of the model before."""
+        """Log the served model, and release the previous one."""
         if self._is_first:
             announce_first(loaded, trained=self._training.has_saved)
         else:
             log_event("swapped", model_version=loaded.version, seconds=time.perf_counter() - reading.started)
-        # Unmapping gigabytes takes its time, so the last reference goes in a thread.
-        await asyncio.to_thread(self._previous.clear)
+        await asyncio.to_thread(self._release_previous)
         await self._tidy()
 
     def concluded(self, reload: Reload, error: AlsServeError | None) -> None:
@@ -108,7 +109,7 @@ class ModelLoader(Loader[Snapshot]):
             announce_rejection(error, str(self._fallback.path), None if self._resumed else self._slot.version)
 
     async def do_without(self, reason: str) -> None:
-        """Serve what was served last, before this process started, if nothing is served."""
+        """If nothing is served, serve the model that was served last, before this process started."""
         if self._slot.current is None:
             await self._fallback.serve_last_used(reason)
         elif self._resumed:
@@ -116,8 +117,13 @@ class ModelLoader(Loader[Snapshot]):
         self._resumed = False
 
     async def look_ended(self) -> None:
-        """Serve what was offered in place of the file."""
+        """Serve an offered file instead."""
         await self._fallback.take_stand_in()
+
+    def _release_previous(self) -> None:
+        """Drop the last reference to the previous model, in a thread: unmapping gigabytes is slow."""
+        while self._previous:
+            snapshots.release(self._previous.pop().snapshot)
 
     async def _tidy(self) -> None:
         try:
@@ -128,7 +134,7 @@ class ModelLoader(Loader[Snapshot]):
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The parts that keep the model at one path served."""
+    """The parts that serve the model at one path."""
 
     slot: Slot
     reloader: Reloader[Snapshot]
@@ -137,12 +143,12 @@ class Live:
 
     @property
     def state(self) -> State:
-        """Return how things are with the served model; see :func:`~service.live.generation.state_of`."""
+        """Return the state of the served model; see :func:`~service.live.generation.state_of`."""
         return state_of(self.slot.current, self.training)
 
 
 def keep_model(path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float) -> Live:
-    """Put together what keeps the model at a path served; nothing is read before its reloader runs."""
+    """Build the parts that serve the model at a path; nothing is read before the reloader runs."""
     slot, training = Slot(metrics), FallbackTraining()
     fallback = Fallback(path, slot, preparation)
     reloader = Reloader(path, ModelLoader(slot, preparation, fallback, training), settle_seconds)

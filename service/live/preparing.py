@@ -1,4 +1,4 @@
-"""From a file whose content is known to a snapshot that can be served at once: imported, mapped and warm."""
+"""The preparation of snapshots: imported, mapped into memory and warmed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from service.observe.logs import log_event
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """Takes snapshots off the shelf, having them imported first where need be.
+    """Takes snapshots off the shelf, after importing them if necessary.
 
-    ``downloaded`` tells how many seconds the download of a file with this sha256 took, None if it was none.
+    ``downloaded`` returns how many seconds the download of a file with this sha256 took, None if it was not downloaded.
     """
 
     shelf: Shelf
@@ -30,12 +30,12 @@ class Preparation:
     downloaded: Callable[[str], float | None] | None = None
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
-        """Open the snapshot of a source, imported now unless it was before. Raises ModelRejectedError and its kinds."""
+        """Open the snapshot of a source, importing it if necessary. Raises ModelRejectedError and its subclasses."""
         with reading.phase("open"):
             found = await asyncio.to_thread(self.shelf.find, source)
         if found:
             log_event("reused", model_version=found.version)
-            # The same bytes may have come from elsewhere then.
+            # The same bytes may have come from another place then.
             return replace(found, manifest=msgspec.structs.replace(found.manifest, source=source))
         await import_in_child(source, self.shelf, self.limits)
         with reading.phase("open"):
@@ -46,7 +46,7 @@ class Preparation:
         return found
 
     async def warm(self, snapshot: Snapshot, reading: Reading) -> None:
-        """Bring a snapshot into memory, as the last thing before it is served."""
+        """Bring a snapshot into memory, as the last step before it is served."""
         seconds = self.downloaded(snapshot.manifest.source.sha256) if self.downloaded else None
         if seconds is not None:
             reading.seconds["download"] = seconds

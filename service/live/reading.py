@@ -1,4 +1,4 @@
-"""One reading of the model file: not before the file is whole, and what is found out on the way."""
+"""One reading of the model file, once it is complete, and the facts of a reload in progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.model.storage.source import Signature, look
 
 @dataclass(slots=True)
 class Reading:
-    """A reload under way: what stood at the path, what it turned out to be, and the seconds by phase."""
+    """A reload in progress: the file found at the path, its source, and the seconds by phase."""
 
     seen: Signature | str
     started: float = field(default_factory=time.perf_counter)
@@ -23,16 +23,16 @@ class Reading:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Take the time of a block."""
+        """Measure the time of a block."""
         started = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - started, 6)
 
 
 class Settling:
-    """Looks at a path until what stands there is whole: a file that is rewritten in place is let come to rest.
+    """Waits until the file at a path is complete: a file that is rewritten in place must first come to rest.
 
-    ``read`` is what was read there last; a file must rest for ``seconds`` if it is that very one, written to since.
+    ``read`` is the file that was read last; if it is written to again, it must rest for ``seconds``.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:
@@ -41,7 +41,7 @@ class Settling:
         self._path = path
 
     async def settled(self) -> Signature | str:
-        """Look at the file. One that is rewritten in place is let come to rest; a renamed one is whole at once."""
+        """Wait until a file rewritten in place has come to rest; a renamed file is complete at once."""
         seen = await asyncio.to_thread(look, self._path)
         earlier: Signature | str | None = None
         while self.rewritten(seen) and seen != earlier:
@@ -50,10 +50,10 @@ class Settling:
         return seen
 
     def rewritten(self, seen: Signature | str) -> bool:
-        """Say whether this is the very file that was read last, and was written to since."""
+        """Return whether this is the file that was read last, and was written to since."""
         if self.read is None or isinstance(seen, str) or seen == self.read:
             return False
-        # A freed inode number is soon given to the next file, but a rename is later than the last write:
-        # only where writing was the last thing that happened to this inode, it may go on.
+        # A freed inode number is soon reused, but a rename comes after the last write: writing may only continue if a
+        # write was the inode's last change.
         same_inode = (seen.device, seen.inode) == (self.read.device, self.read.inode)
         return same_inode and seen.ctime_ns == seen.mtime_ns

@@ -1,4 +1,4 @@
-"""The one road from a file to what is served: one reload at a time, the newest file wins, the last good one stays."""
+"""The reloader: one reload at a time, the newest file wins, the last good one stays."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from service.model.storage.source import Signature, Source, identify, look
 from service.observe.logs import log_event
 
 _HISTORY = 10
-#: Between two tries at a file that other files keep replacing.
+#: The pause between two attempts at a file that keeps being replaced.
 _PAUSE_SECONDS = 0.05
-#: A full disk is no fault of the file: it is tried again.
+#: A full disk is not the file's fault, so it is retried.
 STATE_DIRECTORY_RETRY_SECONDS = 60.0
-#: Until a file is looked at again for which the system lacked something: at first, and doubled up to the above.
+#: The first pause after the system lacked resources for a file; doubled up to the above.
 _FIRST_RETRY_SECONDS = 1.0
 
 T = TypeVar("T")
 
 
 class Reloader(Generic[T]):
-    """Keeps what is made of the file at ``path`` current.
+    """Keeps whatever is loaded from the file at ``path`` current.
 
     ``settle_seconds`` is how long a file that is rewritten in place must rest before it is read. ``history`` has the
-    last ten reloads, the latest first.
+    last ten reloads, latest first.
     """
 
     def __init__(self, path: Path, loader: Loader[T], settle_seconds: float) -> None:
@@ -46,22 +46,22 @@ class Reloader(Generic[T]):
 
     @property
     def last(self) -> Reload | None:
-        """Return how the last look at a changed file ended."""
+        """Return the last reload."""
         return self.history[0] if self.history else None
 
     def request(self) -> None:
-        """Ask for a look at the file; requests during a reload lead to one more."""
+        """Request a reload; requests during a reload lead to one more."""
         self._requested.set()
 
     async def look(self) -> None:
-        """Have the file looked at, and return once such a look has come to an end, whatever it was."""
+        """Request a reload, and return once one has ended, with any outcome."""
         ended = asyncio.Event()
         self._onlookers.append(ended)
         self.request()
         await ended.wait()
 
     async def run(self) -> Never:
-        """Load the file, then reload it whenever asked to."""
+        """Load the file, then reload it on request."""
         await self._loader.begin()
         self.request()
         while True:
@@ -69,12 +69,12 @@ class Reloader(Generic[T]):
             self._requested.clear()
             onlookers = tuple(self._onlookers)
             await self._reload()
-            if self._concluded:  # a file that changes while it is read may well turn out to be good
+            if self._concluded:  # a file that changes while it is being read may turn out to be good
                 await self._loader.look_ended()
                 self._tell(onlookers)
 
     async def load(self) -> None:
-        """Take the file that is there, once, without :meth:`run`. Raises any AlsServeError that rejects it."""
+        """Load the file once, without :meth:`run`. Raises any AlsServeError that rejects it."""
         while True:
             try:
                 return await self._take(Reading(await self._settling.settled()))
@@ -82,7 +82,7 @@ class Reloader(Generic[T]):
                 await self._pause()
 
     async def _reload(self) -> None:
-        """Look at the file once, to a conclusion; or, where it changed meanwhile, ask for one more look."""
+        """Reload the file once, to a conclusion; if it changed meanwhile, request another reload."""
         seen = await self._settling.settled()
         if seen == self._concluded and not self._try_again:
             return
@@ -96,17 +96,17 @@ class Reloader(Generic[T]):
             await self._reject_or_read_again(reading, error)
         except OSError as error:
             await self._postpone(
-                reading, OutOfResourcesError(f"{self.path} cannot be taken for now: {error.strerror or error}.")
+                reading, OutOfResourcesError(f"{self.path} cannot be loaded right now: {error.strerror or error}.")
             )
         except Exception as error:
-            # Counted, and not tried over and over: who runs us logs it and starts us again.
+            # Counted and raised, not retried here: the caller logs it and restarts this task.
             await self._reject(reading, AlsServeError(f"Unexpected {type(error).__name__}: {error}."))
             raise
         if await asyncio.to_thread(look, self.path) != reading.seen:
             self.request()
 
     async def _take(self, reading: Reading) -> None:
-        """Identify, find or import, admit, warm and hand over. Raises any AlsServeError."""
+        """Identify, find or import, admit, warm and serve. Raises any AlsServeError."""
         source = await self._identify(reading)
         if self._loader.serves(source):
             self._conclude(reading, "unchanged")
@@ -130,7 +130,7 @@ class Reloader(Generic[T]):
         return source
 
     async def _reject_or_read_again(self, reading: Reading, error: AlsServeError) -> None:
-        """Reject the file, unless its bytes were still changing: then they prove nothing."""
+        """Reject the file, unless it was still changing, which proves nothing."""
         now = await asyncio.to_thread(look, self.path)
         if isinstance(error, SourceChangedError) or self._settling.rewritten(now):
             log_event("changed_while_read")
@@ -147,7 +147,7 @@ class Reloader(Generic[T]):
         await self._loader.do_without(str(error))
 
     async def _postpone(self, reading: Reading, error: OutOfResourcesError) -> None:
-        """Report that nothing could be found out about the file, and look at it again soon, then ever more rarely."""
+        """Report that the file could not be checked, and retry with increasing pauses."""
         seconds = self._retry_seconds
         self._conclude(reading, "postponed", error)
         log_event("postponed", detail=str(error), seconds=seconds)
@@ -156,7 +156,7 @@ class Reloader(Generic[T]):
         await self._loader.do_without(str(error))
 
     def _conclude(self, reading: Reading, outcome: Outcome, error: AlsServeError | None = None) -> None:
-        """Set down how a reload ended; every way out of one leads through here."""
+        """Record how a reload ended; every outcome passes through here."""
         reason, detail = (error.code, str(error)) if error else ("", "")
         self._concluded = reading.seen
         self._retry_seconds = _FIRST_RETRY_SECONDS
@@ -178,7 +178,7 @@ class Reloader(Generic[T]):
 
 
 async def request_every(seconds: float, reloader: Reloader[T]) -> Never:
-    """Have a file looked at again and again: where nobody watches it."""
+    """Reload a file at intervals, because it is not watched."""
     while True:
         reloader.request()
         await asyncio.sleep(seconds)

@@ -1,9 +1,11 @@
-"""What is told about the served model and about reloads: records, metrics and log lines."""
+"""Reports on the served model and on reloads: records, metrics and log lines."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -28,7 +30,7 @@ from service.s3.versions import Download
 Outcome: TypeAlias = Literal["swapped", "unchanged", "rejected", "postponed"]
 State: TypeAlias = Literal["loading", "training", "limited", "ready", "stale"]
 
-#: Rejections that say nothing of the file's content.
+#: Rejections that say nothing about the file's content.
 _NOT_THE_CONTENT = (
     SourceMissingError,
     UnreadableSourceError,
@@ -40,12 +42,17 @@ _NOT_THE_CONTENT = (
 )
 
 
-class Reload(msgspec.Struct, frozen=True):
-    """How a look at a changed model file ended; one that is "postponed" is tried again.
+#: Files that only containers have, and the one in which an EC2 instance names its vendor.
+_IN_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"), Path("/var/run/secrets/kubernetes.io"))
+_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 
-    ``reason`` is the code of what was in the way and ``detail`` its sentence, else both are empty. ``version`` is that
-    of the file that was looked at, None where it could not be read. ``seconds`` are by phase: download (from S3),
-    verify (hash), read, validate, arrange, analyse and write (in the child), open, warm, swap.
+
+class Reload(msgspec.Struct, frozen=True):
+    """The outcome of a reload; a "postponed" one is retried.
+
+    ``reason`` is the code of an error and ``detail`` its sentence, else both are empty. ``version`` is the file's
+    version, null if it could not be read. ``seconds`` are by phase: download (from S3), verify (hash), read, validate,
+    arrange, analyse and write (in the child), open, warm, swap.
     """
 
     outcome: Outcome
@@ -57,14 +64,14 @@ class Reload(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A model version that was served earlier, and since when."""
+    """A model version that was served earlier, and when it was loaded."""
 
     version: str
     loaded_at: datetime
 
 
 class Training(msgspec.Struct, frozen=True):
-    """A model being made for want of one, or how that ended: ``done`` of ``total`` steps of a phase are done.
+    """The progress or outcome of the fallback training: ``done`` of ``total`` steps of a phase are done.
 
     ``detail`` says why it failed.
     """
@@ -80,23 +87,23 @@ class Training(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class FallbackTraining:
-    """The training of a model for want of one, as it is now: ``report`` is None until it begins."""
+    """The state of the fallback training: ``report`` is None until it starts."""
 
     report: Training | None = None
 
     @property
     def is_running(self) -> bool:
-        """Whether a model is being made."""
+        """Whether a model is being trained."""
         return self.report is not None and self.report.outcome == "running"
 
     @property
     def has_saved(self) -> bool:
-        """Whether what is at the model path is most likely what was trained: it is there before its maker says so."""
+        """Whether the file at the path is probably the trained model, which exists before the child reports it."""
         return self.report is not None and (self.report.phase == "saving" or self.report.outcome == "trained")
 
 
 class Poll(msgspec.Struct, frozen=True):
-    """How a look at S3 ended; ``reason`` is the code of a failure and ``detail`` its sentence, else both are empty."""
+    """The outcome of a poll of S3; ``reason`` and ``detail`` are a failure's code and sentence, else empty."""
 
     outcome: Literal["unchanged", "downloaded", "failed"]
     reason: str
@@ -105,7 +112,7 @@ class Poll(msgspec.Struct, frozen=True):
 
 
 class Following(msgspec.Struct):
-    """What is followed in S3, how the last look at it ended, and what came from there, the latest first."""
+    """The followed place in S3, the last poll, and the downloads, latest first."""
 
     uri: str
     last_poll: Poll | None = None
@@ -113,17 +120,17 @@ class Following(msgspec.Struct):
     downloads: list[Download] = msgspec.field(default_factory=list)
 
     def download_of(self, sha256: str) -> Download | None:
-        """Return the download that brought a model, if it came from S3."""
+        """Return a model's download, if it came from S3."""
         return next((download for download in self.downloads if download.sha256 == sha256), None)
 
     def seconds_of(self, sha256: str) -> float | None:
-        """Return how long the download took that brought a model, if it came from S3."""
+        """Return how long a model's download took, if it came from S3."""
         download = self.download_of(sha256)
         return download.seconds if download else None
 
 
 def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, seconds: dict[str, float]) -> None:
-    """Set the metrics of the served model; those of the one before are gone."""
+    """Set the metrics of the served model, and remove those of the previous one."""
     manifest = snapshot.manifest
     metrics.model_info.clear()
     metrics.model_info.labels(snapshot.version, manifest.source_format).set(1)
@@ -148,9 +155,9 @@ def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, sec
 
 
 def measure_reload(metrics: Metrics, reload: Reload) -> None:
-    """Set the metrics of a reload that ended, however it ended."""
+    """Set the metrics of a finished reload."""
     metrics.reloads.labels(reload.outcome, reload.reason).inc()
-    if reload.outcome == "postponed":  # nothing was found out about the file, neither good nor bad
+    if reload.outcome == "postponed":  # nothing is known about the file, neither good nor bad
         return
     good = reload.outcome != "rejected"
     metrics.last_reload_successful.set(good)
@@ -160,13 +167,13 @@ def measure_reload(metrics: Metrics, reload: Reload) -> None:
 
 
 def score_ranges(snapshot: Snapshot) -> dict[str, dict[str, float]]:
-    """Return the score ranges by kind and statistic; without popularity where the model has none."""
+    """Return the score ranges by kind and statistic, without popularity if the model has none."""
     ranges: dict[str, Range | None] = msgspec.structs.asdict(snapshot.manifest.scores)
     return {kind: found.statistics() for kind, found in ranges.items() if found}
 
 
 def announce_first(snapshot: Snapshot, *, trained: bool) -> None:
-    """Log what the first model is, and whether this server had it trained."""
+    """Log the facts of the first model, and whether this server trained it."""
     manifest = snapshot.manifest
     log_event("loaded", model_version=snapshot.version)
     log_event("model_info", users=manifest.users, items=manifest.items)
@@ -181,10 +188,10 @@ def announce_first(snapshot: Snapshot, *, trained: bool) -> None:
 
 
 def announce_rejection(error: ModelRejectedError, path: str, served: str | None) -> None:
-    """Log why a file was not taken, a hint, and which version is served all the same."""
+    """Log why a file was rejected, a hint, and which version is still served."""
     if isinstance(error, SourceMissingError):
         log_event("file_missing", path=path, reason=error.code)
-        if served is None:
+        if served is None and _may_run_on_ec2():
             log_event("file_missing_hint")
     else:
         log_event("rejected", detail=str(error), reason=error.code, path=path)
@@ -192,3 +199,12 @@ def announce_rejection(error: ModelRejectedError, path: str, served: str | None)
             log_event("corrupt_hint")
     if served:
         log_event("still_serving", model_version=served)
+
+
+def _may_run_on_ec2() -> bool:
+    """Return whether this is a container or an EC2 instance; the metadata service is not asked."""
+    if any(path.exists() for path in _IN_CONTAINERS):
+        return True
+    with suppress(OSError):
+        return _VENDOR.read_text().startswith("Amazon EC2")
+    return False

@@ -1,4 +1,4 @@
-"""Following S3: asks for a newer model at intervals and puts it at the model path. Everything else is the watcher's."""
+"""The S3 follower: polls for a newer model and downloads it to the model path, where the watcher finds it."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from service.s3.versions import Download, Found, Marker
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
 
-#: Many servers must not ask all at once, nor fall into step.
+#: Jitter, so that many servers do not poll at once.
 _JITTER = 0.2
 #: After failures in a row: at most 1, 2, 4, … seconds, up to this or the poll interval.
 _LONGEST_PAUSE_SECONDS = 60.0
-#: Where a whole download was for nothing, it will most likely be so again.
+#: The pause after a wasted download, which would probably fail again.
 _LONGEST_CORRUPT_PAUSE_SECONDS = 3600.0
-#: For an answer without a model in it.
+#: The deadline of an answer without a model.
 _LOOK_SECONDS = 30.0
 _REMEMBERED = 10
 
 
 class S3Follower:
-    """Keeps the file at the model path what S3 says is the latest model.
+    """Keeps the file at the model path equal to the latest model in S3.
 
-    ``following`` tells of it, ``polled`` is set once the first poll has ended, well or not. A failure never takes
-    anything away: it is counted, logged and tried again. What came is remembered in the state directory, so
-    that no model is fetched twice that was whole, be it one that was rejected.
+    ``following`` describes its state; ``polled`` is set once the first poll has ended. A failure never removes
+    anything: it is counted, logged and retried. Downloads are recorded in the state directory, so that no complete
+    model is downloaded twice, not even a rejected one.
     """
 
     def __init__(
         self, location: Location, path: Path, state_dir: Path, metrics: Metrics, *, poll: float, timeout: float
     ) -> None:
-        """``poll`` is the seconds between polls, ``timeout`` those that one download may take."""
+        """``poll`` is the seconds between polls, ``timeout`` the limit of one download."""
         self.following = Following(str(location))
         self.polled = asyncio.Event()
         self._location = location
@@ -68,12 +68,12 @@ class S3Follower:
         metrics.s3_seconds_since_success.set_function(lambda: time.monotonic() - self._succeeded)
 
     async def run(self) -> Never:
-        """Poll for ever."""
+        """Poll forever."""
         log_event("s3_following", uri=str(self._location), seconds=self._poll_seconds)
         try:
             await self._follow()
         finally:
-            self.polled.set()  # nobody waits for ever, whatever happened
+            self.polled.set()  # even after an unexpected error, nobody waits forever
 
     async def _follow(self) -> Never:
         await asyncio.to_thread(self._recall)
@@ -82,7 +82,7 @@ class S3Follower:
         failures = 0
         while True:
             try:
-                # A client finds its credentials once, so that after a failure only a new one can recover.
+                # A client reads its credentials once, so after a failure only a new client can recover.
                 async with connected(self._location) as client:
                     while True:
                         await self._poll(client)
@@ -94,8 +94,8 @@ class S3Follower:
                 failures += 1
 
     async def _poll(self, client: S3Client) -> None:
-        """Look once, and bring what is new. Raises S3Error."""
-        # Where the file is gone, what S3 has is wanted, known or not.
+        """Poll once, and download a new model. Raises S3Error."""
+        # If the file is gone, the model in S3 is needed, known or not.
         known = self._marker if await self._has_a_file() else None
         async with deadline(min(_LOOK_SECONDS, self._timeout), self._location):
             found = await find(client, self._location, known)
@@ -112,7 +112,7 @@ class S3Follower:
         return isinstance(await asyncio.to_thread(look, self._path), Signature)
 
     async def _here(self, found: Found) -> Download | None:
-        """Return what is known of this version if it stands at the path: since before, or brought by someone else."""
+        """Return the record of this version if it is already at the path, even if someone else put it there."""
         earlier = next((download for download in self.following.downloads if download.is_of(found)), None)
         sha256 = found.sha256 or (earlier.sha256 if earlier else None)
         if sha256 is None or not await asyncio.to_thread(stands_at, self._path, found.size, sha256):
@@ -141,14 +141,14 @@ class S3Follower:
         return download
 
     def _received(self, count: int) -> None:
-        self._succeeded = time.monotonic()  # a large model takes its time, and S3 is at work
+        self._succeeded = time.monotonic()  # a large model takes a while, and S3 is healthy
         self._metrics.s3_download_bytes.inc(count)
 
     async def _take_note(self, download: Download) -> None:
-        """Put what is at the path now first among what came, and remember it."""
+        """Record a download as the latest, in memory and on disk."""
         if download in self.following.downloads[:1]:
             return
-        # One that was published again, the same, is known by where it is now.
+        # A model that was published again, unchanged, is recorded by its new place.
         earlier = (before for before in self.following.downloads if before.sha256 != download.sha256)
         self.following.downloads = [download, *earlier][:_REMEMBERED]
         self._measure_downloads()
@@ -156,12 +156,12 @@ class S3Follower:
 
     def _fail(self, error: S3Error) -> None:
         last = self.following.last_poll
-        if last is None or last.reason != error.code:  # once, not with every try
+        if last is None or last.reason != error.code:  # once, not with every attempt
             log_event("s3_failed", reason=error.code, detail=str(error))
         self._conclude("failed", error)
 
     def _conclude(self, outcome: Literal["unchanged", "downloaded", "failed"], error: S3Error | None = None) -> None:
-        """Set down how a poll ended; every way out of one leads through here."""
+        """Record how a poll ended; every outcome passes through here."""
         last, now = self.following.last_poll, datetime.now(UTC)
         if error is None:
             self._succeeded, self.following.last_success_at = time.monotonic(), now
@@ -173,23 +173,23 @@ class S3Follower:
         self.polled.set()
 
     def _pause(self, failures: int, error: S3Error) -> float:
-        """Return how long to wait after so many failures in a row: up to a limit that doubles (full jitter)."""
+        """Return the pause after this many failures in a row: random, up to a limit that doubles (full jitter)."""
         limit = min(max(_longest_pause(error), self._poll_seconds), 2.0 ** min(failures, 32))
         return random.uniform(0, limit)  # noqa: S311 - as above
 
     def _recall(self) -> None:
-        """Read what came before this process was started, and remove what was left half."""
+        """Read the downloads of earlier processes, and remove incomplete ones."""
         sweep(self._path)
         try:
             before = msgspec.json.decode(self._memory.read_bytes(), type=Following)
-        except (OSError, *MALFORMED):  # at worst, something is fetched again
+        except (OSError, *MALFORMED):  # at worst, a model is downloaded again
             return
         if before.uri == self.following.uri:
             self.following.downloads = before.downloads
             self._measure_downloads()
 
     def _remember(self) -> None:
-        beside = self._memory.with_suffix(f".{secrets.token_hex(4)}")  # other servers may have the same directory
+        beside = self._memory.with_suffix(f".{secrets.token_hex(4)}")  # other servers may share the directory
         try:
             with written_whole(self._memory, beside) as file:
                 file.write(msgspec.json.encode(self.following))
@@ -207,6 +207,6 @@ def _longest_pause(error: S3Error) -> float:
         case DownloadCorruptError():
             return _LONGEST_CORRUPT_PAUSE_SECONDS
         case S3NotFoundError():
-            return 0.0  # S3 is well: what is not there may be put there at any moment
+            return 0.0  # S3 is healthy, and a missing object may appear at any moment
         case _:
             return _LONGEST_PAUSE_SECONDS

@@ -1,4 +1,4 @@
-"""The titles of items: from the titles file, by way of a shelf of their own, to the slot."""
+"""The loader of item titles: from the titles file through its own shelf to the slot."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from service.observe.logs import log_event
 
 
 class TitlesLoader(Loader[Titles]):
-    """Loads titles files into the slot; a bad file changes nothing that is shown.
+    """Loads titles files into the slot; a bad file changes nothing.
 
-    Where there is no good file at the start, those that were shown before are taken from the shelf.
+    If there is no good file at the start, the last titles are taken from the shelf.
     """
 
     def __init__(self, path: Path, slot: Slot, shelf: Shelf, limits: ImportLimits) -> None:
@@ -39,11 +39,11 @@ class TitlesLoader(Loader[Titles]):
         self._taken = ""
 
     def serves(self, source: Source) -> bool:
-        """Say whether these very titles are shown already."""
+        """Return whether these titles are already shown."""
         return self._shown == source.sha256
 
     async def obtain(self, source: Source, reading: Reading) -> Titles:
-        """Open what was made of this file before, or import it now. Raises BadTitlesError, StateDirectoryError."""
+        """Open the earlier import of this file, or import it now. Raises BadTitlesError, StateDirectoryError."""
         self._taken = source.sha256
         found = await asyncio.to_thread(self._find, source)
         if found is None:
@@ -52,7 +52,7 @@ class TitlesLoader(Loader[Titles]):
         return found
 
     async def warm(self, loaded: Titles, reading: Reading) -> None:
-        """Do nothing: they were read once when they were opened."""
+        """Do nothing: opening the titles has read them."""
 
     def hand_over(self, loaded: Titles, reading: Reading) -> None:
         """Show them from now on."""
@@ -60,13 +60,13 @@ class TitlesLoader(Loader[Titles]):
         self._shown = self._taken
 
     async def handed_over(self, loaded: Titles, reading: Reading) -> None:
-        """Log how many there are, and remove those from before."""
+        """Log how many there are, and remove the previous ones."""
         log_event("titles", count=len(loaded), path=str(self._path))
-        with suppress(OSError):  # what could not be removed is, when the next titles come
+        with suppress(OSError):  # leftovers are removed when the next titles arrive
             await asyncio.to_thread(self._shelf.tidy)
 
     def concluded(self, reload: Reload, error: AlsServeError | None) -> None:
-        """Log why a file was not taken."""
+        """Log why a file was rejected."""
         if reload.outcome != "rejected":
             return
         if isinstance(error, SourceMissingError):
@@ -79,7 +79,7 @@ class TitlesLoader(Loader[Titles]):
             self._slot.show_titles(last)
 
     def _find(self, source: Source) -> Titles | None:
-        """Open what was made of this file before; what is damaged is discarded. Raises OutOfResourcesError."""
+        """Open the earlier import of this file; a damaged one is discarded. Raises OutOfResourcesError."""
         place = self._shelf.place_of(source)
         if not place.exists():
             return None

@@ -1,4 +1,4 @@
-"""Noticing that the model file changed: events are hints, a look at regular intervals is the truth."""
+"""The watcher notices changes of a file: events are hints, regular checks are the truth."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from service.observe.metrics import Metrics
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
-#: Milliseconds over which events are gathered into one hint.
+#: Milliseconds over which events are combined into one hint.
 _DEBOUNCE_MS = 200
 
-#: The directories to watch, each with what tells that another took its place.
+#: The directories to watch, each with an identity that shows when it was replaced.
 Places = dict[Path, tuple[int, int]]
 
 
 class Watcher:
-    """Asks for a reload whenever what is at the model path is no longer what was there."""
+    """Requests a reload whenever the file at the path changes."""
 
     def __init__(self, path: Path, request: Callable[[], None], watch_seconds: float, metrics: Metrics) -> None:
         self._path = path
@@ -38,7 +38,7 @@ class Watcher:
         self._watched: Places = {}
 
     async def run(self) -> Never:
-        """Look every ``watch_seconds``, and whenever something happens in the file's directory."""
+        """Check every ``watch_seconds``, and on every event in the file's directory."""
         if await asyncio.to_thread(is_single_file_mount, self._path):
             log_event("single_file_mount", path=self._path)
         hints = asyncio.create_task(self._keep_hinting())
@@ -62,13 +62,13 @@ class Watcher:
             self._hinted.clear()
 
     async def _keep_hinting(self) -> Never:
-        """Watch for ever; where that fails, the looks go on, and it is tried again ever more rarely."""
+        """Watch forever; if watching fails, the regular checks continue, and it is retried with increasing pauses."""
         pause = 0.0
         while True:
             try:
                 await self._hint()
                 pause = 0.0
-            except Exception as error:  # events are only hints: without them the looks go on
+            except Exception as error:  # events are only hints: the regular checks continue without them
                 if not pause:
                     log_event("watch_failed", detail=str(error) or type(error).__name__, seconds=self._watch_seconds)
                 pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
@@ -77,12 +77,12 @@ class Watcher:
             await _set_within(pause, self._moved)
 
     async def _hint(self) -> None:
-        """Watch the directories until one of them is another. Raises whatever watching them raises."""
+        """Watch the directories until one of them is replaced. Raises whatever watching raises."""
         self._watched = await asyncio.to_thread(places, self._path)
         self._moved.clear()
-        self._hinted.set()  # for what happened before the watch began
+        self._hinted.set()  # for changes before the watch started
         self._metrics.watcher_up.set(1)
-        # No filter by file name: where a symbolic link is swapped, events name the link only.
+        # No filter by file name, because events for a swapped symbolic link only name the link.
         events = awatch(
             *self._watched,
             watch_filter=None,
@@ -96,18 +96,18 @@ class Watcher:
 
 
 async def _set_within(seconds: float, event: asyncio.Event) -> None:
-    """Wait until the event is set, or the time is over."""
+    """Wait until the event is set or the time has passed."""
     with suppress(TimeoutError):
-        # Before Python 3.12, wait_for() loses a cancellation that comes together with what it waits for.
+        # Before Python 3.12, wait_for() loses a cancellation that arrives together with its result.
         async with asyncio.timeout(seconds):
             await event.wait()
 
 
 def places(path: Path) -> Places:
-    """Return the directory of the path and, where that is another, the one of the file that it leads to."""
+    """Return the directory of the path and, if different, that of the file it links to."""
     own, real = path.absolute().parent, Path(os.path.realpath(path)).parent
     watched = {own: _identity(own) or (0, 0)}
-    if found := _identity(real):  # a dangling link leads nowhere, and can still be put right
+    if found := _identity(real):  # a dangling link can still be repaired
         watched[real] = found
     return watched
 
@@ -121,10 +121,10 @@ def _identity(directory: Path) -> tuple[int, int] | None:
 
 
 def is_single_file_mount(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
-    """Say whether the file itself is a mount point (proc(5): the fifth field, with octal escapes)."""
+    """Return whether the file itself is a mount point (proc(5): the fifth field, with octal escapes)."""
     try:
         lines = mounts.read_text(errors="surrogateescape").splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return False
     points = (re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split()[4]) for line in lines)
     return os.path.realpath(path) in points

@@ -1,4 +1,4 @@
-"""What a model is, how one is read, proved, kept and scored: no asyncio, no HTTP, no environment.
+"""Models: reading, validation, storage and scoring, without asyncio, HTTP or the environment.
 
-Beside the rooms stands only what several of them share, and what goes through all of them.
+Only modules that several of the packages here share are directly in this one.
 """

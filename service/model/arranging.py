@@ -1,4 +1,4 @@
-"""Lays a proved model out for serving; only the process that imports a model does, and a server maps the result."""
+"""Arranges a validated model for serving: only the process that imports it does this, and servers map the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.model.model import Model, Popularity
 
 
 def arrange(factors: Factors) -> Model:
-    """Lay a proved model out for serving; the source's arrays are not kept."""
+    """Arrange a validated model for serving; the source's arrays are not kept."""
     users = np.argsort(factors.user_ids, kind="stable")
     items, norms = _by_descending_norm(factors)
     item_ids = factors.item_ids[items]

@@ -1,4 +1,4 @@
-"""A model that the gates have proved, in the source's row order."""
+"""A validated model, in the source's row order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Int32: TypeAlias = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What each user already had, as compressed rows: user u had ``items[indptr[u]:indptr[u + 1]]``.
+    """The seen items of each user, as compressed rows: user u had ``items[indptr[u]:indptr[u + 1]]``.
 
     indptr: int64 [users + 1]; items: int32 [pairs], item rows, ascending within a user, without repeats;
     weights: float32 [pairs], finite.
@@ -35,21 +35,20 @@ class Seen:
         return self.items[start:stop]
 
     def weights_of(self, user: int) -> Float32:
-        """Return the weights beside :meth:`of`."""
+        """Return the weights of the items in :meth:`of`."""
         start, stop = self.indptr[user : user + 2].tolist()
         return self.weights[start:stop]
 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """A model that has passed the gates, in the source's row order.
+    """A model that has passed validation, in the source's row order.
 
-    user_factors: float32 [users, factors]; item_factors: float32 [items, factors], all finite. There are 0 factors
-    where the source says that it has popularity alone; then ``seen`` is there.
-    user_ids, item_ids: int64 or fixed-width UTF-8 bytes, [rows], unique. seen: rows as in the factors.
-    regularization and alpha are those of training (implicit's defaults, 0.01 and 1.0, where unknown). item_weights:
-    float32 [items], positive: what training multiplied the weights of an item's pairs with; None stands for 1 for each.
-    facts: how the model was made, where the source says.
+    user_factors: float32 [users, factors]; item_factors: float32 [items, factors], all finite. A popularity-only model
+    has 0 factors, and ``seen`` is not None. user_ids, item_ids: int64 or fixed-width UTF-8 bytes, [rows], unique. seen:
+    rows as in the factors. regularization and alpha are those of training (implicit's defaults, 0.01 and 1.0, if
+    unknown). item_weights: float32 [items], positive: the factors by which training multiplied the weights of each
+    item's pairs; None means 1 for all. facts: how the model was made, if the source says so.
     """
 
     user_factors: Float32

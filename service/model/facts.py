@@ -1,4 +1,4 @@
-"""How a model was made: facts that a trainer leaves in the file, for people to read; no answer depends on them."""
+"""Facts about how a model was made, left in its file by training for people; no answer depends on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class TrainingData(msgspec.Struct, frozen=True):
-    """What a model learnt from: names of files, and how many rows, distinct pairs, users and items they had."""
+    """The training data of a model: names of files, and the numbers of rows, distinct pairs, users and items."""
 
     files: list[str]
     rows: _Count
@@ -25,7 +25,7 @@ class TrainingData(msgspec.Struct, frozen=True):
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """How ALS was told to learn."""
+    """The parameters of ALS."""
 
     factors: int
     regularization: float
@@ -35,12 +35,12 @@ class Parameters(msgspec.Struct, frozen=True):
     seed: int
 
 
-#: How als-serve trains unless told otherwise.
+#: The default parameters of als-serve.
 DEFAULTS = Parameters(factors=128, regularization=10.0, alpha=20.0, popularity_discount=0.25, iterations=15, seed=0)
 
 
 class RankingMetrics(msgspec.Struct, frozen=True):
-    """How good rankings were, each number from 0 to 1."""
+    """The quality of rankings, each number from 0 to 1."""
 
     precision: float
     recall: float
@@ -50,10 +50,10 @@ class RankingMetrics(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """Top ``k`` of ALS, and of popularity beside it, against ``pairs`` that were held out, of ``users`` users.
+    """The evaluation of the top ``k`` by ALS and by popularity, on ``pairs`` held-out pairs of ``users`` users.
 
-    unknown_pairs are those of ``pairs`` whose item the model does not know, so that nothing can find them.
-    unknown_users are those of the test that the model does not know, and that count nowhere else.
+    unknown_pairs are those of ``pairs`` whose item the model does not know, so they are always misses. unknown_users
+    are users of the test that the model does not know; they count nowhere else.
     """
 
     k: int
@@ -66,7 +66,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 class TrainingFacts(msgspec.Struct, frozen=True):
-    """When, from what, how and with which libraries a model was made, how good it was, and what took how long."""
+    """When, from what, how and with which libraries a model was made, its quality, and the seconds by phase."""
 
     trained_at: datetime
     data: TrainingData
@@ -77,13 +77,15 @@ class TrainingFacts(msgspec.Struct, frozen=True):
 
 
 def encode_facts(facts: TrainingFacts) -> str:
-    """Return facts as they stand in a model file: one line of JSON."""
+    """Return facts as one line of JSON, for a model file."""
     return msgspec.json.encode(facts).decode()
 
 
 def prove_facts(raw: object) -> TrainingFacts | None:
-    """Return the facts of an untrusted file; None where it has none that this version knows how to read."""
+    """Return the facts of an untrusted file, None if it has none that this version can read."""
     if isinstance(raw, str) and len(raw) <= _LONGEST:
-        with suppress(msgspec.DecodeError, UnicodeError):  # no answer depends on them, so no model is refused for them
+        with suppress(
+            msgspec.DecodeError, UnicodeError
+        ):  # no answer depends on them, so no model is rejected because of them
             return msgspec.json.decode(raw, type=TrainingFacts)
     return None

@@ -1,4 +1,4 @@
-"""Ids as arrays: an id is found by binary search, so ten million of them need no dict and no load time."""
+"""Ids as arrays: binary search finds an id, so ten million ids need no dict and no load time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MOST_DIGITS = 19
 
 @dataclass(slots=True)
 class Ids:
-    """The ids of rows 0…len-1, and the way back; never changed once made.
+    """The ids of rows 0…len-1, and their reverse look-up; immutable.
 
-    values: int64 or fixed-width bytes (UTF-8), [rows], in row order. sorter: int64 [rows], the rows in
-    ascending id order; None where ``values`` itself ascends. kind: whether the ids are numbers or text.
+    values: int64 or fixed-width bytes (UTF-8), [rows], in row order. sorter: int64 [rows], the rows in ascending id
+    order; None if ``values`` itself ascends. kind: whether the ids are numbers or text.
     """
 
     values: NDArray[Any]
@@ -39,7 +39,7 @@ class Ids:
         self._first = self._first_of_consecutive()
 
     def _first_of_consecutive(self) -> int | None:
-        """Return the first id where all ascend by one, as do row numbers: then there is nothing to search."""
+        """Return the first id if all ascend by one, like row numbers, so that no search is needed."""
         if self.kind == "str" or self.sorter is not None or not len(self.values):
             return None
         first, last = map(int, self.values[[0, -1]])
@@ -49,10 +49,9 @@ class Ids:
         return len(self.values)
 
     def row(self, wanted: Id) -> int | None:
-        """Return the row of an id, or None where it is unknown.
+        """Return the row of an id, None if it is unknown.
 
-        In a path every id is text, so "42" finds the number 42 and 42 finds the text "42"; "042" is no
-        number's text and finds nothing among numbers.
+        Every id in a path is text, so "42" finds the number 42 and 42 finds the text "42"; "042" finds no number.
         """
         key = _int64(wanted) if self.kind == "int" else self._text(wanted)
         if key is None:
@@ -77,9 +76,9 @@ class Ids:
         return value.decode() if isinstance(value, bytes) else value
 
     def starting_with(self, prefix: str) -> Iterator[int]:
-        """Yield the rows of the ids whose text starts like this, where ``values`` ascends: text in its order.
+        """Yield the rows of the ids whose text has this prefix, if ``values`` ascends, in the order of the text.
 
-        Numbers come by their number of digits, which is to say the closer to zero, the sooner.
+        Numbers are ordered by their number of digits, so those closer to zero come first.
         """
         if not prefix:
             return iter(range(len(self)))
@@ -90,7 +89,7 @@ class Ids:
         width = self.values.dtype.itemsize
         if len(prefix) > width or b"\0" in prefix:  # as in _text
             return
-        after = prefix + b"\xff" if len(prefix) < width else prefix  # no UTF-8 has that byte
+        after = prefix + b"\xff" if len(prefix) < width else prefix  # UTF-8 never contains that byte
         yield range(int(self.values.searchsorted(prefix)), int(self.values.searchsorted(after, side="right")))
 
     def _numbers(self, prefix: str) -> Iterator[range]:
@@ -107,7 +106,7 @@ class Ids:
 
     def _text(self, wanted: Id) -> bytes | None:
         key = str(wanted).encode(errors="surrogatepass")
-        # A longer key would make NumPy widen, that is copy, the whole array; and NumPy strips NULs.
+        # A longer key would make NumPy widen (copy) the whole array; and NumPy strips NULs.
         return key if 0 < len(key) <= self.values.dtype.itemsize and b"\0" not in key else None
 
 

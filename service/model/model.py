@@ -1,4 +1,4 @@
-"""A proved model laid out for serving: users in id order, items by descending norm, and what derives from them."""
+"""A validated model arranged for serving: users in id order, items by descending norm, and derived arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.model.ids import Ids
 
 @dataclass(frozen=True, slots=True)
 class Popularity:
-    """How many users had each item, and the items in that order.
+    """The number of users of each item, and the items in that order.
 
     users: int64 [items], by item row. order: int32 [items], item rows by descending ``users``; equal ones
     by ascending id.
@@ -30,8 +30,8 @@ class Model:
     item_norms: float32 [items], Euclidean, never below the true norm by more than rounding.
     codes: the item factors again, rounded to int8.
     item_gram: float32 [factors, factors], the sum of v v' over all items.
-    item_weights: float32 [items], what multiplies the weights of an item's pairs.
-    seen: item rows as in ``item_factors``; None where the source had none, and then popularity is None too.
+    item_weights: float32 [items], multiplied with the weights of an item's pairs.
+    seen: item rows as in ``item_factors``; None if the source had none, and then popularity is None too.
     """
 
     user_ids: Ids
@@ -49,5 +49,5 @@ class Model:
 
     @property
     def limited(self) -> bool:
-        """Say whether there are no factors, so that nothing can be answered but what is popular."""
+        """Return whether there are no factors, only popularity."""
         return not self.item_factors.shape[1]

@@ -1,4 +1,4 @@
-"""A model as read from an untrusted file, when nothing about it is certain, and words for sentences about it."""
+"""A model as read from an untrusted file, before validation, and helpers for messages about it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 _LONGEST = 80
 
-#: Ids as a source gives them: position i is row i (a sequence or array), or a mapping in one direction.
+#: Ids in a source: a sequence or array (position i is row i), or a mapping in one direction.
 RawIds: TypeAlias = Sequence[Any] | NDArray[Any] | Mapping[Any, Any]
 
 
 @dataclass(slots=True)
 class RawSeen:
-    """A sparse users x items matrix as read: compressed rows or columns, or coordinates; nothing is checked.
+    """An unchecked sparse users x items matrix: compressed rows or columns, or coordinates.
 
     ``layout`` "csr" and "csc" fill ``indptr`` and ``indices``, "coo" fills ``row`` and ``col``.
-    ``shape`` is None where the source does not state one (npz), ``weights`` where every pair weighs 1.
+    ``shape`` is None if the source has none (npz), ``weights`` is None if every pair weighs 1.
     """
 
     layout: str
@@ -34,15 +34,14 @@ class RawSeen:
 
 @dataclass(slots=True)
 class RawModel:
-    """A model as read from an untrusted file: inert arrays, numbers, strings and dicts, not yet checked.
+    """An unchecked model from an untrusted file: inert arrays, numbers, strings and dicts.
 
-    ``format`` is the name of the file's format, which is known to the table of formats and not to the reader.
-    ``names`` says what each component is called in the source, so that a gate can speak the user's language
-    (``{"item_ids": "product_id_map"}``); a component without an entry is called as here.
-    An ``*_ids`` maps row number -> id, a ``reverse_*_ids`` maps id -> row number; where neither is there and
-    the format does not require them, the row numbers are the ids. ``missing`` names, in the source's words,
-    every component that the format requires and the source lacks. ``popularity_only``: there are no factors, and
-    the source says so.
+    ``format`` is the name of the file's format, set from the table of formats, not by the reader.
+    ``names`` maps components to their names in the source, so that messages use the user's words
+    (``{"item_ids": "product_id_map"}``); others have the name used here.
+    An ``*_ids`` maps row number -> id, a ``reverse_*_ids`` maps id -> row number; if both are missing and not required,
+    the row numbers are the ids. ``missing`` names, in the source's words, every required component that the source
+    lacks. ``popularity_only``: the source declares that it has no factors.
     """
 
     format: str = ""
@@ -63,19 +62,19 @@ class RawModel:
 
 
 def shown(text: str) -> str:
-    """Make text of an untrusted source fit to print: one line, at most 80 characters."""
+    """Make untrusted text safe to print: one line, at most 80 characters."""
     cut = text[:_LONGEST] + ("…" if len(text) > _LONGEST else "")
     return "".join(character if character.isprintable() else "?" for character in cut)
 
 
 def kind(value: object) -> str:
-    """Name what a value is, with its article; the value itself is never printed, it could be made to explode."""
+    """Name a value's type, with its article; the value itself is never printed, because it could be hostile."""
     name = "None" if value is None else type(value).__name__
     return name if value is None else f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 
 def quoted(value: object) -> str:
-    """Quote the beginning of a value that may be of any size, numbers of more digits than Python prints included."""
+    """Quote the beginning of a value of any size, even a number with more digits than Python prints."""
     try:
         return shown(reprlib.repr(value))
     except ValueError:  # sys.set_int_max_str_digits

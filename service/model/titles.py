@@ -1,7 +1,7 @@
-"""Titles of items, for people to read: from a CSV file to arrays on disk that are mapped into memory.
+"""Item titles: from a CSV file to arrays on disk that are mapped into memory.
 
-Titles belong to ids, not to a model: the same file serves whatever model comes next. They stand in a directory
-of arrays as a snapshot does, and a process that serves holds no object for any of them.
+Titles belong to ids, not to a model, so a titles file stays valid for the next model. They are stored as a directory of
+arrays, like a snapshot, so a server has no Python object per title.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from service.model.storage.array_files import FileFacts, damaged, map_array, tou
 from service.model.storage.source import Source
 
 MANIFEST = "manifest.json"
-#: A longer title is cut, at a character.
+#: Longer titles are cut at a character boundary.
 MAX_TITLE_BYTES = 1024
 
-#: Usual names of the column that says which item, as :func:`plain` has them.
+#: Common names of the id column, as normalized by :func:`plain`.
 ITEM_COLUMNS = (
     *("item", "itemid", "iid", "product", "productid", "movie", "movieid", "article", "articleid", "book", "bookid"),
     *("track", "trackid", "song", "songid", "artist", "artistid", "sku", "asin", "isbn"),
 )
-# In each, the names that are looked for first, then those that do where there are none.
+# In each, the preferred names, then the alternatives.
 _ID_COLUMNS = ITEM_COLUMNS, ("id",)
 _TITLE_COLUMNS = ("title", "itemtitle", "producttitle"), ("name", "itemname", "productname")
 _INT64_DIGITS = "S20"
 
 
 class TitlesManifest(msgspec.Struct, frozen=True):
-    """Which file the titles are from, and what the files of their arrays must be."""
+    """The titles' source file, and the expected files of their arrays."""
 
     source: Source
     files: dict[str, FileFacts]
@@ -52,8 +52,8 @@ class TitlesManifest(msgspec.Struct, frozen=True):
 class Titles:
     """Titles by id; every array may be a read-only memory map.
 
-    ids: fixed-width bytes (UTF-8), ascending, [titles]. starts: int64 [titles + 1], where in ``text`` each title
-    starts, and its end. text: uint8, the titles in UTF-8, one after another.
+    ids: fixed-width bytes (UTF-8), ascending, [titles]. starts: int64 [titles + 1], the start of each title in
+    ``text``, and the end. text: uint8, the concatenated titles in UTF-8.
     """
 
     ids: NDArray[Any]
@@ -64,9 +64,9 @@ class Titles:
         return len(self.ids)
 
     def of(self, ids: NDArray[Any]) -> list[str | None]:
-        """Return the titles of these ids (int64 or fixed-width bytes), None for one that has none."""
+        """Return the titles of these ids (int64 or fixed-width bytes), None for those without one."""
         asked = ids.astype(_INT64_DIGITS) if ids.dtype.kind == "i" else ids
-        # NumPy would widen, that is copy, all ids for a longer one; cut, it is found and then differs.
+        # NumPy would widen (copy) all ids for a longer one; a cut id is found but then differs.
         places = self.ids.searchsorted(asked.astype(self.ids.dtype)).clip(max=len(self) - 1)
         known = (self.ids.take(places) == asked).tolist()
         starts, ends = self.starts.take(places).tolist(), self.starts.take(places + 1).tolist()
@@ -78,14 +78,14 @@ class Titles:
 
 
 def plain(name: str) -> str:
-    """Return a column's name as it stands among the usual ones: "userId" and "USER_ID" are both "userid"."""
+    """Normalize a column's name for comparison: "userId" and "USER_ID" are both "userid"."""
     return re.sub(r"[\W_]", "", name).lower()
 
 
 def read_titles(path: Path, file: BufferedReader) -> Titles:
-    """Read a CSV file in UTF-8 whose header names ids and titles. Raises BadTitlesError, which calls it ``path``.
+    """Read a UTF-8 CSV file whose header names ids and titles. Raises BadTitlesError, which names it as ``path``.
 
-    Of an id that stands there twice the last title counts. An empty title is none.
+    The last title of a repeated id counts. Empty titles are ignored.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     rows = csv.reader(text, strict=True)
@@ -94,7 +94,7 @@ def read_titles(path: Path, file: BufferedReader) -> Titles:
     except UnicodeDecodeError:
         raise BadTitlesError(f"{path} is not UTF-8; save it as CSV in UTF-8.") from None
     except csv.Error as error:
-        raise BadTitlesError(f"{path}, line {rows.line_num}: this is no CSV ({error}).") from None
+        raise BadTitlesError(f"{path}, line {rows.line_num}: this is not CSV ({error}).") from None
     finally:
         text.detach()
     if not titles:
@@ -112,7 +112,7 @@ def write_titles(directory: Path, titles: Titles, source: Source) -> None:
 
 
 def open_titles(directory: Path) -> Titles:
-    """Map titles into memory, every page of them read once. Raises SnapshotDamagedError, OSError."""
+    """Map titles into memory and read every page once. Raises SnapshotDamagedError, OSError."""
     try:
         manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=TitlesManifest)
         arrays = [map_array(directory / name, manifest.files[name]) for name in ("ids.npy", "starts.npy", "text.npy")]
@@ -124,14 +124,14 @@ def open_titles(directory: Path) -> Titles:
 
 
 def _pairs(path: Path, rows: Any) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the id and the title of each row, those left out whose id can be no model's."""
+    """Yield the id and the title of each row, except rows whose id no model can have."""
     header: list[str] = next(rows, [])
     id_column, title_column = _find(path, header, *_ID_COLUMNS), _find(path, header, *_TITLE_COLUMNS)
     for row in filter(None, rows):
         if len(row) != len(header):
             raise BadTitlesError(
-                f"{path}, line {rows.line_num}: there are {len(row)} fields, and the header has {len(header)}; "
-                "put a title with a comma between quotes."
+                f"{path}, line {rows.line_num}: there are {len(row)} fields, but the header has {len(header)}; "
+                "quote titles that contain commas."
             )
         key = row[id_column].encode()
         if 0 < len(key) <= MAX_ID_BYTES and b"\0" not in key:
@@ -139,7 +139,7 @@ def _pairs(path: Path, rows: Any) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _find(path: Path, header: Sequence[str], *usual: Sequence[str]) -> int:
-    """Return the place of a column, by the first of the usual names that are there."""
+    """Return the index of a column, by the first of the common names that exist."""
     for names in usual:
         found = [place for place, name in enumerate(header) if plain(name) in names]
         if len(found) == 1:

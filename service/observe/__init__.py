@@ -1,1 +1,1 @@
-"""What a server says of itself: metrics and log events, each once, in a table. Nothing here decides anything."""
+"""The tables of metrics and log events; nothing here makes decisions."""

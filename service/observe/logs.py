@@ -1,7 +1,6 @@
-"""What the server says of itself: every event once, as a line for people or as JSON for machines.
+"""The log: a table of events, written as lines for people or as JSON for machines.
 
-An event is logged by name with its facts; its sentence stands in EVENTS. No user id is ever a fact of an
-event at INFO or above.
+An event is logged by name with its facts; its sentence is in EVENTS. Events at INFO or above never contain user ids.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any, TextIO
 
 logger = logging.getLogger("als_serve")
 
-#: The id of the request being answered, for every line that is logged meanwhile, by whatever library.
+#: The id of the request being answered, for every line logged meanwhile, by any library.
 current_request: ContextVar[str] = ContextVar("current_request")
 
 _I, _W, _E, _D = logging.INFO, logging.WARNING, logging.ERROR, logging.DEBUG
@@ -44,8 +43,8 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "initialized": (_I, "✅ ML model initialization completed successfully (loaded existing model)"),
     "initialized_trained": (_I, "✅ ML model initialization completed successfully (trained new model)"),
-    "reused": (_I, "♻️ Model {model_version} was imported before: opened its snapshot"),
-    "resumed": (_I, "♻️ Serving model {model_version} as before the restart until the file has been looked at"),
+    "reused": (_I, "♻️ Model {model_version} was already imported: opened its snapshot"),
+    "resumed": (_I, "♻️ Serving model {model_version} as before the restart until the model file has been checked"),
     "swapped": (_I, "🔁 Now serving model {model_version} ({seconds:.2f} s from file to served)"),
     "unchanged": (_I, "💤 Model file touched, content unchanged: still serving {model_version}"),
     "file_missing": (_W, "❌ Model file not found: {path}"),
@@ -54,50 +53,53 @@ EVENTS: dict[str, tuple[int, str]] = {
         "💡 In EC2 environment, ensure the model is downloaded from S3 before starting the application",
     ),
     "rejected": (_W, "❌ {detail}"),
-    "postponed": (_W, "⏳ {detail} The next look is in {seconds:g} s"),
+    "postponed": (_W, "⏳ {detail} Next attempt in {seconds:g} s"),
     "corrupt_hint": (_W, "💡 The model file may be corrupted or incompatible"),
-    "still_serving": (_W, "🛡️ Model {model_version} goes on serving"),
-    "changed_while_read": (_I, "🔄 The model file changed while it was read: reading it again"),
+    "still_serving": (_W, "🛡️ Still serving model {model_version}"),
+    "changed_while_read": (_I, "🔄 The model file changed while it was being read: reading it again"),
     "stale": (_W, "⚠️ Serving model {model_version} from the state directory (stale): {reason}"),
     "waiting": (_I, "⏳ No model yet: waiting for a good file at {path}"),
-    "child_said": (_W, "⚠️ A process of ours said: {text}"),
-    "no_model": (_W, "⚠️ No usable model at {path}: one is trained on {data}"),
+    "child_said": (_W, "⚠️ Child process output: {text}"),
+    "no_model": (_W, "⚠️ No usable model at {path}: training one on {data}"),
     "training": (_I, "🔄 Training new ALS model..."),
-    "skipped_rows": (_W, "⚠️ {count} bad rows of the training data were left out; the first: {first}"),
+    "skipped_rows": (_W, "⚠️ Skipped {count} bad rows of the training data; the first: {first}"),
     "trained": (_I, "✅ Trained an ALS model in {seconds:.1f} s and saved it to: {path}"),
     "trained_elsewhere": (
         _W,
         "⚠️ {detail} The trained model is in {saved}",
     ),
-    "training_stopped": (_I, "🛑 A model file arrived: training was stopped"),
+    "training_stopped": (_I, "🛑 Stopped training: a model file arrived"),
     "training_failed": (_W, "⚠️ Training failed: {detail}"),
-    "no_functions": (_W, "⚠️ Going on without a model: recommendations answer 503 until a good file is at {path}"),
+    "no_functions": (
+        _W,
+        "⚠️ Continuing without a model: recommendations return 503 until there is a good file at {path}",
+    ),
     "limited": (
         _W,
-        "⚠️ Going on with limited functions: only what is popular is answered until a good file is at {path}",
+        "⚠️ Continuing with limited functions: only popular items are recommended until there is a good file at {path}",
     ),
     "stood_in": (_I, "🔁 Now serving model {model_version} in place of {path}"),
-    "s3_following": (_I, "☁️ Following {uri}: asking every {seconds:g} s for a newer model"),
+    "s3_following": (_I, "☁️ Following {uri}: checking for a newer model every {seconds:g} s"),
     "s3_downloading": (_I, "⬇️ Downloading {key} from S3 ({bytes} bytes)"),
     "s3_downloaded": (_I, "✅ Downloaded {key} from S3 ({bytes} bytes in {seconds:.1f} s)"),
-    "s3_failed": (_W, "⚠️ {detail} S3 is asked again soon, and until then nothing changes"),
+    "s3_failed": (_W, "⚠️ {detail} S3 will be retried; the served model does not change"),
     "s3_recovered": (_I, "☁️ Following {uri} again"),
-    "titles": (_I, "📖 Titles of {count} items, from {path}"),
-    "titles_rejected": (_W, "⚠️ The titles of items stay as they were: {detail}"),
-    "housekeeping_failed": (_W, "⚠️ The state directory could not be tidied: {detail}"),
+    "titles": (_I, "📖 Loaded the titles of {count} items from {path}"),
+    "titles_rejected": (_W, "⚠️ Keeping the current item titles: {detail}"),
+    "housekeeping_failed": (_W, "⚠️ Could not clean up the state directory: {detail}"),
     "single_file_mount": (
         _W,
-        "⚠️ {path} is a mount of a single file: a new model renamed over it on the host is never seen here. "
+        "⚠️ {path} is a single-file mount: a new model renamed over it on the host is never seen here. "
         "Mount its directory instead",
     ),
     "watch_failed": (
         _W,
-        "⚠️ File events stopped ({detail}): looking every {seconds:g} s, watching again soon",
+        "⚠️ File events stopped ({detail}): checking every {seconds:g} s, watching again soon",
     ),
     "task_failed": (_E, "❌ {task} failed and starts again in {seconds:g} s: {detail}"),
     "listening": (_I, "🌐 Listening on http://{host}:{port}"),
-    "accept_failed": (_W, "⚠️ New connections cannot be accepted: {detail}. It is tried again ten times a second"),
-    "draining": (_I, "🛑 Stopping: not ready from now on, the port closes in {seconds:g} s"),
+    "accept_failed": (_W, "⚠️ Cannot accept new connections: {detail}. Retrying ten times a second"),
+    "draining": (_I, "🛑 Stopping: no longer ready; the port closes in {seconds:g} s"),
     "stopped": (_I, "👋 Stopped"),
     "request": (_I, "📨 {method} {route}: {status} in {seconds:.4f} s (request {request_id})"),
     "request_failed": (_E, "❌ Unexpected error while answering {route} (request {request_id})"),
@@ -135,6 +137,6 @@ def set_up_logging(log_format: str, level: str, stream: TextIO | None = None) ->
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    # What is no HTTP is answered with 400 by aiohttp itself, which would log a traceback for every such client.
+    # aiohttp itself answers 400 to bytes that are not HTTP, and would log a traceback for every such client.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     logger.setLevel(level.upper())

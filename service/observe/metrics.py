@@ -1,4 +1,4 @@
-"""Every metric once: name, type, help, unit and labels. One registry per app, so tests never share numbers."""
+"""The metrics: name, type, help, unit and labels. Each app has its own registry, so tests never share numbers."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from prometheus_client import (
 from service.errors import AlsServeError, ModelRejectedError, OutOfResourcesError, S3Error
 from service.observe.tallies import TallyCounter, TallyHistogram
 
-# When each series began is no news to Prometheus, and would double the number of them.
+# Prometheus does not need the creation time of each series, which would double their number.
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library gives it no type
 
 _REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _DOWNLOAD_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
-# Scores of implicit feedback lie around 0 to 1, those of ratings higher.
+# Scores of implicit feedback are around 0 to 1, those of ratings higher.
 _SCORE_BUCKETS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100)
 _SCANNED_BUCKETS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576, 4_194_304)
 
-#: Whose answers come from factors, and so have a score of the model and a number of items scanned.
+#: The strategies that use factors, and so have model scores and numbers of scanned items.
 SCORED_STRATEGIES = ("als", "fold_in")
 STRATEGIES = (*SCORED_STRATEGIES, "popular")
 
@@ -38,10 +38,10 @@ Metric = Counter | Gauge | Histogram | TallyCounter | TallyHistogram
 
 
 class Row(NamedTuple):
-    """A metric's row of the table.
+    """A row of the table of metrics.
 
-    ``known`` has the label values that are known beforehand: their series stand at 0 from the start, because a series
-    that begins with its first event hides that event from ``increase()``.
+    ``known`` has the label values known beforehand. Their series start at 0, because ``increase()`` misses the first
+    event of a series that begins with it.
     """
 
     type: type[Metric]
@@ -58,12 +58,12 @@ class Row(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """Return what a value counts: seconds, bytes, or nothing."""
+        """Return the unit of the values: seconds, bytes, or none."""
         words = self.name.removesuffix("_total").split("_")
         return words[-1] if words[-1] in ("seconds", "bytes") else ""
 
     def register(self, registry: CollectorRegistry) -> Metric:
-        """Make the metric, with the series that are known, in a registry."""
+        """Create the metric, with its known series, in a registry."""
         metric = self.type(self.name, self.help, self.labels, unit=self.unit, registry=registry, **self.options)
         for values in self.known:
             metric.labels(*values)
@@ -99,18 +99,18 @@ _POLLS = [("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in 
 
 @dataclass(eq=False, slots=True)
 class Metrics:
-    """The metrics of one server, registered in ``registry``, beside those of its process."""
+    """The metrics of one server, registered in ``registry``, next to those of its process."""
 
     registry: CollectorRegistry
 
-    model_info: Gauge = _metric(Gauge, "als_model_info", "1 for the model served.", "version", "format")
+    model_info: Gauge = _metric(Gauge, "als_model_info", "1 for the served model.", "version", "format")
     model_ready: Gauge = _metric(Gauge, "als_model_ready", "1 while a model is served.")
     model_stale: Gauge = _metric(Gauge, "als_model_stale", "1 while the served model is not the one at the model path.")
     model_limited: Gauge = _metric(
-        Gauge, "als_model_limited", "1 while a model without factors is served: popularity alone."
+        Gauge, "als_model_limited", "1 while the served model has no factors, only popularity."
     )
     model_generation: Gauge = _metric(
-        Gauge, "als_model_generation", "Models that this process has put into service so far, the one served included."
+        Gauge, "als_model_generation", "Models that this process has put into service so far, including the served one."
     )
     model_source_bytes: Gauge = _metric(Gauge, "als_model_source_bytes", "Size of the served model's source file.")
     model_snapshot_bytes: Gauge = _metric(
@@ -119,18 +119,18 @@ class Metrics:
     model_resident_bytes: Gauge = _metric(
         Gauge,
         "als_model_resident_bytes",
-        "How much of that is in memory; what is not has to be read while a request waits.",
+        "Bytes of the snapshot that are in memory; the rest is read from disk while a request waits.",
     )
     model_snapshots_held: Gauge = _metric(
         Gauge,
         "als_model_snapshots_held",
-        "Earlier snapshots that requests still answer from, and that so are still mapped.",
+        "Earlier snapshots that are still mapped, because requests still use them.",
     )
     model_users: Gauge = _metric(Gauge, "als_model_users", "Users in the served model.")
     model_items: Gauge = _metric(Gauge, "als_model_items", "Items in the served model.")
     model_factors: Gauge = _metric(Gauge, "als_model_factors", "Factors of the served model.")
     scan_info: Gauge = _metric(
-        Gauge, "als_scan_info", "1 for what scans the items: int8, the compiled kernel, or numpy.", "kernel"
+        Gauge, "als_scan_info", "1 for what scans the items: int8 (the compiled kernel) or numpy.", "kernel"
     )
     model_score: Gauge = _metric(
         Gauge,
@@ -140,19 +140,19 @@ class Metrics:
         "statistic",
     )
     model_load_seconds: Gauge = _metric(
-        Gauge, "als_model_load_seconds", "How long the served model took to load, by phase.", "phase"
+        Gauge, "als_model_load_seconds", "Seconds that the served model took to load, by phase.", "phase"
     )
     model_made_timestamp: Gauge = _metric(
         Gauge,
         "als_model_made_timestamp_seconds",
-        "When the served model was trained, as its file says, or else when the file was written (Unix time).",
+        "When the served model was trained according to its file, else when the file was written (Unix time).",
     )
     model_loaded_timestamp: Gauge = _metric(
         Gauge, "als_model_loaded_timestamp_seconds", "When the served model was put into service (Unix time)."
     )
 
     last_reload_successful: Gauge = _metric(
-        Gauge, "als_model_last_reload_successful", "1 if the last look at a changed model file ended well."
+        Gauge, "als_model_last_reload_successful", "1 if the last reload succeeded."
     )
     last_reload_timestamp: Gauge = _metric(
         Gauge, "als_model_last_reload_timestamp_seconds", "When the last reload ended (Unix time)."
@@ -163,7 +163,7 @@ class Metrics:
     reloads: Counter = _metric(
         Counter,
         "als_model_reloads_total",
-        "Reloads by outcome (swapped, unchanged, rejected, postponed) and the reason of the last two.",
+        "Reloads by outcome (swapped, unchanged, rejected, postponed) and, for the last two, by reason.",
         "outcome",
         "reason",
         known=_RELOADS,
@@ -171,16 +171,16 @@ class Metrics:
     trainings: Counter = _metric(
         Counter,
         "als_trainings_total",
-        "Trainings for want of a model by outcome (trained, stopped, failed).",
+        "Fallback trainings by outcome (trained, stopped, failed).",
         "outcome",
         known=[("trained",), ("stopped",), ("failed",)],
     )
-    watcher_up: Gauge = _metric(Gauge, "als_watcher_up", "1 while file events arrive; 0 while only the timer looks.")
+    watcher_up: Gauge = _metric(Gauge, "als_watcher_up", "1 while file events arrive; 0 while the file is only polled.")
 
     s3_polls: Counter = _metric(
         Counter,
         "als_s3_polls_total",
-        "Looks at S3 by outcome (unchanged, downloaded, failed) and the reason of a failure.",
+        "Polls of S3 by outcome (unchanged, downloaded, failed) and reason of failure.",
         "outcome",
         "reason",
         known=_POLLS,
@@ -188,24 +188,24 @@ class Metrics:
     s3_seconds_since_success: Gauge = _metric(
         Gauge,
         "als_s3_seconds_since_success",
-        "Seconds since S3 last answered well, or since the start; 0 where no S3 is followed.",
+        "Seconds since the last successful poll of S3, or since the start; 0 if S3 is not followed.",
     )
     s3_poll_interval: Gauge = _metric(
-        Gauge, "als_s3_poll_interval_seconds", "How often S3 is asked; 0 where none is followed."
+        Gauge, "als_s3_poll_interval_seconds", "Interval between polls of S3; 0 if S3 is not followed."
     )
     s3_download_bytes: Counter = _metric(
-        Counter, "als_s3_download_bytes_total", "Bytes of models downloaded, whole or not."
+        Counter, "als_s3_download_bytes_total", "Downloaded bytes of models, including incomplete downloads."
     )
     s3_download_seconds: Histogram = _metric(
         Histogram,
         "als_s3_download_seconds",
-        "From asking S3 for a model to its whole, verified file at the model path.",
+        "Seconds from requesting a model in S3 to its verified file at the model path.",
         buckets=_DOWNLOAD_BUCKETS,
     )
     s3_model_info: Gauge = _metric(
         Gauge,
         "als_s3_model_info",
-        "1 for each of the last models that came from S3; the version joins it with als_model_info.",
+        "1 for each of the last models downloaded from S3; join with als_model_info by version.",
         "version",
         "key",
         "version_id",
@@ -222,22 +222,22 @@ class Metrics:
     request_seconds: TallyHistogram = _metric(
         TallyHistogram,
         "als_http_request_duration_seconds",
-        "From the request's headers read to its answer handed over.",
+        "Seconds from reading a request's headers to handing over its answer.",
         "route",
         "method",
         "status",
         buckets=_REQUEST_BUCKETS,
     )
     requests_in_flight: Gauge = _metric(Gauge, "als_http_requests_in_flight", "Requests being answered.")
-    queries: Gauge = _metric(Gauge, "als_queries", "Long queries that run in a thread or wait for one.")
+    queries: Gauge = _metric(Gauge, "als_queries", "Long queries that are running in a thread or waiting for one.")
     queries_abandoned: Counter = _metric(
-        Counter, "als_queries_abandoned_total", "Long queries whose client went away before the answer."
+        Counter, "als_queries_abandoned_total", "Long queries whose client disconnected before the answer."
     )
     connections: Gauge = _metric(Gauge, "als_connections", "Open connections of clients.")
     connections_limit: Gauge = _metric(
         Gauge,
         "als_connections_limit",
-        "How many connections may be open; the limit of descriptors leaves room for these.",
+        "Maximum number of open connections, derived from the limit of descriptors.",
     )
     connections_closed: Counter = _metric(
         Counter,
@@ -246,11 +246,11 @@ class Metrics:
         "reason",
         known=[("idle",), ("refused",), ("send_timeout",), ("unsent_bytes",)],
     )
-    unsent_bytes: Gauge = _metric(
-        Gauge, "als_unsent_bytes", "Bytes of answers that wait for their clients to read them."
-    )
+    unsent_bytes: Gauge = _metric(Gauge, "als_unsent_bytes", "Bytes of answers that clients have not read yet.")
     accept_errors: Counter = _metric(
-        Counter, "als_accept_errors_total", "Times that the system had no descriptor or memory for a new connection."
+        Counter,
+        "als_accept_errors_total",
+        "Connections that could not be accepted because the system lacked descriptors or memory.",
     )
     results: TallyCounter = _metric(
         TallyCounter,
@@ -262,7 +262,7 @@ class Metrics:
     top_score: TallyHistogram = _metric(
         TallyHistogram,
         "als_result_top_score",
-        "The greatest score of each list, as the model gives it, by strategy.",
+        "Highest raw model score of each list, by strategy.",
         "strategy",
         buckets=_SCORE_BUCKETS,
         known=[(strategy,) for strategy in SCORED_STRATEGIES],
@@ -270,7 +270,7 @@ class Metrics:
     scanned_items: TallyHistogram = _metric(
         TallyHistogram,
         "als_result_scanned_items",
-        "How many items had their score, or a bound of it, computed for each list, by strategy.",
+        "Number of items whose score, or a bound of it, was computed for each list, by strategy.",
         "strategy",
         buckets=_SCANNED_BUCKETS,
         known=[(strategy,) for strategy in SCORED_STRATEGIES],
@@ -278,12 +278,12 @@ class Metrics:
     scanned_bytes: TallyCounter = _metric(
         TallyCounter,
         "als_result_scanned_bytes_total",
-        "Bytes of item factors, and of their int8 codes, that were read for those.",
+        "Bytes of item factors and of their int8 codes read for those lists, by strategy.",
         "strategy",
         known=[(strategy,) for strategy in SCORED_STRATEGIES],
     )
     loop_lag_seconds: Histogram = _metric(
-        Histogram, "als_event_loop_lag_seconds", "How late the event loop woke a timer.", buckets=_LAG_BUCKETS
+        Histogram, "als_event_loop_lag_seconds", "Delay of a timer in the event loop.", buckets=_LAG_BUCKETS
     )
 
     def __post_init__(self) -> None:
@@ -294,5 +294,5 @@ class Metrics:
 
 
 def table() -> dict[str, Row]:
-    """Return the row of each metric of ours by its attribute of Metrics."""
+    """Return the row of each metric by its attribute of Metrics."""
     return {attribute.name: attribute.metadata["row"] for attribute in fields(Metrics) if attribute.metadata}

@@ -1,4 +1,4 @@
-"""Models in S3: where they are, which one is the latest, and how one comes down or goes up whole.
+"""Models in S3: locations, the latest version, downloads and uploads.
 
-Nothing here knows of a server: what polls is :mod:`service.live.s3_follower`.
+This package does not depend on a server: :mod:`service.live.s3_follower` polls.
 """

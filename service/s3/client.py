@@ -1,4 +1,4 @@
-"""How we speak to S3: who we are, how long we wait, and that nothing is tried again behind our back."""
+"""The S3 client: credentials, timeouts and retries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CONFIG = AioConfig(
     connect_timeout=5,
     read_timeout=15,
-    # Stores other than AWS refuse checksums they do not know; ours is given, and asked for, where it matters.
+    # Other stores than AWS reject unknown checksums; ours is sent and requested where it matters.
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
     user_agent_extra=f"als-serve/{__version__}",
@@ -32,12 +32,12 @@ _CONFIG = AioConfig(
 
 @asynccontextmanager
 async def connected(place: Location, *, attempts: int = 1) -> AsyncIterator[S3Client]:
-    """Lend a client for S3, with credentials, region and endpoint as botocore finds them. Raises S3Error.
+    """Yield an S3 client, with credentials, region and endpoint as botocore finds them. Raises S3Error.
 
-    Each request is tried ``attempts`` times. Who polls backs off by itself, with jitter: a second layer of tries would
-    multiply the load on a sick S3.
+    Each request is tried ``attempts`` times. The follower backs off by itself, with jitter; a second layer of retries
+    would multiply the load on a failing S3.
 
-    Its credentials are found once, so a client that failed is best replaced.
+    The client reads its credentials once, so replace it after a failure.
     """
     config = _CONFIG.merge(AioConfig(retries={"total_max_attempts": attempts, "mode": "standard"}))
     with speaking_of(place):
@@ -45,9 +45,9 @@ async def connected(place: Location, *, attempts: int = 1) -> AsyncIterator[S3Cl
         try:
             client = await session.create_client("s3", config=config).__aenter__()
         except BotoCoreError:
-            raise  # some of which are ValueErrors, too
-        except ValueError as error:  # which is all that botocore says of an endpoint that is no URL
-            raise S3UnreachableError(f"{place} cannot be reached: {error}; look at AWS_ENDPOINT_URL.") from None
+            raise  # some of which are also ValueErrors
+        except ValueError as error:  # botocore's only error for an endpoint that is not a URL
+            raise S3UnreachableError(f"{place} cannot be reached: {error}; check AWS_ENDPOINT_URL.") from None
     try:
         yield client
     finally:
@@ -55,7 +55,7 @@ async def connected(place: Location, *, attempts: int = 1) -> AsyncIterator[S3Cl
 
 
 def _session() -> AioSession:
-    """Return a session that finds credentials anew, and knows already what S3 is."""
+    """Return a session that reads credentials again but has already loaded the description of S3."""
     session = get_session()
     session.register_component("data_loader", _loader())
     return session
@@ -63,7 +63,7 @@ def _session() -> AioSession:
 
 @cache
 def _loader() -> Any:
-    """Return what has read botocore's own description of S3: megabytes of JSON, once, and not on an event loop."""
+    """Load botocore's description of S3: megabytes of JSON, read once, and not on an event loop."""
     loader = get_session().get_component("data_loader")
     for name in ("service-2", "endpoint-rule-set-1", "paginators-1"):
         loader.load_service_model("s3", name)

@@ -1,4 +1,4 @@
-"""What can go wrong in talking to S3, as one of our own errors with one sentence."""
+"""S3 failures as our own errors, each with one sentence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from service.errors import (
 )
 from service.s3.location import Location, is_model
 
-#: S3's own codes, where they say more than the status beside them.
+#: S3's codes that say more than their status.
 _CREDENTIALS = {
     "ExpiredToken",
     "ExpiredTokenException",
@@ -49,7 +49,7 @@ _NETWORK = (botocore.HTTPClientError, botocore.ConnectionError, aiohttp.ClientEr
 
 @contextmanager
 def speaking_of(place: Location) -> Iterator[None]:
-    """Raise what goes wrong in the block as an S3Error that names the place."""
+    """Raise failures of the block as S3Errors that name the place."""
     try:
         yield
     except botocore.ClientError as error:
@@ -60,65 +60,67 @@ def speaking_of(place: Location) -> Iterator[None]:
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         ) from error
     except botocore.FlexibleChecksumError as error:
-        raise DownloadCorruptError(f"{place} came with another checksum than S3 has for it; try again.") from error
+        raise DownloadCorruptError(f"{place} does not match the checksum that S3 has for it; try again.") from error
     except _PAYLOAD as error:
-        raise DownloadCutError(f"{place} ended before its end ({_brief(error)}); try again.") from error
+        raise DownloadCutError(f"{place} was cut short ({_brief(error)}); try again.") from error
     except ResponseParserError as error:
-        raise S3UnavailableError(f"What answered for {place} is not S3; look at AWS_ENDPOINT_URL.") from error
+        raise S3UnavailableError(f"The server that answered for {place} is not S3; check AWS_ENDPOINT_URL.") from error
     except (*_NETWORK, botocore.BotoCoreError) as error:
         raise S3UnreachableError(
-            f"{place} cannot be reached: {_brief(error)}; look at the network, AWS_ENDPOINT_URL and the region."
+            f"{place} cannot be reached: {_brief(error)}; check the network, AWS_ENDPOINT_URL and the region."
         ) from error
 
 
 @asynccontextmanager
 async def deadline(seconds: float, place: Location) -> AsyncIterator[None]:
-    """Let the block take so long and no longer: a body that drips never times out by itself. Raises S3TimeoutError."""
+    """Limit the time of the block, because a slow body never times out by itself. Raises S3TimeoutError."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise S3TimeoutError(f"{place} took longer than {seconds:g} s; look at the network, or allow more.") from None
+        raise S3TimeoutError(
+            f"{place} took longer than {seconds:g} s; check the network, or allow more time."
+        ) from None
 
 
 def code_of(error: botocore.ClientError) -> str:
-    """Return S3's code for what it answers, which is the bare status where a body was not sent (304, HEAD)."""
+    """Return S3's error code, or the status if the response has no body (304, HEAD)."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _answered(place: Location, error: botocore.ClientError) -> S3Error:
-    """Tell an answer of S3 that is none of the good ones by its code, else by its status."""
+    """Return the error for a failed response, by its code, else by its status."""
     code, status = code_of(error), int(error.response["ResponseMetadata"]["HTTPStatusCode"])
     if code == "RequestTimeTooSkewed":
-        return S3CredentialsError(f"S3 does not accept the time of a request for {place} ({code}); set the clock.")
+        return S3CredentialsError(f"S3 rejected the time of a request for {place} ({code}); set this machine's clock.")
     if code in _CREDENTIALS:
-        return S3CredentialsError(f"S3 does not accept the credentials for {place} ({code}); renew them.")
-    # S3 has no code of its own for a key that may not be used: only its message names the permission.
+        return S3CredentialsError(f"S3 rejected the credentials for {place} ({code}); renew them.")
+    # S3 has no code for a forbidden key: only its message names the permission.
     if code.startswith("KMS") or "kms:" in error.response.get("Error", {}).get("Message", ""):
         return S3KeyDeniedError(
-            f"The key that encrypts {place} cannot be used ({code}); allow kms:Decrypt on it, "
-            "and kms:GenerateDataKey to who publishes."
+            f"The key that encrypts {place} cannot be used ({code}); allow kms:Decrypt, "
+            "and kms:GenerateDataKey for publishers."
         )
     if status == 403:
         return S3DeniedError(
-            f"S3 denies access to {place} ({code}); allow it to this role. "
-            "Without s3:ListBucket, S3 denies what is missing, too."
+            f"S3 denied access to {place} ({code}); grant it to this role. "
+            "Without s3:ListBucket, S3 also denies access to missing objects."
         )
     if status == 404:
-        return S3NotFoundError(f"{place} is not there ({code}).{_remedy(place)}")
+        return S3NotFoundError(f"{place} does not exist ({code}).{_remedy(place)}")
     if status in (409, 412):
-        return S3ChangedError(f"{place} was changed by someone else meanwhile ({code}); try again.")
+        return S3ChangedError(f"{place} was changed by someone else in the meantime ({code}); try again.")
     if status < 500 and status != 429 and code != "SlowDown":
-        return S3Error(f"S3 refuses what was asked of {place} ({status} {code}); look at the region and the version.")
-    return S3UnavailableError(f"S3 cannot answer for {place} now ({status} {code}); try again.")
+        return S3Error(f"S3 refused the request for {place} ({status} {code}); check the region and the version.")
+    return S3UnavailableError(f"S3 is unavailable for {place} ({status} {code}); try again.")
 
 
 def _remedy(place: Location) -> str:
     if place.is_prefix:
         return ""
     if is_model(place.key.rpartition("/")[2]):
-        return f" als-serve versions {place.parent} shows those that are."
-    return f" If models are under it, write {place}/ with a slash."
+        return f" als-serve versions {place.parent} lists the models there."
+    return f" If it is a prefix, write {place}/ with a trailing slash."
 
 
 def _brief(error: BaseException) -> str:

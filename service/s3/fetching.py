@@ -1,4 +1,4 @@
-"""One exact version, streamed to a file beside the path that it then takes: whole and verified, or not at all."""
+"""Downloads: one exact version is streamed to a file next to the path, verified, then renamed to it."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
     from types_aiobotocore_s3.type_defs import GetObjectOutputTypeDef
 
-#: Hashed and written at a time, in a thread: large enough not to be felt, small enough not to fill memory.
+#: The bytes hashed and written at a time, in a thread: large enough to be efficient, small enough for memory.
 _CHUNK = 2**20
 
 
 async def fetch(client: S3Client, bucket: str, found: Found, path: Path, on_bytes: Counted) -> Download:
-    """Put what was found at the path, in the place of what stands there; ``on_bytes`` is told of each piece.
+    """Download a found version to the path, replacing the file there; ``on_bytes`` is called for each piece.
 
-    Verified are its length and a sha256: the pointer's, else the one that it was published with; where neither is
-    known, the checksum that S3 has of it, if that is one of the whole object and of a kind that botocore computes
-    (CRC64NVME, which AWS adds by itself, is none without its own library). Raises S3Error.
+    Its length and a sha256 are verified: the pointer's, else the one in its metadata. If neither is known, S3's own
+    checksum is verified, if it covers the whole object and botocore supports its kind (CRC64NVME, which AWS adds by
+    default, needs an extra library). Raises S3Error.
     """
     place, started = Location(bucket, found.key), time.perf_counter()
     answer = await get_object(client, place, **_version(found))
-    assert answer  # there is no "unchanged" for one exact version
+    assert answer  # an exact version cannot be "unchanged"
     async with answer["Body"] as body:
         _expect("length", found.size, answer.get("ContentLength", found.size), place)
         expected = found.sha256 or _published(answer)
@@ -52,7 +52,7 @@ async def fetch(client: S3Client, bucket: str, found: Found, path: Path, on_byte
                     await asyncio.to_thread(part.take, piece)
                     on_bytes(len(piece))
             if part.size < found.size:
-                raise DownloadCutError(f"{place} ended after {part.size} of {found.size} bytes; try again.")
+                raise DownloadCutError(f"{place} was cut short after {part.size} of {found.size} bytes; try again.")
             _expect("length", found.size, part.size, place)
             _expect("sha256", expected or part.sha256, part.sha256, place)
             part.is_whole = True
@@ -69,14 +69,14 @@ async def fetch(client: S3Client, bucket: str, found: Found, path: Path, on_byte
 
 
 def stands_at(path: Path, size: int, sha256: str) -> bool:
-    """Say whether this very content stands at the path already."""
+    """Return whether this content is already at the path."""
     with suppress(ModelRejectedError):
         return signature(path).size == size and identify(path).sha256 == sha256
     return False
 
 
 def sweep(path: Path) -> None:
-    """Remove what downloads to this path left whose process is gone."""
+    """Remove incomplete downloads to this path by processes that have ended."""
     for leftover in path.parent.glob(_part_name(glob.escape(path.name), "*")):
         with suppress(OSError), leftover.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,7 +84,7 @@ def sweep(path: Path) -> None:
 
 
 class _Part:
-    """A file that is being written and hashed; locked, so that nobody takes it for a leftover."""
+    """A file being written and hashed; locked, so that no process removes it as a leftover."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(_part_name(path.name, secrets.token_hex(4)))
@@ -105,7 +105,7 @@ class _Part:
             fcntl.flock(file, fcntl.LOCK_EX)
             if self.path.exists():
                 return file
-            file.close()  # someone swept it before it was locked
+            file.close()  # another process swept it before it was locked
 
     def take(self, piece: bytes) -> None:
         self._digest.update(piece)
@@ -114,16 +114,16 @@ class _Part:
             self._file.write(piece)
 
     def become(self, modified_at: datetime) -> None:
-        """Replace the path by what was written, once that is safely on the disk."""
+        """Replace the path by this file, once it is synced to disk."""
         with _writing(self._target):
             self._file.flush()
-            # When it was published, not when it came here: the age of a model is no server's own.
+            # The time of publication, not of the download, so that a model has the same age on every server.
             os.utime(self._file.fileno(), (modified_at.timestamp(),) * 2)
             sync(self._file)
             take_place(self.path, self._target)
 
     def abandon(self) -> None:
-        """Remove what is left under the name of a part."""
+        """Remove a leftover part."""
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
@@ -132,7 +132,7 @@ class _Part:
 
 @contextmanager
 def _replacing(path: Path, modified_at: datetime) -> Iterator[_Part]:
-    """Lend a part that replaces the path at the end of the block, unless it was not whole. Raises ModelPathError."""
+    """Yield a part that replaces the path at the end of the block if complete. Raises ModelPathError."""
     part = _Part(path)
     try:
         yield part
@@ -149,10 +149,10 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if not path.parent.is_dir():
             raise ModelPathError(
-                f"A model from S3 cannot be written to {path}: there is no directory {path.parent}; make it."
+                f"A model from S3 cannot be written to {path}: there is no directory {path.parent}; create it."
             ) from None
         raise ModelPathError(
-            f"A model from S3 cannot be written beside {path}: {error.strerror or error}. Free space, or make the "
+            f"A model from S3 cannot be written next to {path}: {error.strerror or error}. Free space, or make the "
             "directory writable for this user."
         ) from None
 
@@ -162,7 +162,7 @@ def _part_name(name: str, mark: str) -> str:
 
 
 def _version(found: Found) -> dict[str, Any]:
-    """Ask for this version and no other, and for S3's checksum only where nothing better is known."""
+    """Request exactly this version, and S3's checksum only if no sha256 is known."""
     version: dict[str, Any] = {}
     if found.version_id:
         version["VersionId"] = found.version_id
@@ -172,7 +172,7 @@ def _version(found: Found) -> dict[str, Any]:
 
 
 def _published(answer: GetObjectOutputTypeDef) -> str | None:
-    """Return the sha256 of the whole object that S3 gives along with it, if any; that of parts has a dash."""
+    """Return S3's sha256 of the whole object, if any; a checksum of parts has a dash."""
     checksum = answer.get("ChecksumSHA256", "")
     if checksum and "-" not in checksum:
         return base64.b64decode(checksum).hex()
@@ -180,7 +180,7 @@ def _published(answer: GetObjectOutputTypeDef) -> str | None:
 
 
 async def _pieces(body: Any) -> AsyncIterator[bytes]:
-    """Gather what comes in many small reads."""
+    """Combine many small reads."""
     piece = bytearray()
     async for chunk in body.iter_chunks(_CHUNK):
         piece += chunk
@@ -194,5 +194,5 @@ async def _pieces(body: Any) -> AsyncIterator[bytes]:
 def _expect(what: str, expected: int | str, found: int | str, place: Location) -> None:
     if found != expected:
         raise DownloadCorruptError(
-            f"{place} has the {what} {found}, not {expected} as published; publish it anew if this stays."
+            f"{place} has the {what} {found}, not {expected} as published; publish it again if this persists."
         )

@@ -1,4 +1,4 @@
-"""Which version S3 has now: by a pointer, by an exact key, or the newest name; one request where nothing changed."""
+"""Finds the current version in S3: by a pointer, an exact key, or the newest name; one request if nothing changed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
     from types_aiobotocore_s3.type_defs import GetObjectOutputTypeDef, ObjectTypeDef
 
-#: The object metadata in which ``als-serve publish`` leaves the sha256 of the whole object.
+#: The object metadata in which ``als-serve publish`` stores the sha256 of the whole object.
 SHA256 = "sha256"
-#: What S3 says of every object; a page that a proxy or a login gives in its place does not.
+#: Headers that S3 sends for every object, unlike the error or login pages of a proxy.
 _ALWAYS = {"ETag", "LastModified"}
 
 
 async def find(client: S3Client, location: Location, known: Marker | None) -> Found | None:
-    """Return the version that S3 has now, or None if that is still the one that ``known`` came from.
+    """Return the current version in S3, or None if it is still the one in ``known``.
 
-    Of a prefix it is the one that latest.json points to; without a pointer, the newest by the timestamp in its
-    name, then by when it was written. Raises S3Error.
+    For a prefix, it is the one that latest.json points to; without a pointer, the newest by the timestamp in its name,
+    then by its modification time. Raises S3Error.
     """
     if not location.is_prefix:
         return await _exact(client, location, known)
@@ -52,14 +52,14 @@ async def read_pointer(client: S3Client, place: Location, known: Marker | None =
             while len(raw) <= LARGEST and (more := await body.read(LARGEST)):
                 raw += more
     if len(raw) > LARGEST:
-        raise BadPointerError(f"{place} is no pointer to a model, but over {LARGEST} bytes; publish a model.")
+        raise BadPointerError(f"{place} is not a pointer to a model: it has over {LARGEST} bytes; publish a model.")
     return decode_pointer(raw, place), answer["ETag"]
 
 
 async def get_object(client: S3Client, place: Location, **request: Any) -> GetObjectOutputTypeDef | None:
-    """Begin to read an object, or return None where a condition does not hold: a 304, without a body.
+    """Start to read an object, or return None if it has not changed (304).
 
-    Raises S3Error, also where it is not S3 who answers.
+    Raises S3Error, also if the response is not from S3.
     """
     with speaking_of(place):
         try:
@@ -75,13 +75,13 @@ async def get_object(client: S3Client, place: Location, **request: Any) -> GetOb
 
 
 def sha256_of(answer: GetObjectOutputTypeDef) -> str | None:
-    """Return the sha256 (hex) of a whole object that ``als-serve publish`` has left with it, if it did."""
+    """Return the sha256 (hex) of the whole object that ``als-serve publish`` stored in its metadata, if any."""
     sha256 = answer["Metadata"].get(SHA256, "")
     return sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else None
 
 
 async def list_models(client: S3Client, location: Location) -> tuple[list[ObjectTypeDef], bool]:
-    """Return the models directly under a prefix, the newest first, and whether there is a pointer. Raises S3Error."""
+    """Return the models directly under a prefix, newest first, and whether there is a pointer. Raises S3Error."""
     with speaking_of(location):
         pages = client.get_paginator("list_objects_v2").paginate(
             Bucket=location.bucket, Prefix=location.key, Delimiter="/"
@@ -93,7 +93,7 @@ async def list_models(client: S3Client, location: Location) -> tuple[list[Object
 
 
 def _not_s3(place: Location, missing: str) -> S3UnavailableError:
-    return S3UnavailableError(f"What answered for {place} is not S3 (no {missing}); look at AWS_ENDPOINT_URL.")
+    return S3UnavailableError(f"The server that answered for {place} is not S3 (no {missing}); check AWS_ENDPOINT_URL.")
 
 
 def _unless(known: Marker | None) -> dict[str, str]:
@@ -105,7 +105,7 @@ def _age(entry: ObjectTypeDef) -> tuple[str, datetime]:
 
 
 async def _exact(client: S3Client, place: Location, known: Marker | None) -> Found | None:
-    # Not HEAD: its errors have no body, so that expired credentials could not be told from a missing permission.
+    # Not HEAD, whose errors have no body that distinguishes expired credentials from a missing permission.
     answer = await get_object(client, place, **_unless(known))
     if answer is None:
         return None

@@ -1,4 +1,4 @@
-"""Where models are in S3, and what they are called there."""
+"""Locations and names of models in S3."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from service.errors import SettingsError
 from service.model.formats.table import FORMATS
 
-#: What says which model of a prefix is the latest.
+#: The object that names the latest model of a prefix.
 LATEST = "latest.json"
 MODEL_PREFIX = "als_model_"
 _EXTENSIONS = {known.name: known.extensions for known in FORMATS}
@@ -21,19 +21,19 @@ _URI = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?", re.DOTAL
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A bucket and a key in it, or all keys that begin so: a prefix ends with "/", or is empty."""
+    """A bucket and a key, or a prefix of keys, which ends with "/" or is empty."""
 
     bucket: str
     key: str
 
     @property
     def is_prefix(self) -> bool:
-        """Say whether this is where models are, rather than one of them."""
+        """Return whether this is a prefix rather than one model."""
         return self.key == "" or self.key.endswith("/")
 
     @property
     def parent(self) -> Location:
-        """Return the prefix that an object is directly under."""
+        """Return the prefix that directly contains an object."""
         return Location(self.bucket, self.key[: self.key.rfind("/") + 1])
 
     def at(self, key: str) -> Location:
@@ -45,32 +45,32 @@ class Location:
 
 
 def parse_location(uri: str) -> Location:
-    """Read ``s3://bucket/key`` or ``s3://bucket/prefix/``. Raises SettingsError."""
+    """Parse ``s3://bucket/key`` or ``s3://bucket/prefix/``. Raises SettingsError."""
     found = _URI.fullmatch(uri)
     if not found:
-        raise SettingsError(f"{uri!r} is no place in S3; write s3://bucket/prefix/ or s3://bucket/key.")
+        raise SettingsError(f"{uri!r} is not an S3 location; write s3://bucket/prefix/ or s3://bucket/key.")
     return Location(found[1], found[2] or "")
 
 
 def parse_prefix(uri: str) -> Location:
-    """Read ``s3://bucket/prefix/``. Raises SettingsError where that is no prefix."""
+    """Parse ``s3://bucket/prefix/``. Raises SettingsError if it is not a prefix."""
     location = parse_location(uri)
     if not location.is_prefix:
-        raise SettingsError(f"{uri} names one object; write {uri}/ if models are to be under it.")
+        raise SettingsError(f"{uri} is one object; write {uri}/ for a prefix.")
     return location
 
 
 def model_key(prefix: Location, made_at: datetime, model_format: str) -> str:
-    """Return the key of a model that is published at this moment (UTC)."""
+    """Return the key of a model published at this time (UTC)."""
     return f"{prefix.key}{MODEL_PREFIX}{made_at:{_TIMESTAMP}}.{_EXTENSIONS[model_format][0]}"
 
 
 def is_model(name: str) -> bool:
-    """Say whether an object of this name is a model, rather than something that is kept beside one."""
+    """Return whether an object of this name is a model, rather than another file next to models."""
     return name.startswith(MODEL_PREFIX) and name.endswith(_MODEL_ENDINGS)
 
 
 def timestamp_of(key: str) -> str:
-    """Return the timestamp in a model's name, "" where it has none: later ones are greater."""
+    """Return the timestamp in a model's name, "" if it has none; later ones are greater."""
     found = _NAME.match(key.rpartition("/")[2])
     return found[1] if found else ""

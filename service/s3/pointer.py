@@ -1,4 +1,4 @@
-"""latest.json: which model of a prefix is the latest, what it must be, and what it is like."""
+"""latest.json, the pointer to the latest model of a prefix, with the model's facts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import msgspec
 from service.errors import BadPointerError
 from service.s3.location import LATEST, Location
 
-#: A pointer is a few hundred bytes; whatever is larger is something else.
+#: A pointer is a few hundred bytes; anything larger is something else.
 LARGEST = 65_536
-#: What msgspec raises for what it cannot read: damaged, no UTF-8, or nested without end.
+#: The errors of msgspec for damaged, non-UTF-8 or endlessly nested input.
 MALFORMED = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How large a model is."""
+    """The size of a model."""
 
     users: int
     items: int
@@ -28,7 +28,7 @@ class Counts(msgspec.Struct, frozen=True):
 class Pointer(msgspec.Struct, frozen=True, kw_only=True):
     """One published model: ``size`` in bytes, ``sha256`` in hex, ``metrics`` of its evaluation, such as ndcg@20.
 
-    Only ``key``, ``sha256`` and ``size`` are needed to follow a pointer, so it is easily written by other means.
+    Only ``key``, ``sha256`` and ``size`` are needed to follow a pointer, so other tools can easily write one.
     """
 
     key: str
@@ -42,18 +42,22 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_pointer(raw: bytes, place: Location) -> Pointer:
-    """Read a pointer that stands at ``place``. Raises BadPointerError, also where it leads out of its prefix."""
+    """Parse a pointer found at ``place``. Raises BadPointerError, also if it leads out of its prefix."""
     try:
         pointer = msgspec.json.decode(raw, type=Pointer)
     except MALFORMED as error:
-        raise BadPointerError(f"{place} is no pointer to a model ({error}); publish a model, or remove it.") from None
+        raise BadPointerError(
+            f"{place} is not a pointer to a model ({error}); publish a model, or remove it."
+        ) from None
     if not pointer.key.startswith(place.parent.key) or not _is_name(pointer.key.removeprefix(place.parent.key)):
-        raise BadPointerError(f"{place} points to {pointer.key!r}, which is not beside it; publish or promote a model.")
+        raise BadPointerError(
+            f"{place} points to {pointer.key!r}, which is not in the same prefix; publish or promote a model."
+        )
     if pointer.created_at and not 2000 <= pointer.created_at.year < 2200:
-        raise BadPointerError(f"{place} says {pointer.created_at}, when nothing was published; publish a model.")
+        raise BadPointerError(f"{place} has an implausible created_at {pointer.created_at}; publish a model.")
     return pointer
 
 
 def _is_name(name: str) -> bool:
-    """Say whether this is the plain name of an object: who writes a pointer is not always who should."""
+    """Return whether this is a plain object name, because a pointer may be written by anyone."""
     return name not in ("", ".", "..", LATEST) and "/" not in name and name.isprintable()

@@ -1,4 +1,4 @@
-"""A model goes up: the model first, the pointer last, and neither over what someone else has put there."""
+"""Publishing: uploads the model first and the pointer last, without overwriting anyone else's."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
     from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef
 
-#: The object metadata that holds a model's own pointer, from which it can be promoted.
+#: The object metadata with a model's own pointer, from which it can be promoted.
 _POINTER = "als-pointer"
 _TRIES = 5
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A model under a prefix; ``pointer`` tells of it, and is None if ``als-serve publish`` did not put it there."""
+    """A model under a prefix; ``pointer`` describes it, and is None if ``als-serve publish`` did not publish it."""
 
     key: str
     size: int
@@ -42,8 +42,8 @@ async def publish(
 ) -> tuple[Pointer, bool]:
     """Upload a model file, then point to it; return its pointer, and whether that is now the latest.
 
-    ``model`` describes the file; its key and time are given here. It does not become the latest where someone else
-    has published a newer one meanwhile: theirs stays. Raises S3Error.
+    ``model`` describes the file; its key and time are set here. It does not become the latest if someone else has
+    published a newer one meanwhile. Raises S3Error.
     """
     created_at = datetime.now(UTC).replace(microsecond=0)
     for _ in range(_TRIES):
@@ -52,34 +52,34 @@ async def publish(
         file = Upload(path, model.sha256, model.size, {SHA256: model.sha256, _POINTER: _metadata(pointer)})
         try:
             version_id = await upload(client, prefix.at(key), file, protection, on_bytes)
-        except S3ChangedError:  # another publisher of this very second
+        except S3ChangedError:  # another publisher in the same second
             created_at += timedelta(seconds=1)
         else:
             pointer = msgspec.structs.replace(pointer, version_id=version_id)
             return pointer, await _point_unless_newer(client, prefix, pointer, protection)
-    raise PublishError(f"Others publish under {prefix} all the time; try again.")
+    raise PublishError(f"Gave up after {_TRIES} attempts: others keep publishing under {prefix}; try again.")
 
 
 async def promote(client: S3Client, place: Location, protection: Protection) -> Pointer:
     """Point to a model that was published earlier, and return its pointer. Raises S3Error."""
-    # First, because what S3 answers to it has a body, so that bad credentials are not told as a missing permission.
+    # First, because its error response has a body, so bad credentials are not reported as a missing permission.
     _, condition = await _latest(client, place.parent)
     pointer = _pointer_of(place.key, await _head(client, place))
     if pointer is None:
         raise BadPointerError(
-            f"{place} was not put there by als-serve publish, so nothing vouches for it; pull it and publish it."
+            f"{place} was not published by als-serve, so its content cannot be verified; pull it and publish it."
         )
     await _point(client, place.parent, pointer, condition, protection)
     return pointer
 
 
 async def versions(client: S3Client, prefix: Location) -> list[Version]:
-    """Return the models under a prefix, the newest first. Raises S3Error."""
+    """Return the models under a prefix, newest first. Raises S3Error."""
     latest, _ = await _latest(client, prefix)
     models, _ = await list_models(client, prefix)
     found: list[Version] = []
     for entry in models:
-        with suppress(S3NotFoundError):  # someone has removed it since
+        with suppress(S3NotFoundError):  # it has been removed since
             pointer = _pointer_of(entry["Key"], await _head(client, prefix.at(entry["Key"])))
             is_latest = latest is not None and latest.key == entry["Key"]
             modified_at = entry["LastModified"].astimezone(UTC)
@@ -88,7 +88,7 @@ async def versions(client: S3Client, prefix: Location) -> list[Version]:
 
 
 async def prune(client: S3Client, prefix: Location, keep: int) -> list[str]:
-    """Remove all but the newest ``keep`` models, never the one that is pointed to; return the keys. Raises S3Error."""
+    """Remove all but the newest ``keep`` models and the latest one; return the removed keys. Raises S3Error."""
     latest, _ = await _latest(client, prefix)
     models, _ = await list_models(client, prefix)
     outdated = [entry["Key"] for entry in models[keep:] if latest is None or entry["Key"] != latest.key]
@@ -99,7 +99,7 @@ async def prune(client: S3Client, prefix: Location, keep: int) -> list[str]:
 
 
 async def _point_unless_newer(client: S3Client, prefix: Location, pointer: Pointer, protection: Protection) -> bool:
-    """Make a model the latest unless a newer one is; two who do so at once both look again."""
+    """Make a model the latest unless a newer one is; of two publishers at once, both check again."""
     for _ in range(_TRIES):
         latest, condition = await _latest(client, prefix)
         if latest and timestamp_of(latest.key) > timestamp_of(pointer.key):
@@ -109,11 +109,14 @@ async def _point_unless_newer(client: S3Client, prefix: Location, pointer: Point
         except S3ChangedError:
             continue
         return True
-    raise PublishError(f"Others publish under {prefix} all the time; als-serve promote {prefix.at(pointer.key)}")
+    raise PublishError(
+        f"Gave up after {_TRIES} attempts: others keep publishing under {prefix}; "
+        f"als-serve promote {prefix.at(pointer.key)}"
+    )
 
 
 async def _latest(client: S3Client, prefix: Location) -> tuple[Pointer | None, dict[str, Any]]:
-    """Return the pointer, None if there is none or a bad one, and the condition that it is still what it is now."""
+    """Return the pointer, None if missing or bad, and the condition that it has not changed since."""
     place = prefix.at(prefix.key + LATEST)
     try:
         read = await read_pointer(client, place)
@@ -121,7 +124,7 @@ async def _latest(client: S3Client, prefix: Location) -> tuple[Pointer | None, d
         return None, {"IfNoneMatch": "*"}
     except BadPointerError:
         return None, {"IfMatch": (await _head(client, place))["ETag"]}
-    assert read  # without a condition, there is always an answer
+    assert read  # without a condition, there is always a response
     pointer, etag = read
     return pointer, {"IfMatch": etag}
 
@@ -147,12 +150,12 @@ async def _head(client: S3Client, place: Location) -> HeadObjectOutputTypeDef:
 
 
 def _metadata(pointer: Pointer) -> str:
-    """Return a pointer as object metadata, which is ASCII and short: without its key, which S3 knows."""
+    """Return a pointer as object metadata (short ASCII), without its key, which S3 knows."""
     return json.dumps(msgspec.to_builtins(msgspec.structs.replace(pointer, key="")))
 
 
 def _pointer_of(key: str, found: HeadObjectOutputTypeDef) -> Pointer | None:
-    """Return the pointer that was published with an object, made to point to it as it is now."""
+    """Return the pointer that was published with an object, with the object's current key."""
     try:
         pointer = msgspec.json.decode(found["Metadata"].get(_POINTER, ""), type=Pointer)
     except MALFORMED:

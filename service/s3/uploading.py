@@ -1,4 +1,4 @@
-"""One file goes up to a key where nothing is: hashed on the way, so that what arrives is what was checked."""
+"""Uploads: one file to an unused key, hashed on the way, so that the uploaded content is what was checked."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
     from types_aiobotocore_s3.type_defs import CompletedPartTypeDef
 
-#: A larger file goes up in parts of this size; S3 takes at most 10,000 of them, of at least 5 MiB.
+#: Larger files are uploaded in parts of this size; S3 allows at most 10,000 parts, of at least 5 MiB.
 PART_BYTES = 16 * 2**20
 
 
 class Protection(msgspec.Struct, frozen=True):
-    """How S3 encrypts at rest ("AES256" or "aws:kms"; None leaves that to the bucket), with which key, and tags."""
+    """Encryption at rest ("AES256" or "aws:kms"; None leaves it to the bucket), its key, and tags."""
 
     sse: str | None = None
     kms_key: str | None = None
@@ -35,13 +35,13 @@ class Protection(msgspec.Struct, frozen=True):
 
     @property
     def encryption(self) -> dict[str, Any]:
-        """Return the parameters of a request that writes."""
+        """Return the parameters of a write request."""
         asked = {"ServerSideEncryption": self.sse, "SSEKMSKeyId": self.kms_key}
         return {name: value for name, value in asked.items() if value}
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """A file, the sha256 (hex) that it must have, and the metadata that stays with it."""
+    """A file, its expected sha256 (hex), and its object metadata."""
 
     path: Path
     sha256: str
@@ -52,10 +52,9 @@ class Upload(msgspec.Struct, frozen=True):
 async def upload(
     client: S3Client, place: Location, file: Upload, protection: Protection, on_bytes: Counted
 ) -> str | None:
-    """Put a file where nothing is; return the version that it got, None in a bucket without versions.
+    """Upload a file to an unused key; return its version, None in a bucket without versions.
 
-    Raises S3ChangedError where something is there already, PublishError where the file is no longer what it was,
-    and other S3Errors.
+    Raises S3ChangedError if the key exists, PublishError if the file has changed, and other S3Errors.
     """
     request: dict[str, Any] = {
         "Bucket": place.bucket,
@@ -97,7 +96,7 @@ async def _in_parts(client: S3Client, request: dict[str, Any], file: Upload, on_
         put = await client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         return put.get("VersionId")
     except BaseException:
-        # Parts of an upload that was never completed are kept, unseen, and paid for; told is what failed first.
+        # Parts of an incomplete upload are kept invisibly and cost money, so abort; the first failure is reported.
         place = Location(target["Bucket"], target["Key"])
         with suppress(S3Error), speaking_of(place):
             await client.abort_multipart_upload(**target)
@@ -115,14 +114,12 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PublishError(
-            f"{path} can no longer be read ({error.strerror or error}), and was not published."
-        ) from None
+        raise PublishError(f"{path} can no longer be read ({error.strerror or error}) and was not published.") from None
 
 
 def _expect(file: Upload, sha256: str) -> None:
     if sha256 != file.sha256:
-        raise PublishError(f"{file.path} changed while it was published, and was not; publish it again.")
+        raise PublishError(f"{file.path} changed during the upload and was not published; publish it again.")
 
 
 def _base64_sha256(content: bytes) -> str:

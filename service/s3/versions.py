@@ -1,4 +1,4 @@
-"""One exact version of a model in S3: as it is found, and as it came down."""
+"""One exact version of a model in S3: as found, and as downloaded."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from datetime import datetime
 
 import msgspec
 
-#: Is told how many more bytes have come, or gone.
+#: Callback: bytes just transferred.
 Counted = Callable[[int], object]
 
 
 class Marker(msgspec.Struct, frozen=True):
-    """What was looked at, and the ETag it had: if that is what it still has, nothing changed."""
+    """An object that was read, and its ETag: if the ETag is the same, nothing changed."""
 
     key: str
     etag: str
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that can be asked for, and no other instead; ``size`` in bytes, ``sha256`` in hex where it is known."""
+    """An exact version to request; ``size`` in bytes, ``sha256`` in hex if known."""
 
     key: str
     version_id: str | None = None
@@ -31,9 +31,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
-    """What came from S3: ``bytes`` in ``seconds``; ``modified_at`` is when it was published, where that is known.
+    """A download from S3: ``bytes`` in ``seconds``; ``modified_at`` is when it was published, if known.
 
-    ``seconds`` is None where someone else brought it: ``als-serve pull``, or another server on the same volume.
+    ``seconds`` is null if another process downloaded it: ``als-serve pull``, or a server on the same volume.
     """
 
     key: str
@@ -46,5 +46,5 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None
 
     def is_of(self, found: Found) -> bool:
-        """Say whether this very version was downloaded: an ETag is one version's, and a sha256 one content's."""
+        """Return whether this is the same version, by ETag, or the same content, by sha256."""
         return self.key == found.key and self.etag == found.etag

@@ -1,1 +1,1 @@
-"""From interactions to a model file: reading, training, writing. Serving never imports it."""
+"""Training: from interactions to a model file. Serving never imports this package."""

@@ -1,4 +1,4 @@
-"""Train ALS on interactions with implicit."""
+"""ALS training with implicit."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from service.training.interactions import Interactions
 
 
 class Report(Protocol):
-    """Is told, now and then, that ``done`` of ``total`` steps of a phase, such as "training", are done."""
+    """Callback for progress: ``done`` of ``total`` steps of a phase, such as "training", are done."""
 
     def __call__(self, phase: str, done: int, total: int, note: str = "", /) -> object:
-        """Take note; ``note`` is a word for people about the last step."""
+        """Report progress; ``note`` is a short text about the last step."""
 
 
 def silent(_phase: str, _done: int, _total: int, _note: str = "", /) -> None:
-    """Tell nobody."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """What ALS learnt, as implicit holds it, from what and how; rows are those of the interactions.
+    """A trained ALS model, as implicit stores it, with its data and parameters; rows are those of the interactions.
 
-    item_weights: float32 [items], what the weights of an item's pairs were multiplied with. seconds: of the training.
+    item_weights: float32 [items], multiplied with the weights of an item's pairs. seconds: of the training.
     """
 
     als: CpuAls
@@ -66,11 +66,11 @@ def train(
 ) -> TrainedModel:
     """Factorize the weights; the same interactions and parameters give the same factors.
 
-    The confidence that a user likes an item is ``alpha`` times its weight, and 1 where they never met
+    The confidence that a user likes an item is ``alpha`` times its weight, and 1 without an interaction
     (Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets, 2008). Every iteration
-    solves for all users and then for all items, on the GPU where implicit finds one, else on ``threads`` threads
-    (0: all cores). ``with_loss`` has the loss of each iteration reported, which costs some time. Raises
-    TrainingError where the factors are no numbers.
+    solves for all users and then for all items, on the GPU if implicit finds one, else on ``threads`` threads (0: all
+    cores). ``with_loss`` reports the loss of each iteration, which is slower. Raises TrainingError if the factors are
+    not finite.
     """
     started = time.perf_counter()
     _prove(parameters)
@@ -84,25 +84,25 @@ def train(
         )
     except ModelFitError as error:
         raise TrainingError(
-            f"Training gave factors that are not finite: weights this large (the largest is "
+            f"Training produced factors that are not finite: weights this large (the largest is "
             f"{interactions.weights.max():g}) need a smaller alpha than {parameters.alpha:g}."
         ) from error
     return TrainedModel(_on_cpu(als), interactions, parameters, item_weights, time.perf_counter() - started)
 
 
 def _prove(parameters: Parameters) -> None:
-    """Raise TrainingError for what would be refused when the model is to be served."""
+    """Raise TrainingError for parameters with which the model would be rejected later."""
     for name, value in msgspec.structs.asdict(parameters).items():
         if not 0 <= value <= LARGEST_PARAMETER:
             raise TrainingError(f"The parameter {name} is {value:g}; it must be from 0 to {LARGEST_PARAMETER:g}.")
 
 
 def discount(weights: csr_matrix[np.float32], power: float) -> Float32:
-    """Return what to multiply the weights of each item's pairs with: (its number of users)^-power, on average 1.
+    """Return the factors for the weights of each item's pairs: (its number of users)^-power, on average 1.
 
-    What everybody has says less of a taste than what few have; without this, the greatest part of the loss that
-    ALS minimizes is that of the most popular items (the propensity of Yang et al., Unbiased Offline Recommender
-    Evaluation for Missing-Not-At-Random Implicit Feedback, 2018, put on the training). The mean is over pairs.
+    Popular items say less about taste than rare ones; without this, the most popular items dominate the loss that ALS
+    minimizes (the propensity of Yang et al., Unbiased Offline Recommender Evaluation for Missing-Not-At-Random Implicit
+    Feedback, 2018, applied to training). The mean is over pairs.
     """
     users = np.bincount(weights.indices, minlength=weights.shape[1])
     powers = np.maximum(users, 1).astype(np.float64) ** -power
@@ -130,7 +130,7 @@ def _on_cpu(als: Any) -> CpuAls:
 
 
 def _reporting(report: Report, iterations: int) -> Callable[[int, float, float | None], None]:
-    """Return what implicit calls after each iteration."""
+    """Return the callback for implicit after each iteration."""
     report("training", 0, iterations)
 
     def callback(iteration: int, _seconds: float, loss: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Which columns of a table say who had what, how much of it and when."""
+"""The columns of a table of interactions: users, items, weights and times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from service.errors import TrainingError
 from service.model.titles import ITEM_COLUMNS, plain
 
-#: The usual names, as :func:`service.model.titles.plain` has them.
+#: Common names, as normalized by :func:`service.model.titles.plain`.
 _USUAL = {
     "user": ("user", "userid", "uid", "customer", "customerid", "visitor", "visitorid", "member", "memberid", "account",
              "accountid", "reader", "readerid", "listenerid"),
@@ -20,15 +20,15 @@ _USUAL = {
 }  # fmt: skip
 
 
-#: How much of a header a sentence shows: a quote that is not closed makes one name of many lines.
+#: How much of a header a message shows: an unclosed quote turns many lines into one name.
 _SHOWN_NAMES, _SHOWN_CHARACTERS = 20, 40
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnNames:
-    """What the four columns are called.
+    """The names of the four columns.
 
-    None leaves the search to the usual names; an empty name says that a weight or a time is not to be read.
+    None means detection by common names; an empty name means that a weight or time is not read.
     """
 
     user: str | None = None
@@ -37,13 +37,13 @@ class ColumnNames:
     time: str | None = None
 
     def given(self) -> list[str]:
-        """Return the names that there are."""
+        """Return the names of the existing columns."""
         return [name for name in (self.user, self.item, self.weight, self.time) if name]
 
     def found_in(self, header: Sequence[str]) -> ColumnNames:
-        """Return the names that a header has; None for a weight or a time that it lacks.
+        """Return the names found in a header, None for a missing weight or time.
 
-        Raises TrainingError where a column is missing, could be several, or is named twice.
+        Raises TrainingError if a column is missing, ambiguous, or named twice.
         """
         names = {role.name: self._find(role.name, header) for role in fields(self)}
         found = ColumnNames(**names)
@@ -56,16 +56,16 @@ class ColumnNames:
             )
         for name in found.given():
             if found.given().count(name) > 1:
-                raise TrainingError(f"the column {name!r} cannot be two of user, item, weight and time")
+                raise TrainingError(f"the column {name!r} is named for more than one of user, item, weight and time")
         return found
 
     def _find(self, role: str, header: Sequence[str]) -> str | None:
         wanted = getattr(self, role)
         if wanted is None:
-            # What was named for one thing is not also another: "article" may be who reads, and "book" what is read.
+            # A column named for one role is not used for another: "article" could be the user, and "book" the item.
             taken = self.given()
             found = [name for name in header if plain(name) in _USUAL[role] and name.strip() not in taken]
-            remedy = f"name the one that counts with --{role}-column"
+            remedy = f"name the right one with --{role}-column"
         else:
             found = [name for name in header if wanted and name.strip() == wanted.strip()]
             remedy = "give each column its own name"
@@ -84,7 +84,7 @@ def _listed(header: Sequence[str]) -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Begin the sentence of every TrainingError of a block with the file."""
+    """Prefix the message of every TrainingError of a block with the file."""
     try:
         yield
     except TrainingError as error:

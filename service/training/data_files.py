@@ -1,4 +1,4 @@
-"""Files of interactions: found among paths, and opened now or, by a process that may not do so later, beforehand."""
+"""Files of interactions: found in paths, and opened on use, or in advance for a process that will lose permission."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file and its size in bytes; ``descriptor`` where it is open already."""
+    """A file and its size in bytes; ``descriptor`` if it is already open."""
 
     path: Path
     size: int
     descriptor: int | None = None
 
     def open(self) -> io.BufferedReader:
-        """Return a reader of its own, at the beginning. Raises OSError."""
+        """Return an independent reader at the beginning. Raises OSError."""
         return self.path.open("rb") if self.descriptor is None else io.BufferedReader(_Reader(self.descriptor))
 
 
 def files_of(paths: Sequence[Path]) -> list[DataFile]:
-    """Return the files among these paths and in those that are directories, in order. Raises TrainingError."""
+    """Return the files in these paths, including those in directories, in order. Raises TrainingError."""
     return [DataFile(file, _status(file).st_size) for path in paths for file in _files_at(path)]
 
 
 @contextmanager
 def held_open(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
-    """Open files for the length of a block, in which they can be read without any permission. Raises TrainingError."""
+    """Open files for the duration of a block, so that they can be read without permission. Raises TrainingError."""
     with ExitStack() as stack:
         held = []
         for file in files:
@@ -50,7 +50,7 @@ def held_open(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
 
 
 class _Reader(io.RawIOBase):
-    """Reads a descriptor that others read too, each at a place of its own."""
+    """Reads a shared descriptor, with a position per reader."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -81,13 +81,13 @@ def _files_at(path: Path) -> list[Path]:
             raise TrainingError(f"{path} has no file that ends in {', '.join(_ENDINGS)}.")
         return inside
     if not stat.S_ISREG(mode):
-        # A pipe can be read once; here the header is read first, and the rows after it.
-        raise TrainingError(f"{path} is neither a file nor a directory; write what it yields to a file.")
+        # A pipe can only be read once, but the header is read before the rows.
+        raise TrainingError(f"{path} is neither a file nor a directory; write its content to a file.")
     return [path]
 
 
 def _is_table(file: Path, directory: Path) -> bool:
-    # Spark and Hadoop leave files such as _SUCCESS beside the data; hidden ones are not finished, or not meant.
+    # Spark and Hadoop write files such as _SUCCESS next to the data; hidden files are incomplete or unrelated.
     hidden = any(part.startswith(("_", ".")) for part in file.relative_to(directory).parts)
     return not hidden and file.name.lower().endswith(_ENDINGS) and file.is_file()
 

@@ -1,19 +1,19 @@
-"""How good rankings are: the top k of ALS, and of popularity beside it, against pairs that were held out.
+"""Evaluation: the quality of the top k by ALS, and by popularity, on held-out pairs.
 
-Every number but coverage is a mean over the users of whom something was held out. Let H be a user's held-out items;
-the user is recommended k items, ranked from 1, none of them seen before; a hit is a rank whose item is in H.
+Every metric except coverage is a mean over the users with held-out items. Let H be a user's held-out items; the user is
+recommended k items, ranked from 1, none of them seen before; a hit is a rank whose item is in H.
 
 - precision@k = hits / k, recall@k = hits / |H|
   (Manning, Raghavan, Schütze: Introduction to Information Retrieval, 2008, chapter 8).
-- NDCG@k = DCG@k / IDCG@k. DCG@k is the sum of 1 / log2(rank + 1) over hits; IDCG@k is that of an ideal ranking,
-  the sum over the ranks 1 to min(k, |H|) (Järvelin, Kekäläinen: Cumulated Gain-Based Evaluation of IR Techniques,
-  2002, with gain 1; the discount is that of Burges et al.: Learning to Rank Using Gradient Descent, 2005).
+- NDCG@k = DCG@k / IDCG@k. DCG@k is the sum of 1 / log2(rank + 1) over hits; IDCG@k is the same sum for an ideal
+  ranking, over the ranks 1 to min(k, |H|) (Järvelin, Kekäläinen: Cumulated Gain-Based Evaluation of IR Techniques,
+  2002, with gain 1; the discount of Burges et al.: Learning to Rank Using Gradient Descent, 2005).
 - MAP@k = the mean of AP@k, which is the sum of precision@rank over hits, divided by min(k, |H|)
   (McFee, Bertin-Mahieux, Ellis, Lanckriet: The Million Song Dataset Challenge, 2012).
-- coverage = the share of the model's items that at least one of these users was recommended
+- coverage = the share of the model's items that were recommended to at least one of these users
   (Ge, Delgado-Battenfeld, Jannach: Beyond Accuracy, 2010, as catalog coverage).
 
-Who can be recommended fewer than k items, because there are no more, has misses at the ranks that remain.
+If fewer than k items can be recommended to a user, the remaining ranks are misses.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from service.model.ids import Ids
 from service.model.model import Model
 from service.training.interactions import Interactions
 
-#: A users x items matrix of pairs: what is stored is a pair, whatever its weight.
+#: A users x items matrix of pairs: every stored entry is a pair, whatever its weight.
 Pairs: TypeAlias = csr_matrix[Any]
-#: Told how many users were evaluated, of how many.
+#: Callback: users evaluated so far, and in total.
 OnEvaluated: TypeAlias = Callable[[int, int], object]
 
 _Bools: TypeAlias = NDArray[np.bool_]
@@ -57,12 +57,12 @@ def evaluate(
     unknown_users: int = 0,
     on_progress: OnEvaluated = lambda _done, _total: None,
 ) -> Evaluation:
-    """Rank for every user with held-out pairs, by ALS and by popularity, and say how good both rankings are.
+    """Rank items for every user with held-out pairs, by ALS and by popularity, and measure both rankings.
 
-    user_factors: float32 [users, factors]; item_factors: float32 [items, factors]. seen: [users, items], what nobody
-    is recommended again. held_out: [users, items or more]; a column beyond the items is an item that the model does
-    not know, and a miss. Both are canonical; a pair that is in both counts as seen only. k is at least 1 and may
-    exceed the items; ``threads`` of 0 are all cores. Raises TrainingError where no user has a held-out pair.
+    user_factors: float32 [users, factors]; item_factors: float32 [items, factors]. seen: [users, items], pairs that are
+    not recommended. held_out: [users, items or more]; a column beyond the items is an item that the model does not
+    know, and a miss. Both are canonical; a pair in both only counts as seen. k is at least 1 and may exceed the number
+    of items; ``threads`` 0 means all cores. Raises TrainingError if no user has a held-out pair.
     """
     held_out = _without(held_out, seen)
     users = np.flatnonzero(np.diff(held_out.indptr))
@@ -84,7 +84,7 @@ def evaluate(
 
 
 def held_out_for(model: Model, test: Interactions) -> tuple[Pairs, int]:
-    """Return a test's pairs by a served model's rows, and how many of its users the model does not know.
+    """Return a test's pairs in a served model's rows, and how many of its users the model does not know.
 
     The pairs, [users, items + unknown items], are those of users whom the model knows.
     """
@@ -99,20 +99,20 @@ def held_out_for(model: Model, test: Interactions) -> tuple[Pairs, int]:
 
 
 def seen_of(model: Model) -> Pairs:
-    """Return what users already had, [users, items] in a served model's rows; nothing where it does not say."""
+    """Return the seen pairs, [users, items] in a served model's rows; empty if the model has none."""
     shape = (len(model.user_ids), len(model.item_ids))
     seen = model.seen or Seen(np.zeros(shape[0] + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
     return csr_matrix((seen.weights, seen.items, seen.indptr), shape, copy=False)
 
 
 def _rows(ids: Ids, wanted: NDArray[Any]) -> Int64:
-    """Return the row of each id, -1 where it is unknown."""
+    """Return the row of each id, -1 if unknown."""
     found = (ids.row(value) for value in wanted.tolist())
     return np.array([_NOTHING if row is None else row for row in found], np.int64)
 
 
 def _without(held_out: Pairs, seen: Pairs) -> Pairs:
-    """Return the held-out pairs that are not seen as well."""
+    """Return the held-out pairs that are not also seen."""
     users, width = held_out.shape
     pairs = _keys(held_out, width)
     rows, columns = np.divmod(pairs[~_among(_keys(seen, width), pairs)], width)
@@ -130,13 +130,13 @@ def _rows_of(pairs: Pairs) -> Int64:
 
 
 def _among(ascending: Int64, wanted: Int64) -> _Bools:
-    """Say which of the numbers, in an array of any shape, are among the ascending ones."""
+    """Return which of the numbers, in an array of any shape, are among the ascending ones."""
     return np.searchsorted(ascending, wanted) < np.searchsorted(ascending, wanted, side="right")
 
 
 def _best(queries: Float32, item_factors: Float32, had: Pairs, k: int, threads: int) -> Int64:
-    """Return the item rows that score best, [queries, at most k], and -1 where nothing is left."""
-    # Where k exceeds the items, topk would pad with item 0; and what was had it scores lowest, and leaves in.
+    """Return the best-scoring item rows, [queries, at most k], and -1 if none is left."""
+    # If k exceeds the items, topk pads with item 0; and it scores seen items lowest but keeps them.
     k = min(k, len(item_factors))
     found, scores = topk(item_factors, queries, k, filter_query_items=had, num_threads=threads)
     best: Int64 = np.where(scores > _STRUCK, found, _NOTHING)
@@ -144,7 +144,7 @@ def _best(queries: Float32, item_factors: Float32, had: Pairs, k: int, threads: 
 
 
 class _Popularity:
-    """Items by how many users had them, equal ones by row."""
+    """Items by their number of users, equal ones by row."""
 
     def __init__(self, seen: Pairs) -> None:
         self.order = np.argsort(-np.bincount(seen.indices, minlength=seen.shape[1]), kind="stable")
@@ -152,10 +152,10 @@ class _Popularity:
         self.place[self.order] = np.arange(len(self.order))
 
     def best(self, had: Pairs, k: int) -> Int64:
-        """Return the most popular items that each user did not have, [users, at most k], and -1 where none is left.
+        """Return the most popular items that each user did not have, [users, at most k], and -1 if none is left.
 
         The i-th item a user had, in order of popularity at place p, has p - i before it that the user did not
-        have. So the item of rank r stands r places down, and one more for each of those with p - i <= r.
+        have. So the item of rank r is at place r, plus one for each of those with p - i <= r.
         """
         users, items = had.shape
         k = min(k, items)
@@ -168,7 +168,7 @@ class _Popularity:
 
 
 class _Tally:
-    """What one kind of ranking was worth to the users so far."""
+    """The sums of the metrics of one kind of ranking so far."""
 
     def __init__(self, items: int, k: int) -> None:
         self._k = k
@@ -177,10 +177,10 @@ class _Tally:
         self._recommended = np.zeros(items, np.bool_)
 
     def add(self, ranked: Int64, wanted: Pairs) -> None:
-        """Count users by their ranked items, [users, at most k] with -1 for nothing, and their held-out pairs."""
+        """Add users' ranked items, [users, at most k] with -1 for none, and their held-out pairs."""
         width = wanted.shape[1]
         keys = np.arange(len(ranked), dtype=np.int64)[:, None] * width + ranked
-        # Nothing is in no pair, though its key is that of the last column of the user before.
+        # -1 is never a hit, although its key equals that of the previous user's last column.
         hits = _among(_keys(wanted, width), keys) & (ranked != _NOTHING)
         self._sums += _worth(hits, np.diff(wanted.indptr), self._k).sum(axis=1)
         self._users += len(ranked)
@@ -197,7 +197,7 @@ def _worth(hits: _Bools, wanted: NDArray[Any], k: int) -> _Float64:
     ranks = np.arange(1, k + 1)
     discounts = 1 / np.log2(ranks + 1)
     found, most = hits.cumsum(axis=1), np.minimum(wanted, k)
-    # cumsum adds one after the other, as it does for the ideal; sum would differ from it by rounding, and exceed 1.
+    # cumsum adds in order, as for the ideal; sum would differ by rounding and could exceed 1.
     gained = (hits * discounts[: hits.shape[1]]).cumsum(axis=1)[:, -1]
     precisions = hits * found / ranks[: hits.shape[1]]
     return np.stack(

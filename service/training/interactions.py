@@ -1,4 +1,4 @@
-"""Who had what: the only thing ALS learns from."""
+"""Interactions of users and items, the training data of ALS."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ from service.training.tables import read_rows
 _CANONICAL_INT = r"^(0|-?[1-9][0-9]{0,18})$"
 _USUAL_NAMES = ColumnNames()
 
-#: Told how many bytes were read, of how many.
+#: Callback: bytes read so far, and in total.
 OnRead = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """A users x items matrix of weights, the ids of its rows and columns, and when each pair first met.
+    """A users x items matrix of weights, the ids of its rows and columns, and the first time of each pair.
 
-    user_ids, item_ids: int64 or str, [rows], ascending, unique. weights: float32 [users, items], positive
-    where a user had an item; columns ascend within a row and do not repeat. first_met: float64 [pairs], in the
-    order of ``weights.data``, seconds since 1970, or what the data counts in; None unless all rows have times.
-    rows: how many rows were read; skipped: how many bad ones were left out, and first_skipped what was wrong
-    with the first.
+    user_ids, item_ids: int64 or str, [rows], ascending, unique. weights: float32 [users, items], positive if a user had
+    an item; columns ascend within a row and do not repeat. first_met: float64 [pairs], in the order of
+    ``weights.data``, in seconds since 1970 or the data's own unit; None unless all rows have times. rows: the number of
+    rows read; skipped: the number of bad rows skipped; first_skipped: what was wrong with the first.
     """
 
     user_ids: NDArray[Any]
@@ -55,7 +54,7 @@ def read_interactions(
     skip_bad_rows: bool = False,
     on_read: OnRead = lambda _read, _total: None,
 ) -> Interactions:
-    """Read CSV, TSV (plain or gzipped) and Parquet files, and those in directories, as :func:`read_files` does."""
+    """Read CSV, TSV (plain or gzipped) and Parquet files, including those in directories, like :func:`read_files`."""
     where = ", ".join(map(str, paths))
     return read_files(files_of(paths), where, names, skip_bad_rows=skip_bad_rows, on_read=on_read)
 
@@ -68,11 +67,11 @@ def read_files(
     skip_bad_rows: bool = False,
     on_read: OnRead = lambda _read, _total: None,
 ) -> Interactions:
-    """Read files as one; ``where`` says where they are.
+    """Read files as one data set; ``where`` names them in messages.
 
-    A pair that is repeated has the sum of its weights; without a column of weights every row weighs 1. The ids
-    of a column are numbers if every one is written as a program would write a number ("42", not "042"), else
-    text. Raises TrainingError that names the first bad row, unless such rows are to be skipped.
+    The weights of a repeated pair are summed; without a weight column, every row weighs 1. The ids of a column are
+    numbers if all are in canonical form ("42", not "042"), else text. Raises TrainingError, which names the first bad
+    row unless bad rows are skipped.
     """
     bad, gathered = BadRows(skip_bad_rows), _Gathered()
     sizes = [file.size for file in files]
@@ -81,14 +80,14 @@ def read_files(
             gathered.add(rows)
             on_read(sum(sizes[:number]) + read, sum(sizes))
     if not gathered.rows:
-        what = f"no row that makes sense ({bad.first})" if bad.count else "no interactions"
+        what = f"no valid row ({bad.first})" if bad.count else "no interactions"
         raise TrainingError(f"{where} has {what}.")
     return _assemble(gathered, bad, where)
 
 
 @dataclass(slots=True)
 class _Gathered:
-    """Rows of all files so far, ids as dictionary codes: four bytes each, however long they are."""
+    """Rows of all files so far, with ids as dictionary codes of four bytes each, however long they are."""
 
     users: list[Any] = field(default_factory=list)
     items: list[Any] = field(default_factory=list)
@@ -116,9 +115,7 @@ def _assemble(gathered: _Gathered, bad: BadRows, where: str) -> Interactions:
     item_ids, columns = _codes(gathered.items)
     for what, ids in (("user", user_ids), ("item", item_ids)):
         if len(ids) == 1:
-            raise TrainingError(
-                f"{where} has interactions of one {what} alone, {ids[0]}; nothing can be learnt from fewer than two."
-            )
+            raise TrainingError(f"{where} has interactions of only one {what}, {ids[0]}; training needs at least two.")
     weights, first_met = _summed(gathered, rows * len(item_ids) + columns, (len(user_ids), len(item_ids)))
     return Interactions(user_ids, item_ids, weights, first_met, gathered.rows, bad.count, bad.first)
 
@@ -127,7 +124,7 @@ def _codes(chunks: list[Any]) -> tuple[NDArray[Any], Int64]:
     """Return the ids, ascending, and for each row the place of its id among them."""
     unified = pa.chunked_array(chunks).unify_dictionaries()
     values = _as_ids(unified.chunk(0).dictionary)
-    order = pc.array_sort_indices(values)  # text by its bytes, which is by its characters too
+    order = pc.array_sort_indices(values)  # text by its bytes, which is the same order as by characters
     place = np.empty(len(order), np.int64)
     place[order.to_numpy()] = np.arange(len(order))
     codes = np.concatenate([chunk.indices.to_numpy() for chunk in unified.chunks])
@@ -135,7 +132,7 @@ def _codes(chunks: list[Any]) -> tuple[NDArray[Any], Int64]:
 
 
 def _as_ids(texts: Any) -> Any:
-    """Turn unique ids into numbers, where every one is the text of a number."""
+    """Turn unique ids into numbers, if every one is the text of a number."""
     if pc.all(pc.match_substring_regex(texts, _CANONICAL_INT)).as_py():
         with suppress(pa.ArrowInvalid):  # one is beyond int64
             return texts.cast(pa.int64())
@@ -148,7 +145,7 @@ def _summed(gathered: _Gathered, keys: Int64, shape: tuple[int, int]) -> tuple[c
     keys = keys[order]
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
     sums = np.add.reduceat(np.concatenate(gathered.weights)[order], starts)
-    weights = np.maximum(sums, np.finfo(np.float32).tiny).astype(np.float32)  # or the smallest would become 0
+    weights = np.maximum(sums, np.finfo(np.float32).tiny).astype(np.float32)  # otherwise the smallest would become 0
     rows, columns = np.divmod(keys[starts], shape[1])
     indptr = np.searchsorted(rows, np.arange(shape[0] + 1))
     matrix = csr_matrix((weights, columns.astype(np.int32), indptr.astype(np.int64)), shape)

@@ -1,4 +1,4 @@
-"""What was learnt as a model file: npz, or pickle."""
+"""Writing a trained model as a model file: npz or pickle."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from service.training.als import TrainedModel
 from service.training.interactions import Interactions
 
 _LIBRARIES = ("als-serve", "implicit", "numpy", "scipy", "pyarrow")
-# Now, for a process that trains for a server cannot read what is installed later.
+# Imported now, because a confined training process cannot read installed packages later.
 _VERSIONS = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def prove_target(path: Path) -> None:
-    """Raise TrainingError where a model could not be put, or would replace what is none: before the work, not after."""
+    """Raise TrainingError, before the training, if the model cannot be written or would replace a non-model."""
     if not path.parent.is_dir():
         raise TrainingError(f"The model cannot be written to {path}: there is no directory {path.parent}.")
     if not os.access(path.parent, os.W_OK):
-        raise TrainingError(f"The model cannot be written to {path}: {path.parent} may not be written to.")
+        raise TrainingError(f"The model cannot be written to {path}: {path.parent} is not writable.")
     if path.exists() and format_of(path) == UNRECOGNIZED:
-        raise TrainingError(f"{path} is no model and would be overwritten; name another path with --model-path.")
+        raise TrainingError(f"{path} is not a model and would be overwritten; name another path with --model-path.")
 
 
 def facts_of(
     model: TrainedModel, files: Sequence[Path], evaluation: Evaluation | None, seconds: dict[str, float]
 ) -> TrainingFacts:
-    """Gather what is kept with a model of how it was made; ``seconds`` are those of the other phases."""
+    """Collect the facts stored with a model; ``seconds`` are those of the other phases."""
     learnt = model.interactions
     return TrainingFacts(
         trained_at=datetime.now(UTC),
@@ -59,7 +59,7 @@ def facts_of(
 
 
 def save_npz(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
-    """Write the safe format, plain arrays; the path has the old file until it has all of this one.
+    """Write the safe format, plain arrays; the path is replaced atomically.
 
     Raises TrainingError.
     """
@@ -83,14 +83,14 @@ def write_npz(model: TrainedModel, facts: TrainingFacts, file: BinaryIO) -> None
 
 
 def write_popularity(interactions: Interactions, file: BinaryIO) -> None:
-    """Write a model without factors, which serves popularity alone, to an open file. Raises OSError."""
+    """Write a popularity-only model to an open file. Raises OSError."""
     np.savez(file, allow_pickle=False, popularity_only=np.True_, **_had(interactions))
 
 
 def save_pickle(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
-    """Write the pickle that is read in place of npz: implicit's model, the id maps both ways, the matrix.
+    """Write a pickle: implicit's model, the id maps in both directions, and the matrix.
 
-    As for :func:`save_npz`, the path never has half a file. Raises TrainingError.
+    The path is replaced atomically, as in :func:`save_npz`. Raises TrainingError.
     """
     users: list[Id] = model.interactions.user_ids.tolist()
     items: list[Id] = model.interactions.item_ids.tolist()
@@ -108,12 +108,12 @@ def save_pickle(model: TrainedModel, facts: TrainingFacts, path: Path) -> None:
         pickle.dump(components, file)
 
 
-#: How to write each format of ``als-serve train --format``.
+#: The writer of each format of ``als-serve train --format``.
 SAVE = {"npz": save_npz, "pickle": save_pickle}
 
 
 def _had(interactions: Interactions) -> dict[str, Any]:
-    """Return the ids, and what each user had, as the arrays of an npz."""
+    """Return the ids and seen items as the arrays of an npz."""
     return {
         "user_ids": interactions.user_ids,
         "item_ids": interactions.item_ids,

@@ -1,4 +1,4 @@
-"""From files of interactions to a model file: the way that train, tune and the demo take."""
+"""The recipe from files of interactions to a model file, for train, tune and the demo."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ TOP_K = 20
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What to read and how.
+    """What data to read, and how.
 
-    paths: files and directories. threads: 0 takes all cores. k: how many items are recommended in an evaluation.
+    paths: files and directories. threads: 0 means all cores. k: the number of recommended items in an evaluation.
     """
 
     paths: Sequence[Path]
@@ -42,7 +42,7 @@ class Recipe:
         )
 
     def evaluate(self, interactions: Interactions, parameters: Parameters, report: Report = silent) -> Evaluation:
-        """Train on four fifths of what each user had, and evaluate on the rest. Raises TrainingError."""
+        """Train on four fifths of each user's pairs, and evaluate on the rest. Raises TrainingError."""
         remaining, held_out = hold_out(interactions, seed=parameters.seed)
         model = train(remaining, parameters, threads=self.threads, report=report)
         return evaluate(
@@ -66,9 +66,9 @@ def make_model(
     with_loss: bool = False,
     report: Report = silent,
 ) -> TrainingFacts:
-    """Read, evaluate if asked to, train on everything, and replace the output. Raises TrainingError.
+    """Read, optionally evaluate, train on everything, and replace the output. Raises TrainingError.
 
-    The evaluation is of a model like the one written, trained on less.
+    The evaluated model is like the written one, but trained on less data.
     """
     prove_target(output)
     started = time.perf_counter()

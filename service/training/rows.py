@@ -1,4 +1,4 @@
-"""Which rows of a table make sense: columns as read become ids, weights and times, and every bad row is known."""
+"""Validation of rows: columns become ids, weights and times, and every bad row is marked."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from service.training.columns import ColumnNames
 LARGEST_WEIGHT = 1e15  # sums and squares of weights up to here stay finite in float32
 
 _MICROSECONDS = 1e6  # in a second
-#: The forms in which Arrow reads moments: those that name no zone, which are taken for UTC, and those that do.
+#: Arrow's timestamp formats: without a zone, which means UTC, and with a zone.
 _MOMENTS = (pa.timestamp("us"), pa.timestamp("us", "UTC"))
 _SHOWN_CHARACTERS = 20
 
 _TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-#: What a Parquet column has to be, and how it is known.
+#: The required type of a Parquet column, and its check.
 _IDS = ("ids are whole numbers or text", (pa.types.is_integer, *_TEXT))
 _WEIGHTS = ("weights are numbers", (*_NUMBERS, *_TEXT))
-_TIMES = ("times are moments, numbers or text", (pa.types.is_timestamp, pa.types.is_date, *_NUMBERS, *_TEXT))
+_TIMES = ("times are timestamps, numbers or text", (pa.types.is_timestamp, pa.types.is_date, *_NUMBERS, *_TEXT))
 
 Bools: TypeAlias = NDArray[np.bool_]
 Float64: TypeAlias = NDArray[np.float64]
-#: How many rows are bad, and what names the first of them.
+#: The number of bad rows, and a description of the first.
 Faults: TypeAlias = tuple[int, Callable[[], str]]
 
 
 @dataclass(slots=True)
 class BadRows:
-    """What to do with a row that makes no sense: raise, or skip it and count."""
+    """What to do with bad rows: raise, or skip and count them."""
 
     skip: bool = False
     count: int = 0
     first: str = ""
 
     def meet(self, faults: Faults) -> None:
-        """Take note of bad rows. Raises TrainingError."""
+        """Handle bad rows. Raises TrainingError."""
         count, describe = faults
         if not count:
             return
         if not self.skip:
-            raise TrainingError(f"{describe()}; mend it, or leave such rows out with --skip-bad-rows.")
+            raise TrainingError(f"{describe()}; fix it, or skip bad rows with --skip-bad-rows.")
         self.first = self.first or describe()
         self.count += count
 
@@ -60,9 +60,9 @@ class BadRows:
 class Rows:
     """Some rows of one file.
 
-    users, items: Arrow arrays of text, [rows]. weights, times: float64 [rows], or None where the file has no
-    such column; a time is in seconds since 1970, or in what the file counts in. bad: bool [rows]. A bad row's
-    values mean nothing. as_read: the columns of weights and times before they became numbers.
+    users, items: Arrow arrays of text, [rows]. weights, times: float64 [rows], or None if the file has no such column;
+    a time is in seconds since 1970 or the file's own unit. bad: bool [rows]; a bad row's values are meaningless.
+    as_read: the columns of weights and times before conversion to numbers.
     """
 
     users: Any
@@ -73,7 +73,7 @@ class Rows:
     as_read: tuple[Any, Any] = (None, None)
 
     def good(self) -> Rows:
-        """Return the rows that make sense."""
+        """Return the good rows."""
         if not self.bad.any():
             return self
         kept = ~self.bad
@@ -82,18 +82,18 @@ class Rows:
         return Rows(self.users.filter(taken), self.items.filter(taken), weights, times, self.bad[kept])
 
     def fault(self, row: int) -> str:
-        """Say what is wrong with a bad row."""
+        """Describe what is wrong with a bad row."""
         for what, column in (("user", self.users), ("item", self.items)):
             if _bad_ids(column.slice(row, 1)).any():
                 return f"the {what} is {_shown(column[row])}; an id is 1 to {MAX_ID_BYTES} bytes of text without NUL"
         weights, times = self.as_read
         if self.weights is not None and _bad_weights(self.weights[row : row + 1]).any():
-            return f"the weight is {_shown(weights[row])}; it has to be a number above 0, at most 1e15"
-        return f"the time is {_shown(times[row])}; it has to be a number or an ISO 8601 date"
+            return f"the weight is {_shown(weights[row])}; it must be a number above 0, at most 1e15"
+        return f"the time is {_shown(times[row])}; it must be a number or an ISO 8601 date"
 
 
 def prove_types(schema: Any, columns: ColumnNames) -> None:
-    """Raise TrainingError where the type of a column cannot hold what is in it."""
+    """Raise TrainingError if a column has the wrong type."""
     expected = ((columns.user, _IDS), (columns.item, _IDS), (columns.weight, _WEIGHTS), (columns.time, _TIMES))
     for name, (what, kinds) in expected:
         if name is None:
@@ -105,7 +105,7 @@ def prove_types(schema: Any, columns: ColumnNames) -> None:
 
 
 def check_batch(batch: Any, columns: ColumnNames) -> Rows:
-    """Check one Arrow batch; ids that are whole numbers become text, as they are in a text file."""
+    """Check one Arrow batch; whole-number ids become text, as in a text file."""
     users, items = (batch.column(name).cast(pa.string()) for name in (columns.user, columns.item))
     weights, times = (None if name is None else batch.column(name) for name in (columns.weight, columns.time))
     return _check(users, items, weights, times)
@@ -143,13 +143,15 @@ def _bad_weights(weights: Float64) -> Bools:
 
 
 def _numbers(column: Any, forms: Sequence[Any], parse: Callable[[str], float]) -> Float64:
-    """Return a column as float64, NaN where a value is none.
+    """Return a column as float64, with NaN for invalid values.
 
-    Arrow reads a whole column in one form or not at all; text of several forms, or of none, is left to ``parse``.
+    Arrow only parses a column whose values all have the same form; other text is left to ``parse``.
     """
     for form in forms:
         with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            _cast(column[:1], form)  # first, for Arrow reads on to the end, and slowly, where the first value fails
+            _cast(
+                column[:1], form
+            )  # checked first, because Arrow slowly reads to the end even if the first value fails
             return _cast(column, form)
     return np.array([_number(text, parse) for text in column.to_pylist()], np.float64)
 
@@ -170,7 +172,7 @@ def _number(text: str | None, parse: Callable[[str], float]) -> float:
 
 
 def _seconds(text: str) -> float:
-    """Read a time: a number, or a date with or without a clock time (UTC where it names no zone)."""
+    """Parse a time: a number, or a date with or without a time of day (UTC if it names no zone)."""
     try:
         return float(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""A sample shop: a made-up bookshop with readable titles, and readers who have taste.
+"""The sample shop: a made-up bookshop with readable titles, and readers with tastes.
 
-It stands in for data of your own: large enough that a model has something to learn, small enough that it
-is learnt in seconds, and readable, so that anyone can see whether a recommendation makes sense.
+It replaces your own data: large enough for a model to learn something, small enough to train in seconds, and readable,
+so that anyone can judge a recommendation.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ NAMES = (
     "zofia",
 )
 
-_TASTE_SHARE = 0.9  # the rest of what a reader takes is what everyone takes
+_TASTE_SHARE = 0.9  # the rest of a reader's choices follow overall popularity
 _ZIPF_EXPONENT = 0.7
 _FEWEST_TITLES, _MEAN_MORE_TITLES, _MOST_TITLES = 6, 14, 60
 _ONE_TWO_THREE_COPIES = (0.85, 0.11, 0.04)
@@ -87,7 +87,7 @@ _ONE_TWO_THREE_COPIES = (0.85, 0.11, 0.04)
 
 @dataclass(frozen=True, slots=True)
 class SamplePaths:
-    """Where the sample shop was written: ``item_id,title,genre``, ``user_id,item_id,quantity`` and ``id,title``."""
+    """The paths of the sample shop's files: ``item_id,title,genre``, ``user_id,item_id,quantity`` and ``id,title``."""
 
     items: Path
     interactions: Path
@@ -102,10 +102,10 @@ class _Item:
 
 
 def write_sample(directory: Path, *, users: int = 3000, items: int = 600, seed: int = 0) -> SamplePaths:
-    """Write the catalogue, who took what, and titles to show, as CSV files; the same numbers give the same bytes.
+    """Write the catalogue, the interactions and the titles as CSV files; the same numbers give the same bytes.
 
-    The items are spread evenly over the genres. Raises TrainingError if there are not that many titles, or if the
-    directory cannot be written into.
+    The items are spread evenly over the genres. Raises TrainingError if there are too few titles, or if the directory
+    is not writable.
     """
     random = np.random.default_rng(seed)
     catalogue = _catalogue(items, random)
@@ -152,7 +152,7 @@ def _shown(item: _Item) -> str:
 
 
 def _interactions(catalogue: list[_Item], users: int, random: np.random.Generator) -> Iterable[tuple[str, str, int]]:
-    """Let every reader choose titles, none twice, mostly of one to three genres and mostly popular ones."""
+    """Let every reader choose titles without repeats, mostly from one to three genres and mostly popular ones."""
     genre_of = np.array([list(GENRES).index(item.genre) for item in catalogue])
     popularity = _popularity(len(catalogue), random)
     for user in range(users):

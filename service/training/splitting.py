@@ -1,4 +1,4 @@
-"""Hold some of each user's interactions out of training, so that rankings can be judged by them."""
+"""Splitting: holds out some of each user's interactions for evaluation."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from service.training.interactions import Interactions
 
 Mask: TypeAlias = NDArray[np.bool_]
 
-# 0.29 * 100 is 28.999…96 in binary, and whoever asks for 29 % of 100 items means 29.
+# 0.29 * 100 is 28.999…96 in binary, but 29 % of 100 items should be 29.
 _ROUNDING = 1e-9
 
 
 def hold_out(
     interactions: Interactions, *, share: float = 0.2, seed: int = 0
 ) -> tuple[Interactions, csr_matrix[np.float32]]:
-    """Hold floor(share * items) pairs of each user out: those who had few items keep them all, and nobody loses all.
+    """Hold out floor(share * items) pairs of each user; users with few items keep them all, and nobody loses all.
 
-    They are the user's latest where there are times, of equal times and where there are none a random choice; the
-    same interactions, share and seed give the same. Returns the interactions that remain, with all ids and in the
-    old shape, and the held-out weights, float32 [users, items]; both matrices are canonical. Raises TrainingError
-    where every user has too few items.
+    They are the user's latest pairs, or random ones without times or among equal times; the same interactions, share
+    and seed give the same split. Returns the remaining interactions, with all ids and the same shape, and the held-out
+    weights, float32 [users, items]; both matrices are canonical. Raises TrainingError if every user has too few items.
     """
     weights = interactions.weights
     counts = np.diff(weights.indptr).astype(np.int64)
@@ -43,20 +42,20 @@ def hold_out(
 
 
 def _latest(interactions: Interactions, counts: Int64, wanted: Int64, seed: int) -> Mask:
-    """Say of each pair, in the order of ``weights.data``, whether it is among its user's ``wanted`` latest."""
+    """Return for each pair, in the order of ``weights.data``, whether it is among its user's ``wanted`` latest."""
     users = np.repeat(np.arange(len(counts)), counts)
     chance = np.random.default_rng(seed).permutation(len(users))
     times = interactions.first_met
     order = np.lexsort((chance, users) if times is None else (chance, times, users))
     place = np.arange(len(users)) - interactions.weights.indptr[users]
     held = np.empty(len(users), np.bool_)
-    # Sorting moves pairs within their user only, so users and places are the same before and after it.
+    # Sorting only moves pairs within their user, so users and places stay the same.
     held[order] = place >= (counts - wanted)[users]
     return held
 
 
 def _only(weights: csr_matrix[np.float32], kept: Mask) -> csr_matrix[np.float32]:
-    """Return the matrix with only these of its pairs, in their order."""
+    """Return the matrix with only the selected pairs, in order."""
     before: NDArray[Any] = np.concatenate(([0], np.cumsum(kept)))
     indptr = before[weights.indptr]
     return csr_matrix((weights.data[kept], weights.indices[kept], indptr), weights.shape)

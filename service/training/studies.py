@@ -1,4 +1,4 @@
-"""Where the trials of a search are kept: one Optuna study in one SQLite file."""
+"""The storage of a search's trials: one Optuna study in one SQLite file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STUDY = "als-serve"
 
 @contextmanager
 def study_in(storage: Path) -> Iterator[Study]:
-    """Open the study in a file, or a new one. Raises TrainingError if the file cannot hold it, now or later."""
+    """Open the study in a file, or create one. Raises TrainingError if the file cannot store it, now or later."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,22 +27,21 @@ def study_in(storage: Path) -> Iterator[Study]:
         yield _opened(storage)
     except (sqlite3.Error, SQLAlchemyError, StorageInternalError) as error:
         raise TrainingError(
-            f"{storage} cannot hold a study ({_root(error)}); name another --storage file, in a directory that can "
-            "be written to."
+            f"{storage} cannot hold a study ({_root(error)}); name another --storage file, in a writable directory."
         ) from error
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return what SQLite said; the layers above tell of it in paragraphs."""
+    """Return SQLite's message, which the layers above bury in paragraphs."""
     return error if error.__cause__ is None else _root(error.__cause__)
 
 
 def _may_be_a_study(storage: Path) -> None:
-    """Raise TrainingError where it is the database of another program, which Optuna would put its tables into."""
+    """Raise TrainingError for another program's database, to which Optuna would add its tables."""
     with closing(sqlite3.connect(storage)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if tables and "studies" not in tables:
-        raise TrainingError(f"{storage} is a database of something else; name another --storage file.")
+        raise TrainingError(f"{storage} is another program's database; name another --storage file.")
 
 
 def _opened(storage: Path) -> Study:
@@ -50,8 +49,8 @@ def _opened(storage: Path) -> Study:
     from sqlalchemy.pool import NullPool
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # A path in a URL would need quoting, which versions of SQLAlchemy undo or not; and without a pool nothing stays
-    # open between two transactions.
+    # A path in a URL would need quoting, which depends on the version of SQLAlchemy; and without a pool, nothing stays
+    # open between transactions.
     engine = {"creator": lambda: sqlite3.connect(storage), "poolclass": NullPool}
     try:
         opened = optuna.storages.RDBStorage("sqlite://", engine)

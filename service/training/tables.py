@@ -1,4 +1,4 @@
-"""Tables of interactions on disk, read a block at a time: CSV, TSV (plain or gzipped) and Parquet, told by content."""
+"""Tables of interactions on disk, read block by block: CSV, TSV (plain or gzipped) and Parquet, detected by content."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _BATCH_ROWS = 2**18
 
 
 def read_rows(table: DataFile, names: ColumnNames, bad: BadRows) -> Iterator[tuple[Rows, int]]:
-    """Yield the good rows of one file block by block, and how many of its bytes are read by then.
+    """Yield the good rows of one file block by block, with the number of bytes read so far.
 
-    Raises TrainingError that names the file and the line of a text file, or the row of a Parquet file.
+    Raises TrainingError, which names the file and the line of a text file or the row of a Parquet file.
     """
     try:
         with table.open() as raw:
@@ -45,7 +45,7 @@ def _read_parquet(table: DataFile, raw: BufferedReader, names: ColumnNames, bad:
             prove_types(file.schema_arrow, columns)
         done = 0
         for batch in file.iter_batches(_BATCH_ROWS, columns=columns.given()):
-            batch.validate(full=True)  # text that is no UTF-8, which Arrow would otherwise take from a Parquet file
+            batch.validate(full=True)  # invalid UTF-8, which Arrow would otherwise accept from a Parquet file
             rows = check_batch(batch, columns)
             bad.meet(_faults(table.path, rows, done + 1))
             done += batch.num_rows

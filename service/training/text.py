@@ -1,7 +1,6 @@
-"""Interactions as text: CSV and TSV in UTF-8, plain or gzipped, read a block at a time by Arrow.
+"""Interactions as text: CSV and TSV in UTF-8, plain or gzipped, read block by block with Arrow.
 
-Arrow is fast, and silent where it should not be: about bytes that are no UTF-8 in columns that are not read, and about
-a quote that is never closed. So both are proven here.
+Arrow is fast but ignores invalid UTF-8 in unread columns and unclosed quotes, so both are checked here.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ _DELIMITERS = ",\t;"
 _LONGEST_HEADER = 2**16
 _BLOCK_BYTES = 2**24
 
-_TOO_LONG = sys.maxsize  # in place of the number of a row: the first that is longer than a block
+_TOO_LONG = sys.maxsize  # stands for the number of the first row that is longer than a block
 
 
 def read_text(file: DataFile, raw: BufferedReader, names: ColumnNames, bad: BadRows) -> Iterator[tuple[Rows, int]]:
-    """Yield the good rows of a text file block by block, and how many of its bytes are read by then.
+    """Yield the good rows of a text file block by block, with the number of bytes read so far.
 
-    Raises TrainingError, and what reading, unzipping and decoding raise.
+    Raises TrainingError, and the errors of reading, unzipping and decoding.
     """
     table = _TextTable(file, names)
     for batch in table.batches(raw):
@@ -52,7 +51,7 @@ def read_text(file: DataFile, raw: BufferedReader, names: ColumnNames, bad: BadR
 
 
 class _Sealed(io.RawIOBase):
-    """The bytes of a text, proven to be UTF-8, and a seal after them; Arrow reads them in a thread of its own."""
+    """A text's bytes, checked to be UTF-8, followed by a seal; Arrow reads them in its own thread."""
 
     def __init__(self, source: Any, seal: str) -> None:
         self._chunks = self._sealed(source, b"\n" + seal.encode())
@@ -60,8 +59,8 @@ class _Sealed(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, _size: int = -1) -> bytes:  # pragma: no cover - in Arrow's thread nothing measures
-        # Arrow asks for a block each time, and a chunk is at most that.
+    def read(self, _size: int = -1) -> bytes:  # pragma: no cover - coverage is not measured in Arrow's thread
+        # Arrow requests a block each time, and a chunk is at most that.
         return next(self._chunks, b"")
 
     def _sealed(self, source: Any, seal: bytes) -> Iterator[bytes]:  # pragma: no cover - as above
@@ -75,9 +74,9 @@ class _Sealed(io.RawIOBase):
 
 
 class _TextTable:
-    """One CSV file: its form, and the numbers of its rows, the one after the header being 1.
+    """One CSV file: its format, and the numbers of its rows, starting with 1 after the header.
 
-    Arrow leaves out, and tells a block beforehand, the rows with another number of fields than the header.
+    Arrow skips rows whose number of fields differs from the header's, and reports them a block in advance.
     """
 
     def __init__(self, file: DataFile, names: ColumnNames) -> None:
@@ -87,24 +86,24 @@ class _TextTable:
         with naming(file.path):
             self.columns = names.found_in(header)
         self._expected = len(header)
-        # Arrow says nothing of a quote that is never closed: the field just goes on to the end. So this is put there.
-        # By itself it is a row of one field; after an open quote it closes that, and adds fields beyond the header's.
+        # Arrow ignores an unclosed quote: the field continues to the end. So this seal is appended. By itself it is a
+        # row of one field; after an open quote, it closes the quote and adds fields beyond the header's.
         self._seal = '"\0 the end \0' + self._delimiter * self._expected
         self._endless: int | None = None
         self._next = 1
-        # Numbers of misshapen rows, ascending, and how many fields each has: bytes rather than objects, for it may
-        # be every row. Arrow may add to them from a thread of its own.
+        # Numbers of malformed rows, ascending, and their numbers of fields, as bytes rather than objects, because every
+        # row may be malformed. Arrow may add to them from its own thread.
         self._misshapen, self._fields = array("q"), array("q")
         self._passed = 0
 
     def batches(self, raw: BufferedReader) -> Iterator[Any]:
-        """Yield the columns of the file as text, a block at a time."""
+        """Yield the columns of the file as text, block by block."""
         wanted = self.columns.given()
         source = pa.input_stream(raw, compression="gzip") if _is_zipped(raw) else raw
         try:
             with pa.csv.open_csv(
                 _Sealed(source, self._seal),
-                # On one thread, or Arrow would not say where a misshapen row stands.
+                # On one thread, because otherwise Arrow does not report the position of a malformed row.
                 pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
                 pa.csv.ParseOptions(
                     delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=self._leave_out
@@ -127,13 +126,13 @@ class _TextTable:
         return "skip"
 
     def prove_ended(self) -> None:
-        """Raise TrainingError where a row goes on to the end, or is longer than a block."""
+        """Raise TrainingError if a row continues to the end or is longer than a block."""
         if self._endless is not None:
             where = f"{self._path}, line {self._line(self._endless)}"
-            raise TrainingError(f"{where}: the row that begins here does not end; is a quote never closed?")
+            raise TrainingError(f"{where}: the row that begins here never ends; is a closing quote missing?")
 
     def faults(self, rows: Rows | None = None) -> Faults:
-        """Return how many of the next rows, and of those left out among them, are bad; without rows, of the rest."""
+        """Return how many of the next rows, including skipped ones, are bad; without rows, of the rest."""
         numbers = self._numbers(0 if rows is None else len(rows.bad))
         misshapen = self._passed_by(sys.maxsize if rows is None else self._next)
         bad = [] if rows is None else np.flatnonzero(rows.bad).tolist()
@@ -147,7 +146,7 @@ class _TextTable:
         return len(misshapen) + len(bad), describe
 
     def _numbers(self, count: int) -> Int64:
-        """Return the numbers of the next rows that were not left out."""
+        """Return the numbers of the next rows that were not skipped."""
         ahead = self._misshapen[self._passed :]
         numbers = np.arange(self._next, self._next + count + len(ahead))
         numbers = numbers[~np.isin(numbers, ahead)][:count]
@@ -161,12 +160,12 @@ class _TextTable:
         return range(start, self._passed)
 
     def _misfit(self, index: int) -> str:
-        return f"there are {self._fields[index]} fields, and the header has {self._expected}"
+        return f"there are {self._fields[index]} fields, but the header has {self._expected}"
 
     def _line(self, number: int) -> int:
-        """Find the line where a row begins; only now, for a row may span lines, and lines may be empty."""
+        """Find the line where a row begins, on demand, because rows may span lines and lines may be empty."""
         line = 1
-        # Arrow counts bytes and csv characters, of up to four bytes.
+        # Arrow counts bytes, but csv counts characters, of up to four bytes.
         longest = _BLOCK_BYTES // 8 if number == _TOO_LONG else _BLOCK_BYTES
         with _open_text(self._file) as text, _longest_field(longest), suppress(csv.Error):
             rows = csv.reader(text, delimiter=self._delimiter)
@@ -177,7 +176,7 @@ class _TextTable:
 
 
 def _form_of(file: DataFile) -> tuple[str, list[str]]:
-    """Return the delimiter of a file and the names in its header: the delimiter is the one that gives the most."""
+    """Return the delimiter of a file and the names in its header: the delimiter that gives the most names."""
     with _open_text(file) as text:
         head = text.read(_LONGEST_HEADER)
     if not head.strip():

@@ -1,7 +1,7 @@
-"""Search the parameters of ALS for those whose rankings are best, with Optuna's TPE, in a study that can go on later.
+"""Tuning: a search for the best parameters of ALS with Optuna's TPE, in a study that can be resumed.
 
-A study is one SQLite file. Whatever ends the program, the trials that were finished are in it, and the same command
-goes on with the very trials that it would have made without the interruption.
+A study is one SQLite file. However the program ends, finished trials are in it, and the same command continues with
+exactly the trials that it would have made without the interruption.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ MOST_FACTORS = 256
 _FINGERPRINT, _SECONDS, _FAILURE = "fingerprint", "seconds", "failure"
 _MOST_FAILURES = 5
 _RATIO = "regularization_per_alpha"
-# Before these there is too little to model; the first of them has the defaults.
+# Random trials before there is enough to model; the first has the defaults.
 _RANDOM_TRIALS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """When to stop: the study has this many finished trials, those of earlier runs included, or time is up.
+    """When to stop: after this many finished trials, including those of earlier runs, or when time is up.
 
-    seconds: of this run; no new trial begins after them, and one that has begun is finished.
+    seconds: of this run; no trial starts after them, but a running one is finished.
     """
 
     trials: int
@@ -56,9 +56,9 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What is best, and among what: ``metric`` is that of ALS at ``k``, see :mod:`service.training.evaluation`.
+    """The objective and the search space: ``metric`` is that of ALS at ``k``, see :mod:`service.training.evaluation`.
 
-    threads: 0 takes all cores. seed: of the split, the search and the training. max_factors: at least 1.
+    threads: 0 means all cores. seed: of the split, the search and the training. max_factors: at least 1.
     """
 
     metric: Literal["ndcg", "recall", "precision", "map"] = "ndcg"
@@ -70,7 +70,7 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What parameters were worth: ``value`` is the metric, from 0 to 1; ``seconds`` are of training and evaluation."""
+    """A finished trial: ``value`` is the metric, from 0 to 1; ``seconds`` are of training and evaluation."""
 
     number: int
     value: float
@@ -81,13 +81,13 @@ class Trial:
 def tune(
     interactions: Interactions, storage: Path, budget: Budget, tuning: Tuning, *, report: Report = silent
 ) -> list[Trial]:
-    """Return the finished trials of the study in ``storage``, best first, after as many more as the budget allows.
+    """Run as many trials as the budget allows; return all finished trials of the study in ``storage``, best first.
 
-    Every trial trains on what :func:`hold_out` leaves and is evaluated on the rest. The first has the defaults, as
-    far as ``max_factors`` allows, so the best is never worse than they are. There is none where time was up before.
-    A study has one process at a time: whatever trial another one is at counts as interrupted, and is made again.
-    Raises TrainingError where Optuna is not installed, the storage cannot be used or holds a study of other data
-    or settings, nothing can be held out, or one trial after the other fails.
+    Every trial trains on what :func:`hold_out` leaves and is evaluated on the rest. The first has the defaults, as far
+    as ``max_factors`` allows, so the best is never worse than they are. There are none if time was up before. Only one
+    process may use a study at a time: another process's running trial counts as interrupted and is repeated. Raises
+    TrainingError if Optuna is not installed, the storage cannot be used or has a study of different data or settings,
+    nothing can be held out, or trials keep failing.
     """
     began = time.monotonic()
     _need_optuna()
@@ -102,7 +102,7 @@ def tune(
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """A study and what its trials are made of."""
+    """A study and the data of its trials."""
 
     study: Study
     remaining: Interactions
@@ -110,7 +110,7 @@ class _Search:
     tuning: Tuning
 
     def run(self, budget: Budget, deadline: float, report: Report) -> None:
-        """Make trials while there is budget; the deadline is one of the monotonic clock."""
+        """Run trials within the budget; the deadline is on the monotonic clock."""
         failures = 0
         self._tell(budget, report)
         while len(self.finished()) < budget.trials and time.monotonic() < deadline:
@@ -121,7 +121,7 @@ class _Search:
             self._tell(budget, report)
 
     def finished(self) -> list[Trial]:
-        """Return the finished trials, best first, the earlier of equals first."""
+        """Return the finished trials, best first; of equal ones, the earlier first."""
         trials = [
             Trial(trial.number, trial.value, self._parameters(trial.params), trial.user_attrs[_SECONDS])
             for trial in _trials(self.study)
@@ -139,7 +139,7 @@ class _Search:
         report("tuning", min(len(trials), budget.trials), budget.trials, note)
 
     def _make_trial(self) -> TrainingError | None:
-        """Let the sampler choose, train and evaluate; return what went wrong, if anything did."""
+        """Run one trial; return the failure, if any."""
         trial = self._ask()
         began = time.perf_counter()
         try:
@@ -153,10 +153,10 @@ class _Search:
         return None
 
     def _ask(self) -> optuna.Trial:
-        """Return the next trial, its parameters chosen.
+        """Return the next trial, with its parameters chosen.
 
-        Each has a sampler of its own, seeded by the trial's place in a study that was never interrupted: one sampler
-        would begin anew with every run, and propose again what it did at first.
+        Each trial has its own sampler, seeded by the trial's position in the study: a single sampler would start again
+        with every run and repeat its first proposals.
         """
         from optuna.samplers import TPESampler
 
@@ -165,7 +165,7 @@ class _Search:
         seed = np.random.SeedSequence((self.tuning.seed, place)).generate_state(1)
         self.study.sampler = TPESampler(seed=int(seed[0]), n_startup_trials=_RANDOM_TRIALS, multivariate=True)
         starts = _starts(self.tuning.max_factors)
-        # One still waits where the process was killed between these two steps.
+        # A trial is still waiting if the process was killed between these two steps.
         if place < len(starts) and not _trials(self.study, "WAITING"):
             self.study.enqueue_trial(starts[place])
         return self.study.ask(space)
@@ -180,7 +180,7 @@ class _Search:
 
 def _need_optuna() -> None:
     try:
-        import optuna  # noqa: F401 - only whether it is there
+        import optuna  # noqa: F401 - only checks that it is installed
     except ImportError:
         raise TrainingError(
             "Tuning needs Optuna, which is not installed; run pip install '.[tune]' in a checkout."
@@ -188,7 +188,7 @@ def _need_optuna() -> None:
 
 
 def _space(max_factors: int) -> _Space:
-    """Return what is searched; a logarithmic scale where a factor of two matters alike everywhere.
+    """Return the search space, logarithmic where a factor of two matters equally everywhere.
 
     The regularization is searched as a multiple of alpha: what suits the one depends on the other.
     """
@@ -204,7 +204,7 @@ def _space(max_factors: int) -> _Space:
 
 
 def _starts(max_factors: int) -> list[dict[str, float]]:
-    """Return where the search begins: what in the space is nearest to the defaults, and to what suits a large model.
+    """Return the starting points: the points of the space nearest to the defaults, and to what suits a large model.
 
     The latter is many factors, few iterations and a strong regularization, found by hand on real check-ins.
     """
@@ -222,7 +222,7 @@ def _trials(study: Study, *states: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def _fail_running(study: Study) -> None:
-    """Let no trial be running: the sampler would keep away from its parameters, taking it for another process's."""
+    """Mark running trials as failed: the sampler would take them for another process's and avoid their parameters."""
     from optuna.trial import TrialState
 
     for trial in _trials(study, "RUNNING"):
@@ -230,7 +230,7 @@ def _fail_running(study: Study) -> None:
 
 
 def _fingerprint(interactions: Interactions, held_out: csr_matrix[np.float32], tuning: Tuning) -> dict[str, str | int]:
-    """Return all that trials of one study must have in common to be comparable, by what people call it."""
+    """Return everything that a study's trials must have in common to be comparable, with names for people."""
     weights = interactions.weights
     space = {name: (of.low, of.high, of.log) for name, of in _space(MOST_FACTORS).items()}
     return {
@@ -246,7 +246,7 @@ def _fingerprint(interactions: Interactions, held_out: csr_matrix[np.float32], t
 
 
 def _digest(weights: csr_matrix[np.float32], *ids: NDArray[Any]) -> str:
-    # How wide scipy makes indices is its own affair.
+    # The width of scipy's indices does not matter.
     arrays: list[NDArray[Any]] = [weights.indptr.astype(np.int64), weights.indices.astype(np.int64), weights.data, *ids]
     digest = hashlib.sha256()
     for array in arrays:
@@ -256,13 +256,15 @@ def _digest(weights: csr_matrix[np.float32], *ids: NDArray[Any]) -> str:
 
 
 def _claim(study: Study, storage: Path, ours: dict[str, str | int]) -> None:
-    """Mark a new study as one of this data and these settings. Raises TrainingError where it is one of others."""
+    """Mark a new study with its data and settings. Raises TrainingError if an existing one has others."""
     if not _trials(study):
         study.set_user_attr(_FINGERPRINT, ours)
     theirs = study.user_attrs.get(_FINGERPRINT, {})
     changed = [what for what in ours if theirs.get(what) != ours[what]]
     if changed:
         told = ", ".join(
-            f"{what} was {theirs.get(what, 'unknown')!s:.12} and is {ours[what]!s:.12}" for what in changed
+            f"{what} was {theirs.get(what, 'unknown')!s:.12} and is now {ours[what]!s:.12}" for what in changed
         )
-        raise TrainingError(f"{storage} holds a study of other data or settings ({told}); name another --storage file.")
+        raise TrainingError(
+            f"{storage} has a study of different data or settings ({told}); name another --storage file."
+        )

@@ -1,4 +1,4 @@
-"""What is logged of requests: a share of them, by template, each line with the request's id and none with a user's."""
+"""The access log: a share of requests, by route template, with request ids and without user ids."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 async def test_no_request_is_logged_by_default() -> None:
-    """The access log is off unless it is asked for."""
+    """The access log is off by default."""
     stream = logged()
     async with serving(SNAPSHOT) as api:
         await api.get("/healthz")
@@ -45,7 +45,7 @@ async def test_no_request_is_logged_by_default() -> None:
 
 
 async def test_a_logged_request_is_told_by_its_template() -> None:
-    """Method, template, status, seconds, the request's id and the model that answered; nothing of what was asked."""
+    """A line has the method, template, status, seconds, request id and model version, and no details of the request."""
     stream = logged()
     async with serving(SNAPSHOT, ApiSettings(access_log=1)) as api:
         await api.get(f"/v1/users/{STRANGER}/recommendations", X_Request_Id="r1")
@@ -79,7 +79,7 @@ async def test_a_share_of_requests_is_logged() -> None:
 
 
 async def test_every_line_of_a_request_has_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also what a library says while the request is answered, and what failed; no line of anything else does."""
+    """Lines of libraries and failures during a request have its id; no other line does."""
 
     def failing(*_: object) -> None:
         logging.getLogger("some.library").warning("slow")
@@ -97,7 +97,7 @@ async def test_every_line_of_a_request_has_its_id(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_no_line_names_a_user() -> None:
-    """Whatever is asked of whom, and however it ends, the log at level info has no id of a user in it."""
+    """Whatever is requested, and however it ends, the log at level info contains no user id."""
     stream = logged()
     asked = (str(USER), str(OTHER), STRANGER)
     async with serving(SNAPSHOT, ApiSettings(access_log=1)) as api:

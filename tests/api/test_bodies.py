@@ -70,10 +70,10 @@ AS_JSON = {"Content-Type": "application/json"}
     ],
 )
 async def test_a_body_of_another_shape_is_refused(path: str, body: Any, wrong: str) -> None:
-    """The answer is 422 and says where in the body it does not fit, and how."""
+    """The answer is 422 and says what is wrong in the body, and where."""
     async with serving(SNAPSHOT) as api:
         answer = await api.post(path, body)
-    expected = (422, "invalid_body", f"The body does not fit: {wrong}.")
+    expected = (422, "invalid_body", f"The body is invalid: {wrong}.")
     assert (answer.status, answer.json["code"], answer.json["detail"]) == expected
 
 
@@ -92,7 +92,7 @@ async def test_a_body_of_another_shape_is_refused(path: str, body: Any, wrong: s
     ],
 )
 async def test_what_is_no_json_is_refused(body: bytes) -> None:
-    """The answer is 400 and says what the reader stumbled over."""
+    """The answer is 400 and says what could not be read."""
     async with serving(SNAPSHOT) as api:
         answer = await api.request("POST", BATCH, data=body, headers=AS_JSON)
     assert (answer.status, answer.json["code"]) == (400, "bad_body")
@@ -104,7 +104,7 @@ async def test_what_is_no_json_is_refused(body: bytes) -> None:
 )
 @pytest.mark.parametrize("path", [BATCH, ANONYMOUS])
 async def test_a_body_must_be_declared_as_json(path: str, content_type: str) -> None:
-    """The answer is 415 to any other declaration and to none, and names the header to send."""
+    """The answer is 415 to any other Content-Type and to a missing one, and names the header to send."""
     body = b'{"users": [1]}'
     header = f"Content-Type: {content_type}\r\n" if content_type else ""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}Content-Length: {len(body)}\r\n\r\n"
@@ -202,8 +202,8 @@ async def test_a_batch_may_ask_for_so_much_at_once() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/recommendations", "/v1/recommendations/anonymous"])
 async def test_options_of_a_post_stand_in_its_body(path: str) -> None:
-    """A parameter beside a body would be ignored: it is refused, so that nobody waits for its effect."""
+    """A query parameter of a POST is refused, because it would be ignored."""
     async with serving(SNAPSHOT) as api:
         answer = await api.post(path + "?n=1", {"users": [1]})
     assert (answer.status, answer.json["code"]) == (400, "bad_parameter")
-    assert answer.json["detail"] == "The parameter 'n' is not known here; this path takes none."
+    assert answer.json["detail"] == "The parameter 'n' is unknown here; this path takes no parameters."

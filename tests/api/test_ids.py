@@ -1,4 +1,4 @@
-"""Ids of every kind find their rows and come back as they are, by every way there is to send them."""
+"""Ids of every kind find their rows and come back unchanged, however they are sent."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def test_the_body_takes_the_ids_that_clients_change(user: str) -> None:
 
 @pytest.mark.parametrize("sent", [b"..", b"%2E%2e", b"%2e."])
 async def test_dots_sent_as_they_are_are_an_id_too(sent: bytes) -> None:
-    """The server itself resolves nothing: who sends raw bytes reaches the user ".."."""
+    """The server itself resolves nothing: raw bytes reach the user ".."."""
     request = b"GET /v1/users/" + sent + b"/items HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     async with serving(made_of(LIKE_PATHS)) as api:
         answer = await api.raw(request)
@@ -140,7 +140,7 @@ async def test_dots_sent_as_they_are_are_an_id_too(sent: bytes) -> None:
 
 @pytest.mark.parametrize("sent", ["042", "+42", "%2042", "4_2", "42.0", "%D9%A4%D9%A2", "0x2A"])
 async def test_only_its_own_spelling_is_a_number(sent: str) -> None:
-    """What merely resembles the text of a number finds nobody, and comes back as it was asked."""
+    """Text that only resembles a number finds nobody, and comes back unchanged."""
     async with serving(made_of([42])) as api:
         assert (await api.get(f"/v1/users/{sent}/items")).status == 404
         popular = await api.get(f"/v1/users/{sent}/recommendations")

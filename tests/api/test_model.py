@@ -37,11 +37,11 @@ each_data_route = pytest.mark.parametrize(("method", "path", "body"), DATA_ROUTE
 
 
 SWAPPED = Reload("swapped", "", "", NOON, "bb", {"verify": 0.1, "swap": 0.1})
-REJECTED = Reload("rejected", "bad_shape", "It is no model.", NOON, "aa", {"verify": 0.1})
+REJECTED = Reload("rejected", "bad_shape", "It is not a model.", NOON, "aa", {"verify": 0.1})
 
 
 async def test_the_model_is_described() -> None:
-    """What is served, where it came from, how it loaded, and what became of later attempts."""
+    """/v1/model: the served model, its origin, its load, and later attempts."""
     async with serving(SNAPSHOT) as api:
         seconds = {"read": 0.25, "warm": 0.5}
         api.store.slot.current = Generation(2, SNAPSHOT, None, NOON, seconds, stale=True)
@@ -53,7 +53,7 @@ async def test_the_model_is_described() -> None:
     rejected = {
         "outcome": "rejected",
         "reason": "bad_shape",
-        "detail": "It is no model.",
+        "detail": "It is not a model.",
         "finished_at": "2030-01-02T12:00:00Z",
         "version": "aa",
         "seconds": {"verify": 0.1},
@@ -130,7 +130,7 @@ class CountingSlot:
 
 @pytest.mark.parametrize(("method", "path", "body"), [*DATA_ROUTES, ("GET", "/v1/model", None)])
 async def test_a_request_takes_the_generation_once(method: str, path: str, body: Any) -> None:
-    """So no answer can mix two models, whenever the swap comes."""
+    """The generation is taken once, so no answer can mix two models."""
     async with serving(SNAPSHOT) as api:
         counting = CountingSlot(api.store.slot.current)
         object.__setattr__(api.store.live, "slot", counting)
@@ -156,7 +156,7 @@ async def test_health_and_readiness() -> None:
 
 
 async def test_while_draining_every_answer_closes_its_connection() -> None:
-    """Clients with a kept connection move on, and none of their requests fails."""
+    """While the server drains, clients with kept connections move on without a failed request."""
     request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     async with serving(SNAPSHOT) as api:
         assert (await api.get("/healthz")).headers.get("Connection") != "close"

@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def test_every_answer_is_as_documented(server: RunningServer, tmp_path: Path) -> None:
-    """Whatever fits the document is accepted, what does not is refused; statuses, headers and bodies are as it says."""
+    """Requests that fit the document are accepted, others refused; statuses, headers and bodies are as documented."""
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json"]
     bounds = ["--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--seed", "1"]
     done = subprocess.run(
@@ -50,7 +50,7 @@ def test_every_answer_is_as_documented(server: RunningServer, tmp_path: Path) ->
 
 
 async def test_the_page_shows_it_and_sends_requests(server: RunningServer) -> None:
-    """In a browser, under a policy that allows nothing from elsewhere, and without a complaint."""
+    """A browser shows it without errors under a policy that allows no other host."""
     async with chromium_started() as browser, visiting(browser, server.url) as page:
         answer = await page.goto(f"{server.url}/docs")
         assert answer

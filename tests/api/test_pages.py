@@ -1,4 +1,4 @@
-"""The pages and the document: what lies there, once, and for whoever does not have it yet."""
+"""The pages and the document: served once, and only to clients that do not have them yet."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_a_page_that_is_not_sent_again_counts_as_such(path: str) -> None:
     ],
 )
 async def test_nothing_else_is_served(path: str) -> None:
-    """What is no file of a page is a 404 as everywhere, wherever its name may lead."""
+    """An unknown file of a page is a 404, whatever its name."""
     async with serving(SNAPSHOT) as api:
         answer = await api.get(path)
     assert (answer.status, answer.json["code"]) == (404, "no_such_path")

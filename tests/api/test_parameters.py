@@ -26,59 +26,59 @@ RECOMMENDATIONS = f"/v1/users/{USER}/recommendations"
 SCORES = f"/v1/users/{USER}/scores"
 N = "a whole number from 1 to 1000."
 OFFSET = "a whole number from 0 to 10000."
-KNOWN = "known are exclude, exclude_seen, fallback, n, normalize, offset, titles."
+KNOWN = "allowed: exclude, exclude_seen, fallback, n, normalize, offset, titles."
 
 REFUSED = [
-    (f"{RECOMMENDATIONS}?n=0", f"The parameter n is '0'; allowed is {N}"),
-    (f"{RECOMMENDATIONS}?n=1001", f"The parameter n is '1001'; allowed is {N}"),
-    (f"{RECOMMENDATIONS}?n=-1", f"The parameter n is '-1'; allowed is {N}"),
-    (f"{RECOMMENDATIONS}?n=", f"The parameter n is ''; allowed is {N}"),
-    (f"{RECOMMENDATIONS}?n", f"The parameter n is ''; allowed is {N}"),
-    (f"{RECOMMENDATIONS}?n=1.0", f"The parameter n is '1.0'; allowed is {N}"),
-    (f"{RECOMMENDATIONS}?n=%201", f"The parameter n is ' 1'; allowed is {N}"),
-    (f"{RECOMMENDATIONS}?n=1_0", f"The parameter n is '1_0'; allowed is {N}"),
-    (f"{RECOMMENDATIONS}?n=%D9%A3", f"The parameter n is '٣'; allowed is {N}"),
-    (f"{RECOMMENDATIONS}?n=" + "9" * 5000, f"The parameter n is '{'9' * 5000}'; allowed is {N}"),
-    (f"{RECOMMENDATIONS}?offset=-1", f"The parameter offset is '-1'; allowed is {OFFSET}"),
-    (f"{RECOMMENDATIONS}?offset=10001", f"The parameter offset is '10001'; allowed is {OFFSET}"),
-    (f"{RECOMMENDATIONS}?exclude_seen=True", "The parameter exclude_seen is 'True'; allowed is true or false."),
-    (f"{RECOMMENDATIONS}?exclude_seen=1", "The parameter exclude_seen is '1'; allowed is true or false."),
-    (f"{RECOMMENDATIONS}?normalize=", "The parameter normalize is ''; allowed is true or false."),
-    (f"{RECOMMENDATIONS}?fallback=random", "The parameter fallback is 'random'; allowed is none or popular."),
+    (f"{RECOMMENDATIONS}?n=0", f"The parameter n is '0'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=1001", f"The parameter n is '1001'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=-1", f"The parameter n is '-1'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=", f"The parameter n is ''; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n", f"The parameter n is ''; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=1.0", f"The parameter n is '1.0'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=%201", f"The parameter n is ' 1'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=1_0", f"The parameter n is '1_0'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=%D9%A3", f"The parameter n is '٣'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=" + "9" * 5000, f"The parameter n is '{'9' * 5000}'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?offset=-1", f"The parameter offset is '-1'; it must be {OFFSET}"),
+    (f"{RECOMMENDATIONS}?offset=10001", f"The parameter offset is '10001'; it must be {OFFSET}"),
+    (f"{RECOMMENDATIONS}?exclude_seen=True", "The parameter exclude_seen is 'True'; it must be true or false."),
+    (f"{RECOMMENDATIONS}?exclude_seen=1", "The parameter exclude_seen is '1'; it must be true or false."),
+    (f"{RECOMMENDATIONS}?normalize=", "The parameter normalize is ''; it must be true or false."),
+    (f"{RECOMMENDATIONS}?fallback=random", "The parameter fallback is 'random'; it must be none or popular."),
     (f"{RECOMMENDATIONS}?n=1&n=1", "The parameter n is given more than once; give it once."),
     (f"{RECOMMENDATIONS}?n=1&%6E=1", "The parameter n is given more than once; give it once."),
-    (f"{RECOMMENDATIONS}?limit=5", f"The parameter 'limit' is not known here; {KNOWN}"),
-    (f"{RECOMMENDATIONS}?N=5", f"The parameter 'N' is not known here; {KNOWN}"),
-    (f"{RECOMMENDATIONS}?=5", f"The parameter '' is not known here; {KNOWN}"),
-    (f"{RECOMMENDATIONS}?exclude=%FF", "The parameter exclude is not UTF-8; percent-encode the bytes of its UTF-8."),
-    (f"{RECOMMENDATIONS}?%FF=1", "A parameter's name is not UTF-8; percent-encode the bytes of its UTF-8."),
+    (f"{RECOMMENDATIONS}?limit=5", f"The parameter 'limit' is unknown here; {KNOWN}"),
+    (f"{RECOMMENDATIONS}?N=5", f"The parameter 'N' is unknown here; {KNOWN}"),
+    (f"{RECOMMENDATIONS}?=5", f"The parameter '' is unknown here; {KNOWN}"),
+    (f"{RECOMMENDATIONS}?exclude=%FF", "The parameter exclude is not UTF-8; percent-encode its UTF-8 bytes."),
+    (f"{RECOMMENDATIONS}?%FF=1", "A parameter's name is not UTF-8; percent-encode its UTF-8 bytes."),
     (
         f"{RECOMMENDATIONS}?exclude=" + ",".join(["7"] * 1001),
-        "The parameter exclude lists 1001 ids; allowed are up to 1000.",
+        "The parameter exclude lists 1001 ids; at most 1000 are allowed.",
     ),
-    ("/v1/users/%FF/recommendations", "The user in the path is not UTF-8; percent-encode the bytes of its UTF-8."),
-    ("/v1/users/a%2F%C3/similar", "The user in the path is not UTF-8; percent-encode the bytes of its UTF-8."),
+    ("/v1/users/%FF/recommendations", "The user in the path is not UTF-8; percent-encode its UTF-8 bytes."),
+    ("/v1/users/a%2F%C3/similar", "The user in the path is not UTF-8; percent-encode its UTF-8 bytes."),
     (
         f"/v1/users/{USER}/explanations/%ED%A0%80",
-        "The item in the path is not UTF-8; percent-encode the bytes of its UTF-8.",
+        "The item in the path is not UTF-8; percent-encode its UTF-8 bytes.",
     ),
-    (f"/v1/users/{USER}/similar?n=0", f"The parameter n is '0'; allowed is {N}"),
-    (f"/v1/users/{USER}/similar?offset=1", "The parameter 'offset' is not known here; known are n."),
-    (f"/v1/items/{ITEM}/similar?n=0", f"The parameter n is '0'; allowed is {N}"),
-    (SCORES, "The parameter items is missing; give ids, separated by commas."),
-    (f"{SCORES}?items=", "The parameter items is missing; give ids, separated by commas."),
-    (f"{SCORES}?items=1,,2", "The parameter items has an empty id; give ids, separated by commas."),
-    (f"{RECOMMENDATIONS}?exclude=1,", "The parameter exclude has an empty id; give ids, separated by commas."),
-    (f"{SCORES}?items=1&normalize=yes", "The parameter normalize is 'yes'; allowed is true or false."),
-    (f"{SCORES}?items=" + "," * 1000, "The parameter items lists 1001 ids; allowed are up to 1000."),
-    (f"/v1/users/{USER}/items?n=1001", f"The parameter n is '1001'; allowed is {N}"),
-    (f"/v1/users/{USER}/items?offset=x", f"The parameter offset is 'x'; allowed is {OFFSET}"),
-    (f"/v1/users/{USER}/explanations/{ITEM}?n=x", f"The parameter n is 'x'; allowed is {N}"),
-    ("/v1/items/popular?n=x", f"The parameter n is 'x'; allowed is {N}"),
-    ("/v1/items/popular?exclude=1", "The parameter 'exclude' is not known here; known are n, offset, titles."),
-    ("/v1/model?n=1", "The parameter 'n' is not known here; this path takes none."),
-    ("/healthz?x", "The parameter 'x' is not known here; this path takes none."),
-    ("/readyz?x", "The parameter 'x' is not known here; this path takes none."),
+    (f"/v1/users/{USER}/similar?n=0", f"The parameter n is '0'; it must be {N}"),
+    (f"/v1/users/{USER}/similar?offset=1", "The parameter 'offset' is unknown here; allowed: n."),
+    (f"/v1/items/{ITEM}/similar?n=0", f"The parameter n is '0'; it must be {N}"),
+    (SCORES, "The parameter items is missing; give ids separated by commas."),
+    (f"{SCORES}?items=", "The parameter items is missing; give ids separated by commas."),
+    (f"{SCORES}?items=1,,2", "The parameter items has an empty id; give ids separated by commas."),
+    (f"{RECOMMENDATIONS}?exclude=1,", "The parameter exclude has an empty id; give ids separated by commas."),
+    (f"{SCORES}?items=1&normalize=yes", "The parameter normalize is 'yes'; it must be true or false."),
+    (f"{SCORES}?items=" + "," * 1000, "The parameter items lists 1001 ids; at most 1000 are allowed."),
+    (f"/v1/users/{USER}/items?n=1001", f"The parameter n is '1001'; it must be {N}"),
+    (f"/v1/users/{USER}/items?offset=x", f"The parameter offset is 'x'; it must be {OFFSET}"),
+    (f"/v1/users/{USER}/explanations/{ITEM}?n=x", f"The parameter n is 'x'; it must be {N}"),
+    ("/v1/items/popular?n=x", f"The parameter n is 'x'; it must be {N}"),
+    ("/v1/items/popular?exclude=1", "The parameter 'exclude' is unknown here; allowed: n, offset, titles."),
+    ("/v1/model?n=1", "The parameter 'n' is unknown here; this path takes no parameters."),
+    ("/healthz?x", "The parameter 'x' is unknown here; this path takes no parameters."),
+    ("/readyz?x", "The parameter 'x' is unknown here; this path takes no parameters."),
 ]
 
 
@@ -115,11 +115,11 @@ async def test_the_largest_n_is_a_setting() -> None:
     items = [{"item_id": ITEM}]
     async with serving(SNAPSHOT, ApiSettings(max_n=4)) as api:
         over = await api.get(f"{RECOMMENDATIONS}?n=5")
-        assert over.json["detail"] == "The parameter n is '5'; allowed is a whole number from 1 to 4."
+        assert over.json["detail"] == "The parameter n is '5'; it must be a whole number from 1 to 4."
         for path, body in (("", {"users": [USER]}), ("/anonymous", {"items": items})):
             posted = await api.post(f"/v1/recommendations{path}", body | {"n": 5})
             assert (posted.status, posted.json["code"]) == (422, "invalid_body")
-            assert posted.json["detail"] == "The body does not fit: Expected `int` <= 4 - at `$.n`."
+            assert posted.json["detail"] == "The body is invalid: Expected `int` <= 4 - at `$.n`."
         assert len((await api.get(RECOMMENDATIONS)).json["items"]) == 4
         assert len((await api.post("/v1/recommendations/anonymous", {"items": items})).json["items"]) == 4
 
@@ -154,10 +154,10 @@ async def test_an_option_is_one_field(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(SNAPSHOT) as api:
         assert (await api.get("/grown?n=3&least=0.5")).json == (await api.get("/grown?n=3")).json | {"least": 0.5}
         refused = await api.get("/grown?least=-2")
-        assert refused.json["detail"] == "The parameter least is '-2'; allowed is a number from -1."
+        assert refused.json["detail"] == "The parameter least is '-2'; it must be a number from -1."
         assert (await api.post("/grown", {"users": [1], "least": 0.5})).json["least"] == 0.5
         posted = await api.post("/grown", {"users": [1], "least": -2})
-        assert posted.json["detail"] == "The body does not fit: Expected `float` >= -1.0 - at `$.least`."
+        assert posted.json["detail"] == "The body is invalid: Expected `float` >= -1.0 - at `$.least`."
 
 
 async def test_an_option_is_described_by_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_a_number_may_have_a_fraction_where_it_is_not_a_count(text: str, number:
 @pytest.mark.parametrize("text", ["", "x", "nan", "inf", "1_0", "%201", "+1", "1.", ".5", "%D9%A3", "1e999", "1" * 400])
 def test_what_is_no_number_is_refused(text: str) -> None:
     """Also what Python takes for one, and what is too large for one."""
-    with pytest.raises(BadParameterError, match=r"allowed is a number from -1\.$"):
+    with pytest.raises(BadParameterError, match=r"it must be a number from -1\.$"):
         QueryReader(Grown).read(f"least={text}")
 
 

@@ -72,7 +72,7 @@ async def test_every_error_is_a_problem_document(method: str, path: str, status:
 
 
 async def test_not_found_says_what_there_is() -> None:
-    """Someone who guesses paths is told the right ones, and how to send an id with a slash."""
+    """A 404 lists the right paths, and says how to send an id with a slash."""
     async with serving(SNAPSHOT) as api:
         detail = (await api.get("/v1/users/a/b/recommendations")).json["detail"]
     told, slash = detail.split(". ", 1)
@@ -96,9 +96,9 @@ async def test_a_method_that_is_not_allowed_names_those_that_are() -> None:
     async with serving(SNAPSHOT) as api:
         got, posted = await api.get("/v1/recommendations"), await api.request("POST", "/v1/model")
     assert got.headers["Allow"] == "POST"
-    assert got.json["detail"] == "GET is not possible here; allowed is POST."
+    assert got.json["detail"] == "GET is not allowed here; allowed: POST."
     assert posted.headers["Allow"] == "GET,HEAD"
-    assert posted.json["detail"] == "POST is not possible here; allowed is GET, HEAD."
+    assert posted.json["detail"] == "POST is not allowed here; allowed: GET, HEAD."
 
 
 @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES}))
@@ -123,7 +123,7 @@ def test_whatever_a_handler_raises_of_aiohttp_is_a_problem() -> None:
 async def test_an_error_nobody_foresaw_keeps_its_secrets(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client gets 500 and the request's id; the trace is in the log, under the same id."""
+    """The client gets 500 and the request id; the stack trace is in the log under the same id."""
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a secret")
@@ -143,7 +143,7 @@ async def test_an_error_nobody_foresaw_keeps_its_secrets(
 
 
 async def test_an_error_of_ours_that_is_no_requests_fault_is_unexpected_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has no status in the table must not reach a client with its sentence."""
+    """The message of an error without a status in the table must not reach a client."""
 
     def broken(*_: object) -> None:
         raise errors.SnapshotDamagedError("A path that is nobody's business.")
@@ -163,7 +163,7 @@ def kinds_of(error: type[AlsServeError]) -> set[type[AlsServeError]]:
 
 @pytest.mark.parametrize("kind", sorted(kinds_of(RequestError), key=str))
 def test_every_request_error_has_a_status(kind: type[AlsServeError]) -> None:
-    """The table has every class, and each makes a problem; whoever may try again is told when."""
+    """The table has every class, and each makes a problem; a 503 says when to retry."""
     answer = problems.from_error(kind("Something is wrong."), "r")
     assert answer.status == HTTP_STATUS[kind]
     assert isinstance(answer.body, bytes)

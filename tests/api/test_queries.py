@@ -64,7 +64,7 @@ async def test_a_query_fails_as_it_would_alone() -> None:
 
 
 async def test_one_too_many_is_refused_at_once() -> None:
-    """So many run and so many wait; the next is told to come back, and those admitted are all answered."""
+    """Beyond the limits of running and waiting queries, the next is refused, and the admitted ones are all answered."""
     gate = threading.Event()
     with made(2, waiting_limit=3) as queries:
         admitted = [asyncio.create_task(queries.run(LONG, gate.wait, 10)) for _ in range(5)]
@@ -255,7 +255,7 @@ async def test_a_query_whose_client_goes_away_holds_nothing_any_more() -> None:
 
 
 async def test_a_query_that_runs_keeps_its_place_until_it_ends() -> None:
-    """Its client is gone, and its thread is not: no more is admitted than the threads can do."""
+    """When a client disconnects, its thread stays busy: no more is admitted than the threads can do."""
     gate = threading.Event()
     with made(1, waiting_limit=0) as queries:
         running = asyncio.create_task(queries.run(LONG, gate.wait, 10))

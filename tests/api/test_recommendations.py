@@ -117,7 +117,7 @@ async def test_seen_items_can_be_asked_for() -> None:
 
 
 async def test_unknown_excluded_ids_are_ignored() -> None:
-    """What is not in the model cannot be recommended anyhow."""
+    """Unknown items in exclude are ignored."""
     path = f"/v1/users/{all_users(NUMBERS)[0]}/recommendations"
     async with serving(NUMBERS) as api:
         assert (await api.get(path + "?exclude=nobody,99999999")).json == (await api.get(path)).json
@@ -157,7 +157,7 @@ async def test_what_is_popular_respects_the_options_too() -> None:
             NOTHING_SEEN,
             "/v1/users/nobody/recommendations",
             "popular",
-            "The user 'nobody' is not in the served model, and it carries no popularity to fall back on.",
+            "The user 'nobody' is not in the served model, which has no popularity to fall back on.",
         ),
     ],
     ids=["asked", "set", "no popularity"],
@@ -278,7 +278,7 @@ async def test_an_anonymous_users_options_mean_the_same() -> None:
 
 
 async def test_an_anonymous_user_of_unknown_items_is_not_found() -> None:
-    """Where no item given says anything, there is nothing to recommend from."""
+    """If no given item is known, nothing can be recommended."""
     async with serving(NUMBERS) as api:
         answer = await api.post("/v1/recommendations/anonymous", {"items": [{"item_id": "nothing"}]})
     assert (answer.status, answer.json["code"]) == (404, "unknown_item")

@@ -83,7 +83,7 @@ async def test_bodies_ask_for_titles_too(path: str, body: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("path", GETS)
 async def test_to_ask_for_titles_where_there_are_none_is_no_mistake(path: str) -> None:
-    """A server without titles answers as if nobody had asked."""
+    """A server without titles ignores titles=true."""
     async with serving(SNAPSHOT) as api:
         answer = await api.get(f"{path}{'&' if '?' in path else '?'}titles=true")
         assert (answer.status, b'"title"' in answer.body) == (200, False)

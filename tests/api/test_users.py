@@ -135,7 +135,7 @@ async def test_an_explanation_adds_up(snapshot: Snapshot) -> None:
 
 
 async def test_a_user_without_items_has_an_empty_explanation() -> None:
-    """Nothing speaks for the item, and the score is 0."""
+    """Without seen items, there are no reasons and the score is 0."""
     factors = make_factors(users=2, items=3)
     nothing = Seen(np.zeros(3, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
     snapshot = make_snapshot(
@@ -195,11 +195,11 @@ async def test_what_is_unknown_is_not_found(path: str, code: str, detail: str) -
     ],
 )
 async def test_a_model_without_seen_items_says_so(path: str) -> None:
-    """What needs to know who had what is 404 with its own code where the model does not."""
+    """Routes that need seen items return 404 with their own code if the model has none."""
     async with serving(NOTHING_SEEN) as api:
         answer = await api.get(path)
     assert (answer.status, answer.json["code"]) == (404, "no_seen_items")
-    assert answer.json["detail"].startswith("The served model does not carry what users already had")
+    assert answer.json["detail"].startswith("The served model does not include seen items")
 
 
 @each_kind

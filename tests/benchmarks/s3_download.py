@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.s3_download [--megabytes 1024] [--rate 100]
 
-A real object store; the large object has the length and sha256 that its pointer says, and is no model, so that what is
-measured is the download alone. p99 during the download stands next to p99 of the same load before it.
+A real object store; the large object has the length and sha256 in its pointer but is not a model, so only the download
+is measured. p99 during the download stands next to p99 of the same load before it.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def job_for(path: Path, content: bytes) -> Job:
     """Return the job to import a file of this content."""
     path.write_bytes(content)
-    return Job(identify(path), os.open(path, os.O_RDONLY), -1, str(path.parent / "state"), 2**30, 60)
+    return Job(identify(path), os.open(path, os.O_RDONLY), -1, str(path.parent / "state"), 2**30, None, 60)
 
 
 @pytest.mark.parametrize("ids", ["int", "str"])
@@ -87,7 +87,7 @@ def test_the_memory_limit_is_a_reason(tmp_path: Path, monkeypatch: pytest.Monkey
     assert answer(job) == Outcome(
         "import_memory",
         f"{tmp_path / 'm'} needs more than 1024 MB of address space to import; "
-        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
+        "raise ALS_IMPORT_MEMORY_MB if you trust the file.",
     )
 
 
@@ -101,7 +101,7 @@ def test_a_state_directory_that_cannot_be_written_is_a_reason(tmp_path: Path, st
 
 
 def test_titles_are_imported_likewise(tmp_path: Path, staged: Path) -> None:
-    """A file of titles becomes titles, a bad one its reason, and a model is no file of titles."""
+    """A file of titles becomes titles, a bad one its reason, and a model is not a titles file."""
     job = msgspec.structs.replace(job_for(tmp_path / "titles.csv", b"id,title\na,One\n"), content="titles")
     assert answer(job) == Outcome()
     assert titles.open_titles(staged).of(np.array([b"a"])) == ["One"]
@@ -123,5 +123,5 @@ def test_the_limit_of_file_sizes_is_a_reason(tmp_path: Path) -> None:
     assert outcome == Outcome(
         "import_memory",
         f"{tmp_path / 'm'} needs more than 1024 MB of disk for one file to import; "
-        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted.",
+        "raise ALS_IMPORT_MEMORY_MB if you trust the file.",
     )

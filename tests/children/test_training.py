@@ -37,7 +37,7 @@ def told(job: TrainingJob) -> list[Message]:
 
 
 def test_a_model_is_made(job: TrainingJob, tmp_path: Path) -> None:
-    """Popularity is there before the training begins; every phase is told of to its end."""
+    """Popularity is written before the training; every phase is reported to its end."""
     messages = told(job)
     kinds = [type(message) for message in messages]
     assert isinstance(messages[-1], Trained)
@@ -108,4 +108,4 @@ def test_too_little_memory(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) ->
         raise MemoryError
 
     monkeypatch.setattr(training, "train", train)
-    assert told(job)[-1] == Failed(f"Training on {job.data} needs more memory than there is.")
+    assert told(job)[-1] == Failed(f"Training on {job.data} needs more memory than is available.")

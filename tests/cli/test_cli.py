@@ -1,4 +1,4 @@
-"""The command line: what people see, and the exit codes that scripts see."""
+"""The command line: output for people, and exit codes for scripts."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def kept(model: Path) -> Path:
 
 
 def test_a_look_at_a_model_changes_nothing_that_a_server_keeps(model: Path, kept: Path) -> None:
-    """Neither a checked model nor one recommended from is served after a restart, or pushes another out."""
+    """Neither check nor recommend changes what is served after a restart, or removes a snapshot."""
     before = {entry: entry.stat().st_mtime_ns for entry in Path("als_state").rglob("*")}
     candidate = model.with_name("candidate.npz")
     np.savez(candidate, user_factors=np.ones((2, 2), np.float32), item_factors=np.ones((3, 2), np.float32))
@@ -210,16 +210,16 @@ def test_an_impossible_value_stops_the_start(model: Path) -> None:
     """A value out of range is one sentence."""
     result = als_serve("serve", "--model-path", model, "--keep-snapshots", 0)
     assert result.exit_code == 1
-    assert result.stderr == "Error: ALS_KEEP_SNAPSHOTS is 0; allowed is 1 or more.\n"
+    assert result.stderr == "Error: ALS_KEEP_SNAPSHOTS is 0; it must be 1 or more.\n"
 
 
 def test_a_misspelt_variable_stops_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sets ALS_PROT wants to know before the server listens elsewhere."""
+    """A misspelt variable such as ALS_PROT is an error, instead of a server on the wrong port."""
     monkeypatch.setenv("ALS_PROT", "80")
     result = als_serve("serve")
     assert result.exit_code == 1
     assert result.stderr == (
-        "Error: The environment variable ALS_PROT is no setting of als-serve; did you mean ALS_PORT?\n"
+        "Error: The environment variable ALS_PROT is not a setting of als-serve; did you mean ALS_PORT?\n"
     )
 
 
@@ -230,7 +230,7 @@ def test_a_setting_may_come_from_the_environment(model: Path, monkeypatch: pytes
 
 
 def test_a_second_demonstration_leaves_the_first_alone(tmp_path: Path) -> None:
-    """Where the port is taken, it says so before it writes anything that another one may serve."""
+    """If the port is taken, it says so before it writes any file."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = als_serve("demo", "--directory", tmp_path / "shop", "--port", taken.getsockname()[1])
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""The commands publish, versions, promote and pull: what people see of S3, and the exit codes that scripts see."""
+"""The commands publish, versions, promote and pull: output for people, and exit codes for scripts."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def failed(result: Result) -> str:
 
 
 def test_publish_says_what_it_does(shop: Shop) -> None:
-    """What would be served, under which name it is there, and nothing on standard error that is no terminal."""
+    """It prints what would be served and the name in S3, and no bars unless standard error is a terminal."""
     file = shop.file(1)
     result = shop.run("publish", file, shop.uri)
     assert result.exit_code == 0
@@ -160,7 +160,7 @@ def test_a_publisher_is_told_that_another_was_later(shop: Shop) -> None:
     assert result.exit_code == 0
     (name,) = set(shop.names) - {LATEST}
     command = f"als-serve promote {shop.uri}{name}"
-    assert result.stdout.splitlines()[2] == f"⚠️ A newer model is the latest; {command} makes it this one"
+    assert result.stdout.splitlines()[2] == f"⚠️ A newer model stays the latest; {command} replaces it"
     assert shop.run(*command.split()[1:]).exit_code == 0
     assert shop.asked(Models.latest).key.endswith(name)
 
@@ -186,9 +186,9 @@ def test_a_tag_that_is_none_is_refused(shop: Shop, tag: str) -> None:
     assert shop.names == []
 
 
-NO_PLACE = "{!r} is no place in S3; write s3://bucket/prefix/ or s3://bucket/key."
-NO_PREFIX = "{0} names one object; write {0}/ if models are to be under it."
-NO_MODEL = "{0} names no model; als-serve versions {0} shows those that are there."
+NO_PLACE = "{!r} is not an S3 location; write s3://bucket/prefix/ or s3://bucket/key."
+NO_PREFIX = "{0} is one object; write {0}/ for a prefix."
+NO_MODEL = "{0} is a prefix, not a model; als-serve versions {0} lists its models."
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_place_that_is_none_is_refused(shop: Shop, command: str, uri: str, sen
 
 
 def test_versions_are_a_table(shop: Shop) -> None:
-    """The newest first, the followed one marked; what others put there is said to be theirs."""
+    """Newest first, the latest marked; models that als-serve did not publish are marked too."""
     one, two = shop.publish(1), shop.publish(2)
     shop.asked(lambda models: models.put("als_model_by_hand.npz", b"by hand"))
     assert shop.run("promote", shop.uri + one).exit_code == 0
@@ -218,8 +218,8 @@ def test_versions_are_a_table(shop: Shop) -> None:
     size = str(len(model_bytes(1)))
     assert rows[0] == [two, str(len(model_bytes(2))), "20", "×", "30", version(model_bytes(2))]
     assert rows[1] == ["▶", one, size, "20", "×", "30", version(model_bytes(1))]
-    assert rows[2] == ["als_model_by_hand.npz", "7", *["not", "put", "there", "by", "als-serve", "publish"]]
-    assert counted == f"3 models under {shop.uri}; ▶ is the one that servers follow"
+    assert rows[2] == ["als_model_by_hand.npz", "7", *["not", "published", "by", "als-serve"]]
+    assert counted == f"3 models under {shop.uri}; ▶ marks the one that servers follow"
 
 
 @pytest.mark.parametrize("color", ["", "1"])
@@ -231,7 +231,7 @@ def test_a_table_loses_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch, colo
     monkeypatch.setenv("FORCE_COLOR", color)  # which rich takes for a terminal
     words = shop.run("versions", shop.uri).stdout
     assert name in words.split()
-    assert "not put there by als-serve publish" in words
+    assert "not published by als-serve" in words
 
 
 def test_versions_are_json_for_programs(shop: Shop) -> None:
@@ -248,10 +248,10 @@ def test_promote_goes_back(shop: Shop) -> None:
     """And says which version servers follow now; what is not there is said, and changes nothing."""
     one, _ = shop.publish(1), shop.publish(2)
     result = shop.run("promote", shop.uri + one)
-    assert result.stdout == f"✅ {shop.uri}{one} is the latest now: version {version(model_bytes(1))}\n"
+    assert result.stdout == f"✅ {shop.uri}{one} is now the latest: version {version(model_bytes(1))}\n"
     missing = shop.uri + "als_model_20000101_000000.npz"
     assert failed(shop.run("promote", missing)) == (
-        f"{missing} is not there (404). als-serve versions {shop.uri} shows those that are."
+        f"{missing} does not exist (404). als-serve versions {shop.uri} lists the models there."
     )
     assert shop.asked(Models.latest).key.endswith(one)
 
@@ -263,7 +263,7 @@ def test_pull_brings_the_latest(shop: Shop) -> None:
     result = shop.run("pull", shop.uri, "--to", to)
     assert (result.exit_code, result.stderr) == (0, "")
     size, digest = len(model_bytes(1)), version(model_bytes(1))
-    assert result.stdout == f"✅ {shop.uri}{name} is at {to} ({size} bytes, version {digest})\n"
+    assert result.stdout == f"✅ Downloaded {shop.uri}{name} to {to} ({size} bytes, version {digest})\n"
     assert to.read_bytes() == model_bytes(1)
     inode = to.stat().st_ino
     assert shop.run("pull", shop.uri, "--to", to).stdout == f"💤 {to} is {shop.uri}{name} already\n"
@@ -286,13 +286,13 @@ def test_a_pull_that_brings_nothing_fails(shop: Shop) -> None:
     sentence = f"There is no model under {shop.uri}; als-serve publish puts one there."
     assert failed(shop.run("pull", shop.uri, "--to", to)) == sentence
     shop.asked(lambda models: models.put(LATEST, b"<html>"))
-    assert "is no pointer to a model" in failed(shop.run("pull", shop.uri, "--to", to))
+    assert "is not a pointer to a model" in failed(shop.run("pull", shop.uri, "--to", to))
     assert to.read_bytes() == b"the older one"
     assert list(shop.directory.iterdir()) == [to]
 
 
 def test_a_pull_that_was_killed_does_no_harm(shop: Shop, seaweed: Seaweed) -> None:
-    """The next one removes what it left, and brings the model; one that is too slow says so."""
+    """The next one removes what it left, but has the model; one that is too slow says so."""
     name = shop.publish(1)
     to = shop.directory / "pulled" / "als_model.npz"
     to.parent.mkdir()
@@ -314,7 +314,7 @@ def test_a_pull_that_was_killed_does_no_harm(shop: Shop, seaweed: Seaweed) -> No
     code, told = asyncio.run(killed())
     assert (code, told.decode()) == (
         1,
-        f"Error: {shop.uri} took longer than 0.5 s; look at the network, or allow more.\n",
+        f"Error: {shop.uri} took longer than 0.5 s; check the network, or allow more time.\n",
     )
     assert list(to.parent.iterdir()) == []
     assert shop.run("pull", shop.uri, "--to", to).exit_code == 0
@@ -363,7 +363,7 @@ def test_a_command_asks_again_by_itself(shop: Shop, seaweed: Seaweed) -> None:
 
 
 def test_a_name_says_nothing_to_the_terminal(shop: Shop) -> None:
-    """Whoever may write to the bucket chooses names: markup and emoji codes are shown as they are, escapes are not."""
+    """Names in a bucket are untrusted: markup and emoji codes are shown literally, escape codes are not printed."""
     name = "als_model_[red]:smile:\x1b[31m.npz"
     shop.asked(lambda models: models.put(name))
     assert "als_model_[red]:smile:�[31m.npz" in shop.run("versions", shop.uri).stdout.split()
@@ -373,4 +373,4 @@ def test_a_key_is_for_one_way_to_encrypt(shop: Shop) -> None:
     """AES256 is done with a key of S3's own."""
     done = shop.run("publish", "m.npz", shop.uri, "--sse", "AES256", "--kms-key", "k")
     assert done.exit_code == 1
-    assert "--kms-key is for --sse aws:kms" in done.output
+    assert "--kms-key only works with --sse aws:kms" in done.output

@@ -71,7 +71,7 @@ def test_training_onto_the_path_of_a_server_swaps(data: Path, tmp_path: Path) ->
 
 
 def test_the_same_seed_gives_the_same_model(data: Path) -> None:
-    """Whoever trains again on the same data gets the same factors."""
+    """Training again on the same data gives the same factors."""
     for path in ("one", "again"):
         good("train", data, "--model-path", path, *FEW)
     with np.load("one") as one, np.load("again") as again:
@@ -98,13 +98,13 @@ def test_an_evaluation_is_a_table(data: Path) -> None:
 
 
 def test_columns_can_be_named(data: Path) -> None:
-    """Data with names of its own is read as told; a weight that is no number is skipped where that is asked for."""
+    """Columns with other names are read as named; bad weights are skipped on request."""
     data.write_text("who;what;how often\n" + "a;x;2\nb;y;3\nb;x;often\n")
     names = ("--user-column", "who", "--item-column", "what", "--weight-column", "how often")
     result = als_serve("train", data, "--model-path", "m", *names, *FEW)
     assert (result.exit_code, "line 4" in result.stderr) == (1, True)
     lines = good("train", data, "--model-path", "m", *names, "--skip-bad-rows", *FEW).stdout.splitlines()
-    assert lines[0] == "📚 Learnt from 2 rows: 2 pairs of 2 users and 2 items (bad rows left out: 1)"
+    assert lines[0] == "📚 Learnt from 2 rows: 2 pairs of 2 users and 2 items (1 bad rows skipped)"
 
 
 def test_evaluate(data: Path, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_evaluate(data: Path, tmp_path: Path) -> None:
     shown = good("evaluate", "--model-path", "m", "--test", test).stdout
     assert shown.splitlines()[:2] == [
         "🎯 Top 20 against 450 held-out pairs of 30 users",
-        "⚠️ Unknown to the model are 1 other users and the items of 0 pairs",
+        "⚠️ The model does not know 1 other users, nor the items of 0 pairs",
     ]
     found: dict[str, Any] = json.loads(good("evaluate", "--model-path", "m", "--test", test, "--json").stdout)
     assert found["als"]["recall"] == 1  # there are but 20 items
@@ -127,7 +127,7 @@ def test_popularity_alone_is_not_evaluated(data: Path) -> None:
     Path("m").write_bytes(popularity_bytes())
     result = als_serve("evaluate", "--model-path", "m", "--test", data)
     assert result.exit_code == 1
-    assert "Error: The model has popularity alone and no factors, so there is nothing to evaluate." in result.stderr
+    assert "Error: The model has only popularity and no factors, so there is nothing to evaluate." in result.stderr
 
 
 def test_tune(data: Path) -> None:
@@ -147,5 +147,5 @@ def test_a_tuning_without_time(data: Path) -> None:
     """Where no trial was finished there is nothing to train with."""
     result = als_serve("tune", data, "--model-path", "m", "--minutes", 1e-9)
     assert result.exit_code == 1
-    assert "Error: No trial was finished before the time was up; give more with --minutes." in result.stderr
+    assert "Error: No trial finished in time; allow more with --minutes." in result.stderr
     assert not Path("m").exists()

@@ -1,4 +1,4 @@
-"""What lies in the explorer's directory."""
+"""The explorer's files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DIRECTORY = EXPLORER_FILES["index.html"].parent
 
 
 def test_every_file_is_used_and_there() -> None:
-    """What the page and its modules name lies there, nothing lies there for nothing, and nothing is from elsewhere."""
+    """Every file that the page and its modules name exists, every file is used, and nothing comes from other hosts."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in DIRECTORY.iterdir()}
     named = set(re.findall(r'"(?:explorer|\.)/([\w.]+)"', "".join(texts.values())))
     assert named == texts.keys() - {"index.html"}

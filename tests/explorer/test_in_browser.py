@@ -1,4 +1,4 @@
-"""What someone who looks at the explorer sees: what the API says, and nothing that it does not."""
+"""The explorer shows what the API says, and nothing else."""
 
 from __future__ import annotations
 
@@ -147,14 +147,14 @@ async def test_who_and_what_is_alike(page: Page, server: RunningServer) -> None:
     await expect(page.locator("main")).to_be_focused()
     await open_view(page, server, "#user=ana-0000")
     await card(page, "Recommended").locator(".row").first.click()
-    await page.get_by_role("link", name="Items like this").click()
+    await page.get_by_role("link", name="Similar items").click()
     await expect(page.locator("h1")).to_have_text("The Hungry Corpse · Horror")
     similar = answer(server, f"/v1/items/{HUNGRY}/similar?n=12&titles=true")["items"]
-    assert await rows_of(card(page, "Items like this")) == shown(similar)
+    assert await rows_of(card(page, "Similar items")) == shown(similar)
 
 
 async def test_surprise(page: Page, server: RunningServer) -> None:
-    """Someone whom nobody chose is a user of the model."""
+    """A random user is a user of the model."""
     await open_view(page, server, "")
     await page.get_by_role("button", name="Surprise me").click()
     await page.wait_for_url("**/#user=*")
@@ -164,14 +164,14 @@ async def test_surprise(page: Page, server: RunningServer) -> None:
 
 
 async def test_popular_items(page: Page, server: RunningServer) -> None:
-    """What most users had, and how many had it, at the start and in a view of its own."""
+    """The most popular items and their numbers of users, on the start page and in their own view."""
     popular = answer(server, "/v1/items/popular?n=20&titles=true")["items"]
     rows = [(item["title"], str(int(item["score"]))) for item in popular]
     await open_view(page, server, "")
     assert await rows_of(card(page, "Popular items")) == rows[:8]
     await page.get_by_role("link", name="Popular", exact=True).click()
     await settled(page)
-    assert await rows_of(card(page, "What most users had")) == rows
+    assert await rows_of(card(page, "By number of users")) == rows
 
 
 async def test_someone_new(page: Page, server: RunningServer) -> None:
@@ -187,7 +187,7 @@ async def test_someone_new(page: Page, server: RunningServer) -> None:
         assert page.url.endswith("/#" + urlencode([("new", item) for item in picked]))
 
     await open_view(page, server, "#new=")
-    seen = card(page, "They would see")
+    seen = card(page, "Recommendations")
     await expect(seen).to_contain_text("Nothing yet")
     await page.get_by_label("Filter items").fill("rustic loaf")
     await page.keyboard.press("Enter")
@@ -218,17 +218,15 @@ async def test_the_model_is_described(page: Page, server: RunningServer) -> None
         f"{model['seen_pairs']:,}",
         f"{model['bytes'] / 1e6:.2f} MB",
     ]
-    phases = (
-        await card(page, "How it loaded").locator("rect title").evaluate_all("all => all.map(one => one.textContent)")
-    )
+    phases = await card(page, "Load time").locator("rect title").evaluate_all("all => all.map(one => one.textContent)")
     assert {phase.split(":")[0] for phase in phases} == model["load_seconds"].keys()
-    ranges = await card(page, "Its scores").locator("figure").all_inner_texts()
+    ranges = await card(page, "Score ranges").locator("figure").all_inner_texts()
     assert len(ranges) == 3
     assert f"{model['score_ranges']['recommendation']['p99']:.3f}" in ranges[1]
-    bins = card(page, "Its scores").locator("figure").nth(1).locator("rect.bin title")
+    bins = card(page, "Score ranges").locator("figure").nth(1).locator("rect.bin title")
     drawn = await bins.evaluate_all("all => all.map(one => Number(one.textContent.split(' ')[0]))")
     assert drawn == model["score_ranges"]["recommendation"]["histogram"]
-    await expect(card(page, "Where it is from")).to_contain_text(model["source"]["sha256"])
+    await expect(card(page, "Origin")).to_contain_text(model["source"]["sha256"])
 
 
 async def test_keys_are_enough(page: Page, server: RunningServer) -> None:
@@ -238,7 +236,7 @@ async def test_keys_are_enough(page: Page, server: RunningServer) -> None:
     for _ in range(9):
         await page.keyboard.press("Tab")
         stops.append(await page.evaluate("document.activeElement.innerText || document.activeElement.id || 'brand'"))
-    assert [stop.split("\n")[0] for stop in stops[:2]] == ["Skip to the content", "als-serve"]
+    assert [stop.split("\n")[0] for stop in stops[:2]] == ["Skip to content", "als-serve"]
     assert stops[2:8] == ["search", "New user", "Popular", "Model", "API", stops[7]]
     first = card(page, "Recommended").locator(".row").first
     await first.focus()

@@ -1,4 +1,4 @@
-"""The explorer while things happen: swaps, refused files, a server that goes away, and ids that are out to do harm."""
+"""The explorer during events: swaps, rejected files, a lost connection, and harmful ids."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def stopped(tmp_path: Path) -> LiveServer:
 
 
 async def test_a_swap_is_seen_as_it_happens(chromium: Browser, live: LiveServer) -> None:
-    """A new model is told, what is shown becomes what it answers, and the reader stays where they were."""
+    """A swap is announced and updates the view, which keeps its scroll position."""
     user = live.serve(model_bytes(seed=1))
     old = live.server.get("/v1/model")[1]["model_version"]
     async with visiting(chromium, live.server.url) as page:
@@ -97,28 +97,28 @@ async def test_a_swap_is_seen_as_it_happens(chromium: Browser, live: LiveServer)
         assert await page.evaluate("document.activeElement.dataset.key") == focused
         await expect(page.locator("[aria-expanded=true][data-key]")).to_have_attribute("data-key", str(unfolded))
         await page.locator("nav").get_by_role("link", name="Model").click()
-        happened = card(page, "What happened").locator("li span")
+        happened = card(page, "History").locator("li span")
         await expect(happened.nth(0)).to_have_text(f"served {new}")
         await expect(happened.nth(1)).to_have_text(f"served {old}")
         assert await page.locator(".timeline .current b").inner_text() == new
 
 
 async def test_a_refused_file_is_told_with_its_reason(chromium: Browser, live: LiveServer) -> None:
-    """While a bad file lies there, the page says so and why, and that the last good model goes on."""
+    """While a file is rejected, the page says why, and that the last good model is served."""
     live.serve(model_bytes(seed=2))
     version = live.server.get("/v1/model")[1]["model_version"]
     async with visiting(chromium, live.server.url) as page:
         await open_view(page, live.server, "#model=")
         put(live.path, b"<html>502 Bad Gateway</html>")
-        await expect(page.locator(".toast.rejected")).to_contain_text("A new file was refused.")
+        await expect(page.locator(".toast.rejected")).to_contain_text("A new file was rejected.")
         refused = live.server.get("/v1/model")[1]["last_reload"]
-        await expect(card(page, "A new file was refused")).to_contain_text(refused["detail"])
-        await expect(card(page, "A new file was refused")).to_contain_text(refused["reason"])
-        await expect(card(page, "What happened").locator(".rejected")).to_contain_text(refused["reason"])
+        await expect(card(page, "A new file was rejected")).to_contain_text(refused["detail"])
+        await expect(card(page, "A new file was rejected")).to_contain_text(refused["reason"])
+        await expect(card(page, "History").locator(".rejected")).to_contain_text(refused["reason"])
         await expect(page.locator("h1")).to_have_text(version)
         await expect(page.locator(".over")).to_have_text("Serving the last good model")
         await page.reload()
-        await expect(card(page, "A new file was refused")).to_contain_text(refused["detail"])
+        await expect(card(page, "A new file was rejected")).to_contain_text(refused["detail"])
 
 
 async def test_a_deleted_file_is_not_told_as_a_refused_one(chromium: Browser, live: LiveServer) -> None:
@@ -129,10 +129,8 @@ async def test_a_deleted_file_is_not_told_as_a_refused_one(chromium: Browser, li
         live.path.unlink()
         await expect(page.locator(".toast.rejected")).to_contain_text("The model file is missing.")
         await expect(card(page, "The model file is missing")).to_contain_text("file_missing")
-        await expect(card(page, "What happened").locator(".rejected").first).to_contain_text(
-            "The model file is missing"
-        )
-        await expect(page.locator("main")).not_to_contain_text("A new file was refused")
+        await expect(card(page, "History").locator(".rejected").first).to_contain_text("The model file is missing")
+        await expect(page.locator("main")).not_to_contain_text("A new file was rejected")
 
 
 async def test_errors_are_told_kindly(chromium: Browser, live: LiveServer) -> None:
@@ -147,11 +145,11 @@ async def test_errors_are_told_kindly(chromium: Browser, live: LiveServer) -> No
         await open_view(page, live.server, "#item=nothing")
         await expect(page.get_by_role("alert")).to_contain_text("The item 'nothing' is not in the served model.")
         await open_view(page, live.server, "#user=..")
-        await expect(page.get_by_role("alert")).to_contain_text("The id .. cannot stand in a URL")
+        await expect(page.get_by_role("alert")).to_contain_text("The id .. cannot be sent in a URL")
 
 
 async def test_a_server_that_goes_away_and_comes_back(chromium: Browser, stopped: LiveServer) -> None:
-    """The page says that nobody answers, keeps what it shows, and goes on when somebody does."""
+    """When the connection is lost, the page says so, keeps its content, and recovers later."""
     with stopped.started() as server:
         user = stopped.serve(model_bytes(seed=1))
         url = server.url
@@ -161,7 +159,7 @@ async def test_a_server_that_goes_away_and_comes_back(chromium: Browser, stopped
     await expect(page.locator("#banner")).to_contain_text("The server does not answer")
     await expect(page.locator("h1")).to_have_text(user)
     await page.locator("nav").get_by_role("link", name="Popular").click()
-    await expect(page.get_by_role("alert")).to_contain_text("The server is away")
+    await expect(page.get_by_role("alert")).to_contain_text("No connection to the server")
     with stopped.started():
         await expect(page.locator("#banner")).to_be_hidden()
         await expect(page.locator("h1")).to_have_text("Popular items")
@@ -188,21 +186,21 @@ async def test_a_server_without_a_model(chromium: Browser, stopped: LiveServer) 
 
 
 async def test_a_model_that_knows_nothing_of_the_past(chromium: Browser, live: LiveServer) -> None:
-    """Where the model does not carry what users had, the page says so, and shows all that can be shown without."""
+    """If the model has no seen items, the page says so and shows everything else."""
     user = live.serve(model_bytes(factors=make_factors(users=5, items=8, pairs=None)))
     items = live.server.get(f"/v1/users/{user}/recommendations")[1]["items"]
     async with visiting(chromium, live.server.url, failing=True) as page:
         await open_view(page, live.server, "")
-        await expect(card(page, "Popular items")).to_contain_text("The model does not know what is popular.")
+        await expect(card(page, "Popular items")).to_contain_text("The model has no popularity.")
         await open_view(page, live.server, f"#user={user}")
         assert await rows_of(card(page, "Recommended")) == shown(items)
-        await expect(card(page, "Already had")).to_contain_text("does not carry what users already had")
+        await expect(card(page, "Already had")).to_contain_text("does not include seen items")
         await card(page, "Recommended").locator(".row").first.click()
-        await expect(page.locator(".why")).to_contain_text("does not carry what users already had")
+        await expect(page.locator(".why")).to_contain_text("does not include seen items")
         await open_view(page, live.server, "#new=")
         await page.get_by_label("Filter items").fill(str(items[0]["item_id"]))
         await page.keyboard.press("Enter")
-        await expect(card(page, "They would see").locator(".row")).to_have_count(7)
+        await expect(card(page, "Recommendations").locator(".row")).to_have_count(7)
 
 
 def harmful_model() -> bytes:
@@ -228,7 +226,7 @@ async def test_ids_and_titles_are_text_and_nothing_else(chromium: Browser, live:
         for row in range(len(HARMFUL)):
             await page.locator("[data-view=popular]").click()
             await page.locator(".row").nth(row).click()
-            await page.get_by_role("link", name="Try it on someone new").click()
+            await page.get_by_role("link", name="Try with a new user").click()
             await expect(page.locator(".chip.picked")).to_have_count(1)
         assert await page.locator("main img, main script, main b b, [onfocus]").count() == 0
         assert await page.evaluate("window.harmed") is None
@@ -247,4 +245,4 @@ async def test_ids_are_numbers_of_64_bits(chromium: Browser, live: LiveServer) -
         await page.locator("#search").fill("90071992547409")
         await expect(page.locator("#found li")).to_have_text([str(large + more) for more in range(3)])
         await open_view(page, live.server, f"#new=-{large}")
-        await expect(card(page, "They would see").locator(".row")).to_have_count(2)
+        await expect(card(page, "Recommendations").locator(".row")).to_have_count(2)

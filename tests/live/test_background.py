@@ -1,4 +1,4 @@
-"""Background work: it goes on after a failure, and every failure is logged."""
+"""Background work: it continues after a failure, and every failure is logged."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ async def test_a_file_replaced_while_it_is_read_is_read_again(
 async def test_a_file_rewritten_while_it_is_read_is_read_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Written over in place between its hash and its import, what it was proves nothing; it is read again."""
+    """A file overwritten in place between its hash and its import is read again."""
     async with place.serving(ONE) as store:
         waits, go = held_back(tmp_path, monkeypatch)
         put(place.path, TWO)
@@ -219,7 +219,7 @@ async def test_with_no_file_at_start_it_waits(place: Place) -> None:
 
 
 def postponed(store: Store) -> bool:
-    """Say whether the last look could find nothing out, in every place that tells."""
+    """Return whether the last reload was postponed, in every place that reports it."""
     last = store.last_reload
     return (
         last is not None
@@ -231,7 +231,7 @@ def postponed(store: Store) -> bool:
 async def test_without_a_descriptor_a_model_is_read_later(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """EMFILE is no verdict on the file: it is looked at again until it can be read, and never rejected."""
+    """EMFILE does not reject the file, which is retried until it can be read."""
     monkeypatch.setattr(stores, "_FIRST_RETRY_SECONDS", 0.02)
     async with place.serving(ONE) as store:
         beside = place.path.with_name("beside")
@@ -284,7 +284,7 @@ async def test_what_passes_by_itself_is_waited_for(place: Place, monkeypatch: py
 async def test_a_child_that_cannot_be_started_now_is_started_later(
     place: Place, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Too many processes, or too little memory for one more, say nothing of the model."""
+    """Too many processes, or too little memory for another, do not reject the model."""
     monkeypatch.setattr(stores, "_FIRST_RETRY_SECONDS", 0.02)
     start, failures = asyncio.create_subprocess_exec, [OSError(number, os.strerror(number))]
 

@@ -1,4 +1,4 @@
-"""What a server does that finds no usable model: it trains one, or goes on with limited functions."""
+"""A server without a usable model trains one, or continues with limited functions."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ LOADED = ["training", "file_found", "loaded", "initialized_trained"]
 
 
 def test_while_it_trains_the_server_answers_what_it_can(path: Path, state: Path, endless: Path) -> None:
-    """It is alive, not ready, and says that and since when it trains; a client is told to come again."""
+    """While it trains, the server is alive, not ready, says so, and tells clients when to retry."""
     with running_server(path, state, training_data=endless) as server:
         server.wait_for("training")
         assert server.get("/healthz")[0] == 200
@@ -285,7 +285,7 @@ def test_a_stop_while_the_model_is_written_leaves_nothing(
 def test_whatever_the_process_says(
     path: Path, state: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, outcome: str
 ) -> None:
-    """A word that is no message neither ends a training that is good, nor begins one that failed over and over."""
+    """An invalid message neither ends a good training nor restarts a failed one."""
     in_worker(tmp_path, monkeypatch, lines)
     with running_server(path, state, training_data=data) as server:
         server.wait_until(lambda: model(server)["training"] and model(server)["training"]["outcome"] == outcome)
@@ -330,4 +330,4 @@ def test_the_process_gives_way(path: Path, state: Path, endless: Path) -> None:
         server.wait_until(lambda: workers(server))
         (worker,) = workers(server)
         first_to_go = Path(f"/proc/{worker.pid}/oom_score_adj")
-        server.wait_until(lambda: worker.nice() > 0 and first_to_go.read_text() == "1000\n")
+        server.wait_until(lambda: worker.nice() == 19 and first_to_go.read_text() == "1000\n")

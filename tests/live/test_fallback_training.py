@@ -1,4 +1,4 @@
-"""The server's side of a training for want of a model, where the process that trains goes wrong."""
+"""The server's side of the fallback training, when the training process fails."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MODEL = model_bytes(1)
 async def test_a_process_that_cannot_be_started(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """That is a failed training like any other: said, counted, and the server goes on."""
+    """That is a failed training like any other: reported, counted, and the server continues."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     async with place.started() as store:
         data = write_interactions(tmp_path / "data.csv")
@@ -78,7 +78,7 @@ async def test_where_the_model_goes(
     wanted, detail = place.path, None
     if relation == "taken":
         put(place.path, b"no model")
-        wanted, detail = beside, f"There is a file at {place.path}, and it stays."
+        wanted, detail = beside, f"{place.path} already exists and was not overwritten."
     if relation == "not there":
         place.path.parent.rmdir()
         wanted, detail = spare, f"The model cannot be written to {place.path}: No such file or directory."
@@ -145,7 +145,7 @@ async def until_good(store: Store) -> None:
 
 
 async def test_a_stand_in_has_to_be_good(place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It takes the same road as any file; what is no model is refused, and a file at the path is awaited."""
+    """An offered file is imported like any other; a bad one is rejected, and a file at the path is awaited."""
     put(tmp_path / "stand-in", b"no model")
     async with place.started() as store:
         await store.look()

@@ -128,7 +128,7 @@ async def test_a_slow_write_of_the_first_file_is_never_served_by_halves(place: P
 
 
 async def test_a_deleted_file_leaves_its_model_serving(place: Place) -> None:
-    """Deleted: the model goes on serving, stale; made again: it is no longer stale; another one: reloaded."""
+    """Deleted: the model is still served, stale; restored: it is no longer stale; replaced: reloaded."""
     async with place.serving(ONE) as store:
         place.path.unlink()
         await eventually(lambda: rejected(store, "file_missing"))
@@ -230,7 +230,7 @@ async def test_without_any_event_the_look_notices(place: Place, monkeypatch: pyt
 async def test_a_failing_watch_is_made_up_for(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the inotify limit the look goes on, it is said once, and the watch comes back when it can."""
+    """At the inotify limit, regular checks continue, it is logged once, and the watch returns when it can."""
     tries: list[float] = []
     allowed = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""The import in a process of its own: whatever becomes of it, the server gets one reason and keeps nothing of it."""
+"""The import process: however it ends, the server gets one reason and no leftovers."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_the_memory_limit_can_be_set(place: Place) -> None:
     sentence = await refused(place, ImportMemoryError)
     assert sentence == (
         f"{place.path} needs more than 500 MB of address space to import; "
-        "raise ALS_IMPORT_MEMORY_MB if the file is to be trusted."
+        "raise ALS_IMPORT_MEMORY_MB if you trust the file."
     )
 
 
@@ -115,9 +115,9 @@ async def test_a_child_that_hangs_is_killed_at_the_timeout(
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL, most likely for want of memory."),
+        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL, most likely because memory ran out."),
         ("os.kill(os.getpid(), 11)", "was killed by SIGSEGV."),
-        ("sys.exit('no such module')", "failed with exit code 1; its last words are in the log."),
+        ("sys.exit('no such module')", "failed with exit code 1; its last output is in the log."),
         ("pass", "ended without an answer."),
         ("print('{\"code\": 7}')", "ended without an answer."),
     ],
@@ -128,7 +128,7 @@ async def test_a_child_that_ends_badly_is_a_rejected_model(
     """A signal, an exit code, no answer or a garbled one: the model is rejected and the sentence says which."""
     stand_in(tmp_path, monkeypatch, body)
     put(place.path, model_bytes())
-    assert await refused(place, ImportCrashedError) == f"The process that imported {place.path} {sentence}"
+    assert await refused(place, ImportCrashedError) == f"The import process for {place.path} {sentence}"
 
 
 async def test_a_child_that_cannot_start_is_a_rejected_model(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ async def test_the_last_ten_reloads_are_kept(reloader: Reloader[str]) -> None:
 async def test_an_operating_system_that_fails_is_asked_again(
     reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody foresaw this error; it says nothing of the file all the same."""
+    """An unexpected error says nothing about the file."""
     monkeypatch.setattr(reloader, "_retry_seconds", 0.02)
     failures = [PermissionError(13, "Permission denied")]
 

@@ -116,7 +116,7 @@ async def test_a_fault_changes_nothing_and_is_got_over(
     fault: Fault,
     matching: str,
 ) -> None:
-    """Faults 40 to 43: what is served stays, the reason is told everywhere, and the model comes once it can."""
+    """Faults 40 to 43: the served model stays, the reason is reported everywhere, and the model arrives once it can."""
     await bucket.publish(OLD)
     async with following(tmp_path, bucket, seconds=1 if reason == "timeout" else 30) as followed:
         await eventually(lambda: followed.has(OLD))
@@ -271,7 +271,7 @@ async def test_credentials_are_found_anew(
 async def test_a_follower_needs_no_more_than_to_read(
     tmp_path: Path, bucket: Bucket, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who may read and list, and nothing else, can follow."""
+    """Permission to read and list is enough to follow."""
     await bucket.publish(OLD)
     let_in(monkeypatch, bucket.seaweed.environment("reader"), proxy.endpoint)
     async with following(tmp_path, bucket) as followed:
@@ -398,7 +398,7 @@ async def test_what_cannot_be_remembered_is_only_lost(
 async def test_nobody_waits_for_a_poll_that_broke_down(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for the first poll to end, as training for want of a model does, goes on after any end."""
+    """Whatever waits for the first poll, such as the fallback training, continues after any outcome."""
 
     def broken(_: Path) -> Never:
         raise RuntimeError("nobody foresaw this")

@@ -1,4 +1,4 @@
-"""The store: one reload at a time, the newest file wins, and a bad one never costs the good one."""
+"""The store: one reload at a time, the newest file wins, and a bad file never replaces a good model."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_a_swap_shows_everywhere(place: Place) -> None:
 
 
 async def test_a_rejection_shows_everywhere(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """The good model serves on; the reason is counted, told, and shown with a hint."""
+    """The good model is still served; the reason is counted, logged and shown with a hint."""
     async with place.serving(ONE) as store:
         success = metric(store, "als_model_last_reload_success_timestamp_seconds")
         served = store.current
@@ -100,7 +100,7 @@ async def test_a_rejection_shows_everywhere(place: Place, caplog: pytest.LogCapt
     assert caplog.messages == [
         f"❌ {last.detail}",
         "💡 The model file may be corrupted or incompatible",
-        f"🛡️ Model {version(ONE)} goes on serving",
+        f"🛡️ Still serving model {version(ONE)}",
     ]
 
 
@@ -198,7 +198,7 @@ async def test_two_hundred_swaps_leave_nothing_behind(place: Place) -> None:
 
 
 async def test_a_deleted_file_needs_no_hint(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """While a model is served, a missing file is no emergency."""
+    """While a model is served, a missing file is not an emergency."""
     async with place.serving(ONE) as store:
         place.path.unlink()
         await eventually(lambda: rejected(store, "file_missing"))
@@ -206,7 +206,7 @@ async def test_a_deleted_file_needs_no_hint(place: Place, caplog: pytest.LogCapt
 
 
 async def test_the_source_is_where_the_bytes_came_from_this_time(place: Place) -> None:
-    """Imported before under another name: the model is told by the file that stands at the path now."""
+    """A model imported earlier under another name is described by the file now at the path."""
     async with place.serving(ONE):
         pass
     place.path = place.path.with_name("another.npz")

@@ -71,7 +71,7 @@ async def test_a_bad_file_is_one_warning(titled: Titled, caplog: pytest.LogCaptu
         put(titled.path, b"id,title\na,Good again\n")
         await eventually(lambda: title(store) == "Good again")
     assert events(caplog).count("titles_rejected") == 1
-    rejection = f"⚠️ The titles of items stay as they were: {titled.path}: the header lacks a column called item;"
+    rejection = f"⚠️ Keeping the current item titles: {titled.path}: the header lacks a column called item;"
     assert [message for message in caplog.messages if message.startswith(rejection)]
 
 
@@ -101,7 +101,7 @@ async def test_without_any_titles_nothing_is_shown(
         await eventually(lambda: len(looks) > 3)
         assert store.titles is None
     missing = f"There is no file at {titled.path}; put it there, or unset ALS_ITEM_TITLES."
-    assert caplog.messages == [f"⚠️ The titles of items stay as they were: {missing}"]
+    assert caplog.messages == [f"⚠️ Keeping the current item titles: {missing}"]
 
 
 async def test_a_restart_imports_nothing_again(titled: Titled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ async def test_what_is_no_fault_of_the_titles_is_tried_again(
         await eventually(lambda: title(store) == "One")
     assert not failures
     is_foreseen = isinstance(failure, StateDirectoryError)
-    assert ("⚠️ The titles of items stay as they were: It is full." in caplog.messages) is is_foreseen
+    assert ("⚠️ Keeping the current item titles: It is full." in caplog.messages) is is_foreseen
 
 
 async def test_a_file_written_while_it_is_read_is_read_again(titled: Titled, monkeypatch: pytest.MonkeyPatch) -> None:

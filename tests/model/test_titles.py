@@ -91,9 +91,9 @@ def test_a_long_title_is_cut_at_a_character() -> None:
         ("id,title\na,\n", "titles.csv has no titles; it needs a row with an id and a title for each item."),
         (
             "id,title\na,Corpse, The\n",
-            "titles.csv, line 2: there are 3 fields, and the header has 2; put a title with a comma between quotes.",
+            "titles.csv, line 2: there are 3 fields, but the header has 2; quote titles that contain commas.",
         ),
-        ('id,title\na,"never closed\nb,B\n', "titles.csv, line 3: this is no CSV (unexpected end of data)."),
+        ('id,title\na,"never closed\nb,B\n', "titles.csv, line 3: this is not CSV (unexpected end of data)."),
         (b"id,title\na,\xff\n", "titles.csv is not UTF-8; save it as CSV in UTF-8."),
         (b"PK\x03\x04\x00\xff", "titles.csv is not UTF-8; save it as CSV in UTF-8."),
     ],

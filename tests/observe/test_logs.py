@@ -1,4 +1,4 @@
-"""What the server says: lines for people, JSON for machines, the same events in both."""
+"""The log: lines for people, JSON for machines, the same events in both."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_exception_is_one_json_line_too() -> None:
 
 
 def test_other_libraries_warnings_are_shown() -> None:
-    """A warning of a library goes the same way."""
+    """Warnings of libraries use the same format."""
     stream = logged("json")
     logging.getLogger("asyncio").warning("slow")
     line = json.loads(stream.getvalue())

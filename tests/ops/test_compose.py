@@ -1,4 +1,4 @@
-"""docker-compose.yml: come up as a whole, as in docs/deploy.md, and used as a newcomer would use it."""
+"""docker-compose.yml: started as a whole, as in docs/deploy.md, and used as a new user would use it."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_a_ready_container_is_healthy(container: Container) -> None:
 
 
 def test_the_health_check_notices_a_server_that_does_not_answer(image: str, models: Path) -> None:
-    """The HEALTHCHECK is no formality: a container whose port is silent is unhealthy."""
+    """The HEALTHCHECK works: a container whose port is silent is unhealthy."""
     with running_container(image, models) as started:
         started.wait_until(lambda: started.get("/readyz")[0] == 200)
         started.run("sh", "-c", "kill -STOP -1")  # everybody but the first process, which passes signals on
@@ -251,7 +251,7 @@ def test_the_first_boot_brings_everything_and_a_second_does_no_harm(image: str, 
 
 
 def test_a_first_boot_before_the_first_model_starts_the_service(image: str, tmp_path: Path) -> None:
-    """An empty bucket is no reason to give up: the server waits for a model by itself."""
+    """With an empty bucket, the setup succeeds: the server waits for a model by itself."""
     code, said = boot(image, tmp_path, failing='"docker run"*')
     assert code == 0, said
     assert "No model for now" in said

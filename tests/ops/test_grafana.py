@@ -175,7 +175,7 @@ def test_there_is_no_variable_besides() -> None:
 
 
 def test_a_server_that_is_down_is_shown_as_not_serving(prometheus: Prometheus) -> None:
-    """The first panel is 1 for who serves and 0 for who does not answer or has no model."""
+    """The first panel is 1 for servers with a model, and 0 for those without a model or an answer."""
     served = sorted(value for _, value in answer(prometheus, TARGETS["Serving, A"]))
     assert served == [0, 1]
 

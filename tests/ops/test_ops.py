@@ -1,4 +1,4 @@
-"""What is deployed: each file is read by the tool that it is for, and held against the code that it speaks of."""
+"""The deployment files: each is checked by its own tool and against the code."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def headings() -> set[str]:
 
 
 def test_every_link_within_the_runbook_leads_somewhere() -> None:
-    """Whoever is woken at night is not sent to a heading that is not there."""
+    """Every link in the runbook leads to an existing heading."""
     links = set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK))
     assert len(links) > 10
     assert links <= headings()
@@ -160,7 +160,7 @@ def every(kind: type[AlsServeError]) -> Iterator[type[AlsServeError]]:
 
 
 def test_every_error_that_an_operator_meets_is_explained() -> None:
-    """Each code of errors.py has one row, but for those that tell a client of its own mistake; no row is of none."""
+    """Each code of errors.py has one row, except client errors, and every row has a code."""
     rows = re.findall(r"^\| `(\w+)` \|", RUNBOOK, re.MULTILINE)
     met = [
         error.code
@@ -212,7 +212,7 @@ def test_the_terraform_module_is_formatted_and_valid(module: Path) -> None:
 
 
 def test_the_terraform_module_holds_its_promises(module: Path) -> None:
-    """Its own tests pass: who is let in, what the role may do, and what is refused as a variable."""
+    """Its own tests pass: access, the role's permissions, and the validation of variables."""
     done = run("terraform", "test", "-no-color", cwd=module)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -52,7 +52,7 @@ def test_an_alert_has_cases_of_both_kinds(alert: str) -> None:
 
 
 def test_every_alert_has_its_place_in_the_runbook() -> None:
-    """Whoever follows the link of an alert finds what it means and what to do."""
+    """Every alert has a heading in the runbook."""
     runbook = (ROOT / "ops" / "runbook.md").read_text("utf-8")
     assert re.findall(r"^## (Als\w+)$", runbook, re.MULTILINE) == ALERTS
 
@@ -105,7 +105,7 @@ def test_a_refused_model_reaches_a_person(tmp_path: Path) -> None:
         "severity": "warning",
     }
     assert alert["status"] == "firing"
-    assert alert["annotations"]["summary"] == f"{target} refused the last model file"
+    assert alert["annotations"]["summary"] == f"{target} rejected the last model file"
     described = [rule for rule in rules if rule["type"] == "alerting"]
     assert [rule["name"] for rule in described] == ALERTS
     for rule in described:

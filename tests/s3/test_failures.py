@@ -1,4 +1,4 @@
-"""Whatever goes wrong with S3 is one of our own errors, with a sentence that names the place and what to do."""
+"""Every failure of S3 is one of our errors, with a message that names the place and what to do."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_credentials_that_s3_does_not_accept(
     environment(seaweed.environment(identity))
     location = Location(plain_bucket, "models/")
     pointer = location.at("models/" + LATEST)
-    sentence = f"S3 does not accept the credentials for {pointer} ({code}); renew them."
+    sentence = f"S3 rejected the credentials for {pointer} ({code}); renew them."
     assert await failure_of(location, S3CredentialsError) == sentence
     with pytest.raises(S3CredentialsError) as failure:
         async with connected(location) as client:
@@ -113,7 +113,7 @@ async def test_no_credentials_at_all(
 async def test_what_is_not_allowed(
     seaweed: Seaweed, models: Models, environment: Callable[[dict[str, str]], None], tmp_path: Path
 ) -> None:
-    """Who may read and not write is told so, and what is there stays readable."""
+    """A client without write permission gets that error, and objects stay readable."""
     await models.put(LATEST, pointer_to(models, "m", b"a model"))
     environment(seaweed.environment("reader"))
     file = tmp_path / "als_model.npz"
@@ -123,9 +123,9 @@ async def test_what_is_not_allowed(
         with pytest.raises(S3DeniedError) as failure:
             await publish(client, models.prefix, file, described(model_bytes()), Protection(), nobody)
     sentence = told(failure.value)
-    assert sentence.startswith(f"S3 denies access to {models.prefix}als_model_")
+    assert sentence.startswith(f"S3 denied access to {models.prefix}als_model_")
     assert sentence.endswith(
-        " (AccessDenied); allow it to this role. Without s3:ListBucket, S3 denies what is missing, too."
+        " (AccessDenied); grant it to this role. Without s3:ListBucket, S3 also denies access to missing objects."
     )
 
 
@@ -133,11 +133,11 @@ async def test_what_is_not_allowed(
     ("endpoint", "reason"),
     [
         ("http://127.0.0.1:1", 'Could not connect to the endpoint URL: "http://127.0.0.1:1/'),
-        ("not a url", "Invalid endpoint: not a url; look at AWS_ENDPOINT_URL."),
+        ("not a url", "Invalid endpoint: not a url; check AWS_ENDPOINT_URL."),
     ],
 )
 async def test_nobody_there(environment: Callable[[dict[str, str]], None], endpoint: str, reason: str) -> None:
-    """Neither a port on which nobody listens nor an endpoint that is none is more than a sentence."""
+    """A closed port or an invalid endpoint is a one-sentence error."""
     environment({"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"})
     assert (await failure_of(PLACE, S3UnreachableError)).startswith(f"{PLACE} cannot be reached: {reason}")
 
@@ -145,44 +145,44 @@ async def test_nobody_there(environment: Callable[[dict[str, str]], None], endpo
 ANSWERS = {
     (400, "ExpiredToken"): (
         S3CredentialsError,
-        "S3 does not accept the credentials for {} (ExpiredToken); renew them.",
+        "S3 rejected the credentials for {} (ExpiredToken); renew them.",
     ),
     (403, "InvalidToken"): (
         S3CredentialsError,
-        "S3 does not accept the credentials for {} (InvalidToken); renew them.",
+        "S3 rejected the credentials for {} (InvalidToken); renew them.",
     ),
     (403, "RequestTimeTooSkewed"): (
         S3CredentialsError,
-        "S3 does not accept the time of a request for {} (RequestTimeTooSkewed); set the clock.",
+        "S3 rejected the time of a request for {} (RequestTimeTooSkewed); set this machine's clock.",
     ),
     (403, "AccessDenied"): (
         S3DeniedError,
-        "S3 denies access to {} (AccessDenied); allow it to this role. "
-        "Without s3:ListBucket, S3 denies what is missing, too.",
+        "S3 denied access to {} (AccessDenied); grant it to this role. "
+        "Without s3:ListBucket, S3 also denies access to missing objects.",
     ),
     (400, "KMS.DisabledException"): (
         S3KeyDeniedError,
-        "The key that encrypts {} cannot be used (KMS.DisabledException); allow kms:Decrypt on it, "
-        "and kms:GenerateDataKey to who publishes.",
+        "The key that encrypts {} cannot be used (KMS.DisabledException); allow kms:Decrypt, "
+        "and kms:GenerateDataKey for publishers.",
     ),
     (404, "NoSuchKey"): (
         S3NotFoundError,
-        "{0} is not there (NoSuchKey). If models are under it, write {0}/ with a slash.",
+        "{0} does not exist (NoSuchKey). If it is a prefix, write {0}/ with a trailing slash.",
     ),
     (404, "NoSuchVersion"): (
         S3NotFoundError,
-        "{0} is not there (NoSuchVersion). If models are under it, write {0}/ with a slash.",
+        "{0} does not exist (NoSuchVersion). If it is a prefix, write {0}/ with a trailing slash.",
     ),
     (409, "ConditionalRequestConflict"): (
         S3ChangedError,
-        "{} was changed by someone else meanwhile (ConditionalRequestConflict); try again.",
+        "{} was changed by someone else in the meantime (ConditionalRequestConflict); try again.",
     ),
     (412, "PreconditionFailed"): (
         S3ChangedError,
-        "{} was changed by someone else meanwhile (PreconditionFailed); try again.",
+        "{} was changed by someone else in the meantime (PreconditionFailed); try again.",
     ),
-    (503, "SlowDown"): (S3UnavailableError, "S3 cannot answer for {} now (503 SlowDown); try again."),
-    (500, "InternalError"): (S3UnavailableError, "S3 cannot answer for {} now (500 InternalError); try again."),
+    (503, "SlowDown"): (S3UnavailableError, "S3 is unavailable for {} (503 SlowDown); try again."),
+    (500, "InternalError"): (S3UnavailableError, "S3 is unavailable for {} (500 InternalError); try again."),
 }
 
 
@@ -214,7 +214,7 @@ async def test_a_prefix_is_not_told_to_be_written_as_one() -> None:
     place = Location("bucket", "models/")
     with pytest.raises(S3NotFoundError) as failure, speaking_of(place):
         raise client_error(404, "NoSuchBucket")
-    assert told(failure.value) == "s3://bucket/models/ is not there (NoSuchBucket)."
+    assert told(failure.value) == "s3://bucket/models/ does not exist (NoSuchBucket)."
 
 
 @pytest.mark.parametrize(
@@ -232,11 +232,14 @@ async def test_a_page_in_place_of_an_error(models: Models, proxy: FaultProxy, st
 async def test_a_page_in_place_of_an_answer(models: Models, proxy: FaultProxy) -> None:
     """A login page with status 200 is neither a model nor a pointer nor a list of models."""
     proxy.fail(page(200), matching="^GET /[^?]*$")
-    with pytest.raises(S3UnavailableError, match=f"^What answered for {models.at(LATEST)} is not S3"):
+    with pytest.raises(S3UnavailableError, match=f"^The server that answered for {models.at(LATEST)} is not S3"):
         await find(models.client, models.prefix, None)
     with pytest.raises(S3UnavailableError) as failure:
         await find(models.client, models.at("m"), None)
-    assert told(failure.value) == f"What answered for {models.at('m')} is not S3 (no ETag); look at AWS_ENDPOINT_URL."
+    assert (
+        told(failure.value)
+        == f"The server that answered for {models.at('m')} is not S3 (no ETag); check AWS_ENDPOINT_URL."
+    )
     proxy.fail(Answer(200, b"<!DOCTYPE html><html><br>", "text/html"))
     with pytest.raises(S3UnavailableError) as failure:
         await list_models(models.client, models.prefix)
@@ -317,7 +320,7 @@ async def test_a_deadline_is_over_everything_in_it() -> None:
     with pytest.raises(S3TimeoutError) as failure:
         async with deadline(0.01, PLACE):
             await asyncio.Event().wait()
-    assert told(failure.value) == f"{PLACE} took longer than 0.01 s; look at the network, or allow more."
+    assert told(failure.value) == f"{PLACE} took longer than 0.01 s; check the network, or allow more time."
 
 
 async def test_what_keeps_its_deadline_is_not_disturbed() -> None:

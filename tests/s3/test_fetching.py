@@ -120,7 +120,7 @@ async def test_every_length_comes_whole(models: Models, path: Path, size: int) -
 
 
 async def test_a_download_is_of_the_version_that_was_found(models: Models, path: Path) -> None:
-    """As long as the key and the ETag are the same; and not of the next."""
+    """As long as the key and the ETag are the same."""
     await models.put(NAME, b"one")
     before = await found(models)
     download = await fetched(models, before, path)
@@ -153,13 +153,13 @@ async def test_what_the_pointer_does_not_mean_is_refused(
 ) -> None:
     """Another length or sha256: the older model stays, and the sentence says what differs."""
     version = await put_pointer(models, **others)
-    with pytest.raises(DownloadCorruptError, match=f"^{models.at(NAME)} has {sentence}; publish it anew"):
+    with pytest.raises(DownloadCorruptError, match=f"^{models.at(NAME)} has {sentence}; publish it again"):
         await fetched(models, version, path)
     assert untouched(path)
 
 
 async def test_what_is_not_as_it_was_published_is_refused(models: Models, path: Path) -> None:
-    """Without a pointer, the sha256 that stays with the object is what it must have."""
+    """Without a pointer, the sha256 in the object's metadata is verified."""
     await models.put(NAME, CONTENT, Metadata={"sha256": "0" * 64})
     with pytest.raises(DownloadCorruptError):
         await fetched(models, await found(models), path)
@@ -210,7 +210,7 @@ async def test_what_changed_since_it_was_found_does_not_come(models: Models, pat
     await models.put(NAME, CONTENT)
     version = await found(models)
     await models.put(NAME, CONTENT + b" ")
-    with pytest.raises(S3ChangedError, match=f"^{models.at(NAME)} was changed by someone else meanwhile"):
+    with pytest.raises(S3ChangedError, match=f"^{models.at(NAME)} was changed by someone else in the meantime"):
         await fetched(models, version, path)
     assert untouched(path)
     await fetched(models, await found(models), path)
@@ -220,7 +220,7 @@ async def test_what_changed_since_it_was_found_does_not_come(models: Models, pat
 async def test_what_is_pointed_to_and_not_there_is_said(models: Models, path: Path) -> None:
     """By the model's own name."""
     await models.put(LATEST, pointer_to(models, NAME, CONTENT))
-    with pytest.raises(S3NotFoundError, match=f"^{models.at(NAME)} is not there"):
+    with pytest.raises(S3NotFoundError, match=f"^{models.at(NAME)} does not exist"):
         await fetched(models, await found(models), path)
     assert untouched(path)
 
@@ -282,8 +282,8 @@ async def served(
 async def test_an_answer_without_a_length_is_counted(
     aiohttp_server: Serve, monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
-    """Too little is an end before the end, too much is another model; neither is taken."""
-    with pytest.raises(DownloadCutError, match="ended after 5 of 6 bytes"):
+    """Too few or too many bytes are an error, and the older model stays."""
+    with pytest.raises(DownloadCutError, match="was cut short after 5 of 6 bytes"):
         await served(aiohttp_server, monkeypatch, path, 6, {}, b"seven")
     with pytest.raises(DownloadCorruptError, match="has the length 5, not 4"):
         await served(aiohttp_server, monkeypatch, path, 4, {}, b"seven")
@@ -320,7 +320,7 @@ async def test_a_full_disk_changes_nothing(models: Models, disk: Path) -> None:
     with pytest.raises(ModelPathError) as failure:
         await fetched(models, version, disk)
     assert str(failure.value) == (
-        f"A model from S3 cannot be written beside {disk}: No space left on device. "
+        f"A model from S3 cannot be written next to {disk}: No space left on device. "
         "Free space, or make the directory writable for this user."
     )
     assert untouched(disk)
@@ -334,7 +334,7 @@ async def test_a_directory_that_cannot_be_written_changes_nothing(models: Models
         await fetched(models, version, disk)
     assert untouched(disk)
     missing = disk.parent.parent / "missing"
-    with pytest.raises(ModelPathError, match=f"there is no directory {missing}; make it."):
+    with pytest.raises(ModelPathError, match=f"there is no directory {missing}; create it."):
         await fetched(models, version, missing / "als_model.npz")
 
 
@@ -412,12 +412,12 @@ async def test_a_sweep_does_no_harm_to_a_download_that_has_just_begun(
 
 
 def test_where_there_is_nothing_nothing_is_swept(tmp_path: Path) -> None:
-    """A directory that is not there is no error: the download that follows says so."""
+    """A missing directory is not an error here: the following download reports it."""
     sweep(tmp_path / "missing" / "als_model.npz")
 
 
 def test_what_stands_at_a_path_is_told_by_its_content(tmp_path: Path) -> None:
-    """The very bytes, not their number alone; and nothing, or what is no file, is not them."""
+    """The content must be equal, not only the size; a missing or special file never matches."""
     path = tmp_path / "als_model.npz"
     digest = sha256(b"a model")
     assert not stands_at(path, 7, digest)

@@ -62,7 +62,7 @@ async def test_an_exact_key_is_what_it_is_now(versioned: Models) -> None:
 
 
 async def test_an_exact_key_that_others_wrote_has_no_sha256(models: Models) -> None:
-    """An ETag is no hash; nor is there a version in a bucket that keeps none."""
+    """An ETag is not a hash, and an unversioned bucket has no version ids."""
     await models.put("mine")
     version = await found(models, name="mine")
     assert (version.sha256, version.version_id) == (None, None)
@@ -227,7 +227,7 @@ async def test_a_pointer_that_goes_while_it_is_looked_for_is_missing(models: Mod
     await models.put(NEW)
     await models.put(LATEST, pointer_to(models, OLD, b"a model"))
     proxy.fail(s3_error(404, "NoSuchKey"), matching=LATEST)
-    with pytest.raises(S3NotFoundError, match=r"latest\.json is not there"):
+    with pytest.raises(S3NotFoundError, match=r"latest\.json does not exist"):
         await found(models)
 
 
@@ -240,7 +240,8 @@ async def test_nothing_to_be_found_is_said(models: Models) -> None:
     with pytest.raises(S3NotFoundError) as failure:
         await found(models, name="mine")
     assert (
-        str(failure.value) == f"{place} is not there (NoSuchKey). If models are under it, write {place}/ with a slash."
+        str(failure.value)
+        == f"{place} does not exist (NoSuchKey). If it is a prefix, write {place}/ with a trailing slash."
     )
 
 
@@ -248,7 +249,7 @@ async def test_nothing_to_be_found_is_said(models: Models) -> None:
 async def test_a_missing_bucket_is_said(models: Models, key: str) -> None:
     """Whatever is looked for in it."""
     location = Location("no-such-bucket", key)
-    with pytest.raises(S3NotFoundError, match=rf"^{location} is not there \(NoSuchBucket\)\."):
+    with pytest.raises(S3NotFoundError, match=rf"^{location} does not exist \(NoSuchBucket\)\."):
         await find(models.client, location, None)
 
 
@@ -257,7 +258,7 @@ async def test_a_bad_pointer_is_not_passed_over(models: Models) -> None:
     etag = await models.put(NEW)
     await models.put(LATEST, b"<html>")
     for known in (None, Marker(models.at(NEW).key, etag)):
-        with pytest.raises(BadPointerError, match="is no pointer to a model"):
+        with pytest.raises(BadPointerError, match="is not a pointer to a model"):
             await found(models, known)
 
 
@@ -267,7 +268,7 @@ async def test_a_pointer_may_be_large_but_not_larger(models: Models) -> None:
     await models.put(LATEST, content + b" " * (LARGEST - len(content)))
     assert (await found(models)).key == models.at(NEW).key
     await models.put(LATEST, content + b" " * (LARGEST + 1 - len(content)))
-    with pytest.raises(BadPointerError, match=f"but over {LARGEST} bytes"):
+    with pytest.raises(BadPointerError, match=f"it has over {LARGEST} bytes"):
         await found(models)
 
 

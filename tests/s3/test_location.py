@@ -38,7 +38,7 @@ def test_what_does_not_is_an_object(uri: str) -> None:
     assert not parse_location(uri).is_prefix
     with pytest.raises(SettingsError) as refusal:
         parse_prefix(uri)
-    assert str(refusal.value) == f"{uri} names one object; write {uri}/ if models are to be under it."
+    assert str(refusal.value) == f"{uri} is one object; write {uri}/ for a prefix."
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_is_no_uri_is_refused(uri: str) -> None:
     """With a sentence that quotes it, and shows what one looks like."""
     with pytest.raises(SettingsError) as refusal:
         parse_location(uri)
-    assert str(refusal.value) == f"{uri!r} is no place in S3; write s3://bucket/prefix/ or s3://bucket/key."
+    assert str(refusal.value) == f"{uri!r} is not an S3 location; write s3://bucket/prefix/ or s3://bucket/key."
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_pointer_is_read_as_it_was_written(pointer: Pointer) -> None:
 
 
 def test_key_sha256_and_size_are_enough() -> None:
-    """Whoever cannot run ``als-serve publish`` writes these three; all else is unknown then."""
+    """Other tools only need to write these three; the rest is unknown then."""
     pointer = decode_pointer(json.dumps(NEEDED).encode(), PLACE)
     assert (pointer.key, pointer.sha256, pointer.size) == tuple(NEEDED.values())
     assert (pointer.version_id, pointer.created_at, pointer.counts, pointer.metrics) == (None, None, None, None)
@@ -91,7 +91,7 @@ def test_times_have_a_zone() -> None:
 def test_a_pointer_leads_to_something_beside_it(key: str) -> None:
     """Not out of its prefix, where others may write, and not to itself."""
     sentence = refused(changed(key=key))
-    assert sentence == f"{PLACE} points to {key!r}, which is not beside it; publish or promote a model."
+    assert sentence == f"{PLACE} points to {key!r}, which is not in the same prefix; publish or promote a model."
 
 
 def test_a_pointer_at_the_root_of_a_bucket_leads_to_what_is_at_the_root() -> None:
@@ -105,11 +105,11 @@ def test_a_pointer_at_the_root_of_a_bucket_leads_to_what_is_at_the_root() -> Non
 @pytest.mark.parametrize("when", ["1999-12-31T00:00:00Z", "2200-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"])
 def test_a_time_when_nothing_was_published_is_refused(when: str) -> None:
     """It becomes the time of the file, and not every file system, nor every clock, has such times."""
-    assert "when nothing was published" in refused(changed(created_at=when))
+    assert "implausible created_at" in refused(changed(created_at=when))
 
 
 def test_a_size_fits_into_a_file() -> None:
-    """No disk has more bytes than 63 bits can count."""
+    """A size must fit in 63 bits."""
     assert "`$.size`" in refused(changed(size=2**63))
 
 
@@ -124,7 +124,7 @@ def test_a_sha256_has_one_form(digest: object) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "7", None])
 def test_a_size_is_a_positive_number_of_bytes(size: object) -> None:
-    """An empty file is no model."""
+    """An empty file is not a model."""
     assert "`$.size`" in refused(changed(size=size))
 
 

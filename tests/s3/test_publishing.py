@@ -1,4 +1,4 @@
-"""A model goes up to a real S3: first the model, then the pointer, and nobody's work is undone."""
+"""Publishing to a real S3: first the model, then the pointer, without undoing anyone's work."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def test_a_pointer_that_is_not_written_leaves_the_one_before(
     """The new model is there, and can be promoted."""
     before = await publish(models, path, b"one")
     proxy.fail(s3_error(503, "SlowDown"), matching=f"^PUT .*{LATEST}")
-    with pytest.raises(S3UnavailableError, match=f"^S3 cannot answer for {models.at(LATEST)} now"):
+    with pytest.raises(S3UnavailableError, match=f"^S3 is unavailable for {models.at(LATEST)}"):
         await publish(models, path, b"two")
     assert await models.latest() == before
     proxy.heal()
@@ -166,7 +166,7 @@ async def test_two_of_one_second_get_two_names(models: Models, path: Path) -> No
 
 
 async def test_a_newer_model_that_was_published_meanwhile_stays(models: Models, path: Path) -> None:
-    """What is published then is there, and is not the latest, which the publisher is told."""
+    """The published model exists but is not the latest, and the publisher learns that."""
     await models.put(LATEST, pointer_to(models, FUTURE, b"a model"))
     pointer, is_latest = await publish_at_all(models, path, b"one")
     assert not is_latest
@@ -193,7 +193,7 @@ async def test_a_bad_pointer_is_replaced(models: Models, path: Path, content: by
 async def test_a_pointer_that_someone_else_just_wrote_is_looked_at_again(
     models: Models, path: Path, proxy: FaultProxy
 ) -> None:
-    """Whoever comes second, by S3's own word, decides anew."""
+    """Of two publishers, S3 decides which is second, and that one checks again."""
     proxy.fail(s3_error(412, "PreconditionFailed"), matching=f"^PUT .*{LATEST}", times=1)
     proxy.fail(s3_error(409, "ConditionalRequestConflict"), matching=f"^PUT .*{LATEST}", times=1)
     pointer = await publish(models, path, b"one")
@@ -202,7 +202,7 @@ async def test_a_pointer_that_someone_else_just_wrote_is_looked_at_again(
 
 @pytest.mark.parametrize("name", ["als_model_", LATEST])
 async def test_no_publisher_tries_for_ever(models: Models, path: Path, proxy: FaultProxy, name: str) -> None:
-    """It gives up with a sentence that says what to do; what is published by then is named."""
+    """It gives up with a message that says what to do and names the published model."""
     proxy.fail(s3_error(412, "PreconditionFailed"), matching=f"^PUT .*{name}")
     with pytest.raises(PublishError) as failure:
         await publish(models, path, b"one")
@@ -210,7 +210,7 @@ async def test_no_publisher_tries_for_ever(models: Models, path: Path, proxy: Fa
     if name == LATEST:
         (published,) = await models.names()
         remedy = f"als-serve promote {models.at(published)}"
-    assert str(failure.value) == f"Others publish under {models.prefix} all the time; {remedy}"
+    assert str(failure.value) == f"Gave up after 5 attempts: others keep publishing under {models.prefix}; {remedy}"
 
 
 async def test_a_model_and_its_pointer_are_encrypted_as_asked(models: Models, path: Path) -> None:
@@ -235,13 +235,13 @@ async def test_promotion_goes_back_and_forth(versioned: Models, path: Path) -> N
     "metadata", [{}, {"als-pointer": "nonsense"}, {"als-pointer": "{}"}, {"als-pointer": '{"x":' + "[" * 1900}]
 )
 async def test_only_what_was_published_is_promoted(models: Models, path: Path, metadata: dict[str, str]) -> None:
-    """Nothing vouches for a file that somebody put there, or for one whose own pointer was changed."""
+    """A file from another tool, or one whose own pointer was changed, cannot be promoted."""
     latest = await publish(models, path, b"one")
     await models.put(FOREIGN, Metadata=metadata)
     with pytest.raises(BadPointerError) as failure:
         await promote(models, models.at(FOREIGN).key)
     assert str(failure.value) == (
-        f"{models.at(FOREIGN)} was not put there by als-serve publish, so nothing vouches for it; "
+        f"{models.at(FOREIGN)} was not published by als-serve, so its content cannot be verified; "
         "pull it and publish it."
     )
     assert await models.latest() == latest
@@ -250,16 +250,16 @@ async def test_only_what_was_published_is_promoted(models: Models, path: Path, m
 async def test_a_model_that_is_not_there_is_not_promoted(models: Models, path: Path) -> None:
     """The pointer stays."""
     latest = await publish(models, path, b"one")
-    with pytest.raises(S3NotFoundError, match=f"^{models.at(FUTURE)} is not there"):
+    with pytest.raises(S3NotFoundError, match=f"^{models.at(FUTURE)} does not exist"):
         await promote(models, models.at(FUTURE).key)
     assert await models.latest() == latest
 
 
 async def test_a_promotion_does_not_undo_what_it_did_not_see(models: Models, path: Path, proxy: FaultProxy) -> None:
-    """Where the pointer changes meanwhile, whoever promotes looks again."""
+    """If the pointer changes meanwhile, a promotion checks again."""
     one = await publish(models, path, b"one")
     proxy.fail(s3_error(412, "PreconditionFailed"), matching=f"^PUT .*{LATEST}")
-    with pytest.raises(S3ChangedError, match=f"^{models.at(LATEST)} was changed by someone else meanwhile"):
+    with pytest.raises(S3ChangedError, match=f"^{models.at(LATEST)} was changed by someone else in the meantime"):
         await promote(models, one.key)
 
 
@@ -290,7 +290,7 @@ async def test_a_model_that_is_removed_while_it_is_listed_is_left_out(
 
 
 async def test_pruning_keeps_the_newest_and_the_latest(models: Models, path: Path) -> None:
-    """The one that is pointed to is kept however old it is, and what is no model is not touched."""
+    """The latest model is kept however old it is, and other files are not touched."""
     await models.put(FOREIGN)
     await models.put("report.json")
     one, two, three, four = [await publish(models, path, name) for name in (b"one", b"two", b"three", b"four")]

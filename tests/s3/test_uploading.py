@@ -104,7 +104,7 @@ async def test_a_file_that_changed_is_not_published(
     described.path.write_bytes(content[:-1] + b"?")
     with pytest.raises(PublishError) as failure:
         await put(models, described)
-    assert str(failure.value) == f"{described.path} changed while it was published, and was not; publish it again."
+    assert str(failure.value) == f"{described.path} changed during the upload and was not published; publish it again."
     assert await is_clean(models)
 
 
@@ -112,12 +112,12 @@ async def test_a_file_that_changed_is_not_published(
 async def test_a_file_that_is_gone_is_not_published(
     models: Models, file: Callable[[bytes], Upload], content: bytes
 ) -> None:
-    """Which is not S3's fault, and is not said to be."""
+    """The message does not blame S3."""
     described = file(content)
     described.path.unlink()
     with pytest.raises(PublishError) as failure:
         await put(models, described)
-    sentence = f"{described.path} can no longer be read (No such file or directory), and was not published."
+    sentence = f"{described.path} can no longer be read (No such file or directory) and was not published."
     assert str(failure.value) == sentence
     assert await is_clean(models)
 
@@ -187,5 +187,5 @@ async def test_what_failed_first_is_told(models: Models, file: Callable[[bytes],
     proxy.fail(s3_error(404, "NoSuchUpload"), matching="^DELETE ")
     described: Any = file(LARGE)
     described.path.write_bytes(LARGE + b"?")
-    with pytest.raises(PublishError, match="changed while it was published"):
+    with pytest.raises(PublishError, match="changed during the upload"):
         await put(models, described)

@@ -1,4 +1,4 @@
-"""What clients do to stop a server, on a real one: encoded bodies, silent sockets, half-sent bodies."""
+"""Attacks by clients on a real server: encoded bodies, idle sockets, half-sent bodies."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_an_encoded_body_is_counted_by_its_route() -> None:
 
 
 async def test_a_body_that_is_still_to_come_does_not_keep_its_connection() -> None:
-    """A client that we wait for is not at work: its connection may be closed to make room."""
+    """A connection that waits for its client may be closed to make room."""
     async with serving(SNAPSHOT) as api:
         _, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
         writer.write(HALF_A_REQUEST)

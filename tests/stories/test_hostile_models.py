@@ -1,4 +1,4 @@
-"""The story of a hostile model: the real server refuses it, says why, and goes on serving as if nothing happened."""
+"""A hostile model: the real server rejects it, says why, and continues to serve as before."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_the_command_may_be_a_symbolic_link(tmp_path: Path) -> None:
     [
         (f'exec {sys.executable} "$@"', "als-serve, version "),
         ("exit 1", "python3 does not find als-serve in isolated mode, as after pip install --user;"),
-        (None, "There is no python3 beside "),
+        (None, "There is no python3 next to "),
     ],
     ids=["for all users", "for one user", "nowhere"],
 )

@@ -1,4 +1,4 @@
-"""A model without factors: what is popular is answered, and what needs factors says that it does."""
+"""A model without factors: popular items are served, and requests that need factors are refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_what_is_popular_is_answered(api: Api, query: str, expected: list[
 
 
 async def test_someone_new_gets_what_is_popular(api: Api) -> None:
-    """Nobody can be folded in; the items given are left out all the same, and unknown ones are named."""
+    """There is no fold-in, but the given items are excluded and unknown ones are listed."""
     body = {"items": [{"item_id": "tea"}, {"item_id": "pop"}], "n": 2, "normalize": True}
     answer = (await api.post("/v1/recommendations/anonymous", body)).json
     assert (answer["strategy"], ids(answer), answer["unknown_items"]) == ("popular", ["ale", "rum"], ["pop"])
@@ -75,11 +75,11 @@ async def test_what_needs_factors_is_refused(api: Api, query: str) -> None:
     """It may be possible later, so the status is 503, with when to try again."""
     answer = await api.get(query)
     assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (503, "limited_model", "1")
-    assert answer.json["detail"].startswith("Only what is popular can be answered for now")
+    assert answer.json["detail"].startswith("Only popular items can be recommended")
 
 
 async def test_a_limited_model_at_the_path(place: Place) -> None:
-    """It takes the one road like any other; that it is limited shows everywhere, and a full model ends it."""
+    """It is loaded like any other model, is reported as limited everywhere, and a full model replaces it."""
     async with place.started() as store:
         put(place.path, popularity_bytes())
         await eventually(lambda: store.state == "limited")

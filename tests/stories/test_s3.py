@@ -1,4 +1,4 @@
-"""S3 as the road on which models come: published, followed, swapped; the real command, server and store."""
+"""Models from S3: published, followed and swapped, with the real command, server and store."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_store_that_dies_is_missed_and_found_again(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_refused_is_downloaded_once(fleet: Fleet) -> None:
-    """What the gates refuse stays at the path, is told of, and is not fetched again, after a restart neither."""
+    """A rejected model stays at the path, is reported, and is not downloaded again, even after a restart."""
     asyncio.run(fleet.put(OLD))
     with fleet.server() as server:
         server.wait_until_serving(version(OLD))
@@ -199,7 +199,7 @@ def test_training_waits_for_s3(fleet: Fleet, there_is_one: bool) -> None:
 
 
 def test_a_file_put_by_hand_is_served_until_s3_has_something_new(fleet: Fleet) -> None:
-    """S3 is one of those who replace the file: what an operator puts there is served, until something is published."""
+    """A file put at the path by an operator is served until the next publication in S3."""
     asyncio.run(fleet.put(OLD))
     by_hand = model_bytes(3)
     with fleet.server() as server:

@@ -75,7 +75,7 @@ def test_an_idle_server_exits_0_at_once_without_drain(model: Path, tmp_path: Pat
 
 
 def test_ctrl_c_skips_the_drain_and_says_so(model: Path, tmp_path: Path) -> None:
-    """Nobody at a terminal waits for load balancers."""
+    """Ctrl+C at a terminal skips the drain."""
     with running_server(model, tmp_path / "state", drain_seconds=3600) as server:
         server.wait_until_ready()
         assert server.stop(signal.SIGINT) == 0
@@ -133,7 +133,7 @@ def _importing_child(server: RunningServer) -> psutil.Process:
 
 
 def test_a_taken_port_is_said_in_one_sentence(model: Path, tmp_path: Path) -> None:
-    """The server does not start half: it says which address is taken and what to set."""
+    """The server does not start partially: it says which address is taken and what to set."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = subprocess.run(
@@ -157,4 +157,4 @@ def test_a_state_directory_that_cannot_be_is_said_at_once(model: Path, tmp_path:
     command = [sys.executable, "-m", "service", "serve", "--model-path", str(model), "--state-dir", "file"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
     assert result.returncode == 1
-    assert result.stderr == "Error: ALS_STATE_DIR file cannot be used: File exists; name a directory to write into.\n"
+    assert result.stderr == "Error: ALS_STATE_DIR file cannot be used: File exists; set it to a writable directory.\n"

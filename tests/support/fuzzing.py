@@ -1,4 +1,4 @@
-"""What schemathesis is not to send, because JSON Schema has no words for it; it is told by SCHEMATHESIS_HOOKS."""
+"""Filters for schemathesis, for rules that JSON Schema cannot express; SCHEMATHESIS_HOOKS points here."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ async def until_served(store: Store, wanted: str, seconds: float = 10) -> None:
 
 
 def rejected(store: Store, reason: str) -> bool:
-    """Say whether the last reload was rejected for this reason, in every place that tells."""
+    """Return whether the last reload was rejected for this reason, in every place that reports it."""
     last = store.last_reload
     return (
         last is not None

@@ -46,7 +46,7 @@ class Prometheus:
         self._address = address
 
     def get(self, path: str, **parameters: str) -> Any:
-        """Return the data of an answer of its API. Raises urllib.error.HTTPError for a query that is none."""
+        """Return the data of an answer of its API. Raises urllib.error.HTTPError for an invalid query."""
         url = f"http://{self._address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)["data"]

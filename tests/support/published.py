@@ -65,7 +65,7 @@ class Followed:
         return self.metric("als_s3_polls_total", outcome=outcome, reason=reason)
 
     def failed(self, reason: str) -> bool:
-        """Say whether the last poll failed for this reason, in every place that tells."""
+        """Return whether the last poll failed for this reason, in every place that reports it."""
         last = self.following.last_poll
         if last is None or (last.outcome, last.reason) != ("failed", reason):
             return False

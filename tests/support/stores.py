@@ -69,12 +69,12 @@ class Store:
 
     @property
     def state(self) -> State:
-        """Return how things are with the served model."""
+        """Return the state of the served model."""
         return self.live.state
 
     @property
     def training(self) -> Training | None:
-        """Return how the training for want of a model goes."""
+        """Return the state of the fallback training."""
         return self.live.training.report
 
     @training.setter

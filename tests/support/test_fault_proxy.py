@@ -343,7 +343,7 @@ async def test_a_store_can_be_killed_and_started_again(second: Seaweed) -> None:
 
 
 async def test_a_reader_may_not_write(seaweed: Seaweed) -> None:
-    """The reader reads; writing is refused, and so is whoever has the wrong secret."""
+    """The reader can read but not write, and a wrong secret is refused."""
     bucket = await seaweed.make_bucket()
     async with seaweed.client() as client:
         await client.put_object(Bucket=bucket, Key="model", Body=b"model")

@@ -58,7 +58,7 @@ def test_what_was_had_scores_high() -> None:
 
 
 def test_weights_beyond_float32() -> None:
-    """Numbers that ALS cannot work with are no model, and the sentence says what to change."""
+    """Weights that ALS cannot handle are an error that says what to change."""
     heavy = replace(SMALL, weights=SMALL.weights * np.float32(1e15))
     with pytest.raises(TrainingError, match=r"the largest is 2e\+15\) need a smaller alpha than 1e\+09\.$"):
         train(heavy, parameters(alpha=1e9))
@@ -68,7 +68,7 @@ def test_weights_beyond_float32() -> None:
     ("name", "value"), [("alpha", 1e10), ("regularization", float("nan")), ("popularity_discount", -1.0)]
 )
 def test_parameters_that_no_server_takes(name: str, value: float) -> None:
-    """What would be refused in serving is refused before any work."""
+    """Parameters that serving would reject are refused before any work."""
     with pytest.raises(TrainingError, match=f"^The parameter {name} is .*; it must be from 0 to 1e\\+09\\.$"):
         train(SMALL, parameters(**{name: value}))
 

@@ -161,7 +161,7 @@ class TestMetrics:
         assert found.precision == known.precision == 1 / 2
 
     def test_a_user_with_unknown_items_alone(self) -> None:
-        """Who wants nothing that the model knows counts as a user without a hit."""
+        """A user whose held-out items are all unknown counts as a user without a hit."""
         found = evaluate(likers(2), FALLING, pairs([], []), pairs([0], [5], items=6), k=1)
         assert (found.users, found.als.recall) == (2, 1 / 2)
 
@@ -226,7 +226,7 @@ class TestEvaluating:
     """What is told besides the numbers."""
 
     def test_progress(self) -> None:
-        """Whoever waits is told how many users were evaluated, up to all of them."""
+        """The progress callback counts evaluated users up to the total."""
         told: list[tuple[int, int]] = []
         seen, held_out = pairs(*[[]] * 2501), pairs(*[[0]] * 2500, [])
         evaluate(likers(2501), FALLING, seen, held_out, on_progress=lambda *done_of_total: told.append(done_of_total))

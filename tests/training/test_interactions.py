@@ -144,10 +144,10 @@ class TestColumns:
             ("user,item", ColumnNames(item=""),
              "the header lacks a column of items; it has user, item: name the column with --item-column"),
             ("user,item,weight,quantity", ColumnNames(),
-             "the header has weight and quantity; name the one that counts with --weight-column"),
+             "the header has weight and quantity; name the right one with --weight-column"),
             ("user,item,n,n", ColumnNames(weight="n"), "the header has n and n; give each column its own name"),
             ("user,item", ColumnNames(user="item", item="item"),
-             "the column 'item' cannot be two of user, item, weight and time"),
+             "the column 'item' is named for more than one of user, item, weight and time"),
             ('user,"item\n', ColumnNames(),
              r"the header lacks a column of items; it has user, 'item\n\na,x\nb,y\n': "
              "name the column with --item-column"),
@@ -225,7 +225,7 @@ class TestSeveralFiles:
 
     @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
     def test_progress(self, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever asks is told how much was read of how much, never less than before, and all at last."""
+        """The progress callback gets increasing byte counts up to the total."""
         monkeypatch.setattr(tables, "_BATCH_ROWS", 100)
         rows = [(f"user-{row * 7919 % 500}", str(row), 1, row) for row in range(500)]
         paths = [FORMS[form](tmp_path / name, rows) for name in ("a", "b")]
@@ -251,11 +251,11 @@ class TestNothingToLearn:
             ("user,item", "has no interactions"),
             (
                 "user,item\na,x\na,y\n",
-                "has interactions of one user alone, a; nothing can be learnt from fewer than two",
+                "has interactions of only one user, a; training needs at least two",
             ),
             (
                 "user,item\n1,7\n2,7\n",
-                "has interactions of one item alone, 7; nothing can be learnt from fewer than two",
+                "has interactions of only one item, 7; training needs at least two",
             ),
         ],
         ids=["empty", "line breaks", "a header", "a header without line break", "one user", "one item"],
@@ -278,7 +278,7 @@ class TestNothingToLearn:
         with pytest.raises(TrainingError) as caught:
             read_interactions([tmp_path], skip_bad_rows=True)
         assert str(caught.value) == (
-            f"{tmp_path} has no row that makes sense ({path}, line 2: there are 1 fields, and the header has 2)."
+            f"{tmp_path} has no valid row ({path}, line 2: there are 1 fields, but the header has 2)."
         )
 
 

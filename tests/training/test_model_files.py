@@ -141,7 +141,7 @@ def test_a_file_can_be_spared(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
     path.symlink_to("nowhere")
     with (
-        pytest.raises(PathTakenError, match=f"^There is a file at {path}, and it stays\\.$"),
+        pytest.raises(PathTakenError, match=f"^{path} already exists and was not overwritten\\.$"),
         written_model(path, overwrite=False),
     ):
         pass

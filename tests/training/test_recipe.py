@@ -50,13 +50,13 @@ def test_all_phases_are_told(recipe: Recipe, tmp_path: Path) -> None:
     ("target", "why"),
     [
         ("nowhere/m.npz", "cannot be written to .*nowhere/m.npz: there is no directory .*nowhere\\.$"),
-        ("data.csv", "data.csv is no model and would be overwritten; name another path with --model-path\\.$"),
-        (".", "is no model and would be overwritten"),
+        ("data.csv", "data.csv is not a model and would be overwritten; name another path with --model-path\\.$"),
+        (".", "is not a model and would be overwritten"),
     ],
     ids=["no directory", "its own data", "a directory"],
 )
 def test_a_target_is_looked_at_before_the_work(recipe: Recipe, tmp_path: Path, target: str, why: str) -> None:
-    """Nothing that is no model is overwritten, and hours of training do not end in a typing error."""
+    """Only model files are overwritten, and a wrong path is an error before the training."""
     before = (tmp_path / "data.csv").read_bytes()
     with pytest.raises(TrainingError, match=why):
         make_model(recipe, tmp_path / target, report=never)
@@ -66,9 +66,9 @@ def test_a_target_is_looked_at_before_the_work(recipe: Recipe, tmp_path: Path, t
 def test_a_directory_that_may_not_be_written_to(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That is known before the work, too; root may write everywhere, so the system's word is put in its mouth."""
+    """That is checked before the work, too; simulated, because root may write everywhere."""
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(TrainingError, match=f"{tmp_path} may not be written to\\.$"):
+    with pytest.raises(TrainingError, match=f"{tmp_path} is not writable\\.$"):
         make_model(recipe, tmp_path / "m.npz", report=never)
 
 

@@ -97,7 +97,7 @@ def test_some_titles_are_far_more_popular(interactions: Interactions) -> None:
 
 
 def test_als_learns_more_than_popularity(interactions: Interactions) -> None:
-    """There is taste to be learnt: ALS finds held-out titles at least twice as often as bestsellers do."""
+    """The data has learnable taste: ALS finds held-out titles at least twice as often as popularity does."""
     found = Recipe([]).evaluate(interactions, DEFAULTS)
     assert found.als.recall > 2 * found.popular.recall > 0
 

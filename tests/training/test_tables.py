@@ -23,10 +23,10 @@ from tests.support.interactions import as_dict, blocks_of, first_met, write
 
 Fields: TypeAlias = Sequence[str]
 
-REMEDY = "; mend it, or leave such rows out with --skip-bad-rows."
+REMEDY = "; fix it, or skip bad rows with --skip-bad-rows."
 NO_ID = "an id is 1 to 256 bytes of text without NUL"
-NO_WEIGHT = "it has to be a number above 0, at most 1e15"
-NO_TIME = "it has to be a number or an ISO 8601 date"
+NO_WEIGHT = "it must be a number above 0, at most 1e15"
+NO_TIME = "it must be a number or an ISO 8601 date"
 GOOD = "user,item\na,x\nb,y\n"
 
 
@@ -49,9 +49,9 @@ class TestBadRows:
     @pytest.mark.parametrize(
         ("text", "complaint"),
         [
-            ("user,item\na,x\nb\n", "line 3: there are 1 fields, and the header has 2"),
-            ("user,item\na,x,\n", "line 2: there are 3 fields, and the header has 2"),
-            ("user,item\n  \n", "line 2: there are 1 fields, and the header has 2"),
+            ("user,item\na,x\nb\n", "line 3: there are 1 fields, but the header has 2"),
+            ("user,item\na,x,\n", "line 2: there are 3 fields, but the header has 2"),
+            ("user,item\n  \n", "line 2: there are 1 fields, but the header has 2"),
             ("user,item\n,x\n", f"line 2: the user is missing; {NO_ID}"),
             ('user,item\na,""\n', f"line 2: the item is missing; {NO_ID}"),
             (f"user,item\na,{'é' * 129}\n", f"line 2: the item is '{'é' * 20}'…; {NO_ID}"),
@@ -66,7 +66,7 @@ class TestBadRows:
         ],
     )  # fmt: skip
     def test_a_bad_row_is_named(self, tmp_path: Path, text: str, complaint: str) -> None:
-        """The first thing that makes no sense is named, with its file and line, and what to do about it."""
+        """The error names the first bad row, with its file and line, and what to do about it."""
         path = write(tmp_path / "bad.csv", text)
         assert complaint_of(path) == f"{path}, {complaint}{REMEDY}"
 
@@ -126,7 +126,7 @@ class TestBadRows:
         read = read_interactions(paths, skip_bad_rows=True)
         assert as_dict(read) == {("a", "x"): 2, ("d", "y"): 1}
         assert (read.rows, read.skipped) == (3, 5)
-        assert read.first_skipped == f"{first}, line 3: there are 1 fields, and the header has 2"
+        assert read.first_skipped == f"{first}, line 3: there are 1 fields, but the header has 2"
 
 
 BAD: tuple[Fields, ...] = (
@@ -183,7 +183,9 @@ class TestOpenQuotes:
         path = write(tmp_path / "open.csv", "user,item,note\na,x,1\n\nb,y,1\n" + row + after)
         with blocks_of(size), pytest.raises(TrainingError) as caught:
             read_interactions([path], skip_bad_rows=skip)
-        assert str(caught.value) == (f"{path}, line 5: the row that begins here does not end; is a quote never closed?")
+        assert str(caught.value) == (
+            f"{path}, line 5: the row that begins here never ends; is a closing quote missing?"
+        )
 
     @pytest.mark.parametrize("field", ["z" * 580, "é" * 290, "😀" * 145, ",".join("z" * 580)])
     def test_a_row_that_is_longer_than_a_block(self, tmp_path: Path, field: str) -> None:
@@ -248,7 +250,7 @@ class TestParquet:
         ],
     )
     def test_types_of_times(self, tmp_path: Path, times: Any, expected: list[float]) -> None:
-        """Times are moments, dates, numbers or text."""
+        """Times are timestamps, dates, numbers or text."""
         path = table(tmp_path / "times", user=["a", "b"], item=["x", "y"], time=times)
         assert first_met(read_interactions([path])) == expected
 
@@ -260,7 +262,7 @@ class TestParquet:
             ({"weight": pa.array([1, 2], pa.timestamp("ns"))},
              "the column weight is of type timestamp[ns]; weights are numbers"),
             ({"time": [[1], [2]]},
-             "the column time is of type list<element: int64>; times are moments, numbers or text"),
+             "the column time is of type list<element: int64>; times are timestamps, numbers or text"),
         ],
     )  # fmt: skip
     def test_types_that_cannot_be(self, tmp_path: Path, columns: dict[str, Any], complaint: str) -> None:
@@ -364,7 +366,7 @@ class TestUnreadable:
         """A pipe, which can be read once and never ends if nobody writes, is not waited for."""
         os.mkfifo(tmp_path / "pipe")
         assert complaint_of(tmp_path / "pipe") == (
-            f"{tmp_path / 'pipe'} is neither a file nor a directory; write what it yields to a file."
+            f"{tmp_path / 'pipe'} is neither a file nor a directory; write its content to a file."
         )
 
     def test_a_directory_without_tables(self, tmp_path: Path) -> None:

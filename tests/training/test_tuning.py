@@ -88,7 +88,7 @@ def opened(storage: Path) -> optuna.Study:
 def refusal(storage: Path, difference: str) -> str:
     """Return a pattern of the sentence about a study of other data or settings."""
     name = re.escape(str(storage))
-    return rf"^{name} holds a study of other data or settings \({difference}\); name another --storage file\.$"
+    return rf"^{name} has a study of different data or settings \({difference}\); name another --storage file\.$"
 
 
 def unusable(storage: Path, reason: str) -> str:
@@ -232,7 +232,7 @@ class TestGoingOn:
         assert in_order(tune(interactions, storage, Budget(4), TINY)) == in_order(whole)[:4]
 
     def test_a_killed_process(self, interactions: Interactions, storage: Path, whole: list[Trial]) -> None:
-        """A trial that was running when its process was killed counts for nothing, nor does the sampler avoid it."""
+        """A trial that was running when its process was killed does not count, and the sampler does not avoid it."""
         tune(interactions, storage, Budget(11), TINY)
         opened(storage).ask({**module._space(TINY.max_factors)})
         assert in_order(tune(interactions, storage, Budget(12), TINY)) == in_order(whole)
@@ -284,17 +284,17 @@ class TestStorage:
     @pytest.mark.parametrize(
         ("changed", "difference"),
         [
-            ({"metric": "map"}, "metric was ndcg and is map"),
-            ({"k": 6}, "k was 5 and is 6"),
-            ({"seed": 8}, "split was [0-9a-f]{12} and is [0-9a-f]{12}, seed was 7 and is 8"),
-            ({"max_factors": 9}, "max_factors was 8 and is 9"),
+            ({"metric": "map"}, "metric was ndcg and is now map"),
+            ({"k": 6}, "k was 5 and is now 6"),
+            ({"seed": 8}, "split was [0-9a-f]{12} and is now [0-9a-f]{12}, seed was 7 and is now 8"),
+            ({"max_factors": 9}, "max_factors was 8 and is now 9"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )
     def test_other_settings(
         self, interactions: Interactions, storage: Path, changed: dict[str, Any], difference: str
     ) -> None:
-        """A study that was made with other settings is refused, told apart and left as it is."""
+        """A study with different settings is refused, with the differences, and is not changed."""
         tune(interactions, storage, Budget(1), TINY)
         before = storage.read_bytes()
         with pytest.raises(TrainingError, match=refusal(storage, difference)):
@@ -305,16 +305,16 @@ class TestStorage:
         """A study of other data is refused, though it may have as many of everything."""
         tune(interactions, storage, Budget(1), TINY)
         ids = np.arange(ITEMS) + 1
-        with pytest.raises(TrainingError, match=refusal(storage, "data was [0-9a-f]{12} and is [0-9a-f]{12}")):
+        with pytest.raises(TrainingError, match=refusal(storage, "data was [0-9a-f]{12} and is now [0-9a-f]{12}")):
             tune(replace(interactions, item_ids=ids), storage, Budget(1), TINY)
-        with pytest.raises(TrainingError, match=f"rows was {interactions.rows} and is 5"):
+        with pytest.raises(TrainingError, match=f"rows was {interactions.rows} and is now 5"):
             tune(replace(interactions, rows=5), storage, Budget(1), TINY)
 
     def test_other_times(self, interactions: Interactions, storage: Path) -> None:
         """The times decide what is held out, so with others the values could not be compared."""
         tune(interactions, storage, Budget(1), TINY)
         times = np.arange(interactions.weights.nnz, dtype=np.float64)
-        with pytest.raises(TrainingError, match=refusal(storage, "split was [0-9a-f]{12} and is [0-9a-f]{12}")):
+        with pytest.raises(TrainingError, match=refusal(storage, "split was [0-9a-f]{12} and is now [0-9a-f]{12}")):
             tune(replace(interactions, first_met=times), storage, Budget(1), TINY)
 
     def test_threads_may_change(self, interactions: Interactions, storage: Path) -> None:
@@ -328,15 +328,15 @@ class TestStorage:
         study = opened(storage)
         study.set_user_attr("fingerprint", {})
         study.ask()
-        with pytest.raises(TrainingError, match=r"\(rows was unknown and is \d+, pairs was unknown and is"):
+        with pytest.raises(TrainingError, match=r"\(rows was unknown and is now \d+, pairs was unknown and is now"):
             tune(interactions, storage, Budget(1), TINY)
 
     def test_another_database(self, interactions: Interactions, storage: Path) -> None:
-        """No tables are put into the database of another program."""
+        """No tables are added to another program's database."""
         with closing(sqlite3.connect(storage)) as connection:
             connection.execute("CREATE TABLE bookmarks (address TEXT)")
         before = storage.read_bytes()
-        message = f"^{re.escape(str(storage))} is a database of something else; name another --storage file\\.$"
+        message = f"^{re.escape(str(storage))} is another program's database; name another --storage file\\.$"
         with pytest.raises(TrainingError, match=message):
             tune(interactions, storage, Budget(1), TINY)
         assert storage.read_bytes() == before
@@ -395,7 +395,7 @@ class TestStorage:
         gc.collect()
 
     def test_nothing_is_printed(self, storage: Path) -> None:
-        """A process that tunes, warnings and all, says nothing that we did not say."""
+        """Tuning prints nothing but our own output, not even warnings."""
         program = (
             "import sys; from pathlib import Path; from tests.training.test_tuning import *;"
             "tune(two_tastes(), Path(sys.argv[1]), Budget(1), TINY)"

@@ -1,4 +1,4 @@
-# Applies the module against a provider that makes nothing, and looks at what would be made.
+# Applies the module with a mock provider and checks what would be created.
 
 mock_provider "aws" {
   mock_resource "aws_s3_bucket" {
@@ -31,21 +31,21 @@ variables {
 run "nobody_is_let_in_by_default" {
   assert {
     condition     = length(aws_vpc_security_group_ingress_rule.from_cidr_block) + length(aws_vpc_security_group_ingress_rule.from_security_group) == 0
-    error_message = "A rule lets somebody in who was not named."
+    error_message = "A rule allows access that was not requested."
   }
 }
 
 run "metadata_takes_a_token_and_reaches_a_container" {
   assert {
     condition     = aws_instance.server.metadata_options[0].http_tokens == "required" && aws_instance.server.metadata_options[0].http_put_response_hop_limit == 2
-    error_message = "IMDSv2 is not required, or its answers do not reach a container."
+    error_message = "IMDSv2 is not required, or its responses do not reach a container."
   }
 }
 
 run "models_are_not_deleted_with_the_rest" {
   assert {
     condition     = !aws_s3_bucket.models.force_destroy
-    error_message = "A destroy deletes the models, and nobody asked for that."
+    error_message = "A destroy deletes the models without force_destroy."
   }
 }
 
@@ -55,14 +55,14 @@ run "models_are_deleted_where_it_is_asked_for" {
   }
   assert {
     condition     = aws_s3_bucket.models.force_destroy
-    error_message = "A destroy stops at a bucket that was to be deleted with its models."
+    error_message = "A destroy with force_destroy stops at the bucket."
   }
 }
 
 run "the_server_may_read_models_and_change_nothing" {
   assert {
     condition     = toset(flatten([for statement in jsondecode(aws_iam_role_policy.server.policy).Statement : statement.Action])) == toset(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "kms:Decrypt"])
-    error_message = "The server's role may do more or less than read models."
+    error_message = "The server's role has more or fewer permissions than reading models."
   }
   assert {
     condition     = jsondecode(aws_iam_role_policy.server.policy).Statement[0].Resource == "arn:aws:s3:::shop-models/models/*"
@@ -90,7 +90,7 @@ run "settings_and_unit_are_in_the_user_data" {
   }
   assert {
     condition     = length(aws_instance.server.user_data) < 16384
-    error_message = "The user data is longer than EC2 takes."
+    error_message = "The user data is longer than EC2 allows."
   }
 }
 

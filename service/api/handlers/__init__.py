@@ -1,1 +1,1 @@
-"""What answers each route, one module for each thing that is asked about; ``lookups`` is what they have in common."""
+"""The handlers of the routes, one module per topic; ``lookups`` has what they share."""

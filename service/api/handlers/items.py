@@ -1,4 +1,4 @@
-"""About the items of the model: which are alike, and which are popular."""
+"""Handlers for the items of the model: similar and popular ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from service.model.scoring import scoring
 
 
 async def similar(question: Question[Generation, Entries]) -> web.Response:
-    """Find the items most like one.
+    """Find similar items.
 
-    By the cosine of their factors; the item itself is left out.
+    By the cosine similarity of their factors, without the item itself.
     """
     generation, options = question.generation, question.options
     row = known_item(generation.snapshot.model, path_id(question.request, "item"))
@@ -29,7 +29,7 @@ async def similar(question: Question[Generation, Entries]) -> web.Response:
 async def popular(question: Question[Generation, Page]) -> web.Response:
     """List the most popular items.
 
-    The score of each is the number of users who had it.
+    The score of an item is the number of users who had it.
     """
     generation, options = question.generation, question.options
     estimate = titling(generation, options.n, wanted=options.titles)

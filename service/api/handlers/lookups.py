@@ -1,4 +1,4 @@
-"""From ids as asked to rows of one snapshot's model."""
+"""Look-ups of requested ids in one snapshot's model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from service.model.ids import Ids
 from service.model.model import Model
 from service.model.scoring.ranking import NO_ROWS
 
-#: One look-up in the largest models measured (10 million ids), for the estimate of what a query takes.
+#: Cost of one look-up in the largest models measured (10 million ids).
 MICROSECONDS = 3.0
-# A title among a million, found and decoded.
+# Cost of finding and decoding a title among a million.
 _TITLE_MICROSECONDS = 1.2
 
 
@@ -36,7 +36,7 @@ def known_item(model: Model, asked: Id) -> int:
 
 
 def item_rows(model: Model, asked: Sequence[Id]) -> Int32:
-    """Return the rows of those items that the model knows, int32, in the order asked."""
+    """Return the rows of the items that the model knows, int32, in the requested order."""
     if not asked:
         return NO_ROWS
     rows = map(model.item_ids.row, asked)
@@ -44,12 +44,12 @@ def item_rows(model: Model, asked: Sequence[Id]) -> Int32:
 
 
 def titling(generation: Generation, items: int, *, wanted: bool) -> float:
-    """Return the microseconds that the titles of so many items take, where they are wanted."""
+    """Estimate the microseconds for the titles of this many items, 0 if they are not wanted."""
     return items * _TITLE_MICROSECONDS if wanted and generation.titles else 0.0
 
 
 def own_form(ids: Ids, asked: Id) -> Id:
-    """Return an id the way the model has it, a number or text; one that it cannot have, as asked."""
+    """Return an id as the model has it, as a number or text; an id that it cannot have is returned unchanged."""
     if ids.kind == "str":
         return str(asked)
     try:

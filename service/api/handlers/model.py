@@ -1,4 +1,4 @@
-"""Which model is served, where it came from, and what became of the last attempt to replace it."""
+"""The handler for the served model: its origin, and the last attempt to replace it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class SourceFacts(msgspec.Struct, frozen=True):
 
 
 class S3Facts(msgspec.Struct, frozen=True):
-    """What is followed in S3; ``served`` is what brought the served model, and null if that did not come from there.
+    """What is followed in S3; ``served`` is the download of the served model, null if it did not come from S3.
 
-    ``latest`` came last, and may have been refused.
+    ``latest`` is the last download, which may have been rejected.
     """
 
     uri: str
@@ -45,12 +45,13 @@ class S3Facts(msgspec.Struct, frozen=True):
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What is served. Everything about the model is null while there is none.
+    """The served model. Its fields are null while there is none.
 
-    ``kernel`` is what scans the items: int8, the compiled kernel, or numpy. ``bytes`` is the size of the snapshot on
-    disk, ``load_seconds`` are those of each phase, ``trained`` is how the model was made, where its file says.
-    ``training`` is that of a model for want of one, and ``earlier_versions`` are those served before, the latest first,
-    and ``reloads`` the last ten, with ``last_reload`` before the others.
+    ``kernel`` is what scans the items: int8 (the compiled kernel) or numpy.
+    ``bytes`` is the snapshot's size on disk, ``load_seconds`` are the seconds of each phase, ``trained`` says how the
+    model was made, if its file does. ``training`` is the progress of the fallback training, if any.
+    ``earlier_versions`` were served before, latest first; ``reloads`` are the last ten, latest first, and
+    ``last_reload`` is the first of them.
     """
 
     model_version: answers.Version | None = None
@@ -75,10 +76,10 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def served_model(question: Question[None, Options]) -> web.Response:
-    """Say what is served.
+    """Describe the served model.
 
-    And since when, where it came from, what its scores look like, and how the last reload went. It is 200 also while
-    no model is served: then everything about the model is null.
+    Its age, origin and score ranges, and how the last reload went. The status is 200 even while no model is served; the
+    model's fields are null then.
     """
     live = question.context.live
     generation = live.slot.current

@@ -1,4 +1,4 @@
-"""Whether the process is alive, whether it should be given requests, and its numbers."""
+"""Handlers for monitoring: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ _ALIVE, _READY = answers.encode(Alive()), answers.encode(Ready())
 
 
 async def alive(_: Question[None, Options]) -> web.Response:
-    """Say that the process is alive.
+    """Check that the process is alive.
 
-    200 while the event loop turns, whether or not a model is served.
+    200 while the event loop runs, whether or not a model is served.
     """
     return web.Response(body=_ALIVE, content_type=answers.CONTENT_TYPE)
 
 
 async def ready(question: Question[None, Options]) -> web.Response:
-    """Say whether to send requests here.
+    """Check that the server is ready for requests.
 
-    200 while a model is served, also during and after failed reloads; 503 before, and while the server drains.
+    200 while a model is served, even during and after a failed reload; 503 before that, and while the server drains.
     """
     if question.context.lifecycle.draining:
-        raise NotReadyError("The server is about to stop; send new requests elsewhere.")
+        raise NotReadyError("The server is stopping; send new requests elsewhere.")
     question.context.generation()
     return web.Response(body=_READY, content_type=answers.CONTENT_TYPE)
 
 
 async def metrics(question: Question[None, Anything]) -> web.StreamResponse:
-    """Give all metrics to Prometheus.
+    """Get the metrics.
 
-    In the form that the client prefers: text, or OpenMetrics.
+    In the Prometheus text format or as OpenMetrics, whichever the client prefers.
     """
     registered, generation = question.context.metrics, question.context.live.slot.current
     if generation is not None:
-        # In a thread: for a large model the kernel takes a while to look at every page.
+        # In a thread, because the kernel needs a while to check every page of a large model.
         registered.model_resident_bytes.set(await asyncio.to_thread(resident_bytes, generation.snapshot))
     return await make_aiohttp_handler(registered.registry)(question.request)

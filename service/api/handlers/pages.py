@@ -1,4 +1,4 @@
-"""The pages for people, and what they are made of: what ``static`` read at the start."""
+"""Handlers for the pages and their files, which ``static`` has read at the start."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from service.api.parameters import Anything, Options
 async def explorer(question: Question[None, Anything]) -> web.Response:
     """Show the explorer.
 
-    A page to look at users, items and the model. Nothing is fetched from anywhere else.
+    A page for browsing users, items and the model. It loads nothing from other hosts.
     """
     return _answer(question)
 
 
 async def explorer_file(question: Question[None, Anything]) -> web.Response:
-    """Give a file of the page at /."""
+    """Get a file of the explorer."""
     return _answer(question)
 
 
 async def document(question: Question[None, Options]) -> web.Response:
-    """Give this document.
+    """Get this OpenAPI document.
 
-    It is made of the types that parse requests and encode answers, with this server's own limits.
+    It is generated from the types that parse requests and encode answers, with this server's limits.
     """
     return _answer(question)
 
 
 async def reference(question: Question[None, Options]) -> web.Response:
-    """Show this document to people.
+    """Show this document as a page.
 
-    With Swagger UI, which also sends requests to this server. Nothing is fetched from anywhere else.
+    In Swagger UI, which can also send requests to this server. It loads nothing from other hosts.
     """
     return _answer(question)
 
 
 async def reference_file(question: Question[None, Options]) -> web.Response:
-    """Give a file of the page at /docs."""
+    """Get a file of the page at /docs."""
     return _answer(question)
 
 

@@ -1,4 +1,4 @@
-"""What should this user see: one user, many users, or one who is not in the model."""
+"""Handlers for recommendations: for one user, many users, or someone who is not in the model."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from service.model.scoring.batches import recommend_many
 from service.model.scoring.ranking import NO_ROWS, Ranked
 from service.model.scoring.scoring import fold_in, popular, recommend, top_n
 
-#: Users times n in one batch: the answer stays below some 5 MB, and so is sent without a pause for others.
+#: The limit of users times n in one batch: it keeps the answer below about 5 MB, which is sent without blocking others.
 MAX_BATCH_ENTRIES = 100_000
 
-# QueryCosts measures up to here; what is beyond takes longer in proportion.
+# QueryCosts measures up to here; larger n takes longer in proportion.
 _MEASURED_FOLDED_ITEMS = 50
-# To look up an entry's id and write it as JSON.
+# Cost of looking up an entry's id and encoding it as JSON.
 _ENTRY_MICROSECONDS = 0.5
 
 
 async def for_user(question: Question[Generation, Recommending]) -> web.Response:
     """Recommend items to one user.
 
-    The best first, exactly: no index approximates. ``strategy`` is ``als``, or ``popular`` for a user who is not in
-    the model. Equal scores always come in the same order.
+    The exact top n, best first. ``strategy`` is ``als``, or ``popular`` for a user who is not in the model. Equal
+    scores always come in the same order.
     """
     generation, context, options = question.generation, question.context, question.options
     estimate = _estimate(generation, options)
@@ -57,8 +57,8 @@ async def for_user(question: Question[Generation, Recommending]) -> web.Response
 async def for_users(question: Question[Generation, BatchBody]) -> web.Response:
     """Recommend items to many users.
 
-    The same as for one, for up to 1000 at once. A user who is not in the model, where ``fallback`` is ``none``, is
-    an entry with an error; the others are answered all the same.
+    The same as for one user, for up to 1000 at once. If ``fallback`` is ``none``, a user who is not in the model gets
+    an entry with an error; the other entries are not affected.
     """
     generation, context, options = question.generation, question.context, question.options
     _refuse_too_many(options)
@@ -70,8 +70,8 @@ async def for_users(question: Question[Generation, BatchBody]) -> web.Response:
 async def for_anonymous(question: Question[Generation, AnonymousBody]) -> web.Response:
     """Recommend items to someone who is not in the model.
 
-    Given what they had, their factors are solved for, as training would, and none of it is remembered. Items that the
-    model does not know are left out and listed in ``unknown_items``.
+    Their factors are computed from the items they had, as in training; nothing is stored. Items that the model does not
+    know are ignored and listed in ``unknown_items``.
     """
     generation, context, options = question.generation, question.context, question.options
     estimate = _anonymous_estimate(generation, options)
@@ -88,7 +88,7 @@ def _refuse_too_many(options: BatchBody) -> None:
 
 
 def _estimate(generation: Generation, options: Recommending, users: int = 1) -> float:
-    """Return the microseconds that recommendations for so many users take."""
+    """Estimate the microseconds for recommendations to this many users."""
     entries = options.n * _ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
     each = generation.snapshot.manifest.costs.recommend(options.n + options.offset) + MICROSECONDS + entries
     return users * each + len(options.exclude) * MICROSECONDS
@@ -115,7 +115,7 @@ def _many_users(generation: Generation, options: BatchBody, results: Results) ->
     known = [] if model.limited else [row for row in rows if row is not None]
     scanned: list[msgspec.Raw] = []
     for found in _scan(model, known, options, exclude):
-        # One by one: encoding all at once would hold the interpreter lock for as long as it takes.
+        # One by one, because encoding all at once would hold the interpreter lock throughout.
         for row, ranked in zip(known[len(scanned) :], found, strict=False):
             scanned.append(_encoded(_scanned(generation, row, ranked, options, results)))
         yield None
@@ -158,7 +158,7 @@ def _result_or_failure(
 
 
 def _result(generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
-    """Recommend to one user. Raises UnknownUserError where there is no fallback either."""
+    """Recommend to one user. Raises UnknownUserError if there is no fallback either."""
     model = generation.snapshot.model
     row = model.user_ids.row(user)
     if row is None:
@@ -187,7 +187,7 @@ def _fallback(generation: Generation, user: Id, options: Recommending, exclude: 
     if options.fallback == "none":
         raise UnknownUserError(f"{unknown}.")
     if model.popularity is None:
-        raise UnknownUserError(f"{unknown}, and it carries no popularity to fall back on.")
+        raise UnknownUserError(f"{unknown}, which has no popularity to fall back on.")
     return _popular(generation, user, options, exclude, results)
 
 
@@ -201,13 +201,13 @@ def _popular(generation: Generation, user: Id, options: Recommending, exclude: I
 
 
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
-    """Fold in a user and recommend. Raises UnknownItemError where no item says anything."""
+    """Fold in a user and recommend. Raises UnknownItemError if the model knows none of the items."""
     model = generation.snapshot.model
     given = [(item, model.item_ids.row(item.item_id)) for item in options.items]
     rows = np.array([row for _, row in given if row is not None], np.int32)
     weights = np.array([item.weight for item, row in given if row is not None], np.float32)
     if not len(rows):
-        raise UnknownItemError("None of the items given is in the served model; give at least one that is.")
+        raise UnknownItemError("None of the given items is in the served model; give at least one that is.")
     strategy, ranked = _for_what_was_had(model, rows, weights, options)
     results.count(strategy, ranked)
     to_scores = popular_scores if strategy == "popular" else model_scores

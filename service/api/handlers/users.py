@@ -1,4 +1,4 @@
-"""About one user of the model: who is alike, how items score, what the user had, and why an item is recommended."""
+"""Handlers for the users of the model: ids, similar users, scores, seen items and explanations."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from service.model.storage.snapshot import Snapshot
 
 
 async def listed(question: Question[Generation, ListedUsers]) -> web.Response:
-    """List the ids of users.
+    """List user ids.
 
-    In order; those that begin with a prefix, if one is given.
+    In ascending order, optionally only those with a prefix.
     """
     snapshot, options = question.generation.snapshot, question.options
     ids = snapshot.model.user_ids
@@ -43,9 +43,9 @@ async def listed(question: Question[Generation, ListedUsers]) -> web.Response:
 
 
 async def similar(question: Question[Generation, Counted]) -> web.Response:
-    """Find the users most like one.
+    """Find similar users.
 
-    By the cosine of their factors; the user is left out.
+    By the cosine similarity of their factors, without the user.
     """
     snapshot = question.generation.snapshot
     row = known_user(snapshot.model, path_id(question.request, "user"))
@@ -57,7 +57,7 @@ async def similar(question: Question[Generation, Counted]) -> web.Response:
 async def scores(question: Question[Generation, Scores]) -> web.Response:
     """Score items for a user.
 
-    There is one entry for each item, in the order asked; for one that the model does not know, it is an error.
+    One entry for each item, in the requested order; an unknown item gets an entry with an error.
     """
     generation, options = question.generation, question.options
     row = known_user(generation.snapshot.model, path_id(question.request, "user"))
@@ -68,9 +68,9 @@ async def scores(question: Question[Generation, Scores]) -> web.Response:
 
 
 async def seen(question: Question[Generation, Page]) -> web.Response:
-    """List what a user already had.
+    """List a user's seen items.
 
-    With the weights that the model learnt from, in the model's order of items.
+    With the weights used in training, in the model's item order.
     """
     generation, options = question.generation, question.options
     row = known_user(generation.snapshot.model, path_id(question.request, "user"))
@@ -80,9 +80,9 @@ async def seen(question: Question[Generation, Page]) -> web.Response:
 
 
 async def explanation(question: Question[Generation, Entries]) -> web.Response:
-    """Say why an item suits a user.
+    """Explain a recommendation.
 
-    Which of the items that the user had speak for this one, and how much each adds to its score.
+    Lists the user's seen items that contribute to the item's score, and how much each contributes.
     """
     generation, options = question.generation, question.options
     model = generation.snapshot.model
@@ -136,7 +136,7 @@ def _explanation(generation: Generation, user_row: int, item_row: int, options: 
 
 
 def _explanation_estimate(snapshot: Snapshot, row: int) -> float:
-    """Return the microseconds for this user: what was measured, times how much more than others the user had."""
+    """Estimate the microseconds for this user: the measured cost, scaled by the user's share of seen items."""
     seen = _known_seen(snapshot.model)
     share = len(seen.of(row)) * len(snapshot.model.user_ids) / max(1, len(seen.items))
     return snapshot.manifest.costs.explain * max(1.0, share)
@@ -144,5 +144,5 @@ def _explanation_estimate(snapshot: Snapshot, row: int) -> float:
 
 def _known_seen(model: Model) -> Seen:
     if model.seen is None:
-        raise NoSeenItemsError("The served model does not carry what users already had.")
+        raise NoSeenItemsError("The served model does not include seen items.")
     return model.seen

@@ -1,1 +1,1 @@
-"""The API's own description: ``document`` makes it, of the routes and of their ``examples``."""
+"""The API's OpenAPI description: ``document`` generates it from the routes and their ``examples``."""

@@ -1,4 +1,4 @@
-"""The API's own description, OpenAPI 3.1: from its routes, the types that parse and encode, and the table of errors."""
+"""The OpenAPI 3.1 document, generated from the routes, the types that parse and encode, and the table of errors."""
 
 from __future__ import annotations
 
@@ -33,36 +33,38 @@ from service.errors import AlsServeError
 Json: TypeAlias = dict[str, Any]
 
 _ABOUT = (
-    "What should this user see? Recommendations of an ALS model, exactly, and of one model in each answer: the one "
-    "that `model_version` and the header `X-Model-Version` name. Every error is one sentence, in "
-    "[problem+json](https://www.rfc-editor.org/rfc/rfc9457)."
+    "Exact recommendations from an ALS model. Each answer comes from a single model, named by `model_version` and by "
+    "the header `X-Model-Version`. Every error is a [problem+json](https://www.rfc-editor.org/rfc/rfc9457) document "
+    "whose `detail` is one sentence."
 )
-_IN_A_PATH = (
-    "Percent-encode it; a slash is `%2F`. The ids `.` and `..` cannot stand in a path, the POST forms take them."
-)
+_IN_A_PATH = "Percent-encode it; a slash is `%2F`. The ids `.` and `..` cannot be sent in a path; use the POST forms."
 _ID = {"type": "string", "minLength": 1}
 _PATH: dict[str, Json] = {
     "user": {"description": f"The user's id. {_IN_A_PATH}", "schema": _ID, "example": examples.USER},
     "item": {"description": f"The item's id. {_IN_A_PATH}", "schema": _ID, "example": examples.ITEM},
 }
-# msgspec encodes no istr.
+# msgspec cannot encode istr.
 _REQUEST_ID, _MODEL_VERSION = str(REQUEST_ID), str(MODEL_VERSION)
 _TEXT = {"type": "string"}
 _HEADERS: Json = {
-    _REQUEST_ID: {"description": "The request's id, for the server's log.", "required": True, "schema": _TEXT},
+    _REQUEST_ID: {"description": "The request id, as in the server's log.", "required": True, "schema": _TEXT},
     _MODEL_VERSION: {
-        "description": "The model that answered, if any is served.",
+        "description": "The version of the model that answered, if any.",
         "schema": msgspec.json.schema(Version),
     },
-    "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"const": problems.RETRY_AFTER}},
+    "Retry-After": {
+        "description": "Seconds to wait before trying again.",
+        "required": True,
+        "schema": {"const": problems.RETRY_AFTER},
+    },
     "ETag": {"description": "Changes with the content.", "required": True, "schema": _TEXT},
 }
-#: What answers hold without naming the type, see answers.py.
+#: Types that answers contain without naming them; see answers.py.
 _UNNAMED = (UserResult, UserFailure, UnknownItem)
 
 
 def document(routes: Sequence[AnyRoute]) -> Json:
-    """Return the document of a server's routes."""
+    """Return the document for a server's routes."""
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -97,7 +99,7 @@ def _operation(route: AnyRoute) -> Json:
 
 
 def _in_path(route: AnyRoute) -> list[Json]:
-    file = {"description": "What the page is made of.", "schema": {"type": "string", "enum": sorted(route.files)}}
+    file = {"description": "A file of the page.", "schema": {"type": "string", "enum": sorted(route.files)}}
     described = _PATH | {"file": file}
     names = re.findall(r"{(\w+)}", route.path)
     return [{"name": name, "in": "path", "required": True, **described[name]} for name in names]
@@ -118,7 +120,7 @@ def _in_query(route: AnyRoute) -> Iterator[Json]:
 
 
 def _request_id() -> Json:
-    text = "An id of yours for the request, 1 to 128 printable ASCII characters; the answer has it, too."
+    text = "Your id for the request, 1 to 128 printable ASCII characters; the answer repeats it."
     return {"name": _REQUEST_ID, "in": "header", "description": text, "schema": _TEXT}
 
 
@@ -141,15 +143,15 @@ def _good(route: AnyRoute) -> Json:
         content = _json(route.answer)
     of_a_model = route.answer is not None and "model_version" in route.answer.__struct_fields__
     headers = _headers(*["ETag"] * route.tagged, *[_MODEL_VERSION] * of_a_model)
-    description = inspect.cleandoc(route.answer.__doc__ or "") if route.answer else "As asked."
+    description = inspect.cleandoc(route.answer.__doc__ or "") if route.answer else "Success."
     answers: Json = {"200": {"description": description, "headers": headers, "content": content}}
     if route.tagged:
-        answers["304"] = {"description": "It has not changed since.", "headers": _headers("ETag")}
+        answers["304"] = {"description": "Not modified.", "headers": _headers("ETag")}
     return answers
 
 
 def _bad(route: AnyRoute) -> Json:
-    """Return a problem for each status that the route can have, with each code it may then bear."""
+    """Return a problem for each status that the route can have, with the codes it can have then."""
     codes: dict[int, Json] = {500: {AlsServeError.code: problems.UNEXPECTED}}
     if "{" in route.path:
         codes[404] = {problems.NO_SUCH_PATH: "There is nothing at this path."}
@@ -191,7 +193,7 @@ def _components(kinds: Iterable[type[msgspec.Struct]]) -> Json:
 
 
 def _always_there(schema: Json) -> None:
-    """Require what has a default: an answer is written with all of its fields, but those left unset."""
+    """Require fields with defaults: answers include all fields except unset ones."""
     defaulted = [name for name, field in schema["properties"].items() if field.pop("default", _ABSENT) is not _ABSENT]
     schema["required"] = [name for name in schema["properties"] if name in {*schema.get("required", ()), *defaulted}]
 

@@ -1,4 +1,4 @@
-"""Examples for the document: a tour of the sample shop, in the types that decode bodies and encode answers."""
+"""Examples for the document: requests and answers from the sample shop."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Readers of model files that nobody vouches for, untrusted bytes → RawModel: one module or more for each format."""
+"""Readers of untrusted model files, bytes → RawModel: one or more modules per format."""

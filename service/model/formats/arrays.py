@@ -1,4 +1,4 @@
-"""Arrays from untrusted parts: a plain element type, a shape that agrees with the bytes, text that is text."""
+"""Arrays from untrusted parts: checks of element types, shapes and text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_DIMENSION = 2**48
 _LAST_CODE_POINT = 0x10FFFF
 
 
-@lru_cache(maxsize=256)  # every NumPy text among a million ids brings its own dtype
+@lru_cache(maxsize=256)  # every NumPy text among a million ids has its own dtype
 def plain_dtype(component: str, name: str, order: str = "=") -> np.dtype[Any]:
     """Return the dtype of a name such as ``f4``, ``i8``, ``b1``, ``U7`` or ``S7``: no fields, no objects.
 
@@ -36,24 +36,24 @@ def plain_dtype(component: str, name: str, order: str = "=") -> np.dtype[Any]:
 
 
 def byte_count(component: str, dtype: np.dtype[Any], shape: Sequence[object]) -> int:
-    """Return how many bytes an array takes. Raises CorruptFileError for a shape that cannot be."""
+    """Return how many bytes an array takes. Raises CorruptFileError for an impossible shape."""
     sizes = [size for size in shape if type(size) is int and 0 <= size <= _LONGEST_DIMENSION]
     if len(sizes) != len(shape) or len(sizes) > _MOST_DIMENSIONS or dtype.itemsize == 0:
-        raise CorruptFileError(f"{component} states a shape that no array can have; save the model again.")
+        raise CorruptFileError(f"{component} has an impossible shape; save the model again.")
     return math.prod(sizes) * dtype.itemsize
 
 
 def build(
     component: str, dtype: np.dtype[Any], shape: tuple[int, ...], data: bytes | bytearray, *, fortran: bool
 ) -> NDArray[Any]:
-    """Lay an array over its bytes, without a copy where the byte order is the machine's.
+    """Return an array over its bytes, without a copy if the byte order is the machine's.
 
-    Raises CorruptFileError where shape and bytes disagree, or text is none.
+    Raises CorruptFileError if shape and bytes disagree, or text is invalid.
     """
     needed = byte_count(component, dtype, shape)
     if needed != len(data):
         raise CorruptFileError(
-            f"{component} states the shape {shape} of {dtype.name}, which takes {needed} bytes, and brings "
+            f"{component} declares the shape {shape} of {dtype.name}, which takes {needed} bytes, but has "
             f"{len(data)}; save the model again."
         )
     array: NDArray[Any] = np.ndarray(shape, dtype, buffer=data, order="F" if fortran else "C")
@@ -61,25 +61,25 @@ def build(
 
 
 def checked_text(component: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Return the array as it is, after a look at its text. Raises CorruptFileError."""
+    """Return the array unchanged, after checking its text. Raises CorruptFileError."""
     if array.dtype.kind == "U" and array.size:
         points = array.ravel(order="K").view(np.uint32)
         if points.max() > _LAST_CODE_POINT:
-            raise CorruptFileError(f"{component} holds text that is no Unicode; save the model again.")
+            raise CorruptFileError(f"{component} has text that is not valid Unicode; save the model again.")
     return array
 
 
 def ids(component: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array of ids with bytes read as UTF-8. Raises BadIdsError, naming the first row that is none."""
+    """Return an array of ids, with bytes decoded as UTF-8. Raises BadIdsError, naming the first invalid row."""
     if array.ndim != 1:
-        raise BadIdsError(f"{component} has {array.ndim} dimensions; it must be one id after the other.")
+        raise BadIdsError(f"{component} has {array.ndim} dimensions; it must be a flat list of ids.")
     if array.dtype.kind != "S":
         return array
     try:
         return np.char.decode(array, "utf-8")
     except UnicodeDecodeError:
         row = next(row for row, value in enumerate(array.ravel().tolist()) if not _is_utf8(value))
-        raise BadIdsError(f"{component} holds bytes that are no UTF-8 text in row {row}.") from None
+        raise BadIdsError(f"{component} has bytes that are not UTF-8 text in row {row}.") from None
 
 
 def _is_utf8(value: bytes) -> bool:

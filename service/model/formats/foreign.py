@@ -1,4 +1,4 @@
-"""Files that are taken for models, and what they are: compressed ones, other formats, answers that were downloaded."""
+"""Files mistaken for models: compressed files, other formats, downloaded error responses."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _OTHERS = tuple(
         (rb"\x93NUMPY", "is a single NumPy array: save user_factors and item_factors together with np.savez"),
         (rb"PAR1", "is a Parquet file: save the factors with np.savez"),
         (rb"\x89HDF", "is an HDF5 file: save the factors with np.savez"),
-        (rb"version https://git-lfs", "is a pointer of Git LFS, not the model: fetch the file with git lfs pull"),
+        (rb"version https://git-lfs", "is a Git LFS pointer, not the model: fetch the file with git lfs pull"),
         (
             rb"\s*<(!doctype html|html|head|body)\b",
             "looks like an HTML page, perhaps an error page that was downloaded instead of the model",
         ),
         (
             rb"\s*<.{0,500}<Code>(?P<code>\w{1,80})</Code>",
-            "is an error answer of S3 ({code}) that was downloaded instead of the model",
+            "is an S3 error response ({code}) that was downloaded instead of the model",
         ),
-        (rb"\s*<", "looks like XML, perhaps an error answer that was downloaded instead of the model"),
+        (rb"\s*<", "looks like XML, perhaps an error response that was downloaded instead of the model"),
         (
             rb'\s*(\{\s*["}]|\[\s*[\[{"\d\]])',
-            "looks like JSON, perhaps an error answer that was downloaded instead of the model",
+            "looks like JSON, perhaps an error response that was downloaded instead of the model",
         ),
     )
 )
@@ -40,7 +40,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def foreign(head: bytes) -> str | None:
-    """Say what a file is, by its first bytes, where they are known to be no model's, and what to do about it."""
+    """Describe a file that is known not to be a model by its first bytes, and what to do about it."""
     for pattern, what in _OTHERS:
         found = pattern.match(head.removeprefix(codecs.BOM_UTF8))
         if found:
@@ -49,8 +49,8 @@ def foreign(head: bytes) -> str | None:
 
 
 def unrecognized(head: bytes) -> str:
-    """Say what the first bytes of a file look like that nobody knows."""
+    """Describe the first bytes of an unknown file."""
     if _CONTROL.search(head):
-        return f"is of a kind we do not know (its first bytes are {head[:8].hex(' ')})"
+        return f"has an unknown format (its first bytes are {head[:8].hex(' ')})"
     line = head.decode(errors="replace").strip().split("\n")[0]
     return f"is text that begins with “{shown(line)}”"

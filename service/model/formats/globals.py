@@ -1,7 +1,6 @@
-"""What each global that a model's pickle names stands for, and what to say of every other one.
+"""The stand-ins for the globals in a model's pickle, and the advice for all others.
 
-A name is looked up as an exact (module, name) pair: there are no prefixes, and a dotted name is only
-another name that is not here.
+A name is looked up as an exact (module, name) pair, without prefixes; a dotted name is just an unknown name.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from service.model.raw import shown
 
 
 def find(module: str, name: str) -> StandIn | Sealed:
-    """Return the stand-in of one global. Raises UnsafePickleError for everything that a model has no need of."""
+    """Return the stand-in of one global. Raises UnsafePickleError for everything that a model does not need."""
     found = _TABLE.get((module, name))
     if found is None:
         full = f"{module}.{name}"
         raise UnsafePickleError(
-            f"The pickle names {shown(full)}, which is not read, and nothing was executed; {_advice(full)}."
+            f"The pickle refers to {shown(full)}, which is not allowed, and nothing was executed; {_advice(full)}."
         )
     return found
 
@@ -79,7 +78,7 @@ def _scalar(arguments: tuple[object, ...]) -> object:
 
 
 def _text(data: bytes, *, big_endian: bool) -> str:
-    # Straight to the codec: looking it up by name takes longer than all the rest, and ids come by the million.
+    # Calls the codec directly, because looking it up by name is slow, and there may be millions of ids.
     decode = codecs.utf_32_be_decode if big_endian else codecs.utf_32_le_decode
     try:
         return decode(data, "surrogatepass", True)[0].rstrip("\0")
@@ -200,19 +199,19 @@ _ADVICE = tuple(
     (re.compile(pattern), advice)
     for pattern, advice in (
         (r"joblib\.", "write the file with pickle.dump instead of joblib.dump"),
-        (r"(cloudpickle|dill)\.", "write the file with pickle.dump of the standard library"),
-        (r"pandas\.", "save ids as plain lists or dicts, as series.tolist() and series.to_dict() give them"),
-        (r"polars\.", "save ids as plain lists, as series.to_list() gives them"),
+        (r"(cloudpickle|dill)\.", "write the file with the standard library's pickle.dump"),
+        (r"pandas\.", "save ids as plain lists or dicts, with series.tolist() or series.to_dict()"),
+        (r"polars\.", "save ids as plain lists, with series.to_list()"),
         (r"(torch|tensorflow|jax)\b", "save factors as NumPy arrays in an npz file"),
-        (r"sklearn\.", "save implicit's AlternatingLeastSquares itself, without anything of scikit-learn"),
+        (r"sklearn\.", "save implicit's AlternatingLeastSquares itself, without scikit-learn objects"),
         (r"implicit\.gpu\b", "save what model.to_cpu() returns"),
-        (r"implicit\.", "of implicit's models only AlternatingLeastSquares is served"),
-        (r"scipy\.sparse\b", "save sparse_matrix as sparse_matrix.tocsr() gives it"),
+        (r"implicit\.", "AlternatingLeastSquares is the only implicit model that is supported"),
+        (r"scipy\.sparse\b", "save sparse_matrix.tocsr()"),
         (r"numpy\.random\b", "set model.random_state = None before saving"),
         (r"__main__\.", "save the dict itself, not an object of a class of your own"),
         (
             r"",
-            "save a dict of an implicit model, id maps and a scipy matrix, beside them only numbers and text",
+            "save a dict of an implicit model, id maps and a scipy matrix, plus only numbers and text",
         ),
     )
 )

@@ -1,4 +1,4 @@
-"""Reads an npz archive of NumPy arrays: our own, or what ``model.save`` of implicit writes. Nothing is unpickled."""
+"""The reader of npz archives: our own, or those that implicit's ``model.save`` writes. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _READ = (
     *(*_FACTORS, "user_ids", "item_ids", *_SEEN, "item_weights", "regularization", "alpha"),
     *("training_facts", "popularity_only"),
 )
-#: What implicit saves beside; known, and never read.
+#: Other members that implicit saves; accepted but never read.
 _SKIPPED = (
     *("factors", "num_threads", "iterations", "use_native", "use_cg", "cg_steps"),
     *("calculate_training_loss", "dtype", "random_state"),
 )
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 1
-#: What zipfile, zlib and NumPy's reader of headers raise over bytes that they did not write.
+#: The errors that zipfile, zlib and NumPy's header reader raise for foreign bytes.
 _DAMAGES = (
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError),
     *(EOFError, ValueError, NotImplementedError, RuntimeError),
@@ -45,10 +45,10 @@ _Archived = dict[str, NDArray[Any]]
 
 
 def read(file: BinaryIO) -> RawModel:
-    """Read the arrays that are known by name, each checked against its own header before memory is taken.
+    """Read the known arrays, each checked against its header before memory is allocated.
 
-    Raises CorruptFileError, UnknownFormatError, BadDtypeError, BadShapeError, BadIdsError; MemoryError where
-    the machine or a limit sets the end.
+    Raises CorruptFileError, UnknownFormatError, BadDtypeError, BadShapeError, BadIdsError; MemoryError at the machine's
+    or a set limit.
     """
     with _damage_explained(), zipfile.ZipFile(file) as archive:
         members = _members(archive)
@@ -61,29 +61,29 @@ def _damage_explained() -> Iterator[None]:
     try:
         yield
     except (*_DAMAGES, OSError) as error:
-        # A seek to where no file can be is the archive's fault, any other OSError the disk's.
+        # An impossible seek is the archive's fault, any other OSError the disk's.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise CorruptFileError("The npz archive is damaged or cut short; copy it again, whole.") from error
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by the name of their array. Raises CorruptFileError, UnknownFormatError."""
+    """Return the members by array name. Raises CorruptFileError, UnknownFormatError."""
     listed = archive.infolist()
     if listed and not any(member.filename.endswith(".npy") for member in listed):
         raise UnknownFormatError(
-            f"The file is a zip archive with {shown(listed[0].filename)}, and no npz; save arrays with np.savez."
+            f"The file is a zip archive with {shown(listed[0].filename)}, not an npz; save arrays with np.savez."
         )
     counts = Counter(member.filename for member in listed)
     unknown = [name for name in counts if name.removesuffix(".npy") not in {*_READ, *_SKIPPED}]
     if unknown:
         raise CorruptFileError(
-            f"The npz archive holds {_listed(unknown)}, which a model has no need of; known are {', '.join(_READ)} "
+            f"The npz archive has {_listed(unknown)}, which a model does not need; allowed are {', '.join(_READ)} "
             "and what model.save of implicit's AlternatingLeastSquares writes."
         )
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
-        raise CorruptFileError(f"The npz archive holds {_listed(twice)} more than once; save the model again.")
+        raise CorruptFileError(f"The npz archive has {_listed(twice)} more than once; save the model again.")
     return {member.filename.removesuffix(".npy"): member for member in listed}
 
 
@@ -100,7 +100,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
         size = arrays.byte_count(name, dtype, shape)
         if stream.tell() + size != member.file_size:
             raise CorruptFileError(
-                f"{name} states the shape {shape} of {dtype.name}, which takes {size} bytes, and brings "
+                f"{name} declares the shape {shape} of {dtype.name}, which takes {size} bytes, but has "
                 f"{member.file_size - stream.tell()}; save the model again."
             )
         return arrays.build(name, dtype, shape, _content(name, stream, size), fortran=fortran)
@@ -110,7 +110,7 @@ def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dty
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     reader = readers.get(npy.read_magic(stream))
     if reader is None:
-        raise CorruptFileError(f"{name} is in a version of npy that np.savez does not write for numbers or text.")
+        raise CorruptFileError(f"{name} uses a version of npy that np.savez does not write for numbers or text.")
     shape, fortran, dtype = reader(stream)
     if dtype.hasobject:
         raise BadDtypeError(f"{name} is an array of Python objects; convert it to an array of numbers or text.")
@@ -118,7 +118,7 @@ def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dty
 
 
 def _content(name: str, stream: IO[bytes], size: int) -> bytearray:
-    """Read exactly ``size`` bytes; memory is taken as they come, however many are promised."""
+    """Read exactly ``size`` bytes; memory is allocated as they arrive, however many the header promises."""
     content = bytearray()
     while len(content) < size:
         chunk = stream.read(min(_CHUNK, size - len(content)))
@@ -167,6 +167,6 @@ def _single(archived: _Archived, name: str) -> object | None:
         return None
     array = archived[name]
     if array.shape != ():
-        raise BadShapeError(f"{name} is an array of the shape {array.shape}; it must be a single value.")
+        raise BadShapeError(f"{name} has the shape {array.shape}; it must be a single value.")
     value: object = array.item()
     return value

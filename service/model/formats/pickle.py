@@ -1,4 +1,4 @@
-"""Reads a pickled dict of an implicit model, id maps and a scipy matrix, of which nothing is trusted."""
+"""The reader of untrusted pickles: a dict of an implicit model, id maps and a scipy matrix."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read(file: BinaryIO) -> RawModel:
     """Read a pickle of any protocol from its first byte to its last.
 
     Raises UnsafePickleError, CorruptFileError, UnknownFormatError, BadDtypeError, BadIdsError and
-    BadSeenMatrixError; MemoryError where the machine or a limit sets the end.
+    BadSeenMatrixError; MemoryError at the machine's or a set limit.
     """
     content = _load(file)
     _expect_end(file)
@@ -48,20 +48,20 @@ def read(file: BinaryIO) -> RawModel:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Gets a stand-in for every class and function, or refuses."""
+    """Finds a stand-in for every class and function, or refuses."""
 
     def find_class(self, module: str, name: str) -> StandIn | Sealed:
         return find(module, name)
 
     def persistent_load(self, pid: object) -> NoReturn:
         raise UnsafePickleError(
-            "The pickle refers to an object outside of it (a persistent id), and nothing was executed; save the "
+            "The pickle refers to an object outside the file (a persistent id), and nothing was executed; save the "
             "model with pickle.dump."
         )
 
 
 def _load(file: BinaryIO) -> object:
-    # An extension code would find what this process has unpickled before, without asking find_class.
+    # An extension code could bypass find_class through this process's extension cache.
     copyreg.clear_extension_cache()
     try:
         return _Unpickler(file).load()
@@ -79,9 +79,7 @@ def _explained(error: Exception, file: BinaryIO) -> ModelRejectedError:
         return UnsafePickleError(
             "The pickle uses an extension code (EXT), and nothing was executed; save the model with pickle.dump."
         )
-    return CorruptFileError(
-        "The pickle is damaged: it does what nothing that pickle.dump writes does; save the model again."
-    )
+    return CorruptFileError("The pickle is damaged: pickle.dump never writes a file like this; save the model again.")
 
 
 def _expect_end(file: BinaryIO) -> None:
@@ -89,7 +87,7 @@ def _expect_end(file: BinaryIO) -> None:
     rest = file.seek(0, os.SEEK_END) - end
     if rest:
         raise CorruptFileError(
-            f"The pickle ends at byte {end} and {rest} more follow; the file must hold one pickled dict and "
+            f"The pickle ends at byte {end}, but {rest} more follow; the file must hold one pickled dict and "
             "nothing else."
         )
 
@@ -181,17 +179,17 @@ def _shape(matrix: SparseMatrix) -> tuple[int, ...]:
     shape = matrix.get("_shape") or matrix.get("shape")
     if type(shape) is tuple and all(type(size) is int for size in shape):
         return shape
-    raise BadSeenMatrixError("sparse_matrix states no shape; save a csr, csc or coo matrix of scipy.")
+    raise BadSeenMatrixError("sparse_matrix has no shape; save a csr, csc or coo matrix of scipy.")
 
 
 def _coordinates(matrix: SparseMatrix) -> tuple[NDArray[Any], NDArray[Any]]:
-    # scipy kept them as `row` and `col` up to 1.12, as `coords` since.
+    # scipy stores them as `row` and `col` up to 1.12, as `coords` since.
     match matrix.get("coords"):
         case None:
             return _part(matrix, "row"), _part(matrix, "col")
         case (Array() as row, Array() as col):
             return row.numbers("sparse_matrix.row"), col.numbers("sparse_matrix.col")
-    raise BadSeenMatrixError("sparse_matrix has other than two coordinates; save a users x items matrix.")
+    raise BadSeenMatrixError("sparse_matrix does not have two coordinates; save a users x items matrix.")
 
 
 def _part(matrix: SparseMatrix, name: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Reading a model file of any known format: for child processes, which alone read what nobody vouches for."""
+"""Reading a model file of any known format, in child processes only, because the files are untrusted."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from service.model.formats.foreign import foreign, unrecognized
 from service.model.raw import RawModel
 from service.model.storage.source import unreadable
 
-# All of them now: a child that reads has no way to import anything by then.
+# All readers are imported now, because a confined child cannot import anything later.
 _READERS: dict[str, Callable[[BinaryIO], RawModel]] = {
     known.name: import_module(known.reader).read for known in table.FORMATS
 }
 
 
 def read(path: Path, file: BinaryIO) -> RawModel:
-    """Read a model from an open file that stands at its first byte; ``path`` is what messages call it.
+    """Read a model from an open file at its first byte; ``path`` is its name in messages.
 
-    Raises UnreadableSourceError, OutOfResourcesError, UnknownFormatError and what the readers raise: CorruptFileError,
+    Raises UnreadableSourceError, OutOfResourcesError, UnknownFormatError and the readers' errors: CorruptFileError,
     UnsafePickleError, BadDtypeError, BadShapeError, BadIdsError, BadSeenMatrixError, MemoryError.
     """
     try:

@@ -1,7 +1,7 @@
-"""What an untrusted pickle gets instead of the classes and functions it names: inert look-alikes.
+"""Inert stand-ins for the classes and functions that an untrusted pickle names.
 
-Nothing here does more than collect what the pickle brings. No stand-in has a ``__dict__``, none can be
-changed, none can be a key, and only the functions can be called.
+They only collect what the pickle contains. No stand-in has a ``__dict__``, none can be changed, none can be a key, and
+only the functions can be called.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ _DTYPE_FLAGS = {"O": 63, "U": 8}
 
 
 class Sealed(type):
-    """The class of the stand-ins' classes: it refuses to have anything of them set."""
+    """The metaclass of the stand-ins, which refuses changes to them."""
 
     def __setattr__(cls, name: str, value: object) -> None:
         cls._refuse()
 
     @property
-    def __setstate__(cls) -> NoReturn:  # noqa: PLE0302 - a property, not the method
-        # BUILD looks this up on whatever it is given; a property of the metaclass answers for the class alone.
+    def __setstate__(cls) -> NoReturn:  # noqa: PLE0302 - a property, not a method
+        # BUILD looks this up on its target; a property of the metaclass only applies to the class itself.
         cls._refuse()
 
     def _refuse(cls) -> NoReturn:
-        raise UnsafePickleError(f"The pickle changes the class {cls.__name__}, as no model does; nothing was executed.")
+        raise UnsafePickleError(
+            f"The pickle changes the class {cls.__name__}, which no model does; nothing was executed."
+        )
 
 
 class StandIn(metaclass=Sealed):
@@ -48,7 +50,7 @@ class StandIn(metaclass=Sealed):
         raise self._refusal()
 
     def _refusal(self) -> UnsafePickleError:
-        return UnsafePickleError(f"The pickle changes {self._name()}, as no model does; nothing was executed.")
+        return UnsafePickleError(f"The pickle changes {self._name()}, which no model does; nothing was executed.")
 
     def _name(self) -> str:
         return f"an object of the class {type(self).__name__}"
@@ -58,7 +60,7 @@ class StandIn(metaclass=Sealed):
 
 
 class Named(StandIn):
-    """A class or type that is only ever mentioned, as an argument or an attribute."""
+    """A class or type that is only mentioned, as an argument or an attribute."""
 
     __slots__ = ("name",)
     name: str
@@ -71,7 +73,7 @@ class Named(StandIn):
 
 
 class Function(Named):
-    """A function or type that a pickle calls; ``call`` gets the arguments and must mistrust them."""
+    """A function or type that a pickle calls; ``call`` gets the arguments and must not trust them."""
 
     __slots__ = ("call",)
     call: Callable[[tuple[object, ...]], object]
@@ -81,7 +83,7 @@ class Function(Named):
         self._keep("call", call)
 
     def __call__(self, *arguments: object) -> object:
-        """Do as the pickle asks. Raises CorruptFileError for arguments that no library pickles."""
+        """Call the stand-in. Raises CorruptFileError for arguments that no library pickles."""
         try:
             return self.call(arguments)
         except UnexpectedError:
@@ -91,11 +93,11 @@ class Function(Named):
 
 
 class UnexpectedError(Exception):
-    """The arguments are not those that NumPy, scipy or Python themselves pickle."""
+    """The arguments are not what NumPy, scipy or Python pickle."""
 
 
 class Opaque(StandIn):
-    """Something a model may carry and nobody needs: the state of a random generator."""
+    """Ignored content of a model: the state of a random generator."""
 
     __slots__ = ()
 
@@ -104,7 +106,7 @@ class Opaque(StandIn):
 
 
 class Instance(StandIn):
-    """An object of a known class, whose attributes are only collected."""
+    """An object of a known class, which only collects its attributes."""
 
     __slots__ = ("attributes",)
     attributes: dict[object, object]
@@ -115,7 +117,7 @@ class Instance(StandIn):
         self._keep("attributes", state)
 
     def get(self, name: str) -> object | None:
-        """Return an attribute, None where the pickle brought none."""
+        """Return an attribute, None if the pickle has none."""
         return self.attributes.get(name) if hasattr(self, "attributes") else None
 
 
@@ -154,7 +156,7 @@ class CooMatrix(SparseMatrix):
 
 
 class Dtype(StandIn):
-    """A dtype by its name; without BUILD in the machine's byte order."""
+    """A dtype by its name; in the machine's byte order unless BUILD changes it."""
 
     __slots__ = ("dtype", "holds_objects")
     dtype: np.dtype[Any]
@@ -174,13 +176,13 @@ class Dtype(StandIn):
                 self._keep("dtype", self.dtype.newbyteorder(order))
             case _:
                 raise UnsafePickleError(
-                    "The pickle gives a dtype fields, a subarray, metadata or another state that is not read; "
+                    "The pickle gives a dtype fields, a subarray, metadata or another unsupported state; "
                     "save plain arrays."
                 )
 
 
 class Array(StandIn):
-    """An ndarray in parts; it is put together only once the whole pickle is read and can change nothing more."""
+    """An ndarray in parts, assembled only after the whole pickle is read and can no longer change anything."""
 
     __slots__ = ("_data", "_dtype", "_fortran", "_shape")
     _data: object
@@ -196,12 +198,12 @@ class Array(StandIn):
                 raise self._refusal()
 
     def fill(self, shape: tuple[int, ...], dtype: Dtype, data: object, *, fortran: bool) -> None:
-        """Take the parts; they are checked when the array is asked for."""
+        """Store the parts, which are checked when the array is needed."""
         for slot, part in (("_shape", shape), ("_dtype", dtype), ("_data", data), ("_fortran", fortran)):
             self._keep(slot, part)
 
     def numbers(self, component: str) -> NDArray[Any]:
-        """Return the array. Raises CorruptFileError, BadDtypeError where its elements are Python objects."""
+        """Return the array. Raises CorruptFileError, and BadDtypeError if its elements are Python objects."""
         if not hasattr(self, "_data"):
             raise CorruptFileError(f"{component} is an array without contents; save the model again.")
         if self._dtype.holds_objects:
@@ -211,15 +213,15 @@ class Array(StandIn):
         return arrays.build(component, self._dtype.dtype, self._shape, self._data, fortran=self._fortran)
 
     def ids(self, component: str) -> NDArray[Any] | list[object]:
-        """Return the array, bytes as text, objects as a list. Raises as :meth:`numbers`, and BadIdsError."""
+        """Return the array, with bytes as text and objects as a list. Raises like :meth:`numbers`, and BadIdsError."""
         if hasattr(self, "_data") and self._dtype.holds_objects:
             return self._objects(component)
         return arrays.ids(component, self.numbers(component))
 
     def _objects(self, component: str) -> list[object]:
         if type(self._data) is not list or self._shape != (len(self._data),):
-            raise CorruptFileError(f"{component} states another shape than it brings; save the model again.")
+            raise CorruptFileError(f"{component} has a shape that does not match its data; save the model again.")
         for row, value in enumerate(self._data):
             if type(value) not in {int, str}:
-                raise BadDtypeError(f"{component} holds {kind(value)} in row {row}; an id is a whole number or text.")
+                raise BadDtypeError(f"{component} has {kind(value)} in row {row}; an id is a whole number or text.")
         return self._data

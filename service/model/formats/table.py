@@ -1,7 +1,7 @@
-"""The table of formats that a model file may have, told apart by content.
+"""The table of model file formats, which are detected from the content.
 
-A further format is a module of its own with a function ``read``, and a line in :data:`FORMATS`. The module is named,
-not imported, because a server recognizes formats and reads none.
+To add a format, write a module with a function ``read`` and add a line to :data:`FORMATS`. The module is named, not
+imported, because a server only detects formats and never reads them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from service.model.formats.foreign import foreign
 
 UNRECOGNIZED = "unrecognized"
 
-#: So many bytes tell one format from another.
+#: The number of bytes needed to detect a format.
 HEAD = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a format is called where models are described, and in sentences; how its files begin, and what reads them.
+    """A format: its name in facts and in messages, how its files begin, and its reader.
 
-    extensions: how names of such files end in S3, without the dot; the first is what we name them. reader: the module
-    whose ``read`` takes an open file and returns a RawModel.
+    extensions: file extensions in S3, without the dot; new files get the first. reader: the module whose ``read`` takes
+    an open file and returns a RawModel.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Format:
 
 #: Protocol 2 and later; a dict or list of protocols 0 and 1; a class by its name, of protocols 0 and 1.
 _PICKLE = re.compile(rb"\x80[\x02-\xff]|[(}\]]|c[\w.]+\n[\w.]+\n")
-#: How a zip archive begins, an empty one too.
+#: How a zip archive begins, even an empty one.
 _ZIP = re.compile(rb"PK\x03\x04|PK\x05\x06")
 
 FORMATS = (
@@ -45,7 +45,7 @@ FORMATS = (
 
 
 def format_of(path: Path) -> str:
-    """Name the format that a file seems to have by its first bytes; "unrecognized" where it is none."""
+    """Return the name of a file's format, detected from its first bytes, or "unrecognized"."""
     try:
         with path.open("rb") as file:
             found = recognized(file.read(HEAD))
@@ -56,6 +56,6 @@ def format_of(path: Path) -> str:
 
 def recognized(head: bytes) -> Format | None:
     """Return the format of a file that begins with these bytes, or None."""
-    if foreign(head):  # first, for some of it begins as a pickle may
+    if foreign(head):  # checked first, because some of these begin like a pickle
         return None
     return next((known for known in FORMATS if known.start.match(head)), None)

@@ -1,1 +1,1 @@
-"""What is computed of a Model for a query, and the range and cost of such answers: arithmetic on arrays, no files."""
+"""Queries on a Model, and their score ranges and costs: arithmetic on arrays, no files."""

@@ -1,4 +1,4 @@
-"""How long each kind of query takes on this model, so that a server knows which ones would hold up others."""
+"""The cost of each kind of query on this model, so that a server knows which ones would block others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from service.model.model import Model
 from service.model.scoring import scoring
 
-# A query may scan all items, 10 ms or more where there are a million: few repetitions keep an import short.
+# A query may scan all items, which takes 10 ms or more for a million: few repetitions keep an import short.
 _REPETITIONS = 7
 _SIMILAR_N = 10
 _EXPLAINED_N = 10
@@ -25,7 +25,7 @@ _Argument = TypeVar("_Argument")
 class QueryCosts(msgspec.Struct, frozen=True):
     """The median microseconds of each kind of query, measured when the model was imported.
 
-    fold_in is for 50 items, without the top-N that follows it; explain is 0 where the model cannot explain.
+    fold_in is for 50 items, without the following top-N; explain is 0 if the model cannot explain.
     """
 
     recommend_10: float
@@ -39,7 +39,7 @@ class QueryCosts(msgspec.Struct, frozen=True):
     def recommend(self, n: int) -> float:
         """Estimate a top-N query; ``n`` counts the offset too.
 
-        Between measured numbers, the greater holds; beyond the last it takes longer in proportion.
+        Between measured points, the greater cost is used; beyond the last, cost grows in proportion.
         """
         if n <= 10:
             return self.recommend_10
@@ -49,7 +49,7 @@ class QueryCosts(msgspec.Struct, frozen=True):
 
 
 def measure(model: Model, seed: int = 0) -> QueryCosts:
-    """Time queries of random users and items, on this machine and now; what is popular costs next to nothing."""
+    """Time queries for random users and items on this machine, now; popular items cost almost nothing."""
     if model.limited:
         return QueryCosts(0, 0, 0, 0, 0, 0, 0)
     rng = np.random.default_rng(seed)

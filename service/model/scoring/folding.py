@@ -1,9 +1,9 @@
-"""A user's factors from what the user had, and which of it speaks for an item.
+"""Fold-in: a user's factors from the items they had; and explanations of scores by those items.
 
-Both are the least-squares step of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit
-Feedback Datasets, 2008, sections 4 and 5), as the library ``implicit`` takes it: an item of weight w is preferred with
-confidence c = alpha w; one of negative weight is not preferred, with confidence |c|. Where training gave each item a
-weight of its own, w is multiplied with it.
+Both are the least-squares step of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback
+Datasets, 2008, sections 4 and 5), as in the library ``implicit``: an item of weight w is preferred with confidence c =
+alpha w; one of negative weight is not preferred, with confidence |c|. If training used item weights, w is multiplied by
+the item's weight.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from service.model.factors import Float32, Int32
 from service.model.model import Model
 from service.model.scoring.ranking import Ranked
 
-# The Gram matrix is a float32 sum: a direction in which it is smaller than this, times its size, is not known.
+# The Gram matrix is a float32 sum: directions in which it is smaller than this, relative to its size, are unknown.
 _ROUNDING = float(np.finfo(np.float32).eps)
 
 _Float64 = NDArray[np.float64]
@@ -28,8 +28,8 @@ def fold_in(model: Model, items: Int32, weights: Float32) -> Float32:
     """Return the factors, float32 [factors], of a user who had these item rows with these weights.
 
     Solves (V'V + lambda I + sum (|c| - 1) v v') x = sum of c v over c > 0; the weights of an item that is named
-    more than once add up. Nothing known gives a zero vector; where the equations leave x undetermined, which
-    needs lambda = 0, x is the shortest solution.
+    more than once add up. No known items give a zero vector; if the equations leave x undetermined (only for lambda =
+    0), x is the shortest solution.
     """
     rows, place = np.unique(items, return_inverse=True)
     totals = np.zeros(len(rows))
@@ -43,11 +43,10 @@ def explain(model: Model, user: int, item: int, n: int) -> Ranked:
     """Return the ``n`` of the user's items that contribute most to the item's score, and what each contributes.
 
     All contributions add up to the score of the item for the user's factors folded in again. Items with a
-    negative weight contribute nothing and are left out. Raises NoSeenItemsError where the model does not know
-    what users had.
+    negative weight contribute nothing and are left out. Raises NoSeenItemsError if the model has no seen items.
     """
     if model.seen is None:
-        raise NoSeenItemsError("The served model does not carry what users already had, so nothing can be explained.")
+        raise NoSeenItemsError("The served model does not include seen items, so nothing can be explained.")
     rows = model.seen.of(user)
     factors, confidence = _confidence(model, rows, model.seen.weights_of(user))
     wanted = model.item_factors[item].astype(np.float64)
@@ -71,11 +70,11 @@ def _equations(model: Model, factors: _Float64, confidence: _Float64) -> _Float6
 
 
 def _solve(equations: _Float64, right: _Float64, regularization: float) -> _Float64:
-    """Solve by Cholesky; equations that may be singular get the shortest least-squares solution."""
-    import scipy.linalg  # here, because it takes a third of the time in which a server starts
+    """Solve by Cholesky; near-singular equations get the shortest least-squares solution."""
+    import scipy.linalg  # here, because it would take a third of the time that a server needs to start
 
     if regularization > 0:
-        with suppress(scipy.linalg.LinAlgError):  # so small beside the rest that rounding outweighs it
+        with suppress(scipy.linalg.LinAlgError):  # relatively so small that rounding outweighs it
             return scipy.linalg.cho_solve(scipy.linalg.cho_factor(equations), right)
     solution: _Float64 = scipy.linalg.lstsq(equations, right, cond=len(right) * _ROUNDING)[0]
     return solution

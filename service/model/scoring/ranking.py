@@ -1,4 +1,4 @@
-"""The best rows of a long score vector that is computed in blocks, and no further than it has to be."""
+"""Exact top-N of a long score vector, computed in blocks and only as far as necessary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 Eligible: TypeAlias = Mask | NDArray[np.integer[Any]]
 #: Scores of the rows start…stop-1, float32, in an array of its own.
 Score: TypeAlias = Callable[[int, int], Float32]
-#: What no score from this row on can exceed, rounding included; never rises with the row.
+#: An upper bound of all scores from this row on, rounding included; never increases with the row.
 Bound: TypeAlias = Callable[[int], float]
 
 FIRST_BLOCK = 1280
@@ -40,7 +40,7 @@ def is_mask(eligible: Eligible) -> TypeGuard[Mask]:
 
 
 class Ranked(msgspec.Struct, frozen=True):
-    """Rows by descending score; equal scores by ascending row. Only real rows, so there may be few or none.
+    """Rows by descending score; equal scores by ascending row. There may be fewer than wanted, or none.
 
     rows: int32 or int64 [found]; scores: float32 [found], finite; scanned: how many rows had their score, or a bound of
     it, computed; read: how many bytes of factors that took, 0 where nobody counts them.
@@ -72,11 +72,10 @@ def rank(score: Score, bound: Bound, count: int, n: int, *, without: Int32 = NO_
 
 
 def _next_stop(bound: Bound, floor: float, start: int, stop: int, count: int) -> int:
-    """Return where the block after start…stop-1 ends; at ``stop`` itself where no row beats the floor any more.
+    """Return the end of the block after start…stop-1, or ``stop`` if no later row can beat the floor.
 
-    A score that equals the floor does not beat it: the earlier row stands first. Blocks grow, so that their
-    fixed cost is soon small beside their work, and at once where even the last row could beat the floor:
-    then no end is in sight.
+    A score that equals the floor does not beat it, because the earlier row comes first. Blocks grow, so that their
+    fixed cost becomes relatively small, and they grow at once if even the last row could beat the floor.
     """
     if stop == count:
         return count
@@ -89,7 +88,7 @@ def _next_stop(bound: Bound, floor: float, start: int, stop: int, count: int) ->
 
 
 def _strike(scores: Float32, without: Int32, start: int, stop: int) -> None:
-    """Take the rows that are to be left out of the running."""
+    """Exclude the rows that are to be left out."""
     low = bisect_left(without, start) if start else 0
     high = bisect_left(without, stop, low)
     if low < high:
@@ -110,7 +109,7 @@ class _Best:
         self.scores: Float32 = NO_SCORES
 
     def add(self, scores: Float32, start: int) -> None:
-        """Take in the scores of the rows from ``start`` on, which follow all that were taken in before."""
+        """Add the scores of the rows from ``start`` on, which follow all rows added before."""
         if self.floor > -math.inf:
             found = (scores > self.floor).nonzero()[0]
         else:
@@ -122,8 +121,8 @@ class _Best:
             self._keep_best(rows, np.concatenate((self.scores, scores[found])))
 
     def _keep_best(self, rows: Int64, scores: Float32) -> None:
-        """Sort once, stably: those from before are in order already, and stand before later rows of equal score."""
-        if len(scores) > SAMPLE + 2 * self.wanted:  # then a partition first costs less
+        """Sort once, stably: earlier rows are already in order, and come before later rows of equal score."""
+        if len(scores) > SAMPLE + 2 * self.wanted:  # then partitioning first is cheaper
             kept = (scores >= _nth_largest(scores, self.wanted) - self.margin).nonzero()[0]
             rows, scores = rows[kept], scores[kept]
         order = (-scores).argsort(kind="stable")
@@ -137,12 +136,12 @@ class _Best:
         return int(np.count_nonzero(ordered > self.floor)) if self.margin else self.wanted
 
     def _opening_floor(self, scores: Float32) -> Float32:
-        """Return a score that ``wanted`` rows of the block reach, less the margin: that many of its first rows do.
+        """Return a score that at least ``wanted`` rows of the block reach, less the margin, taken from its first rows.
 
         It is an array without dimensions, which NumPy compares with sooner than with a number.
         """
         ordered = scores[: max(SAMPLE, 2 * self.wanted)].copy()
-        ordered.sort()  # so few are sorted faster than partitioned
+        ordered.sort()  # sorting so few is faster than partitioning
         if self.wanted > len(ordered) or ordered.item(-self.wanted) == -math.inf:
             return _LOWEST
         opening = ordered[-self.wanted, ...]

@@ -1,4 +1,4 @@
-"""What scores of this model look like: measured once when it is imported, on a sample of users."""
+"""The score ranges of a model, measured at import on a sample of users."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ _ITEMS_PER_USER = 100
 _RECOMMENDED = 20
 _BINS = 40
 
-#: What a Range says of numbers in one number each.
+#: The single-number statistics of a Range.
 STATISTICS = ("min", "max", "mean", "std", "p1", "p50", "p99")
 
 
 class Range(msgspec.Struct, frozen=True):
     """The spread of some numbers: their extremes, mean, standard deviation, percentiles and a histogram.
 
-    histogram: how many there are in each of 40 equal parts from the least to the greatest; empty where a model was
-    imported before there were any.
+    histogram: counts in 40 equal parts from minimum to maximum; empty for models imported by older versions.
     """
 
     min: float
@@ -43,8 +42,8 @@ class Range(msgspec.Struct, frozen=True):
 class ScoreRanges(msgspec.Struct, frozen=True):
     """The spread of a model's scores.
 
-    individual: of random (user, item) pairs. recommendation: of the 20 best items of each sampled user, what the
-    user already had left out, as served by default. popularity: how many users had each item; None where unknown.
+    individual: of random (user, item) pairs. recommendation: of the 20 best items of each sampled user, without seen
+    items, as served by default. popularity: the number of users of each item; null if unknown.
     """
 
     individual: Range
@@ -54,7 +53,7 @@ class ScoreRanges(msgspec.Struct, frozen=True):
     def normalize(self, score: float) -> float:
         """Map a score to [0, 1]: the 1st percentile of recommendations and less to 0, the 99th and more to 1.
 
-        Where both are one number, that number is 0.5, what is less 0 and what is more 1.
+        If both are equal, that score maps to 0.5, lower ones to 0 and higher ones to 1.
         """
         low, high = self.recommendation.p1, self.recommendation.p99
         if low == high:
@@ -80,7 +79,7 @@ def _individual(model: Model, users: list[int], rng: np.random.Generator) -> Flo
 
 
 def _recommended(model: Model, users: list[int]) -> Float32:
-    """Return the scores of what is recommended; of all items where every sampled user has had everything."""
+    """Return the scores of recommendations, or of all items if every sampled user has had everything."""
     unseen = np.concatenate([scoring.recommend(model, user, _RECOMMENDED).scores for user in users])
     if len(unseen):
         return unseen
@@ -103,7 +102,7 @@ def _range(numbers: ArrayLike) -> Range:
 
 
 def _histogram(numbers: NDArray[np.float64]) -> tuple[int, ...]:
-    # Not NumPy's own, which refuses numbers that lie too close together for its edges.
+    # Not np.histogram, which rejects numbers that are too close together for its edges.
     low, high = numbers.min(), numbers.max()
     parts = (numbers - low) / (high - low) * _BINS if high > low else np.zeros(len(numbers))
     counts = np.bincount(np.minimum(parts.astype(np.int64), _BINS - 1), minlength=_BINS)

@@ -1,8 +1,7 @@
-"""Answers from a model: the one face of everything that is computed for a query.
+"""Queries on a model: the public functions of this package.
 
-Rows are those of :class:`service.model.model.Model`; an id becomes a row by ``Ids.row``, which never gives
-a negative one. Wherever scores are equal, the row that stands earlier wins: among items that is the one with
-the greater norm, then the smaller id.
+Rows are those of :class:`service.model.model.Model`; ``Ids.row`` turns an id into a row, which is never negative. Of
+equal scores, the earlier row comes first: among items, the one with the greater norm, then the smaller id.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ def top_n(
 ) -> Ranked:
     """Return the ``n`` items (at least 1) with the greatest inner products, after the ``offset`` greatest.
 
-    vector: float32 [factors]. without: int32, item rows, ascending, no repeats. eligible: what alone may be in the
-    answer, a mask, bool [items], or item rows, ascending, no repeats; all where it is None. The answer is that of a
-    full sort of the scores as :func:`~service.model.scoring.products.scores_of` computes them. Raises IndexError where
-    ``eligible`` is of other items.
+    vector: float32 [factors]. without: int32, item rows, ascending, no repeats. eligible: the only items that may be in
+    the answer: a mask, bool [items], or item rows, ascending, no repeats; None for all. The result equals that of a
+    full sort of the scores as :func:`~service.model.scoring.products.scores_of` computes them. Raises IndexError if
+    ``eligible`` has other items.
     """
     scan = scan_of(model)
     if scan:
@@ -69,7 +68,7 @@ def recommend(
 ) -> Ranked:
     """Return a user's ``n`` best items after the ``offset`` best, without ``exclude`` (item rows in any order).
 
-    ``exclude_seen`` leaves out what the user already had, where the model knows it. eligible: as for :func:`top_n`.
+    ``exclude_seen`` leaves out seen items, if the model has them. eligible: as for :func:`top_n`.
     """
     scan = scan_of(model)
     if scan and not len(exclude):
@@ -96,10 +95,10 @@ def left_out(model: Model, user: int, *, exclude_seen: bool, exclude: Int32) -> 
 def popular(model: Model, n: int, *, offset: int = 0, exclude: Int32 = NO_ROWS) -> Ranked:
     """Return the ``n`` items that most users had after the ``offset`` first, without ``exclude``.
 
-    The scores are those numbers of users. Raises NoSeenItemsError where the model does not know them.
+    The scores are the numbers of users. Raises NoSeenItemsError if the model does not know them.
     """
     if model.popularity is None:
-        raise NoSeenItemsError("The served model does not carry what users already had, so no item is popular.")
+        raise NoSeenItemsError("The served model does not include seen items, so it knows no popular items.")
     head = model.popularity.order[: offset + n + len(exclude)]
     rows = head[~np.isin(head, exclude)][offset : offset + n]
     return Ranked(rows, model.popularity.users[rows].astype(np.float32), scanned=len(head))

@@ -1,6 +1,6 @@
-"""What resembles what: by the cosine of factors, over all rows.
+"""Similarity: by the cosine of factors, over all rows.
 
-A zero vector has no direction: nothing resembles it and it is never in an answer.
+A zero vector has no direction: it has no similar rows and is never in a result.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from service.model.factors import Float32
 from service.model.model import Model
 from service.model.scoring.ranking import NO_ROWS, NO_SCORES, Ranked, rank
 
-# Between these a float32 sum of squares has lost nothing to underflow or overflow.
+# Between these limits, a float32 sum of squares has not underflowed or overflowed.
 _SAFE_SQUARES = (1e-30, 1e30)
 
 
@@ -47,7 +47,7 @@ def _unit(vector: Float32) -> Float32 | None:
 
 
 def _cosines(projections: Float32, lengths: Float32) -> Float32:
-    """Divide by the lengths; rounding may not lead out of [-1, 1], and zero vectors get -inf."""
+    """Divide by the lengths; results are clipped to [-1, 1], and zero vectors get -inf."""
     directed = lengths > 0
     cosines = np.divide(projections, lengths, out=np.zeros_like(projections), where=directed)
     np.clip(cosines, -1, 1, out=cosines)

@@ -1,1 +1,1 @@
-"""Models on disk: the source file, and the directories of arrays that are made of it and mapped into memory."""
+"""Models on disk: source files, and snapshots, which are directories of arrays mapped into memory."""

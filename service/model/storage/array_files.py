@@ -1,4 +1,4 @@
-"""Arrays on disk as .npy files: written and synced, mapped, brought into memory, proven to be what was written."""
+"""Arrays on disk as .npy files: written and synced, mapped, brought into memory, verified."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from service.files import synced
 _PAGE = 4096
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 class FileFacts(msgspec.Struct, frozen=True):
-    """What a file must be: its size in bytes and its sha256 (hex)."""
+    """The expected size in bytes and sha256 (hex) of a file."""
 
     bytes: int
     sha256: str
@@ -44,19 +45,37 @@ def map_array(path: Path, facts: FileFacts) -> NDArray[Any]:
         raise damaged(path, f"has {size} bytes instead of {facts.bytes}")
     try:
         mapped: np.memmap[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:  # pragma: no cover - the file was there a line ago: a disk that fails just now
+    except OSError:  # pragma: no cover - the file existed a line ago, so the disk fails
         raise
-    except Exception as error:  # a damaged header raises whatever Python's own parser does
+    except Exception as error:  # a damaged header raises any error of Python's parser
         raise damaged(path, f"has a damaged header ({error})") from None
     if mapped.offset + mapped.nbytes != size:
         raise damaged(path, f"has a damaged header (it says {mapped.shape})")
-    # A plain view of the map: np.memmap's own bookkeeping costs a microsecond at every slice.
+    # A plain view of the map, because np.memmap's bookkeeping costs a microsecond per slice.
     return np.asarray(mapped).view(np.ndarray)
 
 
 def touch(array: NDArray[Any]) -> None:
     """Read a byte of every page, so that no request waits for the disk; runs without the interpreter lock."""
     np.bitwise_or.reduce(array.reshape(-1).view(np.uint8)[::_PAGE])
+
+
+def release(array: NDArray[Any]) -> None:
+    """Take the pages of a mapped array out of this process, so that unmapping it later takes no time.
+
+    Python unmaps with the interpreter lock held; this runs without it. The array can still be read.
+    """
+    if not _is_mapped(array):  # memory that is not a file's would be lost
+        return
+    before = array.ctypes.data % mmap.PAGESIZE
+    _libc.madvise(array.ctypes.data - before, before + array.nbytes, mmap.MADV_DONTNEED)
+
+
+def _is_mapped(array: NDArray[Any]) -> bool:
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, mmap.mmap)
 
 
 def resident(array: NDArray[Any]) -> int:
@@ -74,7 +93,7 @@ def resident(array: NDArray[Any]) -> int:
 
 
 def damaged(path: Path, what: str) -> SnapshotDamagedError:
-    """Say what is wrong with a file or directory that this program wrote."""
+    """Describe what is wrong with a file or directory that this program wrote."""
     return SnapshotDamagedError(f"{path} {what}; delete the directory.")
 
 

@@ -1,4 +1,4 @@
-"""The snapshots kept on disk: finding one by its source, making room for a new one, and tidying up."""
+"""The shelf of snapshots on disk: look-up by source, staging of new ones, and clean-up."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ _DISCARDED = ".discarded-"
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """The directory ``<state dir>/snapshots``, of which the ``keep`` last used snapshots stay.
+    """The directory ``<state dir>/snapshots``, which keeps the ``keep`` last used snapshots.
 
-    Several processes may share it: a snapshot appears and disappears by one rename, and what a living process
-    has staged is locked by it.
+    Several processes may share it: snapshots appear and disappear by a rename, and processes lock what they stage.
     """
 
     root: Path
     keep: int
 
     def place_of(self, source: Source) -> Path:
-        """Return where the snapshot of a source stands, or would."""
+        """Return the path of a source's snapshot, which may not exist."""
         return self.root / snapshot.directory_name(source)
 
     def find(self, source: Source) -> Snapshot | None:
         """Open the snapshot of a source if it was imported before; a damaged one is discarded.
 
-        Raises StateDirectoryError, OutOfResourcesError: what cannot be read just now is kept.
+        Raises StateDirectoryError, OutOfResourcesError; a snapshot that cannot be read right now is kept.
         """
         try:
             return self._find(source)
@@ -47,7 +46,7 @@ class Shelf:
             raise unwritable(self.root, error) from None
 
     def last_used(self) -> Snapshot | None:
-        """Open the snapshot that was used last, passing over those without factors and those that cannot be opened."""
+        """Open the last used snapshot, skipping limited ones and those that cannot be opened."""
         for place in self.places():
             with suppress(SnapshotDamagedError, OSError):
                 found = snapshot.open_snapshot(place)
@@ -56,15 +55,15 @@ class Shelf:
         return None
 
     def mark_used(self, served: Snapshot) -> None:
-        """Note that a snapshot is served now: those served last are the ones that stay."""
-        with suppress(OSError):  # a read-only state directory still serves; only the order of use is lost
-            # Later than any use so far, even if the clock was set back.
+        """Mark a snapshot as used now, so that it is kept."""
+        with suppress(OSError):  # a read-only state directory still works; only the order of use is lost
+            # Later than any previous use, even if the clock was set back.
             now = max([time.time_ns(), *(used.stat().st_mtime_ns + 1 for used in self.places()[:1])])
             os.utime(served.directory, ns=(now, now))
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """Lend an empty directory to write a snapshot into; nothing of it stays unless it was published.
+        """Yield an empty directory for a new snapshot; it is removed unless published.
 
         Raises StateDirectoryError, OutOfResourcesError.
         """
@@ -79,7 +78,7 @@ class Shelf:
             shutil.rmtree(staged, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove all but the last used snapshots, and what older versions and killed processes left. Raises OSError."""
+        """Remove all but the last used snapshots, and leftovers of old versions and dead processes. Raises OSError."""
         if not self.root.is_dir():
             return
         for place in [*self.places()[self.keep :], *self._outdated()]:
@@ -88,15 +87,15 @@ class Shelf:
             _remove_abandoned(leftover)
 
     def places(self) -> list[Path]:
-        """Return the snapshot directories of our format, the last used first."""
+        """Return the snapshot directories of the current format, last used first."""
         found: list[tuple[int, Path]] = []
         for place in self.root.glob(f"{snapshot.FORMAT_VERSION}-*"):
-            with suppress(FileNotFoundError):  # another process may tidy at the same time
+            with suppress(FileNotFoundError):  # another process may clean up at the same time
                 found.append((place.stat().st_mtime_ns, place))
         return [place for _, place in sorted(found, reverse=True)]
 
     def discard(self, place: Path) -> None:
-        """Remove a snapshot at once for newcomers; who has it mapped keeps it."""
+        """Remove a snapshot; processes that have it mapped can still use it."""
         discarded = self.root / (_DISCARDED + secrets.token_hex(8))
         with suppress(FileNotFoundError):
             place.rename(discarded)
@@ -114,7 +113,7 @@ class Shelf:
         return None
 
     def _stage(self) -> tuple[Path, int]:
-        """Make an empty directory and lock it; again, should another process' tidying come in between."""
+        """Make an empty directory and lock it; retried if another process's clean-up removes it in between."""
         while True:
             staged = self.root / (_STAGED + secrets.token_hex(8))
             staged.mkdir(parents=True)
@@ -126,25 +125,25 @@ class Shelf:
                 os.close(lock)
 
     def _outdated(self) -> list[Path]:
-        """Return the snapshots of older formats, which nobody will open again."""
+        """Return the snapshots of older formats, which are no longer used."""
         versions = range(1, snapshot.FORMAT_VERSION)
         return [place for version in versions for place in self.root.glob(f"{version}-*")]
 
 
 def unwritable(directory: Path, error: OSError) -> StateDirectoryError | OutOfResourcesError:
-    """Say that the state directory cannot be used, and why."""
+    """Return the error for an unusable state directory."""
     if is_lacking(error):
         return OutOfResourcesError(
-            f"The state directory {directory} cannot be used for now: {error.strerror}. It is tried again."
+            f"The state directory {directory} cannot be used for now: {error.strerror}; it will be retried."
         )
     return StateDirectoryError(
         f"The state directory {directory} cannot be used: {error.strerror or error}. "
-        "Free space or set ALS_STATE_DIR to a directory that can be written."
+        "Free space or set ALS_STATE_DIR to a writable directory."
     )
 
 
 def _remove_abandoned(leftover: Path) -> None:
-    """Remove a directory unless the process that staged it is alive (its lock ends with it)."""
+    """Remove a directory unless the process that staged it still lives and so holds its lock."""
     with suppress(FileNotFoundError):
         lock = os.open(leftover, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
 """A model on disk: an immutable directory of .npy files and a manifest, published by one rename.
 
-The directory is named ``<format version>-<first 16 hex of the source's sha256>``. Whoever opens it maps the
-files into memory; several processes share one copy in the page cache.
+The directory is named ``<format version>-<first 16 hex of the source's sha256>``. Its files are mapped into memory, so
+several processes share one copy in the page cache.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from service.model.ids import IdKind, Ids
 from service.model.model import Model, Popularity
 from service.model.scoring.costs import QueryCosts
 from service.model.scoring.score_ranges import ScoreRanges
+from service.model.storage import array_files
 from service.model.storage.array_files import FileFacts, damaged, map_array, resident, sha256_of, touch, write_array
 from service.model.storage.source import Source
 
@@ -32,7 +33,7 @@ MANIFEST = "manifest.json"
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a snapshot holds and where it came from. Seconds are those of the import, by phase, writing included."""
+    """The manifest: a snapshot's content and origin. Seconds are those of the import by phase, including writing."""
 
     format_version: int
     source: Source
@@ -60,7 +61,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def made_at(self) -> datetime:
-        """Return when the model was trained, as its file says, or else when the file was written."""
+        """Return when the model was trained according to its file, else when the file was written."""
         if self.training:
             return self.training.trained_at.astimezone(UTC)
         return self.source.signature.modified_at
@@ -68,7 +69,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An opened snapshot directory: a model, and what its manifest says of it."""
+    """An opened snapshot: a model and its manifest."""
 
     directory: Path
     manifest: Manifest
@@ -81,7 +82,7 @@ class Snapshot:
 
 
 class Analysis(NamedTuple):
-    """What was measured of a model between arranging and writing it, and what its maker told."""
+    """Measurements of a model at import, and facts from its training."""
 
     scores: ScoreRanges
     costs: QueryCosts
@@ -125,9 +126,9 @@ def write(
 
 
 def publish(staged: Path, directory: Path) -> None:
-    """Give a written directory its final name. Raises OSError.
+    """Rename a written directory to its final name. Raises OSError.
 
-    Where another process has published the same source meanwhile, its directory stays and ours is left staged.
+    If another process has published the same source meanwhile, its directory stays and ours remains staged.
     """
     try:
         staged.rename(directory)
@@ -152,7 +153,7 @@ def open_snapshot(directory: Path) -> Snapshot:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read what a snapshot directory holds. Raises SnapshotDamagedError, OSError."""
+    """Read a snapshot's manifest. Raises SnapshotDamagedError, OSError."""
     try:
         return msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
     except (FileNotFoundError, msgspec.DecodeError) as error:
@@ -173,17 +174,23 @@ def warm(snapshot: Snapshot) -> None:
         touch(array)
 
 
+def release(snapshot: Snapshot) -> None:
+    """Take a snapshot's pages out of this process before its last reference goes, without the interpreter lock."""
+    for array in arrays_of(snapshot.model).values():
+        array_files.release(array)
+
+
 def resident_bytes(snapshot: Snapshot) -> int:
     """Return the bytes of a snapshot's arrays whose pages are in memory; runs without the interpreter lock.
 
-    These are the pages of the page cache, whoever had them read: the others have to come from the disk. The kernel says
-    so to a process that owns the files or may write them; any other is told that all of them are in memory.
+    These pages are in the page cache; the others must be read from disk. The kernel only tells processes that own the
+    files or may write to them; to others it reports all pages as in memory.
     """
     return sum(resident(array) for array in arrays_of(snapshot.model).values())
 
 
 def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
-    """Name every array of a model by its file."""
+    """Return every array of a model by file name."""
     assert model.item_ids.sorter is not None
     arrays: dict[str, NDArray[Any]] = {
         "user_ids.npy": model.user_ids.values,

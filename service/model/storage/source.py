@@ -1,4 +1,4 @@
-"""The file at the model path: what tells that it changed, or that its content did; reading and writing it whole."""
+"""The file at the model path: detecting changes, and reading and writing it completely."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from service.errors import (
 )
 from service.files import written_whole
 
-#: What the system says when it lacks something for a moment: this is not the fault of any file.
+#: Errors of a system that temporarily lacks resources, which are not the file's fault.
 _LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR})
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What ``stat`` says of a file; two equal ones mean that nobody changed it in between.
+    """The ``stat`` of a file; two equal signatures mean that it did not change in between.
 
-    Times are nanoseconds. ``ctime_ns`` cannot be set by anyone, so a replacement with an older mtime shows too.
+    Times are in nanoseconds. ``ctime_ns`` cannot be set, so a replacement with an older mtime is detected too.
     """
 
     realpath: str
@@ -45,7 +45,7 @@ class Signature(msgspec.Struct, frozen=True):
 
     @property
     def modified_at(self) -> datetime:
-        """Return when the file was written, as it says: anyone may say any time, so one that is none is 1970."""
+        """Return when the file was written; an impossible time, which anyone can set, becomes 1970."""
         try:
             return datetime.fromtimestamp(self.mtime_ns / 1e9, UTC)
         except (ValueError, OverflowError):
@@ -66,7 +66,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 def signature(path: Path) -> Signature:
-    """Look at the file once. Raises SourceMissingError, UnreadableSourceError, OutOfResourcesError."""
+    """Return the file's signature. Raises SourceMissingError, UnreadableSourceError, OutOfResourcesError."""
     try:
         real = path.resolve(strict=True)
         found = real.stat()
@@ -75,12 +75,12 @@ def signature(path: Path) -> Signature:
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13
         raise unreadable(path, error) from None
     if not stat.S_ISREG(found.st_mode):
-        raise UnreadableSourceError(f"{path} is no regular file; put one there.")
+        raise UnreadableSourceError(f"{path} is not a regular file; put one there.")
     return Signature(str(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def look(path: Path) -> Signature | str:
-    """Return what stands at the path: its signature, or the sentence that says why it has none."""
+    """Return the signature of the file at the path, or the sentence that says why there is none."""
     try:
         return signature(path)
     except (SourceMissingError, UnreadableSourceError, OutOfResourcesError) as error:
@@ -105,13 +105,13 @@ def identify(path: Path) -> Source:
 
 @contextmanager
 def opened(path: Path, expected: Signature) -> Iterator[BufferedReader]:
-    """Open the file that ``expected`` describes, and make sure at the end that it stayed as it was.
+    """Open the file that ``expected`` describes, and check at the end that it has not changed.
 
     Raises SourceMissingError, UnreadableSourceError, OutOfResourcesError, SourceChangedError. Replacing the path by a
-    rename does not disturb a reader: the open file is the old one, whole.
+    rename does not disturb a reader, which keeps the complete old file.
     """
     try:
-        # A named pipe that took the file's place since it was looked at would keep us waiting for a writer.
+        # A named pipe that has replaced the file would otherwise block until a writer opens it.
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
     except FileNotFoundError:
         raise SourceMissingError(f"Model file not found: {path}") from None
@@ -123,9 +123,9 @@ def opened(path: Path, expected: Signature) -> Iterator[BufferedReader]:
 
 @contextmanager
 def unchanged(file: BufferedReader, path: Path, expected: Signature) -> Iterator[BufferedReader]:
-    """Make sure that an open file is the one that ``expected`` describes and stays so; close it in the end.
+    """Check that an open file is and stays the one that ``expected`` describes; close it at the end.
 
-    Raises SourceChangedError, which calls the file ``path``.
+    Raises SourceChangedError, which names the file as ``path``.
     """
     with file:
         _expect(path, file, expected)
@@ -138,33 +138,33 @@ def _expect(path: Path, file: BufferedReader, expected: Signature) -> None:
     # A rename over the path changes the ctime of the old inode, whose bytes stay the same.
     ctime_ns = now.st_ctime_ns if now.st_nlink else expected.ctime_ns
     if expected != Signature(expected.realpath, now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, ctime_ns):
-        raise SourceChangedError(f"{path} changed while it was being read; it is read again.")
+        raise SourceChangedError(f"{path} changed while it was being read; reading it again.")
 
 
 def unreadable(path: Path, error: Exception) -> UnreadableSourceError | OutOfResourcesError:
-    """Say why a file cannot be read; a system that lacks something, or a disk that fails, may do better in a moment."""
+    """Return the error for an unreadable file; a lack of resources or a failing disk may be temporary."""
     reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
     if isinstance(error, OSError) and (is_lacking(error) or error.errno == errno.EIO):
-        return OutOfResourcesError(f"{path} cannot be read for now: {reason}. It is tried again.")
+        return OutOfResourcesError(f"{path} cannot be read for now: {reason}; it will be retried.")
     return UnreadableSourceError(f"{path} cannot be read: {reason}.")
 
 
 def is_lacking(error: OSError) -> bool:
-    """Say whether the system lacks descriptors or memory, so that the same may succeed in a moment."""
+    """Return whether the system lacks descriptors or memory, so that a retry may succeed."""
     return error.errno in _LACKING
 
 
 @contextmanager
 def written_model(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
-    """Lend a new file that takes the path at the end of the block.
+    """Yield a new file that is renamed to the path at the end of the block.
 
-    Raises TrainingError, and PathTakenError where a file is there that must not be overwritten.
+    Raises TrainingError, and PathTakenError if a file exists that must not be overwritten.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with written_whole(path, beside, overwrite=overwrite) as file:
             yield file
     except FileExistsError:
-        raise PathTakenError(f"There is a file at {path}, and it stays.") from None
+        raise PathTakenError(f"{path} already exists and was not overwritten.") from None
     except OSError as error:
         raise TrainingError(f"The model cannot be written to {path}: {error.strerror}.") from error

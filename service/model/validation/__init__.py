@@ -1,1 +1,1 @@
-"""The gates between an untrusted model and one that may serve, RawModel → Factors: NumPy alone, no files."""
+"""The validation of untrusted models, RawModel → Factors: NumPy only, no files."""

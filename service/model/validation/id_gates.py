@@ -1,4 +1,4 @@
-"""The gate for ids: each row has one id, each id one row, and every id can be served."""
+"""The validation of ids: each row has one id, each id one row, and every id can be served."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _count(raw: RawModel, component: str) -> int | None:
 
 
 def _side(raw: RawModel, component: str, rows: int) -> NDArray[Any]:
-    """Return the ids of one side from whichever direction is there; both must say the same."""
+    """Return the ids of one side from either direction of the map; if both exist, they must agree."""
     name, back_name = (raw.names.get(key, key) for key in (component, "reverse_" + component))
     forward: RawIds | None = getattr(raw, component)
     backward: Mapping[Any, Any] | None = getattr(raw, "reverse_" + component)
@@ -58,8 +58,8 @@ def _side(raw: RawModel, component: str, rows: int) -> NDArray[Any]:
     return _as_array(*said[0])
 
 
-# A map's name says its direction, and many are written the other way round. That is taken where only it can
-# be meant: where one side cannot be row numbers and the other is.
+# A map's name says its direction, but many are written the other way round. That is accepted if it is unambiguous: one
+# side is row numbers and the other cannot be.
 
 
 def _forward(ids: RawIds, name: str, rows: int) -> list[Any]:
@@ -121,7 +121,7 @@ def _as_array(ids: list[Any], name: str) -> NDArray[Any]:
 def _numbers(ids: list[int], name: str) -> NDArray[np.int64]:
     for identity in (min(ids), max(ids)):
         if not _INT64.min <= identity <= _INT64.max:
-            raise BadIdsError(f"{name} has the id {quoted(identity)}, which 64 bits cannot hold; use a str id.")
+            raise BadIdsError(f"{name} has the id {quoted(identity)}, which does not fit in 64 bits; use a str id.")
     return np.array(ids, np.int64)
 
 
@@ -133,9 +133,9 @@ def _encoded(identity: str, row: int, name: str) -> bytes:
     try:
         encoded = identity.encode()
     except UnicodeEncodeError:
-        raise BadIdsError(f"{name} has an id in row {row} that is no valid text (a lone surrogate).") from None
+        raise BadIdsError(f"{name} has an id in row {row} that is not valid text (a lone surrogate).") from None
     if not 1 <= len(encoded) <= MAX_ID_BYTES:
-        raise BadIdsError(f"{name} has an id of {len(encoded)} bytes in row {row}; allowed are 1 to {MAX_ID_BYTES}.")
+        raise BadIdsError(f"{name} has an id of {len(encoded)} bytes in row {row}; 1 to {MAX_ID_BYTES} are allowed.")
     if b"\0" in encoded:
         raise BadIdsError(f"{name} has an id with a NUL character in row {row}, which cannot be stored.")
     return encoded

@@ -1,4 +1,4 @@
-"""The gate for the seen matrix: what a crafted one could make a C library read out of bounds is refused here."""
+"""The validation of the seen matrix, which rejects what could make a C library read out of bounds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from service.model.raw import RawModel, RawSeen
 
 
 def prove_seen(raw: RawModel, users: int, items: int) -> Seen:
-    """Return who had what, as compressed rows, ascending and without repeats (repeated pairs are summed).
+    """Return the seen items as compressed rows, ascending and without repeats (repeated pairs are summed).
 
-    Raises BadSeenMatrixError. Built with NumPy alone: SciPy trusts the arrays that it is given.
+    Raises BadSeenMatrixError. Uses only NumPy, because SciPy trusts the arrays it is given.
     """
     assert raw.seen is not None
     name = raw.names.get("seen", "seen")
@@ -30,7 +30,7 @@ def _check_shape(seen: RawSeen, name: str, users: int, items: int) -> None:
         return
     if seen.shape == (items, users):
         raise BadSeenMatrixError(
-            f"{name} is {items} x {users}, items x users; it must be users x items: save {name}.T.tocsr()."
+            f"{name} is {items} x {users} (items x users); it must be users x items: save {name}.T.tocsr()."
         )
     raise BadSeenMatrixError(f"{name} has the shape {seen.shape}; the factors have {users} users x {items} items.")
 
@@ -40,7 +40,7 @@ def _coordinates(seen: RawSeen, name: str, users: int, items: int) -> tuple[Int6
     if seen.layout == "coo":
         user, item = _whole(seen.row, f"{name}.row"), _whole(seen.col, f"{name}.col")
         if len(user) != len(item):
-            raise BadSeenMatrixError(f"{name} has {len(user)} row numbers and {len(item)} column numbers.")
+            raise BadSeenMatrixError(f"{name} has {len(user)} row numbers but {len(item)} column numbers.")
     elif seen.layout == "csr":
         user, item = _expand(seen, name, users)
     else:
@@ -57,7 +57,7 @@ def _expand(seen: RawSeen, name: str, rows: int) -> tuple[Int64, Int64]:
         raise BadSeenMatrixError(f"{name}.indptr has {len(indptr)} entries instead of {rows + 1} (rows + 1).")
     counts = np.diff(indptr)
     if indptr[0] != 0 or (counts < 0).any():
-        raise BadSeenMatrixError(f"{name}.indptr must start at 0 and never descend.")
+        raise BadSeenMatrixError(f"{name}.indptr must start at 0 and never decrease.")
     if indptr[-1] != len(indices):
         raise BadSeenMatrixError(f"{name}.indptr ends at {indptr[-1]}; there are {len(indices)} indices.")
     return np.repeat(np.arange(rows, dtype=np.int64), counts), indices
@@ -72,7 +72,7 @@ def _whole(values: NDArray[Any] | None, name: str) -> Int64:
 def _in_range(values: Int64, what: str, name: str, rows: int) -> None:
     bad = (values < 0) | (values >= rows)
     if bad.any():
-        raise BadSeenMatrixError(f"{name} names {what} row {values[bad.argmax()]}; rows are 0 to {rows - 1}.")
+        raise BadSeenMatrixError(f"{name} refers to {what} row {values[bad.argmax()]}; rows are 0 to {rows - 1}.")
 
 
 def _weights(seen: RawSeen, name: str, pairs: int) -> Float32:
@@ -81,7 +81,7 @@ def _weights(seen: RawSeen, name: str, pairs: int) -> Float32:
     if not isinstance(seen.weights, np.ndarray) or seen.weights.ndim != 1 or seen.weights.dtype.kind not in "fiub":
         raise BadSeenMatrixError(f"The weights of {name} are not a one-dimensional array of numbers.")
     if len(seen.weights) != pairs:
-        raise BadSeenMatrixError(f"{name} has {pairs} pairs and {len(seen.weights)} weights.")
+        raise BadSeenMatrixError(f"{name} has {pairs} pairs but {len(seen.weights)} weights.")
     with np.errstate(over="ignore"):
         weights = seen.weights.astype(np.float32)
     if not np.isfinite(weights).all():
@@ -91,7 +91,7 @@ def _weights(seen: RawSeen, name: str, pairs: int) -> Float32:
 
 def _compressed(user: Int64, item: Int64, weights: Float32, users: int, items: int) -> Seen:
     pair = user * items + item
-    if not (pair[1:] > pair[:-1]).all():  # what SciPy writes is in order already; sorting costs memory
+    if not (pair[1:] > pair[:-1]).all():  # SciPy writes sorted indices, and sorting costs memory
         pair, weights = _summed(pair, weights)
     indptr = np.searchsorted(pair, np.arange(users + 1, dtype=np.int64) * items)
     return Seen(indptr.astype(np.int64), (pair % items).astype(np.int32), weights)

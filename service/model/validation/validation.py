@@ -1,7 +1,7 @@
-"""The gates between an untrusted file and a model that may serve, in the order of design: first failure wins.
+"""The validation of an untrusted model, in a fixed order: the first failure is reported.
 
-Every failure is one sentence that says which component is wrong, and how. What passes is a
-:class:`~service.model.factors.Factors`, of which everything that its docstring promises is true.
+Every failure is one sentence that says which component is wrong, and how. The result is a
+:class:`~service.model.factors.Factors` that fulfils everything its docstring promises.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _DEFAULT_REGULARIZATION = 0.01
 _DEFAULT_ALPHA = 1.0
 
 _ROWS_AT_ONCE = 65_536
-LARGEST_PARAMETER = 1e9  # beyond this, folding a user in is arithmetic with infinities
+LARGEST_PARAMETER = 1e9  # beyond this, fold-in would compute with infinities
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def validate(raw: RawModel) -> Factors:
-    """Prove a model.
+    """Validate a model.
 
     Raises MissingComponentsError, BadShapeError, BadDtypeError, NotFiniteError, BadIdsError, BadSeenMatrixError.
     """
@@ -63,7 +63,7 @@ def _factors(raw: RawModel) -> tuple[Float32, Float32]:
 
 
 def _no_factors(raw: RawModel) -> tuple[Float32, Float32]:
-    """Return zero columns for as many rows as there are ids."""
+    """Return a matrix without columns, with a row per id."""
     assert raw.user_ids is not None
     assert raw.item_ids is not None
     if not len(raw.user_ids) or not len(raw.item_ids):
@@ -94,7 +94,7 @@ def _same_factors(raw: RawModel, users: NDArray[Any], items: NDArray[Any]) -> No
 
 
 def _finite(raw: RawModel, component: str, matrix: NDArray[Any]) -> Float32:
-    """Return a matrix as float32 in C order, if every number in it is finite (as float32, too)."""
+    """Return a matrix as float32 in C order, if every number in it is finite (also as float32)."""
     name = raw.names.get(component, component)
     if matrix.dtype.kind != "f":
         raise BadDtypeError(f"{name} has the type {matrix.dtype} instead of float32 or float64.")
@@ -109,7 +109,7 @@ def _finite(raw: RawModel, component: str, matrix: NDArray[Any]) -> Float32:
 
 
 def _scores_stay_finite(users: Float32, items: Float32) -> None:
-    """Refuse factors of which a score, or V'V for folding users in, could overflow."""
+    """Reject factors with which a score, or V'V in fold-in, could overflow."""
     longest = _largest_norm(items)
     largest = max(_largest_norm(users) * longest, len(items) * longest * longest)
     if largest > _FLOAT32_MAX:
@@ -124,21 +124,21 @@ def _largest_norm(matrix: Float32) -> float:
 
 
 def _item_weights(value: object, items: int) -> Float32 | None:
-    """Return one positive weight for each item, if the source has some."""
+    """Return a positive weight for each item, if the source has weights."""
     if value is None:
         return None
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-        raise BadDtypeError("item_weights is no array of floats; leave it out.")
+        raise BadDtypeError("item_weights is not a float array; leave it out.")
     if value.shape != (items,):
         raise BadShapeError(f"item_weights has the shape {value.shape} instead of ({items},), one for each item.")
     weights: Float32 = value.astype(np.float32)
     if not ((weights > 0) & (weights <= LARGEST_PARAMETER)).all():
-        raise NotFiniteError(f"item_weights has numbers that are not above 0 and up to {LARGEST_PARAMETER:g}.")
+        raise NotFiniteError(f"item_weights must be above 0 and at most {LARGEST_PARAMETER:g}.")
     return weights
 
 
 def _number(value: object, name: str, default: float) -> float:
-    """Return a training parameter: finite and not negative, or the default where the source has none."""
+    """Return a training parameter: finite and not negative, or the default if the source has none."""
     if value is None:
         return default
     if not isinstance(value, int | float) or isinstance(value, bool):

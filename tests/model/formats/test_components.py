@@ -1,4 +1,4 @@
-"""Pickles of something else than is wanted: what is missing or of another kind is named, with what to save."""
+"""Pickles of other content: the message names what is missing or wrong, and what to save."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ def test_what_is_missing_is_named(changes: dict[str, object], missing: tuple[str
         (
             pickled(product_id_map=np.array([b"a", b"\xff"])),
             BadIdsError,
-            "product_id_map holds bytes that are no UTF-8 text in row 1.",
+            "product_id_map has bytes that are not UTF-8 text in row 1.",
         ),
         (
             pickled(user_id_map=np.array(["a", 1.5, "c"], object)),
             BadDtypeError,
-            "user_id_map holds a float in row 1; an id is a whole number or text.",
+            "user_id_map has a float in row 1; an id is a whole number or text.",
         ),
         (
             pickled(user_id_map=np.array([["a"], ["b"]], object)),
             CorruptFileError,
-            "user_id_map states another shape than it brings; save the model again.",
+            "user_id_map has a shape that does not match its data; save the model again.",
         ),
         (
             pickled(sparse_matrix=[1]),
@@ -86,19 +86,19 @@ def test_what_is_missing_is_named(changes: dict[str, object], missing: tuple[str
         (
             pickled(sparse_matrix=scipy.sparse.coo_array(np.ones(3))),
             BadSeenMatrixError,
-            "sparse_matrix has other than two coordinates; save a users x items matrix.",
+            "sparse_matrix does not have two coordinates; save a users x items matrix.",
         ),
     ],
 )
 def test_a_component_of_another_kind_is_named(content: bytes, error: type[Exception], sentence: str) -> None:
-    """A pickle that is honest and not what we serve is refused with what to save instead."""
+    """A harmless pickle of another kind is refused with what to save instead."""
     with pytest.raises(error) as caught:
         read_bytes(content)
     assert str(caught.value) == sentence
 
 
 def test_object_factors_are_refused() -> None:
-    """Factors of Python objects are no numbers."""
+    """Factors of Python objects are not numbers."""
     model = make_model()
     model.user_factors = model.user_factors.astype(object)
     with pytest.raises(BadDtypeError) as caught:
@@ -113,7 +113,7 @@ def test_a_seen_matrix_without_a_part_is_refused(attribute: str) -> None:
     del matrix.__dict__[attribute]
     with pytest.raises(BadSeenMatrixError) as caught:
         read_bytes(pickled(sparse_matrix=matrix))
-    what = "states no shape" if attribute == "_shape" else f"has no array {attribute}"
+    what = "has no shape" if attribute == "_shape" else f"has no array {attribute}"
     assert str(caught.value) == f"sparse_matrix {what}; save a csr, csc or coo matrix of scipy."
 
 

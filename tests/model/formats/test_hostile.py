@@ -1,4 +1,4 @@
-"""Hostile files: each is refused with its exact sentence, nothing is executed, and limits end what is endless."""
+"""Hostile files: each is refused with its exact message, nothing is executed, and limits stop endless work."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_an_extension_code_finds_nothing(registered: bool) -> None:
 
 @pytest.mark.parametrize("name", ["ndarray", "dtype"])
 def test_a_stand_in_refuses_to_be_changed(name: str) -> None:
-    """No attribute of a stand-in can be set, nor be a stand-in a key."""
+    """No attribute of a stand-in can be set, and no stand-in can be a key."""
     stand_in = find("numpy", name)
     with pytest.raises(UnsafePickleError):
         stand_in.name = "x"
@@ -108,7 +108,7 @@ def test_a_pickle_cut_anywhere_says_so(protocol: int) -> None:
 
 
 def test_an_archive_cut_anywhere_is_damaged() -> None:
-    """Cut after any byte, the archive is called damaged, or what remains is no archive at all."""
+    """Cut after any byte, the archive is reported as damaged, or the rest is not an archive."""
     content = corpus(PLACEHOLDER)["npz without item factors"].content
     for end in range(1, len(content)):
         with pytest.raises((CorruptFileError, UnknownFormatError)):
@@ -129,7 +129,7 @@ def test_a_disk_that_fails_is_not_the_file_s_fault(name: str) -> None:
     """An I/O error is reported as one, not as damage."""
     with pytest.raises(OutOfResourcesError) as caught:
         read(Path("/models/m"), _BrokenDisk(corpus(PLACEHOLDER)[name].content))
-    assert str(caught.value) == "/models/m cannot be read for now: Input/output error. It is tried again."
+    assert str(caught.value) == "/models/m cannot be read for now: Input/output error; it will be retried."
 
 
 @pytest.mark.parametrize(

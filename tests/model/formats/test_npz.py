@@ -1,4 +1,4 @@
-"""Archives: ours, those of implicit and those of anyone with np.savez are read to the last bit."""
+"""Archives of als-serve, implicit and np.savez are read to the last bit."""
 
 from __future__ import annotations
 
@@ -139,9 +139,7 @@ def test_any_model_goes_through_an_archive_unchanged(
 
 @pytest.mark.parametrize("ids", [np.array("ann"), np.array([["ann", "bob"]])], ids=["one", "a matrix"])
 def test_ids_are_one_after_the_other(ids: NDArray[Any]) -> None:
-    """Ids in any other arrangement are no ids of rows."""
+    """Ids in any other arrangement are refused."""
     content = saved(user_factors=np.ones((2, 2)), item_factors=np.ones((3, 2)), user_ids=ids)
-    with pytest.raises(
-        BadIdsError, match=f"^user_ids has {ids.ndim} dimensions; it must be one id after the other\\.$"
-    ):
+    with pytest.raises(BadIdsError, match=f"^user_ids has {ids.ndim} dimensions; it must be a flat list of ids\\.$"):
         read_bytes(content)

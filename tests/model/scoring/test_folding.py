@@ -135,5 +135,5 @@ def test_a_user_without_items_has_no_explanation() -> None:
 
 def test_without_seen_items_nothing_is_explained() -> None:
     """A model that came without interactions says so instead of guessing."""
-    with pytest.raises(NoSeenItemsError, match="does not carry what users already had"):
+    with pytest.raises(NoSeenItemsError, match="does not include seen items"):
         scoring.explain(arrange(make_factors(pairs=None)), 0, 0, 5)

@@ -201,7 +201,7 @@ def test_popular_items_go_by_number_of_users(model: Model, n: int, offset: int, 
 
 def test_without_seen_items_nothing_is_popular() -> None:
     """A model that came without interactions says so instead of guessing."""
-    with pytest.raises(NoSeenItemsError, match="does not carry what users already had"):
+    with pytest.raises(NoSeenItemsError, match="does not include seen items"):
         scoring.popular(arrange(make_factors(pairs=None)), 5)
 
 

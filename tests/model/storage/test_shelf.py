@@ -1,4 +1,4 @@
-"""The shelf: a source is imported once, the last used snapshots stay, and nobody's work is swept away."""
+"""The shelf: a source is imported once, the last used snapshots stay, and work in progress is never removed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_damaged_snapshot_is_discarded(shelf: Shelf) -> None:
 
 
 def test_what_cannot_be_read_just_now_is_kept(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Out of file descriptors is no damage: the snapshot stays for a better moment."""
+    """Running out of file descriptors is not damage: the snapshot stays."""
     place = fill(shelf, 1)
 
     def exhausted(_: Path) -> None:
@@ -245,5 +245,5 @@ def test_a_broken_state_directory_is_said(shelf: Shelf) -> None:
         pytest.fail("there is nothing to lend")
     assert str(caught.value) == (
         f"The state directory {shelf.root} cannot be used: Not a directory. "
-        "Free space or set ALS_STATE_DIR to a directory that can be written."
+        "Free space or set ALS_STATE_DIR to a writable directory."
     )

@@ -207,11 +207,11 @@ def test_what_was_published_first_stays(tmp_path: Path) -> None:
     inode = (tmp_path / "s").stat().st_ino
     snapshot.publish(tmp_path / "second", tmp_path / "s")
     assert (tmp_path / "s").stat().st_ino == inode
-    assert (tmp_path / "second").exists(), "whoever staged it removes it"
+    assert (tmp_path / "second").exists(), "its stager removes it"
 
 
 def test_publishing_onto_something_else_is_an_error(tmp_path: Path) -> None:
-    """A directory in the way that is no snapshot is nobody's success."""
+    """A directory in the way that is not a snapshot is an error."""
     write(tmp_path / "staged", make_factors())
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "something").touch()

@@ -84,7 +84,7 @@ def test_what_is_no_readable_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match=f"^Model file not found: {missing}$"):
         identify(missing)
     for odd in (directory, pipe):
-        with pytest.raises(UnreadableSourceError, match="is no regular file"):
+        with pytest.raises(UnreadableSourceError, match="is not a regular file"):
             identify(odd)
     with pytest.raises(UnreadableSourceError, match=r"Symlink loop|levels of symbolic links"):
         identify(loop)
@@ -98,7 +98,7 @@ def test_a_look_never_raises(path: Path, tmp_path: Path) -> None:
     """A look returns the signature, or says why there is none, always in the same words."""
     assert look(path) == signature(path)
     assert look(tmp_path / "no") == look(tmp_path / "no") == f"Model file not found: {tmp_path / 'no'}"
-    assert look(tmp_path) == f"{tmp_path} is no regular file; put one there."
+    assert look(tmp_path) == f"{tmp_path} is not a regular file; put one there."
 
 
 def test_a_reader_is_not_disturbed_by_a_rename(path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_reader_hears_of_a_write_in_place(path: Path, change: object) -> None:
             file.read(1)
             change(path)
 
-    with pytest.raises(SourceChangedError, match="it is read again"):
+    with pytest.raises(SourceChangedError, match="reading it again"):
         read()
 
 
@@ -138,13 +138,13 @@ def test_another_file_than_the_one_expected_is_not_read(path: Path) -> None:
 
 
 def test_an_unreadable_disk_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """EIO while hashing is a sentence with the path and the system's own words, and no verdict on the file."""
+    """EIO while hashing is reported with the path and the system's message, and does not reject the file."""
 
     def broken(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(hashlib, "file_digest", broken)
-    sentence = f"^{path} cannot be read for now: Input/output error\\. It is tried again\\.$"
+    sentence = f"^{path} cannot be read for now: Input/output error; it will be retried\\.$"
     with pytest.raises(OutOfResourcesError, match=sentence):
         identify(path)
 

@@ -1,4 +1,4 @@
-"""The gates: each bad model is refused with one exact sentence, each good one keeps every number."""
+"""Validation: each bad model is refused with one exact message, each good one keeps every number."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "item weights that are whole numbers": (
         lambda: raw_model(item_weights=np.ones(4, np.int64)),
         BadDtypeError,
-        "item_weights is no array of floats; leave it out.",
+        "item_weights is not a float array; leave it out.",
     ),
     "item weights of fewer items": (
         lambda: raw_model(item_weights=np.ones(3)),
@@ -133,7 +133,7 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "an item weight of 0": (
         lambda: raw_model(item_weights=np.array([1.0, 0, 1, 1])),
         NotFiniteError,
-        "item_weights has numbers that are not above 0 and up to 1e+09.",
+        "item_weights must be above 0 and at most 1e+09.",
     ),
     "popularity of nobody": (
         lambda: raw_model(popularity_only=True, user_ids=[], user_factors=None),
@@ -205,12 +205,12 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
         BadIdsError,
         "user_id_map has ids of type int and str; all must be int, or all str.",
     ),
-    "true is no id": (
+    "true is not an id": (
         lambda: raw_model(user_ids=[True, False, True]),
         BadIdsError,
         "user_id_map has ids of type bool; all must be int, or all str.",
     ),
-    "None is no id": (
+    "None is not an id": (
         lambda: raw_model(user_ids=[None, None, None]),
         BadIdsError,
         "user_id_map has ids of type NoneType; all must be int, or all str.",
@@ -218,12 +218,12 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "id beyond 64 bits": (
         lambda: raw_model(user_ids=[1, 2, 2**63]),
         BadIdsError,
-        "user_id_map has the id 9223372036854775808, which 64 bits cannot hold; use a str id.",
+        "user_id_map has the id 9223372036854775808, which does not fit in 64 bits; use a str id.",
     ),
     "id of more digits than Python prints": (
         lambda: raw_model(user_ids=[1, 2, 10**5000]),
         BadIdsError,
-        "user_id_map has the id a number of thousands of digits, which 64 bits cannot hold; use a str id.",
+        "user_id_map has the id a number of thousands of digits, which does not fit in 64 bits; use a str id.",
     ),
     "row of more digits than Python prints": (
         lambda: raw_model(user_ids={0: "ann", 1: "bob", 10**5000: "cid"}),
@@ -243,12 +243,12 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "empty id": (
         lambda: raw_model(user_ids=["ann", "", "cid"]),
         BadIdsError,
-        "user_id_map has an id of 0 bytes in row 1; allowed are 1 to 256.",
+        "user_id_map has an id of 0 bytes in row 1; 1 to 256 are allowed.",
     ),
     "long id": (
         lambda: raw_model(user_ids=["ann", "bob", "é" * 129]),
         BadIdsError,
-        "user_id_map has an id of 258 bytes in row 2; allowed are 1 to 256.",
+        "user_id_map has an id of 258 bytes in row 2; 1 to 256 are allowed.",
     ),
     "NUL in an id": (
         lambda: raw_model(user_ids=["ann", "b\0b", "cid"]),
@@ -258,7 +258,7 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "id is half a character": (
         lambda: raw_model(user_ids=["ann", "\ud800", "cid"]),
         BadIdsError,
-        "user_id_map has an id in row 1 that is no valid text (a lone surrogate).",
+        "user_id_map has an id in row 1 that is not valid text (a lone surrogate).",
     ),
     "ids in two dimensions": (
         lambda: raw_model(user_ids=np.zeros((3, 1), np.int64)),
@@ -268,7 +268,7 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "seen transposed": (
         lambda: raw_model(seen=seen("csr", (ITEMS, USERS), indptr=[0], indices=[0])),
         BadSeenMatrixError,
-        "sparse_matrix is 4 x 3, items x users; it must be users x items: save sparse_matrix.T.tocsr().",
+        "sparse_matrix is 4 x 3 (items x users); it must be users x items: save sparse_matrix.T.tocsr().",
     ),
     "seen of another model": (
         lambda: raw_model(seen=seen("csr", (9, 9), indptr=[0], indices=[0])),
@@ -283,7 +283,7 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "indptr descends": (
         lambda: raw_model(seen=seen("csr", indptr=[0, 2, 1, 2], indices=[0, 1])),
         BadSeenMatrixError,
-        "sparse_matrix.indptr must start at 0 and never descend.",
+        "sparse_matrix.indptr must start at 0 and never decrease.",
     ),
     "indptr beyond the indices": (
         lambda: raw_model(seen=seen("csr", indptr=[0, 1, 2, 2**40], indices=[0, 1])),
@@ -293,17 +293,17 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "item out of range": (
         lambda: raw_model(seen=seen("csr", indptr=[0, 1, 2, 2], indices=[0, 4])),
         BadSeenMatrixError,
-        "sparse_matrix names item row 4; rows are 0 to 3.",
+        "sparse_matrix refers to item row 4; rows are 0 to 3.",
     ),
     "negative user": (
         lambda: raw_model(seen=seen("coo", row=[0, -1], col=[0, 0])),
         BadSeenMatrixError,
-        "sparse_matrix names user row -1; rows are 0 to 2.",
+        "sparse_matrix refers to user row -1; rows are 0 to 2.",
     ),
     "coordinates do not pair": (
         lambda: raw_model(seen=seen("coo", row=[0, 1], col=[0])),
         BadSeenMatrixError,
-        "sparse_matrix has 2 row numbers and 1 column numbers.",
+        "sparse_matrix has 2 row numbers but 1 column numbers.",
     ),
     "indices are fractions": (
         lambda: raw_model(seen=seen("csr", indptr=[0, 1, 1, 1], indices=[0.5])),
@@ -313,7 +313,7 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "weights do not pair": (
         lambda: raw_model(seen=seen("csr", indptr=[0, 1, 1, 1], indices=[0], weights=[1.0, 2.0])),
         BadSeenMatrixError,
-        "sparse_matrix has 1 pairs and 2 weights.",
+        "sparse_matrix has 1 pairs but 2 weights.",
     ),
     "weights are text": (
         lambda: raw_model(seen=seen("csr", indptr=[0, 1, 1, 1], indices=[0], weights=["a"])),

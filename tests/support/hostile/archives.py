@@ -85,16 +85,16 @@ def _broken_archives() -> dict[str, tuple[bytes, str]]:
         "npz with an endless header": (with_factors(user_factors=npy(shape=" " * 50000)), broken),
         "npz of version 3": (
             with_factors(user_factors=npy(version=3)),
-            "user_factors is in a version of npy that np.savez does not write for numbers or text.",
+            "user_factors uses a version of npy that np.savez does not write for numbers or text.",
         ),
     }
 
 
 def _lying_archives() -> dict[str, tuple[bytes, str]]:
-    impossible = f"user_factors states a shape that no array can have; {AGAIN}"
+    impossible = f"user_factors has an impossible shape; {AGAIN}"
 
     def disagrees(shape: str, needed: int, kind: str = "float32") -> str:
-        return f"user_factors states the shape {shape} of {kind}, which takes {needed} bytes, and brings 16; {AGAIN}"
+        return f"user_factors declares the shape {shape} of {kind}, which takes {needed} bytes, but has 16; {AGAIN}"
 
     return {
         "npz with a header that promises gigabytes": (
@@ -118,16 +118,16 @@ def _lying_archives() -> dict[str, tuple[bytes, str]]:
             with_factors(user_factors=npy(b"", shape="(4,)", descr="'<U0'")),
             impossible,
         ),
-        "npz with text that is no Unicode": (
+        "npz with text that is not Unicode": (
             with_factors(user_ids=npy(b"\xff" * 8, shape="(2,)", descr="'<U1'")),
-            f"user_ids holds text that is no Unicode; {AGAIN}",
+            f"user_ids has text that is not valid Unicode; {AGAIN}",
         ),
     }
 
 
 def _misnamed_archives() -> dict[str, tuple[bytes, str]]:
     known = (
-        "which a model has no need of; known are user_factors, item_factors, user_ids, item_ids, seen_indptr, "
+        "which a model does not need; allowed are user_factors, item_factors, user_ids, item_ids, seen_indptr, "
         "seen_indices, seen_weights, item_weights, regularization, alpha, training_facts, popularity_only and what "
         "model.save of implicit's AlternatingLeastSquares writes."
     )
@@ -135,21 +135,21 @@ def _misnamed_archives() -> dict[str, tuple[bytes, str]]:
     return {
         "npz with an unknown array": (
             with_factors(payload=npy()),
-            f"The npz archive holds payload, {known}",
+            f"The npz archive has payload, {known}",
         ),
         "npz of scipy": (
             _saved(indptr=[0], indices=[0], format=b"csr"),
-            f"The npz archive holds indptr, indices, format, {known}",
+            f"The npz archive has indptr, indices, format, {known}",
         ),
         "npz with a pickle": (
             npz({"user_factors.npy": npy(), "data.pkl": b"."}),
-            f"The npz archive holds data.pkl, {known}",
+            f"The npz archive has data.pkl, {known}",
         ),
         "npz with a path": (
             npz({"../../user_factors.npy": npy()}),
-            f"The npz archive holds ../../user_factors, {known}",
+            f"The npz archive has ../../user_factors, {known}",
         ),
-        "npz with one name twice": (twice, f"The npz archive holds user_factors more than once; {AGAIN}"),
+        "npz with one name twice": (twice, f"The npz archive has user_factors more than once; {AGAIN}"),
     }
 
 
@@ -178,7 +178,7 @@ def _unfit_archives() -> dict[str, HostileFile]:
         "npz of something else": HostileFile(
             npz({"archive/data.pkl": b".", "archive/version": b"3"}),
             UnknownFormatError,
-            "The file is a zip archive with archive/data.pkl, and no npz; save arrays with np.savez.",
+            "The file is a zip archive with archive/data.pkl, not an npz; save arrays with np.savez.",
         ),
         "npz of objects": HostileFile(
             _saved(user_factors=np.array([{}, None]), item_factors=factors),
@@ -207,11 +207,11 @@ def _unfit_archives() -> dict[str, HostileFile]:
         "npz with many alphas": HostileFile(
             _saved(user_factors=factors, item_factors=factors, alpha=factors),
             BadShapeError,
-            "alpha is an array of the shape (2, 2); it must be a single value.",
+            "alpha has the shape (2, 2); it must be a single value.",
         ),
         "npz with ids of no UTF-8": HostileFile(
             _saved(user_factors=factors, item_factors=factors, user_ids=np.array([b"a", b"\xff"])),
             BadIdsError,
-            "user_ids holds bytes that are no UTF-8 text in row 1.",
+            "user_ids has bytes that are not UTF-8 text in row 1.",
         ),
     }

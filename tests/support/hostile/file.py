@@ -8,7 +8,7 @@ from service.errors import ModelRejectedError
 
 #: How many sentences end, and the one for whatever no library writes.
 AGAIN = "save the model again."
-DAMAGED = "The pickle is damaged: it does what nothing that pickle.dump writes does; save the model again."
+DAMAGED = "The pickle is damaged: pickle.dump never writes a file like this; save the model again."
 
 
 @dataclass(frozen=True, slots=True)

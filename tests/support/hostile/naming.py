@@ -8,11 +8,11 @@ from service.errors import UnsafePickleError
 from tests.support.hostile.file import HostileFile
 from tests.support.hostile.opcodes import ALS, call, found, group, model, pairs, stack_found, text, whole
 
-_GENERAL = "save a dict of an implicit model, id maps and a scipy matrix, beside them only numbers and text"
+_GENERAL = "save a dict of an implicit model, id maps and a scipy matrix, plus only numbers and text"
 
 
 def _unsafe(content: bytes, name: str, advice: str = _GENERAL) -> HostileFile:
-    sentence = f"The pickle names {name}, which is not read, and nothing was executed; {advice}."
+    sentence = f"The pickle refers to {name}, which is not allowed, and nothing was executed; {advice}."
     return HostileFile(content, UnsafePickleError, sentence)
 
 
@@ -27,7 +27,7 @@ def executions(marker: Path) -> dict[str, HostileFile]:
         "The pickle uses an extension code (EXT), and nothing was executed; save the model with pickle.dump.",
     )
     persistent = (
-        "The pickle refers to an object outside of it (a persistent id), and nothing was executed; save the model "
+        "The pickle refers to an object outside the file (a persistent id), and nothing was executed; save the model "
         "with pickle.dump."
     )
     return {
@@ -68,7 +68,7 @@ def reaching(marker: Path) -> dict[str, HostileFile]:
         "the globals of a class": _unsafe(
             whole(stack_found("implicit.cpu.als", "AlternatingLeastSquares.fit.__globals__")),
             "implicit.cpu.als.AlternatingLeastSquares.fit.__globals__",
-            "of implicit's models only AlternatingLeastSquares is served",
+            "AlternatingLeastSquares is the only implicit model that is supported",
         ),
         "the subclasses of object": _unsafe(
             whole(call(stack_found("builtins", "object.__subclasses__"))), "builtins.object.__subclasses__"
@@ -94,22 +94,24 @@ def reaching(marker: Path) -> dict[str, HostileFile]:
 
 def other_libraries() -> dict[str, HostileFile]:
     """Return pickles of what people do save, with how to save it instead."""
-    plain_ids = "save ids as plain lists or dicts, as series.tolist() and series.to_dict() give them"
+    plain_ids = "save ids as plain lists or dicts, with series.tolist() or series.to_dict()"
     advice = {
         "joblib.numpy_pickle NumpyArrayWrapper": "write the file with pickle.dump instead of joblib.dump",
-        "cloudpickle.cloudpickle _make_function": "write the file with pickle.dump of the standard library",
-        "dill._dill _create_function": "write the file with pickle.dump of the standard library",
+        "cloudpickle.cloudpickle _make_function": "write the file with the standard library's pickle.dump",
+        "dill._dill _create_function": "write the file with the standard library's pickle.dump",
         "pandas.core.series Series": plain_ids,
         "pandas.core.indexes.base _new_Index": plain_ids,
-        "polars.series.series Series": "save ids as plain lists, as series.to_list() gives them",
+        "polars.series.series Series": "save ids as plain lists, with series.to_list()",
         "torch._utils _rebuild_tensor_v2": "save factors as NumPy arrays in an npz file",
-        "sklearn.pipeline Pipeline": (
-            "save implicit's AlternatingLeastSquares itself, without anything of scikit-learn"
-        ),
+        "sklearn.pipeline Pipeline": ("save implicit's AlternatingLeastSquares itself, without scikit-learn objects"),
         "implicit.gpu.als AlternatingLeastSquares": "save what model.to_cpu() returns",
-        "implicit.cpu.bpr BayesianPersonalizedRanking": ("of implicit's models only AlternatingLeastSquares is served"),
-        "implicit.lmf LogisticMatrixFactorization": ("of implicit's models only AlternatingLeastSquares is served"),
-        "scipy.sparse._lil lil_matrix": "save sparse_matrix as sparse_matrix.tocsr() gives it",
+        "implicit.cpu.bpr BayesianPersonalizedRanking": (
+            "AlternatingLeastSquares is the only implicit model that is supported"
+        ),
+        "implicit.lmf LogisticMatrixFactorization": (
+            "AlternatingLeastSquares is the only implicit model that is supported"
+        ),
+        "scipy.sparse._lil lil_matrix": "save sparse_matrix.tocsr()",
         "numpy.random._philox Philox": "set model.random_state = None before saving",
         "__main__ Recommender": "save the dict itself, not an object of a class of your own",
     }

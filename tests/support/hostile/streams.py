@@ -1,4 +1,4 @@
-"""Pickles that end wrongly, and files that are no model at all."""
+"""Pickles that end wrongly, and files that are not models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def streams() -> dict[str, HostileFile]:
         return HostileFile(
             good + rest,
             CorruptFileError,
-            f"The pickle ends at byte {size} and {len(rest)} more follow; the file must hold one pickled dict and "
+            f"The pickle ends at byte {size}, but {len(rest)} more follow; the file must hold one pickled dict and "
             "nothing else.",
         )
 
@@ -31,7 +31,7 @@ def streams() -> dict[str, HostileFile]:
         "an opcode that is none": whole(b"\xff"),
         "a protocol of the future": b"\x80\x06N.",
         "a number of too many digits": b"(dI" + b"7" * 5000 + b"\n.",
-        "text that is no UTF-8": whole(b"X\x02\x00\x00\x00\xff\xff"),
+        "text that is not UTF-8": whole(b"X\x02\x00\x00\x00\xff\xff"),
         "an out-of-band buffer": b"\x80\x05\x97.",
         "a list as a key": whole(b"}]Ns"),
         "an int as a list": whole(number(1) + NONE + b"a"),
@@ -64,10 +64,10 @@ def not_models() -> dict[str, HostileFile]:
     files = {
         "HTML": (b"<!DOCTYPE html>\n<html>502", f"looks like an HTML page, perhaps an error page {instead}"),
         "HTML without a type": (b"\n <HTML><body>", f"looks like an HTML page, perhaps an error page {instead}"),
-        "S3 error": (denied, f"is an error answer of S3 (AccessDenied) {instead}"),
-        "XML": (b"\xef\xbb\xbf<?xml version='1.0'?><a/>", f"looks like XML, perhaps an error answer {instead}"),
-        "JSON": (b'{"error": "not found"}', f"looks like JSON, perhaps an error answer {instead}"),
-        "JSON list": (b"[1, 2]", f"looks like JSON, perhaps an error answer {instead}"),
+        "S3 error": (denied, f"is an S3 error response (AccessDenied) {instead}"),
+        "XML": (b"\xef\xbb\xbf<?xml version='1.0'?><a/>", f"looks like XML, perhaps an error response {instead}"),
+        "JSON": (b'{"error": "not found"}', f"looks like JSON, perhaps an error response {instead}"),
+        "JSON list": (b"[1, 2]", f"looks like JSON, perhaps an error response {instead}"),
         "gzip": (b"\x1f\x8b\x08\x00abc", compressed.format("gzip")),
         "zstd": (b"\x28\xb5\x2f\xfdabc", compressed.format("zstd")),
         "bzip2": (b"BZh9abc", compressed.format("bzip2")),
@@ -85,11 +85,11 @@ def not_models() -> dict[str, HostileFile]:
         "HDF5": (b"\x89HDF\r\n\x1a\n", f"is an HDF5 file: {together}"),
         "Git LFS": (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-            "is a pointer of Git LFS, not the model: fetch the file with git lfs pull",
+            "is a Git LFS pointer, not the model: fetch the file with git lfs pull",
         ),
         "text": ("user,ítem\n1,2\n".encode(), "is text that begins with “user,ítem”"),
         "text of an old encoding": (b"caf\xe9 au lait", "is text that begins with “caf\ufffd au lait”"),
-        "zeros": (bytes(100), "is of a kind we do not know (its first bytes are 00 00 00 00 00 00 00 00)"),
+        "zeros": (bytes(100), "has an unknown format (its first bytes are 00 00 00 00 00 00 00 00)"),
         "one byte of a pickle": (b"\x80", "is text that begins with “\ufffd”"),
     }
     wanted = "a model is a pickled dict or an npz archive"

@@ -32,7 +32,7 @@ def changes() -> dict[str, HostileFile]:
     slots = b"N" + attributes + b"\x86"
 
     def refused(content: bytes, what: str) -> HostileFile:
-        sentence = f"The pickle changes {what}, as no model does; nothing was executed."
+        sentence = f"The pickle changes {what}, which no model does; nothing was executed."
         return HostileFile(whole(content), UnsafePickleError, sentence)
 
     return {
@@ -70,9 +70,7 @@ def changes() -> dict[str, HostileFile]:
 
 def dtypes() -> dict[str, HostileFile]:
     """Return dtypes of which NumPy itself would believe everything."""
-    state = (
-        "The pickle gives a dtype fields, a subarray, metadata or another state that is not read; save plain arrays."
-    )
+    state = "The pickle gives a dtype fields, a subarray, metadata or another unsupported state; save plain arrays."
     three, small, none = number(3), text("<"), NONE
     minus, zero = number(-1), number(0)
     field = pairs({"a": group(dtype("f4"), number(10**6))})
@@ -106,7 +104,7 @@ def arrays() -> dict[str, HostileFile]:
     u1 = dtype("U1", number(3), text("<"), NONE, NONE, NONE, number(4), number(4), number(8))
     u0 = dtype("U0", number(3), text("<"), NONE, NONE, NONE, number(0), number(4), number(8))
     name = "model.user_factors"
-    impossible = f"{name} states a shape that no array can have; {AGAIN}"
+    impossible = f"{name} has an impossible shape; {AGAIN}"
 
     def corrupt(factors: bytes, sentence: str) -> HostileFile:
         return HostileFile(model(factors), CorruptFileError, sentence)
@@ -115,7 +113,7 @@ def arrays() -> dict[str, HostileFile]:
         return array(f4, group(*sizes), eight)
 
     def disagrees(shape: str, needed: int) -> str:
-        return f"{name} states the shape {shape} of float32, which takes {needed} bytes, and brings 8; {AGAIN}"
+        return f"{name} declares the shape {shape} of float32, which takes {needed} bytes, but has 8; {AGAIN}"
 
     return {
         "more shape than bytes": corrupt(shaped(number(3), number(2)), disagrees("(3, 2)", 24)),
@@ -132,7 +130,7 @@ def arrays() -> dict[str, HostileFile]:
         "array of a list": corrupt(array(f4, group(number(1)), b"]"), f"{name} is an array without bytes; {AGAIN}"),
         "no Unicode": corrupt(
             array(u1, group(number(1)), raw(b"\xff\xff\xff\xff")),
-            f"{name} holds text that is no Unicode; {AGAIN}",
+            f"{name} has text that is not valid Unicode; {AGAIN}",
         ),
     }
 
