@@ -6,8 +6,14 @@ RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --no-deps --require-hashes --requirement /src/requirements.lock \
     && find /venv -type d -name tests -prune -exec rm -rf {} +
 
+# The compiler for the scan kernel; without one NumPy would scan. Versions are not pinned, as below.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+
 # The service goes there too, with the command in /venv/bin. Build tools stay out of the image.
-COPY pyproject.toml README.md LICENSE /src/
+COPY pyproject.toml setup.py README.md LICENSE /src/
 COPY ops/install /src/ops/install
 COPY service /src/service
 RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-isolation /src \

@@ -28,10 +28,14 @@ format: $(VENV)/requirements-dev.installed ## format the code
 	$(BIN)/ruff format
 
 # The wheel is built from the sdist in a temporary directory: leftovers of an earlier build here would be packed again.
+# auditwheel finds the oldest systems that can load the library, and names the wheel after them.
 build: $(VENV)/requirements-dev.installed ## build the wheel and the sdist in dist/
-	rm -rf dist *.egg-info
+	rm -rf dist build *.egg-info
 	$(BIN)/python -c 'from setuptools import build_meta; build_meta.build_sdist("dist")' >/dev/null
-	$(PIP) wheel --no-deps --no-index --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	$(PIP) wheel --no-deps --no-index --no-build-isolation --wheel-dir build/wheel dist/*.tar.gz
+	PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir dist build/wheel/*.whl 2>build/auditwheel.log || \
+		{ cat build/auditwheel.log >&2; echo "❌ The wheel is not one for all of Linux. Where it has no library," \
+		"install a C compiler: apt-get install gcc libc6-dev" >&2; exit 1; }
 	@ls dist/*
 
 image: ## build the image als-serve:VERSION, with the version and the commit as labels
@@ -55,7 +59,7 @@ PIP_COMPILE = $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-ext
 	$(if $(UPGRADE),--upgrade)
 
 clean: ## remove everything that can be rebuilt
-	rm -rf $(VENV) demo-shop build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo-shop build dist *.egg-info service/model/scoring/*.so .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find service tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/created:
@@ -66,7 +70,7 @@ $(VENV)/created:
 	@touch $@
 
 # The lock is complete, so nothing is resolved: pip would otherwise consider newer releases of packages with extras.
-$(VENV)/%.installed: %.lock $(VENV)/created
+$(VENV)/%.installed: %.lock $(VENV)/created setup.py service/model/scoring/scan.c
 	@echo "📦 Installing from $< into $(VENV) (once; about a minute)..."
 	$(PIP) install --no-deps --require-hashes --requirement $<
 	$(PIP) install --no-deps --no-build-isolation --editable .

@@ -57,7 +57,11 @@ class Results:
     def __init__(self, metrics: Metrics) -> None:
         self._lists = {strategy: metrics.results.labels(strategy) for strategy in STRATEGIES}
         self._ranked = {
-            strategy: (metrics.scanned_items.labels(strategy), metrics.top_score.labels(strategy))
+            strategy: (
+                metrics.scanned_items.labels(strategy),
+                metrics.scanned_bytes.labels(strategy),
+                metrics.top_score.labels(strategy),
+            )
             for strategy in SCORED_STRATEGIES
         }
 
@@ -66,8 +70,9 @@ class Results:
         self._lists[strategy].inc()
         if strategy == "popular":
             return
-        scanned, top_score = self._ranked[strategy]
+        scanned, read, top_score = self._ranked[strategy]
         scanned.observe(ranked.scanned)
+        read.inc(ranked.read)
         if len(ranked.scores):
             top_score.observe(ranked.scores.item(0))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar, TypeVarTuple
 
 from service.errors import OverloadedError
@@ -29,6 +29,7 @@ class Queries:
         self._metrics = metrics
         self._admitted = 0
         self._free_threads = asyncio.Semaphore(threads)
+        self._beginning = asyncio.Semaphore(threads)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="query")
         metrics.queries.set_function(lambda: self._admitted)
 
@@ -40,8 +41,43 @@ class Queries:
         """
         if estimate_us <= INLINE_MICROSECONDS:
             return function(*arguments)
+        self._refuse_if_full()
+        return await self._admit(function, *arguments)
+
+    async def run_in_turns(self, estimate_us: float, turns: Iterator[Result | None]) -> Result:
+        """Return the first that ``turns`` yields other than None. Raises OverloadedError before the first turn alone.
+
+        After each turn, the queries that wait for a thread have theirs; where the client went away there is no other.
+        """
+        if estimate_us <= INLINE_MICROSECONDS:
+            return next(result for result in turns if result is not None)
+        self._refuse_if_full()
+        async with self._begun():
+            while (result := await self._admit(next, turns)) is None:
+                pass
+            return result
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[None]:
+        """Wait while as many as there are threads have begun: what each has found so far takes memory."""
+        self._admitted += 1
+        try:
+            await self._beginning.acquire()
+        except asyncio.CancelledError:
+            self._metrics.queries_abandoned.inc()
+            raise
+        finally:
+            self._admitted -= 1
+        try:
+            yield
+        finally:
+            self._beginning.release()
+
+    def _refuse_if_full(self) -> None:
         if self._admitted >= self._limit:
             raise OverloadedError("Too many long queries are already waiting; try again in a second, or ask for less.")
+
+    async def _admit(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
         self._admitted += 1
         try:
             return await self._in_thread(function, *arguments)

@@ -20,6 +20,7 @@ from service.errors import (
     StateDirectoryError,
     UnreadableSourceError,
 )
+from service.model.scoring import kernel
 from service.model.scoring.score_ranges import Range
 from service.model.storage.snapshot import Snapshot
 from service.observe.logs import log_event
@@ -143,6 +144,7 @@ def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, sec
     metrics.model_factors.set(manifest.factors)
     metrics.model_made_timestamp.set(manifest.made_at.timestamp())
     metrics.model_loaded_timestamp.set(loaded_at.timestamp())
+    metrics.scan_info.labels(kernel.name()).set(1)
     metrics.model_load_seconds.clear()
     for phase, value in seconds.items():
         metrics.model_load_seconds.labels(phase).set(value)
@@ -176,6 +178,7 @@ def announce_first(snapshot: Snapshot, *, trained: bool) -> None:
     log_event("loaded", model_version=snapshot.version)
     log_event("model_info", users=manifest.users, items=manifest.items)
     log_event("model_factors", factors=manifest.factors)
+    log_event("scan_kernel" if kernel.name() == "int8" else "no_scan_kernel")
     log_event("analyzing_scores")
     log_event("analyzed_scores")
     for kind, statistics in score_ranges(snapshot).items():

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from service.model.codes import quantize
 from service.model.factors import Factors, Float32, Int64, Seen
 from service.model.ids import Ids
 from service.model.model import Model, Popularity
@@ -27,6 +28,7 @@ def arrange(factors: Factors) -> Model:
         user_factors=np.ascontiguousarray(factors.user_factors[users]),
         item_factors=item_factors,
         item_norms=norms,
+        codes=quantize(item_factors),
         item_gram=item_factors.T @ item_factors,
         seen=seen,
         popularity=_popularity(seen, sorter) if seen else None,

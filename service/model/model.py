@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from service.model.codes import Codes
 from service.model.factors import Float32, Int32, Int64, Seen
 from service.model.ids import Ids
 
@@ -27,6 +28,7 @@ class Model:
     user_factors: float32 [users, factors], C order, rows in ascending id order.
     item_factors: float32 [items, factors], C order, rows by descending norm, equal norms by ascending id.
     item_norms: float32 [items], Euclidean, never below the true norm by more than rounding.
+    codes: the item factors again, rounded to int8.
     item_gram: float32 [factors, factors], the sum of v v' over all items.
     item_weights: float32 [items], multiplied with the weights of an item's pairs.
     activity_discount: a user's weights are divided by the number of the user's items to this power.
@@ -38,6 +40,7 @@ class Model:
     user_factors: Float32
     item_factors: Float32
     item_norms: Float32
+    codes: Codes
     item_gram: Float32
     seen: Seen | None
     popularity: Popularity | None

@@ -29,6 +29,12 @@ EVENTS: dict[str, tuple[int, str]] = {
     "loaded": (_I, "✅ Loaded ALS model successfully"),
     "model_info": (_I, "📊 Model info: {users} users, {items} products"),
     "model_factors": (_I, "📊 Model factors: {factors} dimensions"),
+    "scan_kernel": (_I, "⚡ Items are scanned by the compiled int8 kernel"),
+    "no_scan_kernel": (
+        _W,
+        "🐢 Items are scanned by NumPy: the answers are the same, but slower. The compiled kernel was not built: "
+        "install a C compiler, then als-serve again",
+    ),
     "analyzing_scores": (_I, "🔍 Analyzing ALS score ranges..."),
     "analyzed_scores": (_I, "✅ ALS score range analysis completed"),
     "score_range": (

@@ -138,6 +138,9 @@ class Metrics:
     model_users: Gauge = _metric(Gauge, "als_model_users", "Users in the served model.")
     model_items: Gauge = _metric(Gauge, "als_model_items", "Items in the served model.")
     model_factors: Gauge = _metric(Gauge, "als_model_factors", "Factors of the served model.")
+    scan_info: Gauge = _metric(
+        Gauge, "als_scan_info", "1 for what scans the items: int8 (the compiled kernel) or numpy.", "kernel"
+    )
     model_score: Gauge = _metric(
         Gauge,
         "als_model_score",
@@ -284,9 +287,16 @@ class Metrics:
     scanned_items: TallyHistogram = _metric(
         TallyHistogram,
         "als_result_scanned_items",
-        "Number of items scored for each list, by strategy.",
+        "Number of items whose score, or a bound of it, was computed for each list, by strategy.",
         "strategy",
         buckets=_SCANNED_BUCKETS,
+        known=[(strategy,) for strategy in SCORED_STRATEGIES],
+    )
+    scanned_bytes: TallyCounter = _metric(
+        TallyCounter,
+        "als_result_scanned_bytes_total",
+        "Bytes of item factors and of their int8 codes read for those lists, by strategy.",
+        "strategy",
         known=[(strategy,) for strategy in SCORED_STRATEGIES],
     )
     loop_lag_seconds: TallyHistogram = _metric(

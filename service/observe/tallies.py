@@ -33,9 +33,9 @@ class Count(_Series):
 
     __slots__ = ()
 
-    def inc(self) -> None:
-        """Count one more."""
-        self.numbers[0] += 1
+    def inc(self, amount: int = 1) -> None:
+        """Count one more, or so many."""
+        self.numbers[0] += amount
 
 
 class Distribution(_Series):

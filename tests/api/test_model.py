@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.api.context import CONTEXT
 from service.live.generation import Generation
 from service.live.report import Reload, Served
+from service.model.scoring import kernel
 from tests.support.models import make_factors
 from tests.support.serving import Api, make_snapshot, serving
 
@@ -69,6 +70,7 @@ async def test_the_model_is_described() -> None:
             "sha256": SNAPSHOT.manifest.source.sha256,
             "modified_at": "2001-09-09T01:46:40Z",
         },
+        "kernel": kernel.name(),
         "trained": None,
         "training": None,
         "s3": None,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -75,6 +75,67 @@ async def test_one_too_many_is_refused_at_once() -> None:
         gate.set()
         assert await asyncio.gather(*admitted) == [True] * 5
         assert await queries.run(LONG, len, "again") == 5
+
+
+def turns(done: list[str], gate: threading.Event | None = None) -> Iterator[str | None]:
+    """Take three turns, each after the gate is open, and give an answer."""
+    for _ in range(3):
+        if gate:
+            gate.wait(10)
+        done.append("turn")
+        yield None
+    yield "answer"
+
+
+async def test_a_query_in_turns_lets_others_have_theirs() -> None:
+    """Who waits for the one thread has it after the next turn, not after the last."""
+    done = list[str]()
+    with made(1) as queries:
+        long = asyncio.create_task(queries.run_in_turns(LONG, turns(done)))
+        other = asyncio.create_task(queries.run(LONG, done.append, "other"))
+        assert await long == "answer"
+        await other
+        assert done == ["turn", "other", "turn", "turn"]
+        assert await queries.run_in_turns(0, turns(done)) == "answer"
+
+
+async def test_no_more_queries_have_begun_than_there_are_threads() -> None:
+    """What each has found so far takes memory: the next begins when one has ended; one that waits can be abandoned."""
+    first, second, third = list[str](), list[str](), list[str]()
+    with made(1) as queries:
+        waiting = [asyncio.create_task(queries.run_in_turns(LONG, turns(done))) for done in (first, second, third)]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        while not third:
+            await asyncio.sleep(0.001)
+        assert (first, second) == (["turn"] * 3, [])
+        assert (await waiting[0], await waiting[2]) == ("answer", "answer")
+
+
+async def test_a_query_that_has_begun_is_not_refused() -> None:
+    """Where nobody may wait, all its turns are taken, and another is refused meanwhile."""
+    gate = threading.Event()
+    with made(1, waiting_limit=0) as queries:
+        long = asyncio.create_task(queries.run_in_turns(LONG, turns([], gate)))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await queries.run_in_turns(LONG, turns([]))
+        gate.set()
+        assert await long == "answer"
+
+
+async def test_no_turn_is_taken_for_a_client_that_went_away() -> None:
+    """The turn that has begun is the last."""
+    done, gate = list[str](), threading.Event()
+    with made(1) as queries:
+        long = asyncio.create_task(queries.run_in_turns(LONG, turns(done, gate)))
+        await asyncio.sleep(0)
+        long.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await long
+        gate.set()
+        assert await queries.run(LONG, len, "next") == 4
+        assert done == ["turn"]
 
 
 async def test_sixteen_may_wait_for_each_thread() -> None:
@@ -290,13 +351,16 @@ def estimated(costs: QueryCosts, seen_share: float) -> list[tuple[str, object, f
 async def test_more_is_estimated_to_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimates grow with users, depth, listed ids, a basket, and with what the user had, beyond what was measured."""
     estimates = list[float]()
-    run = Queries.run
 
-    async def recording(self: Queries, estimate_us: float, *rest: Any) -> object:
-        estimates.append(estimate_us)
-        return await run(self, estimate_us, *rest)
+    def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
+        async def recording(self: Queries, estimate_us: float, *rest: Any) -> object:
+            estimates.append(estimate_us)
+            return await run(self, estimate_us, *rest)
 
-    monkeypatch.setattr(Queries, "run", recording)
+        return recording
+
+    monkeypatch.setattr(Queries, "run", recorded(Queries.run))
+    monkeypatch.setattr(Queries, "run_in_turns", recorded(Queries.run_in_turns))
     seen = SNAPSHOT.model.seen
     assert seen is not None
     cases = estimated(SNAPSHOT.manifest.costs, np.diff(seen.indptr).max() / np.diff(seen.indptr).mean())

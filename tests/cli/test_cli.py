@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli.main import main
+from service.model.storage.snapshot import FORMAT_VERSION
 from service.settings import Settings, variable
 from tests.support.running import running_server
 
@@ -80,7 +81,7 @@ def kept(model: Path) -> Path:
     """Return where a server that has served the model keeps it."""
     with running_server(model, Path("als_state")) as server:
         server.wait_until_ready()
-    return next(Path("als_state/snapshots").glob("3-*"))
+    return next(Path("als_state/snapshots").glob(f"{FORMAT_VERSION}-*"))
 
 
 def test_a_look_at_a_model_changes_nothing_that_a_server_keeps(model: Path, kept: Path) -> None:

@@ -23,6 +23,7 @@ from service.errors import (
 from service.live.importing import ImportLimits, import_in_child
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf
+from service.model.storage.snapshot import FORMAT_VERSION
 from service.model.storage.source import Source, identify
 from service.settings import child_environment
 from tests.support.helpers import Place, eventually, is_alive, model_bytes, put, stand_in
@@ -50,7 +51,7 @@ async def test_a_good_model_is_on_the_shelf_afterwards(place: Place) -> None:
     """An import leaves one snapshot directory, and says how long each phase took."""
     source = source_of(place, model_bytes())
     await import_in_child(source, place.shelf, place.limits)
-    assert [found.name for found in place.shelf.root.iterdir()] == [f"3-{source.version}"]
+    assert [found.name for found in place.shelf.root.iterdir()] == [f"{FORMAT_VERSION}-{source.version}"]
     found = place.shelf.find(source)
     assert found
     assert list(found.manifest.seconds) == ["read", "validate", "arrange", "analyse", "write"]
@@ -193,7 +194,7 @@ async def test_two_imports_of_one_source_end_with_one_directory(place: Place) ->
     """Two processes that import the same file at once do not disturb each other."""
     source = source_of(place, model_bytes())
     await asyncio.gather(*(import_in_child(source, place.shelf, place.limits) for _ in range(2)))
-    assert [found.name for found in place.shelf.root.iterdir()] == [f"3-{source.version}"]
+    assert [found.name for found in place.shelf.root.iterdir()] == [f"{FORMAT_VERSION}-{source.version}"]
     found = place.shelf.find(source)
     assert found
     snapshot.verify(found.directory)

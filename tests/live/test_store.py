@@ -17,6 +17,7 @@ from service.live import models, reloader
 from service.model.scoring import scoring
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf
+from service.model.storage.snapshot import FORMAT_VERSION
 from tests.support.helpers import (
     Place,
     events,
@@ -234,7 +235,7 @@ async def test_old_snapshots_are_removed(place: Place) -> None:
         for content in (TWO, THREE):
             put(place.path, content)
             await until_served(store, version(content))
-        kept = {f"3-{version(TWO)}", f"3-{version(THREE)}"}
+        kept = {f"{FORMAT_VERSION}-{version(TWO)}", f"{FORMAT_VERSION}-{version(THREE)}"}
         await eventually(lambda: {found.name for found in place.shelf.root.iterdir()} == kept)
 
 

@@ -129,6 +129,12 @@ def test_the_server_cannot_be_looked_into_by_its_own_user(container: Container) 
         assert "Permission denied" in refused.stderr, name
 
 
+def test_the_image_has_the_scan_kernel(container: Container) -> None:
+    """It is built where there is a compiler, and served from where there is none."""
+    assert container.get("/v1/model")[1]["kernel"] == "int8"
+    assert container.run("which", "gcc").returncode == 1
+
+
 def test_sigterm_drains_and_exits_with_0(image: str, models: Path) -> None:
     """The signal of ``docker stop`` reaches the server: it says that it is not ready, still answers, and ends well."""
     with running_container(image, models) as started:

@@ -21,13 +21,15 @@ import service
 from tests.support import ROOT
 from tests.support.waiting import until
 
-NEEDED = ["LICENSE", "MANIFEST.in", "README.md", "pyproject.toml"]
+NEEDED = ["LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py"]
 LAUNCHER = Path("ops/install/bin/als-serve")
 FILES = {
     str(path.relative_to(ROOT))
     for path in (ROOT / "service").rglob("*")
-    if path.is_file() and path.parent.name != "__pycache__"
+    if path.is_file() and path.parent.name != "__pycache__" and path.suffix != ".so"
 }
+SOURCES = {name for name in FILES if name.endswith(".c")}
+LIBRARIES = {"service/model/scoring/_scan.so"}
 
 
 def variables() -> dict[str, str]:
@@ -35,9 +37,9 @@ def variables() -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "COVERAGE_", "ALS_"))}
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     """Run a program that must succeed; return what it prints."""
-    done = subprocess.run(command, cwd=cwd, env=variables(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=cwd, env=variables() | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -63,11 +65,30 @@ def wheel(dist: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a new virtual environment: the wheel is installed, and its dependencies are those of this one."""
+    """Return a new virtual environment in which the wheel is installed."""
+    made = new_environment(tmp_path_factory)
+    run(*pip_of(made), "install", "--no-index", "--no-deps", wheel, cwd=made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def without_compiler(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a new virtual environment in which the sdist was built and installed where no compiler works."""
+    made = new_environment(tmp_path_factory)
+    (sdist,) = dist.glob("*.tar.gz")
+    run(*pip_of(made), "install", "--no-index", "--no-deps", "--no-build-isolation", sdist, cwd=made, CC="false")
+    return made
+
+
+def pip_of(environment: Path) -> tuple[str | Path, ...]:
+    """Return the command that installs into an environment."""
+    return sys.executable, "-m", "pip", "--python", environment / "bin/python", "--disable-pip-version-check"
+
+
+def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a virtual environment that has the dependencies of this one, and nothing of ours."""
     made = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", made, cwd=made)
-    pip = (sys.executable, "-m", "pip", "--python", made / "bin/python", "--disable-pip-version-check")
-    run(*pip, "install", "--no-index", "--no-deps", wheel, cwd=made)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(made)}))
     # Python reads no .pth file of a directory that a .pth file names: the editable install here stays unseen.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
@@ -84,9 +105,13 @@ def metadata(wheel: Path) -> dict[str, str]:
 def test_the_wheel_has_every_file_of_the_package_and_the_command(wheel: Path) -> None:
     """Modules, pages, ``py.typed`` and the launcher as it is; no tests, and nothing besides."""
     with zipfile.ZipFile(wheel) as archive:
-        packed = {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
+        packed = {
+            name: archive.read(name)
+            for name in archive.namelist()
+            if ".dist-info/" not in name and not name.endswith("/")
+        }
     scripts = {name: packed.pop(name) for name in list(packed) if ".data/scripts/" in name}
-    assert packed.keys() == FILES
+    assert packed.keys() == FILES - SOURCES | LIBRARIES
     assert "service/py.typed" in FILES
     assert list(scripts.values()) == [(ROOT / LAUNCHER).read_bytes()]
 
@@ -123,6 +148,19 @@ def test_the_image_is_labelled_with_the_version() -> None:
     assert f"--tag als-serve:{service.__version__} ." in command
 
 
+def test_the_wheel_is_one_for_all_of_linux(wheel: Path) -> None:
+    """Its library needs no other, is of no one Python, and loads on systems far older than ours."""
+    assert re.search(r"-py3-none-manylinux\d+_x86_64\.|-py3-none-manylinux_\d+_\d+_", wheel.name)
+
+
+@pytest.mark.parametrize(("made", "kernel"), [("environment", "int8"), ("without_compiler", "numpy")])
+def test_a_compiler_is_wanted_not_needed(made: str, kernel: str, request: pytest.FixtureRequest) -> None:
+    """The wheel has the kernel; built where no compiler works, the package installs all the same, and NumPy scans."""
+    python: Path = request.getfixturevalue(made) / "bin/python"
+    asked = "from service.model.scoring import kernel; print(kernel.name())"
+    assert run(python, "-I", "-c", asked, cwd=python.parent) == f"{kernel}\n"
+
+
 def test_the_installed_wheel_is_what_runs(environment: Path, tmp_path: Path) -> None:
     """In the new environment ``service`` is the wheel's, with its pages, and the command says its version."""
     found = run(environment / "bin/python", "-I", "-c", "import service; print(service.__file__)", cwd=tmp_path)
@@ -132,10 +170,11 @@ def test_the_installed_wheel_is_what_runs(environment: Path, tmp_path: Path) -> 
     )
 
 
-def test_the_demo_runs_from_the_wheel(environment: Path, tmp_path: Path) -> None:
-    """From nothing but the installed package: it trains, serves and recommends, and a signal ends it well."""
+@pytest.mark.parametrize("made", ["environment", "without_compiler"])
+def test_the_demo_runs_from_the_package(made: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """From nothing but the installed package, with the kernel or without: it trains, serves, recommends, and ends."""
     said = tmp_path / "said"
-    command = (environment / "bin/als-serve", "demo", "--port=0")
+    command = (request.getfixturevalue(made) / "bin/als-serve", "demo", "--port=0")
     with (
         said.open("w") as log,
         subprocess.Popen(command, cwd=tmp_path, env=variables(), stdout=log, stderr=log) as demo,

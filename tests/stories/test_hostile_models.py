@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from service.errors import ImportCpuError, ImportCrashedError, ImportMemoryError, ImportTimeoutError
+from service.model.storage.snapshot import FORMAT_VERSION
 from tests.support.hostile import HostileFile, bombs, corpus
 from tests.support.load import open_loop
 from tests.support.running import RunningServer, running_server
@@ -49,7 +50,7 @@ async def test_hostile_files_change_nothing_for_requests(tmp_path: Path) -> None
         assert psutil.Process(server.process.pid).children() == []
         assert await asyncio.to_thread(server.get, "/readyz") == (200, {"status": "ready"})
     assert not marker.exists()
-    assert [entry.name for entry in (tmp_path / "state" / "snapshots").iterdir()] == [f"3-{version}"]
+    assert [entry.name for entry in (tmp_path / "state" / "snapshots").iterdir()] == [f"{FORMAT_VERSION}-{version}"]
 
 
 def _path(number: int) -> str:

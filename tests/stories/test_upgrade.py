@@ -21,7 +21,10 @@ from tests.fixtures.make_state import make
 from tests.support.running import RunningServer, running_server
 from tests.support.seaweed import Seaweed
 
-KEPT = Path(__file__).parents[1] / "fixtures" / "states" / f"format-{FORMAT_VERSION}.zip"
+STATES = Path(__file__).parents[1] / "fixtures" / "states"
+KEPT = STATES / f"format-{FORMAT_VERSION}.zip"
+#: Of earlier formats nothing but the files that were imported is read again.
+EARLIER = sorted(archive for archive in STATES.glob("format-*.zip") if archive != KEPT)
 #: The bucket that what is in the archives was published to.
 BUCKET = "als-fixtures"
 #: With so little memory no import succeeds.
@@ -72,6 +75,21 @@ def test_a_model_that_was_imported_before_is_served_at_once(kept: Path, model: s
         status, answer = server.get(f"{route}?n=5")
     assert (status, len(answer["items"])) == (200, 5)
     assert snapshots(directory) == before
+
+
+@pytest.mark.parametrize("archive", EARLIER, ids=lambda archive: archive.stem)
+def test_what_was_kept_in_an_earlier_format_is_imported_again(archive: Path, tmp_path: Path) -> None:
+    """After an upgrade to another format the file at the path is imported, and what was kept of it is replaced."""
+    shutil.unpack_archive(archive, tmp_path / "kept")
+    path, directory = tmp_path / "kept" / "followed" / "model.npz", tmp_path / "kept" / "followed" / "state"
+    before = snapshots(directory)
+    with running_server(path, directory, item_titles=tmp_path / "kept" / "titles.csv") as server:
+        until(server, "ready")
+        server.wait_for("titles", count=20)
+        assert "reused" not in [event["event"] for event in server.events]
+        assert len(server.get("/v1/users/user-3/recommendations?n=5")[1]["items"]) == 5
+        server.wait_until(lambda: not snapshots(directory).keys() & before.keys())
+    assert len(snapshots(directory)) == len(before)
 
 
 def test_titles_that_were_imported_before_are_shown_at_once(kept: Path) -> None:

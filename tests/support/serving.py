@@ -137,6 +137,7 @@ def make_snapshot(factors: Factors, name: str = "a model") -> Snapshot:
         users=len(model.user_ids),
         items=len(model.item_ids),
         factors=model.item_factors.shape[1],
+        rho=model.codes.rho,
         user_id_kind=model.user_ids.kind,
         item_id_kind=model.item_ids.kind,
         seen_pairs=len(model.seen.items) if model.seen else None,

@@ -14,6 +14,8 @@ from service.api.parameters import Options
 from service.live.generation import Generation, state_of
 from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.model.facts import TrainingFacts
+from service.model.scoring import kernel as scan_kernel
+from service.model.scoring.kernel import Name as Kernel
 from service.model.scoring.score_ranges import ScoreRanges
 from service.model.storage.snapshot import Snapshot
 from service.s3.versions import Download
@@ -45,6 +47,7 @@ class S3Facts(msgspec.Struct, frozen=True):
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     """The served model. Its fields are null while there is none.
 
+    ``kernel`` is what scans the items: int8 (the compiled kernel) or numpy.
     ``bytes`` is the snapshot's size on disk, ``load_seconds`` are the seconds of each phase, ``trained`` says how the
     model was made, if its file does. ``training`` is the progress of the fallback training, if any.
     ``earlier_versions`` were served before, latest first; ``reloads`` are the last ten, latest first, and
@@ -53,6 +56,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
 
     model_version: answers.Version | None = None
     state: State
+    kernel: Kernel
     source: SourceFacts | None = None
     users: int | None = None
     items: int | None = None
@@ -81,6 +85,7 @@ async def served_model(question: Question[None, Options]) -> web.Response:
     generation = status.slot.current
     body = ServedModel(
         state=state_of(generation, status.training),
+        kernel=scan_kernel.name(),
         training=status.training.report,
         s3=_s3(status.following, generation),
         last_reload=next(iter(status.reloads), None),

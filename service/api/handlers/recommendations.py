@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 import numpy as np
 from aiohttp import web
@@ -26,6 +28,7 @@ from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.live.generation import Generation
 from service.model.factors import Float32, Id, Int32
 from service.model.model import Model
+from service.model.scoring.batches import recommend_many
 from service.model.scoring.ranking import NO_ROWS, Ranked
 from service.model.scoring.scoring import fold_in, popular, recommend, top_n
 
@@ -60,7 +63,7 @@ async def for_users(question: Question[Generation, BatchBody]) -> web.Response:
     generation, context, options = question.generation, question.context, question.options
     _refuse_too_many(options)
     estimate = _estimate(generation, options, len(options.users))
-    body = await context.queries.run(estimate, _many_users, generation, options, context.results)
+    body = await context.queries.run_in_turns(estimate, _many_users(generation, options, context.results))
     return answers.response(body, generation.version)
 
 
@@ -105,13 +108,44 @@ def _one_user(generation: Generation, user: Id, options: Recommending, results: 
     return answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
 
 
-def _many_users(generation: Generation, options: BatchBody, results: Results) -> bytes:
-    exclude = item_rows(generation.snapshot.model, options.exclude)
-    # One by one, because encoding all at once would hold the interpreter lock throughout.
-    entries = (_result_or_failure(generation, user, options, exclude, results) for user in options.users)
-    return answers.encode(
-        BatchRecommendations(generation.version, [msgspec.Raw(answers.encode(entry)) for entry in entries])
+def _many_users(generation: Generation, options: BatchBody, results: Results) -> Iterator[bytes | None]:
+    """Yield None after each turn of the scan, and the answer after the last."""
+    model, exclude = generation.snapshot.model, item_rows(generation.snapshot.model, options.exclude)
+    rows = [model.user_ids.row(user) for user in options.users]
+    known = [] if model.limited else [row for row in rows if row is not None]
+    scanned: list[msgspec.Raw] = []
+    for found in _scan(model, known, options, exclude):
+        # One by one, because encoding all at once would hold the interpreter lock throughout.
+        for row, ranked in zip(known[len(scanned) :], found, strict=False):
+            scanned.append(_encoded(_scanned(generation, row, ranked, options, results)))
+        yield None
+    of_known = iter(scanned)
+    yield answers.encode(
+        BatchRecommendations(
+            generation.version,
+            [
+                _encoded(_result_or_failure(generation, user, options, exclude, results))
+                if row is None or model.limited
+                else next(of_known)
+                for user, row in zip(options.users, rows, strict=True)
+            ],
+        )
     )
+
+
+def _scan(model: Model, rows: list[int], options: BatchBody, exclude: Int32) -> Iterator[list[Ranked]]:
+    return recommend_many(
+        model,
+        np.array(rows, np.int32),
+        options.n,
+        offset=options.offset,
+        exclude_seen=options.exclude_seen,
+        exclude=exclude,
+    )
+
+
+def _encoded(entry: UserResult | UserFailure) -> msgspec.Raw:
+    return msgspec.Raw(answers.encode(entry))
 
 
 def _result_or_failure(
@@ -132,10 +166,15 @@ def _result(generation: Generation, user: Id, options: Recommending, exclude: In
     if model.limited:
         return _popular(generation, user, options, np.concatenate((exclude, _seen(model, row, options))), results)
     ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
+    return _scanned(generation, row, ranked, options, results)
+
+
+def _scanned(generation: Generation, row: int, ranked: Ranked, options: Recommending, results: Results) -> UserResult:
+    """Shape what was found for a user of the model."""
     results.count("als", ranked)
     scores = model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(model.user_ids.of(row), "als", items)
+    return UserResult(generation.snapshot.model.user_ids.of(row), "als", items)
 
 
 def _seen(model: Model, row: int, options: Recommending) -> Int32:

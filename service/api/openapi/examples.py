@@ -57,6 +57,7 @@ _DOWNLOAD = Download(
 _HISTOGRAM = (2, 9, 31, 58, 64, 40, 21, 8, 3, 1)
 _RELOAD = Reload("swapped", "", "", _LOADED, _VERSION, _SECONDS)
 SERVED_MODEL = ServedModel(
+    kernel="int8",
     model_version=_VERSION,
     state="ready",
     source=SourceFacts("/models/als_model.npz", "npz", 10_763_099, f"{_VERSION}{'0' * 48}", _LOADED),

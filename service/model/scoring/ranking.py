@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import msgspec
 import numpy as np
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from service.model.factors import Float32, Int32, Int64
 
 Rows: TypeAlias = NDArray[np.int32 | np.int64]
+Mask: TypeAlias = NDArray[np.bool_]
+#: Which rows may be in an answer: a mask, bool [rows], or the rows, ascending, no repeats.
+Eligible: TypeAlias = Mask | NDArray[np.integer[Any]]
 #: Scores of the rows start…stop-1, float32, in an array of its own.
 Score: TypeAlias = Callable[[int, int], Float32]
 #: An upper bound of all scores from this row on, rounding included; never increases with the row.
@@ -31,30 +34,41 @@ _LOWEST: Float32 = np.array(np.finfo(np.float32).min)
 _STRUCK = np.float32(-np.inf)
 
 
+def is_mask(eligible: Eligible) -> TypeGuard[Mask]:
+    """Say whether it is a mask, and no list of rows."""
+    return eligible.dtype == np.bool_
+
+
 class Ranked(msgspec.Struct, frozen=True):
     """Rows by descending score; equal scores by ascending row. There may be fewer than wanted, or none.
 
-    rows: int32 or int64 [found]; scores: float32 [found], finite; scanned: how many rows had their score computed.
+    rows: int32 or int64 [found]; scores: float32 [found], finite; scanned: how many rows had their score, or a bound of
+    it, computed; read: how many bytes of factors that took, 0 where nobody counts them.
     """
 
     rows: Rows
     scores: Float32
     scanned: int
+    read: int = 0
+
+    def after(self, offset: int) -> Ranked:
+        """Return what comes after the ``offset`` first."""
+        return Ranked(self.rows[offset:], self.scores[offset:], self.scanned, self.read) if offset else self
 
 
-def rank(score: Score, bound: Bound, count: int, n: int, *, offset: int = 0, without: Int32 = NO_ROWS) -> Ranked:
-    """Return the ``n`` best of rows 0…count-1 after the ``offset`` best, exactly as a full sort would.
+def rank(score: Score, bound: Bound, count: int, n: int, *, without: Int32 = NO_ROWS, margin: float = 0.0) -> Ranked:
+    """Return the ``n`` best of rows 0…count-1, exactly as a full sort would; and all that are ``margin`` or less below.
 
     A row whose score is -inf is left out, as are those in ``without`` (ascending, no repeats).
     """
-    best = _Best(n + offset)
+    best = _Best(n, margin)
     start, stop = 0, min(max(FIRST_BLOCK, 4 * best.wanted), count)
     while start < stop:
         scores = score(start, stop)
         _strike(scores, without, start, stop)
         best.add(scores, start)
         start, stop = stop, _next_stop(bound, best.floor, start, stop, count)
-    return Ranked(best.rows[offset:], best.scores[offset:], scanned=start)
+    return Ranked(best.rows, best.scores, scanned=start)
 
 
 def _next_stop(bound: Bound, floor: float, start: int, stop: int, count: int) -> int:
@@ -82,10 +96,14 @@ def _strike(scores: Float32, without: Int32, start: int, stop: int) -> None:
 
 
 class _Best:
-    """The ``wanted`` best rows so far, best first, equal scores by row; ``floor`` is what a later one has to beat."""
+    """The ``wanted`` best rows so far, and those within the margin, best first, equal scores by row.
 
-    def __init__(self, wanted: int) -> None:
+    ``floor`` is what a later one has to beat.
+    """
+
+    def __init__(self, wanted: int, margin: float) -> None:
         self.wanted = wanted
+        self.margin = margin
         self.floor = -math.inf
         self.rows: Int64 = _NO_INT64
         self.scores: Float32 = NO_SCORES
@@ -105,15 +123,20 @@ class _Best:
     def _keep_best(self, rows: Int64, scores: Float32) -> None:
         """Sort once, stably: earlier rows are already in order, and come before later rows of equal score."""
         if len(scores) > SAMPLE + 2 * self.wanted:  # then partitioning first is cheaper
-            kept = (scores >= _nth_largest(scores, self.wanted)).nonzero()[0]
+            kept = (scores >= _nth_largest(scores, self.wanted) - self.margin).nonzero()[0]
             rows, scores = rows[kept], scores[kept]
-        order = (-scores).argsort(kind="stable")[: self.wanted]
+        order = (-scores).argsort(kind="stable")
+        if len(order) >= self.wanted:
+            self.floor = scores.item(order.item(self.wanted - 1)) - self.margin
+            order = order[: self._end(scores[order])]
         self.rows, self.scores = rows[order], scores[order]
-        if len(order) == self.wanted:
-            self.floor = self.scores.item(-1)
+
+    def _end(self, ordered: Float32) -> int:
+        """Return how many of the ordered scores stay."""
+        return int(np.count_nonzero(ordered > self.floor)) if self.margin else self.wanted
 
     def _opening_floor(self, scores: Float32) -> Float32:
-        """Return a score that at least ``wanted`` rows of the block reach, taken from its first rows.
+        """Return a score that at least ``wanted`` rows of the block reach, less the margin, taken from its first rows.
 
         It is an array without dimensions, which NumPy compares with sooner than with a number.
         """
@@ -121,7 +144,8 @@ class _Best:
         ordered.sort()  # sorting so few is faster than partitioning
         if self.wanted > len(ordered) or ordered.item(-self.wanted) == -math.inf:
             return _LOWEST
-        return ordered[-self.wanted, ...]
+        opening = ordered[-self.wanted, ...]
+        return np.maximum(opening - self.margin, _LOWEST) if self.margin else opening
 
 
 def _nth_largest(scores: Float32, n: int) -> float:

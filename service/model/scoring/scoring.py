@@ -6,15 +6,16 @@ equal scores, the earlier row comes first: among items, the one with the greater
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from service.errors import NoSeenItemsError
 from service.model.factors import Float32, Int32
 from service.model.model import Model
+from service.model.scoring import blocks
 from service.model.scoring.folding import explain, fold_in
-from service.model.scoring.ranking import NO_ROWS, Bound, Ranked, rank
+from service.model.scoring.products import scores_of
+from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked
+from service.model.scoring.scan import address, scan_of
 from service.model.scoring.similarity import similar_items, similar_users
 
 __all__ = [
@@ -29,39 +30,30 @@ __all__ = [
     "top_n",
 ]
 
-_UNIT_ROUNDOFF = 2.0**-24
-_SMALLEST = 2.0**-149
 
-
-def top_n(model: Model, vector: Float32, n: int, *, offset: int = 0, without: Int32 = NO_ROWS) -> Ranked:
+def top_n(
+    model: Model,
+    vector: Float32,
+    n: int,
+    *,
+    offset: int = 0,
+    without: Int32 = NO_ROWS,
+    eligible: Eligible | None = None,
+) -> Ranked:
     """Return the ``n`` items (at least 1) with the greatest inner products, after the ``offset`` greatest.
 
-    vector: float32 [factors]. without: int32, item rows, ascending, no repeats. The result equals that of a full sort
-    of the scores computed in float32.
+    vector: float32 [factors]. without: int32, item rows, ascending, no repeats. eligible: the only items that may be in
+    the answer: a mask, bool [items], or item rows, ascending, no repeats; None for all. The result equals that of a
+    full sort of the scores as :func:`~service.model.scoring.products.scores_of` computes them. Raises IndexError if
+    ``eligible`` has other items.
     """
-    items = model.item_factors
-
-    def score(start: int, stop: int) -> Float32:
-        scores: Float32 = np.dot(items[start:stop], vector)
-        return scores
-
-    return rank(score, _cauchy_schwarz(model, vector), len(items), n, offset=offset, without=without)
-
-
-def _cauchy_schwarz(model: Model, vector: Float32) -> Bound:
-    """Bound the computed score of an item, and so of all after it, by the product of the norms.
-
-    A float32 inner product of f terms, summed in any order, is off by at most gamma_f |u|'|v|, with
-    gamma_k = k u / (1 - k u) and u = 2^-24 (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
-    section 3.1), hence at most (1 + gamma_f) ‖u‖ ‖v‖. Four more roundings are allowed for the stored norm, and
-    an absolute term for products and norms in the subnormal range, where the relative error is not bounded.
-    """
-    norms = model.item_norms
-    length = math.hypot(*vector.tolist())
-    errors = (len(vector) + 4) * _UNIT_ROUNDOFF
-    reach = length * (1 + errors / (1 - errors))
-    subnormal = 2 * (length + len(vector)) * _SMALLEST if length else 0.0
-    return lambda row: norms.item(row) * reach + subnormal
+    scan = scan_of(model)
+    if scan:
+        at, excluded = np.ascontiguousarray(vector), np.ascontiguousarray(without)
+        found = scan.top_n(address(at), n + offset, address(excluded), len(excluded), eligible)
+        if found:
+            return found.after(offset)
+    return blocks.top_n(model, vector, n + offset, without, eligible).after(offset)
 
 
 def recommend(
@@ -72,14 +64,32 @@ def recommend(
     offset: int = 0,
     exclude_seen: bool = True,
     exclude: Int32 = NO_ROWS,
+    eligible: Eligible | None = None,
 ) -> Ranked:
     """Return a user's ``n`` best items after the ``offset`` best, without ``exclude`` (item rows in any order).
 
-    ``exclude_seen`` leaves out seen items, if the model has them.
+    ``exclude_seen`` leaves out seen items, if the model has them. eligible: as for :func:`top_n`.
     """
+    scan = scan_of(model)
+    if scan and not len(exclude):
+        without_at, without = scan.seen_of(user) if exclude_seen else (0, 0)
+        found = scan.top_n(scan.users_at + user * scan.user_bytes, n + offset, without_at, without, eligible)
+        if found:
+            return found.after(offset)
+    return top_n(
+        model,
+        model.user_factors[user],
+        n,
+        offset=offset,
+        without=left_out(model, user, exclude_seen=exclude_seen, exclude=exclude),
+        eligible=eligible,
+    )
+
+
+def left_out(model: Model, user: int, *, exclude_seen: bool, exclude: Int32) -> Int32:
+    """Return what a user is not recommended, int32 item rows, ascending: ``exclude``, and what the user had."""
     seen = model.seen.of(user) if exclude_seen and model.seen else NO_ROWS
-    without = np.unique(np.concatenate((seen, exclude))) if len(exclude) else seen
-    return top_n(model, model.user_factors[user], n, offset=offset, without=without)
+    return np.unique(np.concatenate((seen, exclude))) if len(exclude) else seen
 
 
 def popular(model: Model, n: int, *, offset: int = 0, exclude: Int32 = NO_ROWS) -> Ranked:
@@ -96,5 +106,4 @@ def popular(model: Model, n: int, *, offset: int = 0, exclude: Int32 = NO_ROWS) 
 
 def item_scores(model: Model, user: int, items: Int32) -> Float32:
     """Return the user's scores of these item rows, float32 [len(items)]."""
-    scores: Float32 = np.dot(model.item_factors[items], model.user_factors[user])
-    return scores
+    return scores_of(model.item_factors[items], model.user_factors[user])

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from numpy.typing import NDArray
 
 from service.files import sync_directory, synced
+from service.model.codes import Codes, stride_of
 from service.model.factors import Seen
 from service.model.facts import TrainingFacts
 from service.model.ids import IdKind, Ids
@@ -41,6 +42,7 @@ class Manifest(msgspec.Struct, frozen=True):
     users: int
     items: int
     factors: int
+    rho: Annotated[float, msgspec.Meta(ge=0)]
     user_id_kind: IdKind
     item_id_kind: IdKind
     seen_pairs: int | None
@@ -107,6 +109,7 @@ def write(
         users=len(model.user_ids),
         items=len(model.item_ids),
         factors=model.item_factors.shape[1],
+        rho=model.codes.rho,
         user_id_kind=model.user_ids.kind,
         item_id_kind=model.item_ids.kind,
         seen_pairs=len(model.seen.items) if model.seen else None,
@@ -138,10 +141,14 @@ def publish(staged: Path, directory: Path) -> None:
 
 
 def open_snapshot(directory: Path) -> Snapshot:
-    """Map a snapshot directory into memory; every file's size is checked. Raises SnapshotDamagedError, OSError."""
+    """Map a snapshot directory into memory; the size and layout of its files are checked.
+
+    Raises SnapshotDamagedError, OSError.
+    """
     manifest = read_manifest(directory)
     arrays = {name: map_array(directory / name, facts) for name, facts in manifest.files.items()}
     try:
+        _prove_layout(directory, arrays, manifest)
         return Snapshot(directory, manifest, _model(arrays, manifest))
     except KeyError as error:
         raise damaged(directory, f"lacks {error.args[0]}") from None
@@ -194,6 +201,8 @@ def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
         "item_sorter.npy": model.item_ids.sorter,
         "item_factors.npy": model.item_factors,
         "item_norms.npy": model.item_norms,
+        "item_codes.npy": model.codes.codes,
+        "item_steps.npy": model.codes.steps,
         "item_gram.npy": model.item_gram,
         "item_weights.npy": model.item_weights,
     }
@@ -208,6 +217,28 @@ def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def _prove_layout(directory: Path, arrays: dict[str, NDArray[Any]], manifest: Manifest) -> None:
+    """Compare the arrays that are read by their addresses with what the manifest says. Raises SnapshotDamagedError."""
+    for name, (kind, shape) in _layout(manifest).items():
+        array = arrays[name]
+        if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
+            raise damaged(directory / name, f"has {array.dtype} {array.shape} instead of {kind} {shape}")
+
+
+def _layout(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
+    users, items, factors = manifest.users, manifest.items, manifest.factors
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {
+        "user_factors.npy": ("float32", (users, factors)),
+        "item_factors.npy": ("float32", (items, factors)),
+        "item_norms.npy": ("float32", (items,)),
+        "item_codes.npy": ("int8", (items, stride_of(factors))),
+        "item_steps.npy": ("float32", (items,)),
+    }
+    if manifest.seen_pairs is not None:
+        layout |= {"seen_indptr.npy": ("int64", (users + 1,)), "seen_items.npy": ("int32", (manifest.seen_pairs,))}
+    return layout
+
+
 def _model(arrays: dict[str, NDArray[Any]], manifest: Manifest) -> Model:
     seen = manifest.seen_pairs is not None
     return Model(
@@ -216,6 +247,7 @@ def _model(arrays: dict[str, NDArray[Any]], manifest: Manifest) -> Model:
         user_factors=arrays["user_factors.npy"],
         item_factors=arrays["item_factors.npy"],
         item_norms=arrays["item_norms.npy"],
+        codes=Codes(arrays["item_codes.npy"], arrays["item_steps.npy"], manifest.rho),
         item_gram=arrays["item_gram.npy"],
         seen=Seen(arrays["seen_indptr.npy"], arrays["seen_items.npy"], arrays["seen_weights.npy"]) if seen else None,
         popularity=Popularity(arrays["popularity.npy"], arrays["popularity_order.npy"]) if seen else None,

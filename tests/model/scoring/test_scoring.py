@@ -15,7 +15,7 @@ from service.errors import NoSeenItemsError
 from service.model.arranging import arrange
 from service.model.factors import Float32, Int32
 from service.model.model import Model
-from service.model.scoring import ranking, scoring
+from service.model.scoring import blocks, ranking, scoring
 from tests.support.models import make_factors
 
 USERS = 3
@@ -134,7 +134,7 @@ any_scale = (
 def test_the_bound_holds_for_every_computed_score(items: Float32, vector: Float32, n: int) -> None:
     """Rounding, underflow and subnormal norms included, no score exceeds the bound of its row or of one before."""
     model = with_items(items)
-    bound = scoring._cauchy_schwarz(model, vector)
+    bound = blocks.bounds(model.item_norms, vector)[0]
     bounds = [bound(row) for row in range(len(items))]
     assert bounds == sorted(bounds, reverse=True)
     assert (model.item_factors @ vector <= bounds).all()
@@ -159,7 +159,7 @@ def with_items(items: Float32) -> Model:
 def assert_same_without_bound(model: Model, vector: Float32, n: int) -> None:
     """Require that a scan with the early stop finds what one without it finds."""
     scores = model.item_factors @ vector
-    bound = scoring._cauchy_schwarz(model, vector)
+    bound = blocks.bounds(model.item_norms, vector)[0]
     found = ranking.rank(lambda start, stop: scores[start:stop].copy(), bound, len(scores), n)
     assert_ranks(found, scores, by_sorting(scores)[:n])
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import re
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.errors import SnapshotDamagedError
 from service.model.arranging import arrange
@@ -149,6 +153,36 @@ def test_a_damaged_header_never_opens_as_another_array(directory: Path) -> None:
         except SnapshotDamagedError:
             continue
         assert (found.shape, found.itemsize) == (expected, 4), f"bit {bit}"
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("item_codes.npy", lambda array: array.view(np.uint8)),
+        ("item_codes.npy", lambda array: array.reshape(2 * len(array), -1)),
+        ("item_steps.npy", lambda array: array.view(np.int32)),
+        ("item_norms.npy", lambda array: array[:, None]),
+        ("item_factors.npy", np.asfortranarray),
+        ("user_factors.npy", lambda array: array.view(">f4")),
+        ("seen_indptr.npy", lambda array: array[None]),
+        ("seen_items.npy", lambda array: array.view(np.float32)),
+    ],
+)
+def test_an_array_of_another_layout_is_damage(
+    directory: Path, name: str, change: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
+    """What the kernel reads by its address has the type, the shape and the order that the manifest says."""
+    array = change(np.load(directory / name))
+    (directory / name).unlink()
+    np.save(directory / name, array)
+    assert f"{directory / name} has " in refused(directory)
+
+
+def test_a_rho_that_is_none_is_damage(directory: Path) -> None:
+    """The bound on what the codes lack is a number from 0 on."""
+    manifest = directory / snapshot.MANIFEST
+    manifest.write_text(re.sub(r'"rho": [^,]+', '"rho": -1.0', manifest.read_text()))
+    assert str(manifest) in refused(directory)
 
 
 def test_a_flipped_bit_is_found_by_verify(directory: Path) -> None:

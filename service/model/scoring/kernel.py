@@ -1,0 +1,57 @@
+"""The library that is compiled from scan.c, where there is one, and what it takes and gives."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+#: What scans the items: the compiled kernel, or NumPy.
+Name: TypeAlias = Literal["int8", "numpy"]
+
+#: What scan.c returns.
+DECLINED, NOT_A_ROW = -1, -2
+
+PATH = Path(__file__).with_name("_scan.so")
+_VERSION = 1
+
+_P, _I = ctypes.c_void_p, ctypes.c_int32
+_FUNCTIONS = {
+    "scan_scratch_bytes": (ctypes.c_int64, (_I, _I, _I)),
+    "scan_top_n": (_I, (_P, _P, _I, _P, _I, _P, _I, _P, _P, _P, _P, _P)),
+    "scan_many_begin": (_I, (_P, _I, _I, _P, _P, _P, _P)),
+    "scan_many_rows": (_I, (_P, _I, _I, _I, _I, _P, _P)),
+    "scan_many_end": (None, (_P, _I, _I, _P, _P, _P, _P, _P)),
+}
+
+
+class CModel(ctypes.Structure):
+    """The arrays of a model, by their addresses; see scan.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("rows", "factors", "stride")),
+        ("rho", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("codes", "steps", "norms", "items")),
+    )
+
+
+def load(path: Path) -> ctypes.CDLL | None:
+    """Load a library, if it is there, runs on this machine, and is of the version that this program calls."""
+    with suppress(OSError, ValueError):
+        library = ctypes.CDLL(str(path))
+        if ctypes.c_int32.in_dll(library, "scan_version").value == _VERSION:
+            for name, (result, arguments) in _FUNCTIONS.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, arguments
+            return library
+    return None
+
+
+#: Every call of it runs without the interpreter lock. None where there was no compiler.
+library = load(PATH)
+
+
+def name() -> Name:
+    """Return what scans the items."""
+    return "int8" if library else "numpy"
