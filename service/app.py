@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from service import api
 from service.answering import Work, in_background
+from service.api.cache import ResponseCache
 from service.api.context import Context, Lifecycle, Limits, Results
 from service.api.queries import WAITING_PER_THREAD, Queries
 from service.connections import Budget, most_connections, raise_descriptor_limit
@@ -89,6 +90,7 @@ def create_keeper(
         metrics,
         Limits(),
         Queries(1, metrics),
+        ResponseCache(0, metrics),
         Results(metrics),
         {},
         partial(scrape, status, metrics),
@@ -112,6 +114,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         budget=Budget(most_connections(raise_descriptor_limit())).share(workers),
         query_threads=max(1, settings.query_threads // workers),
         waiting_queries=max(1, WAITING_PER_THREAD * settings.query_threads // workers),
+        cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
         fallback=settings.fallback,
         access_log=settings.access_log,

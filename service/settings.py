@@ -80,6 +80,9 @@ class Settings:
         allowed="1 to 64",
         check=lambda value: 1 <= value <= 64,
     )
+    cache_mb: int = _at_least_zero(
+        16, "Memory for answers that are given again to equal requests, until the model changes; 0 keeps none."
+    )
     drain_seconds: float = _at_least_zero(5.0, "How long to report 'not ready' after SIGTERM before closing the port.")
     import_timeout_seconds: float = _positive(600.0, "How long one model may take to import.")
     import_memory_mb: int = _at_least_zero(

@@ -21,6 +21,7 @@ from typing import Protocol
 from aiohttp import web
 
 from service.api import answers
+from service.api.cache import ResponseCache
 from service.api.context import CONTEXT, Context, Fallback, Limits, Results, Scrape
 from service.api.instrument import Instrument
 from service.api.openapi.document import document
@@ -52,6 +53,10 @@ class Configured(Protocol):
         """The number of threads for long queries."""
 
     @property
+    def cache_mb(self) -> int:
+        """The megabytes for answers that are given again."""
+
+    @property
     def access_log(self) -> float:
         """The share of requests to log."""
 
@@ -78,6 +83,7 @@ def set_up(
         metrics=metrics,
         limits=limits,
         queries=Queries(settings.query_threads, metrics, waiting_queries),
+        cache=ResponseCache(settings.cache_mb * 2**20, metrics),
         results=Results(metrics),
         pages=read_pages(answers.encode(document(routes))),
         scrape=scrape or partial(own_scrape, status, metrics),

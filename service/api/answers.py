@@ -16,7 +16,7 @@ from multidict import CIMultiDict, istr
 
 from service.live.generation import Generation
 from service.model.factors import Float32, Id
-from service.model.scoring.ranking import Rows
+from service.model.scoring.ranking import Ranked, Rows
 from service.model.storage.snapshot import Snapshot
 
 MODEL_VERSION = istr("X-Model-Version")
@@ -45,6 +45,31 @@ encode = _encoder.encode
 def _one_of(*structs: type[msgspec.Struct]) -> Meta:
     """Describe a value that is one of several structs, which msgspec can only do for tagged structs."""
     return Meta(extra_json_schema={"oneOf": [{"$ref": SCHEMAS.format(name=struct.__name__)} for struct in structs]})
+
+
+class Listed(msgspec.Struct, frozen=True, gc=False):
+    """A list of recommendations, as it is counted; an empty one has no top score.
+
+    scanned, read: rows and bytes of the scan, see :class:`~service.model.scoring.ranking.Ranked`.
+    """
+
+    strategy: Strategy
+    scanned: int
+    read: int
+    top_score: float | None
+
+    @classmethod
+    def of(cls, strategy: Strategy, ranked: Ranked) -> Listed:
+        """Describe what a strategy found."""
+        top_score = ranked.scores.item(0) if len(ranked.scores) else None
+        return cls(strategy, ranked.scanned, ranked.read, top_score)
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """The body of an answer, and the list to be counted whenever it is given."""
+
+    body: bytes
+    listed: Listed | None = None
 
 
 class ScoredItem(msgspec.Struct, frozen=True, gc=False):

@@ -10,13 +10,13 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import msgspec
 from aiohttp import web
 
-from service.api.answers import Strategy
+from service.api.answers import Listed
+from service.api.cache import ResponseCache
 from service.api.queries import Queries
 from service.api.static import Content
 from service.errors import LimitedModelError, NotReadyError
 from service.live.generation import Generation
 from service.live.status import Status
-from service.model.scoring.ranking import Ranked
 from service.observe.exposition import Exposition
 from service.observe.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 
@@ -65,16 +65,17 @@ class Results:
             for strategy in SCORED_STRATEGIES
         }
 
-    def count(self, strategy: Strategy, ranked: Ranked) -> None:
-        """Count one list; an empty one has no top score."""
-        self._lists[strategy].inc()
-        if strategy == "popular":
+    def count(self, listed: Listed, *, computed: bool = True) -> None:
+        """Count one list; ``computed`` is whether items were scanned for it now."""
+        self._lists[listed.strategy].inc()
+        if listed.strategy == "popular":
             return
-        scanned, read, top_score = self._ranked[strategy]
-        scanned.observe(ranked.scanned)
-        read.inc(ranked.read)
-        if len(ranked.scores):
-            top_score.observe(ranked.scores.item(0))
+        scanned, read, top_score = self._ranked[listed.strategy]
+        if computed:
+            scanned.observe(listed.scanned)
+            read.inc(listed.read)
+        if listed.top_score is not None:
+            top_score.observe(listed.top_score)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +89,7 @@ class Context:
     metrics: Metrics
     limits: Limits
     queries: Queries
+    cache: ResponseCache
     results: Results
     pages: Mapping[str, Content]
     scrape: Scrape

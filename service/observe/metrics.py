@@ -269,6 +269,15 @@ class Metrics:
     worker_ends: Counter = _metric(
         Counter, "als_worker_ends_total", "Workers that ended unexpectedly and were replaced."
     )
+    cache_hits: TallyCounter = _metric(
+        TallyCounter, "als_response_cache_hits_total", "Answers taken from the response cache."
+    )
+    cache_misses: TallyCounter = _metric(
+        TallyCounter,
+        "als_response_cache_misses_total",
+        "Answers that had to be computed.",
+    )
+    cache_bytes: TallyGauge = _metric(TallyGauge, "als_response_cache_bytes", "Memory of the response cache.")
     results: TallyCounter = _metric(
         TallyCounter,
         "als_results_total",

@@ -22,7 +22,7 @@ class Assignment(msgspec.Struct, frozen=True):
     """What a worker is started with: its place among the others, what it shares with them, its share, and settings.
 
     sockets: of the port, open. sheet, turns: memory, of its own numbers and of all workers' connections. These are
-    inherited descriptors. budget, query_threads, waiting_queries: this worker's share of the host's.
+    inherited descriptors. budget, query_threads, waiting_queries, cache_mb: this worker's share of the host's.
     """
 
     place: int
@@ -32,6 +32,7 @@ class Assignment(msgspec.Struct, frozen=True):
     budget: Budget
     query_threads: int
     waiting_queries: int
+    cache_mb: int
     max_n: int
     fallback: Literal["popular", "none"]
     access_log: float

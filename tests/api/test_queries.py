@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.api import answers
 from service.api.context import CONTEXT
 from service.api.handlers import recommendations
 from service.api.queries import INLINE_MICROSECONDS, Queries
@@ -208,7 +209,7 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     gate = threading.Event()
     one_user = recommendations._one_user
 
-    def held(*arguments: object) -> bytes:
+    def held(*arguments: object) -> answers.Answer:
         gate.wait(10)
         return one_user(*arguments)  # type: ignore[arg-type]  # handed on as they came
 

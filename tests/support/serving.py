@@ -42,6 +42,7 @@ class ApiSettings:
     fallback: Fallback = "popular"
     query_threads: int = 2
     access_log: float = 0
+    cache_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)

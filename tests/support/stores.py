@@ -34,6 +34,7 @@ class Store:
     ) -> None:
         self.path = path
         self.metrics = metrics
+        self._number = 0
         self.live: Live = keep_model(path, Preparation(shelf, limits, downloaded), metrics, settle_seconds)
 
     @property
@@ -50,7 +51,8 @@ class Store:
     def current(self, snapshot: Snapshot | None) -> None:
         """Serve a snapshot without any of the ways that lead there."""
         now = datetime.now(UTC)
-        self.slot.current = Generation(1, snapshot, self.titles, now, {}, stale=True) if snapshot else None
+        self._number += 1
+        self.slot.current = Generation(self._number, snapshot, self.titles, now, {}, stale=True) if snapshot else None
 
     @property
     def titles(self) -> Titles | None:

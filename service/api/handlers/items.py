@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from service.api import answers
-from service.api.answers import PopularItems, SimilarItems
+from service.api.answers import Answer, PopularItems, SimilarItems
 from service.api.context import Question
-from service.api.handlers.lookups import known_item, titling
+from service.api.handlers.lookups import answered, known_item, titling
 from service.api.parameters import Entries, Page
 from service.api.query_strings import path_id
 from service.live.generation import Generation
@@ -21,9 +21,8 @@ async def similar(question: Question[Generation, Entries]) -> web.Response:
     """
     generation, options = question.generation, question.options
     row = known_item(generation.snapshot.model, path_id(question.request, "item"))
-    estimate = generation.snapshot.manifest.costs.similar_items + titling(generation, options.n, wanted=options.titles)
-    body = await question.context.queries.run(estimate, _similar, generation, row, options)
-    return answers.response(body, generation.version)
+    costs, titles = generation.snapshot.manifest.costs, titling(generation, options.n, wanted=options.titles)
+    return await answered(question, lambda: costs.similar_items + titles, _similar, row, options)
 
 
 async def popular(question: Question[Generation, Page]) -> web.Response:
@@ -33,21 +32,20 @@ async def popular(question: Question[Generation, Page]) -> web.Response:
     """
     generation, options = question.generation, question.options
     estimate = titling(generation, options.n, wanted=options.titles)
-    body = await question.context.queries.run(estimate, _popular, generation, options)
-    return answers.response(body, generation.version)
+    return await answered(question, lambda: estimate, _popular, options)
 
 
-def _popular(generation: Generation, options: Page) -> bytes:
+def _popular(generation: Generation, options: Page) -> Answer:
     snapshot = generation.snapshot
     ranked = scoring.popular(snapshot.model, options.n, offset=options.offset)
     scores = answers.popular_scores(snapshot, ranked.scores, normalize=False)
     items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return answers.encode(PopularItems(snapshot.version, items))
+    return Answer(answers.encode(PopularItems(snapshot.version, items)))
 
 
-def _similar(generation: Generation, row: int, options: Entries) -> bytes:
+def _similar(generation: Generation, row: int, options: Entries) -> Answer:
     snapshot = generation.snapshot
     ranked = scoring.similar_items(snapshot.model, row, options.n)
     items = answers.scored_items(generation, ranked.rows, answers.compact(ranked.scores), titles=options.titles)
     title = answers.title_of(generation, row, wanted=options.titles)
-    return answers.encode(SimilarItems(snapshot.version, snapshot.model.item_ids.of(row), items, title))
+    return Answer(answers.encode(SimilarItems(snapshot.version, snapshot.model.item_ids.of(row), items, title)))

@@ -1,11 +1,16 @@
-"""Look-ups of requested ids in one snapshot's model."""
+"""Look-ups that handlers share: of answers given before, and of requested ids in one snapshot's model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVarTuple
 
 import numpy as np
+from aiohttp import web
 
+from service.api import answers
+from service.api.answers import Answer
+from service.api.context import Question
 from service.errors import UnknownItemError, UnknownUserError
 from service.live.generation import Generation
 from service.model.factors import Id, Int32
@@ -13,10 +18,33 @@ from service.model.ids import Ids
 from service.model.model import Model
 from service.model.scoring.ranking import NO_ROWS
 
+Arguments = TypeVarTuple("Arguments")
+
 #: Cost of one look-up in the largest models measured (10 million ids).
 MICROSECONDS = 3.0
 # Cost of finding and decoding a title among a million.
 _TITLE_MICROSECONDS = 1.2
+
+
+async def answered(
+    question: Question[Generation, Any],
+    estimate: Callable[[], float],
+    function: Callable[[Generation, *Arguments], Answer],
+    *arguments: *Arguments,
+) -> web.Response:
+    """Answer with what a function makes of the generation and these arguments, or has made of equal ones before.
+
+    ``estimate`` returns the microseconds that the function is likely to take.
+    """
+    generation, context = question.generation, question.context
+    request = (function, *arguments)
+    answer = cached = context.cache.get(generation.number, request)
+    if answer is None:
+        answer = await context.queries.run(estimate(), function, generation, *arguments)
+        context.cache.put(generation.number, request, answer)
+    if answer.listed:
+        context.results.count(answer.listed, computed=cached is None)
+    return answers.response(answer.body, generation.version)
 
 
 def known_user(model: Model, asked: Id) -> int:

@@ -11,7 +11,9 @@ from aiohttp import web
 from service.api import answers
 from service.api.answers import (
     AnonymousRecommendations,
+    Answer,
     BatchRecommendations,
+    Listed,
     Recommendations,
     Strategy,
     UserFailure,
@@ -21,7 +23,7 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.context import Question, Results
-from service.api.handlers.lookups import MICROSECONDS, item_rows, own_form, titling
+from service.api.handlers.lookups import MICROSECONDS, answered, item_rows, own_form, titling
 from service.api.parameters import AnonymousBody, BatchBody, Recommending
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
@@ -47,11 +49,9 @@ async def for_user(question: Question[Generation, Recommending]) -> web.Response
     The exact top n, best first. ``strategy`` is ``als``, or ``popular`` for a user who is not in the model. Equal
     scores always come in the same order.
     """
-    generation, context, options = question.generation, question.context, question.options
-    estimate = _estimate(generation, options)
+    generation, options = question.generation, question.options
     user = path_id(question.request, "user")
-    body = await context.queries.run(estimate, _one_user, generation, user, options, context.results)
-    return answers.response(body, generation.version)
+    return await answered(question, lambda: _estimate(generation, options), _one_user, user, options)
 
 
 async def for_users(question: Question[Generation, BatchBody]) -> web.Response:
@@ -102,10 +102,11 @@ def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float
     return fold_in_us + costs.recommend(options.n + options.offset) + lookups + entries
 
 
-def _one_user(generation: Generation, user: Id, options: Recommending, results: Results) -> bytes:
+def _one_user(generation: Generation, user: Id, options: Recommending) -> Answer:
     exclude = item_rows(generation.snapshot.model, options.exclude)
-    result = _result(generation, user, options, exclude, results)
-    return answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
+    result, listed = _result(generation, user, options, exclude)
+    body = answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
+    return Answer(body, listed)
 
 
 def _many_users(generation: Generation, options: BatchBody, results: Results) -> Iterator[bytes | None]:
@@ -117,7 +118,9 @@ def _many_users(generation: Generation, options: BatchBody, results: Results) ->
     for found in _scan(model, known, options, exclude):
         # One by one, because encoding all at once would hold the interpreter lock throughout.
         for row, ranked in zip(known[len(scanned) :], found, strict=False):
-            scanned.append(_encoded(_scanned(generation, row, ranked, options, results)))
+            result, listed = _scanned(generation, row, ranked, options)
+            results.count(listed)
+            scanned.append(_encoded(result))
         yield None
     of_known = iter(scanned)
     yield answers.encode(
@@ -152,52 +155,52 @@ def _result_or_failure(
     generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results
 ) -> UserResult | UserFailure:
     try:
-        return _result(generation, user, options, exclude, results)
+        result, listed = _result(generation, user, options, exclude)
     except UnknownUserError:
         return UserFailure(own_form(generation.snapshot.model.user_ids, user))
+    results.count(listed)
+    return result
 
 
-def _result(generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
+def _result(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
     """Recommend to one user. Raises UnknownUserError if there is no fallback either."""
     model = generation.snapshot.model
     row = model.user_ids.row(user)
     if row is None:
-        return _fallback(generation, user, options, exclude, results)
+        return _fallback(generation, user, options, exclude)
     if model.limited:
-        return _popular(generation, user, options, np.concatenate((exclude, _seen(model, row, options))), results)
+        return _popular(generation, user, options, np.concatenate((exclude, _seen(model, row, options))))
     ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
-    return _scanned(generation, row, ranked, options, results)
+    return _scanned(generation, row, ranked, options)
 
 
-def _scanned(generation: Generation, row: int, ranked: Ranked, options: Recommending, results: Results) -> UserResult:
+def _scanned(generation: Generation, row: int, ranked: Ranked, options: Recommending) -> tuple[UserResult, Listed]:
     """Shape what was found for a user of the model."""
-    results.count("als", ranked)
     scores = model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(generation.snapshot.model.user_ids.of(row), "als", items)
+    return UserResult(generation.snapshot.model.user_ids.of(row), "als", items), Listed.of("als", ranked)
 
 
 def _seen(model: Model, row: int, options: Recommending) -> Int32:
     return model.seen.of(row) if options.exclude_seen and model.seen else NO_ROWS
 
 
-def _fallback(generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
+def _fallback(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
     model = generation.snapshot.model
     unknown = f"The user {user!r} is not in the served model"
     if options.fallback == "none":
         raise UnknownUserError(f"{unknown}.")
     if model.popularity is None:
         raise UnknownUserError(f"{unknown}, which has no popularity to fall back on.")
-    return _popular(generation, user, options, exclude, results)
+    return _popular(generation, user, options, exclude)
 
 
-def _popular(generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results) -> UserResult:
+def _popular(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
     model = generation.snapshot.model
     ranked = popular(model, options.n, offset=options.offset, exclude=exclude)
-    results.count("popular", ranked)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(own_form(model.user_ids, user), "popular", items)
+    return UserResult(own_form(model.user_ids, user), "popular", items), Listed.of("popular", ranked)
 
 
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
@@ -209,7 +212,7 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     if not len(rows):
         raise UnknownItemError("None of the given items is in the served model; give at least one that is.")
     strategy, ranked = _for_what_was_had(model, rows, weights, options)
-    results.count(strategy, ranked)
+    results.count(Listed.of(strategy, ranked))
     to_scores = popular_scores if strategy == "popular" else model_scores
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)

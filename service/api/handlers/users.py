@@ -9,6 +9,7 @@ from aiohttp import web
 
 from service.api import answers
 from service.api.answers import (
+    Answer,
     Explanation,
     ItemScores,
     ScoredUser,
@@ -19,7 +20,7 @@ from service.api.answers import (
     WeightedItem,
 )
 from service.api.context import Question
-from service.api.handlers.lookups import MICROSECONDS, known_item, known_user, titling
+from service.api.handlers.lookups import MICROSECONDS, answered, known_item, known_user, titling
 from service.api.parameters import Counted, Entries, ListedUsers, Page, Scores
 from service.api.query_strings import path_id
 from service.errors import NoSeenItemsError
@@ -49,9 +50,7 @@ async def similar(question: Question[Generation, Counted]) -> web.Response:
     """
     snapshot = question.generation.snapshot
     row = known_user(snapshot.model, path_id(question.request, "user"))
-    estimate = snapshot.manifest.costs.similar_users
-    body = await question.context.queries.run(estimate, _similar, snapshot, row, question.options.n)
-    return answers.response(body, snapshot.version)
+    return await answered(question, lambda: snapshot.manifest.costs.similar_users, _similar, row, question.options.n)
 
 
 async def scores(question: Question[Generation, Scores]) -> web.Response:
@@ -63,8 +62,7 @@ async def scores(question: Question[Generation, Scores]) -> web.Response:
     row = known_user(generation.snapshot.model, path_id(question.request, "user"))
     asked = len(options.items)
     estimate = asked * MICROSECONDS + titling(generation, asked, wanted=options.titles)
-    body = await question.context.queries.run(estimate, _scores, generation, row, options)
-    return answers.response(body, generation.version)
+    return await answered(question, lambda: estimate, _scores, row, options)
 
 
 async def seen(question: Question[Generation, Page]) -> web.Response:
@@ -75,8 +73,7 @@ async def seen(question: Question[Generation, Page]) -> web.Response:
     generation, options = question.generation, question.options
     row = known_user(generation.snapshot.model, path_id(question.request, "user"))
     estimate = titling(generation, options.n, wanted=options.titles)
-    body = await question.context.queries.run(estimate, _seen, generation, row, options)
-    return answers.response(body, generation.version)
+    return await answered(question, lambda: estimate, _seen, row, options)
 
 
 async def explanation(question: Question[Generation, Entries]) -> web.Response:
@@ -90,18 +87,18 @@ async def explanation(question: Question[Generation, Entries]) -> web.Response:
     item_row = known_item(model, path_id(question.request, "item"))
     estimate = _explanation_estimate(generation.snapshot, user_row)
     estimate += titling(generation, options.n, wanted=options.titles)
-    body = await question.context.queries.run(estimate, _explanation, generation, user_row, item_row, options)
-    return answers.response(body, generation.version)
+    return await answered(question, lambda: estimate, _explanation, user_row, item_row, options)
 
 
-def _similar(snapshot: Snapshot, row: int, n: int) -> bytes:
+def _similar(generation: Generation, row: int, n: int) -> Answer:
+    snapshot = generation.snapshot
     ids = snapshot.model.user_ids
     ranked = similar_users(snapshot.model, row, n)
     users = list(map(ScoredUser, ids.at(ranked.rows), answers.compact(ranked.scores)))
-    return answers.encode(SimilarUsers(snapshot.version, ids.of(row), users))
+    return Answer(answers.encode(SimilarUsers(snapshot.version, ids.of(row), users)))
 
 
-def _scores(generation: Generation, row: int, options: Scores) -> bytes:
+def _scores(generation: Generation, row: int, options: Scores) -> Answer:
     snapshot, items = generation.snapshot, options.items
     model = snapshot.model
     rows = [model.item_ids.row(item) for item in items]
@@ -111,20 +108,20 @@ def _scores(generation: Generation, row: int, options: Scores) -> bytes:
     entries = [
         UnknownItem(item) if item_row is None else next(scored) for item, item_row in zip(items, rows, strict=True)
     ]
-    return answers.encode(ItemScores(snapshot.version, model.user_ids.of(row), entries))
+    return Answer(answers.encode(ItemScores(snapshot.version, model.user_ids.of(row), entries)))
 
 
-def _seen(generation: Generation, row: int, options: Page) -> bytes:
+def _seen(generation: Generation, row: int, options: Page) -> Answer:
     model = generation.snapshot.model
     seen, page = _known_seen(model), slice(options.offset, options.offset + options.n)
     rows = seen.of(row)[page]
     weights = answers.compact(seen.weights_of(row)[page])
     titles = answers.titles_of(generation, rows, wanted=options.titles)
     items = list(map(WeightedItem, model.item_ids.at(rows), weights, titles))
-    return answers.encode(UserItems(generation.version, model.user_ids.of(row), items))
+    return Answer(answers.encode(UserItems(generation.version, model.user_ids.of(row), items)))
 
 
-def _explanation(generation: Generation, user_row: int, item_row: int, options: Entries) -> bytes:
+def _explanation(generation: Generation, user_row: int, item_row: int, options: Entries) -> Answer:
     model, n = generation.snapshot.model, options.n
     all_items = explain(model, user_row, item_row, len(_known_seen(model).of(user_row)))
     total = answers.compact(all_items.scores.sum(keepdims=True))[0]
@@ -132,7 +129,7 @@ def _explanation(generation: Generation, user_row: int, item_row: int, options: 
     items = answers.scored_items(generation, all_items.rows[:n], scores, titles=options.titles)
     user, item = model.user_ids.of(user_row), model.item_ids.of(item_row)
     title = answers.title_of(generation, item_row, wanted=options.titles)
-    return answers.encode(Explanation(generation.version, user, item, total, items, title))
+    return Answer(answers.encode(Explanation(generation.version, user, item, total, items, title)))
 
 
 def _explanation_estimate(snapshot: Snapshot, row: int) -> float:

@@ -1,0 +1,55 @@
+"""The answers that were given last, so that equal requests are not computed again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from service.api.answers import Answer
+from service.observe.metrics import Metrics
+
+#: About what an entry takes besides its body: the request with its parts, and the table's own bookkeeping.
+_ENTRY_BYTES = 500
+
+
+class ResponseCache:
+    """The last used answers of one generation, by request, in at most ``limit`` bytes; 0 keeps none.
+
+    A request is a function and its arguments, as parsed: equal ones have equal answers, however they were written. The
+    first request to another generation drops all answers, so none is older than the model and the titles. All methods
+    are for the event loop.
+    """
+
+    def __init__(self, limit: int, metrics: Metrics) -> None:
+        self.bytes = 0
+        self._limit = limit
+        self._generation = 0
+        self._hits = metrics.cache_hits.labels()
+        self._misses = metrics.cache_misses.labels()
+        self._entries: OrderedDict[Hashable, tuple[Answer, int]] = OrderedDict()
+        metrics.cache_bytes.set_function(lambda: self.bytes)
+
+    def get(self, generation: int, request: Hashable) -> Answer | None:
+        """Return the answer that a generation, by its number, gave to an equal request; count whether there was one."""
+        if generation > self._generation:
+            self._generation, self.bytes = generation, 0
+            self._entries.clear()
+        found = self._entries.get(request) if generation == self._generation else None
+        if found is None:
+            self._misses.inc()
+            return None
+        self._hits.inc()
+        self._entries.move_to_end(request)
+        return found[0]
+
+    def put(self, generation: int, request: Hashable, answer: Answer) -> None:
+        """Keep an answer, and drop those used longest ago that no longer fit."""
+        size = len(answer.body) + _ENTRY_BYTES
+        if generation != self._generation or size > self._limit:
+            return
+        _, replaced = self._entries.pop(request, (answer, 0))
+        self._entries[request] = answer, size
+        self.bytes += size - replaced
+        while self.bytes > self._limit:
+            _, (_, freed) = self._entries.popitem(last=False)
+            self.bytes -= freed
