@@ -1,4 +1,4 @@
-"""Answering at a port, from its first connection to its last answer: what every process does that answers."""
+"""Answering at a port, from the first connection to the last answer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from service.live.background import keep_running
 Work = Callable[[], Awaitable[Never]]
 
 KEEP_ALIVE_SECONDS = 75.0
-#: What is in flight when the port closes may take this long; a query takes milliseconds.
+#: The limit for requests in flight when the port closes; a query takes milliseconds.
 SHUTDOWN_SECONDS = 30.0
 _FINISH_LOOK_SECONDS = 0.01
-# After an error, what is still arriving is read for so long, so that the client gets to read the answer.
+# After an error, the rest of the request is read for this long, so that the client can read the answer.
 _LINGERING_SECONDS = 2.0
-#: And what was answered already, this long to be sent to a slow client.
+#: The limit for sending finished answers to slow clients.
 SENDING_SECONDS = 5.0
 
 
@@ -33,11 +33,11 @@ async def running(app: web.Application) -> AsyncIterator[web.AppRunner]:
     runner = web.AppRunner(
         app,
         access_log=None,
-        auto_decompress=False,  # no body is unpacked, not even one that is thrown away
+        auto_decompress=False,  # no body is decompressed, not even one that is discarded
         keepalive_timeout=KEEP_ALIVE_SECONDS,
         lingering_time=_LINGERING_SECONDS,
         shutdown_timeout=SENDING_SECONDS,
-        handler_cancellation=True,  # a query whose client went away leaves the queue
+        handler_cancellation=True,  # a query leaves the queue when its client disconnects
     )
     await runner.setup()
     try:
@@ -47,7 +47,7 @@ async def running(app: web.Application) -> AsyncIterator[web.AppRunner]:
 
 
 def in_background(app: web.Application, works: Mapping[str, Work]) -> None:
-    """Have an app do all this from its start to its clean-up."""
+    """Run background work from an app's start to its clean-up."""
     for name, work in works.items():
         app.cleanup_ctx.append(_in_background(name, work))
 
@@ -72,10 +72,10 @@ async def answering(
     is_our_turn: Callable[[int], bool] | None = None,
     exposed: bool = True,
 ) -> AsyncIterator[None]:
-    """Answer what connects to these sockets; at the end of the block they are closed, and what is in flight ends.
+    """Answer at these sockets until the end of the block; then close them, and finish the requests in flight.
 
-    ``is_our_turn`` is asked where other processes answer at them too, see :class:`~service.listening.Listener`;
-    ``exposed`` is whether the gauges tell of the connections.
+    ``is_our_turn`` is for sockets of several processes, see :class:`~service.listening.Listener`. ``exposed`` says
+    whether the gauges show the connections.
     """
     assert runner.server
     context = runner.app[CONTEXT]
@@ -89,7 +89,7 @@ async def answering(
 
 
 async def _finish(lifecycle: Lifecycle) -> None:
-    """Let the requests in flight end. aiohttp's own clean-up no longer reads bodies that are still arriving."""
+    """Let the requests in flight finish; aiohttp's own clean-up no longer reads bodies that are still arriving."""
     with suppress(TimeoutError):
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             while lifecycle.in_flight:

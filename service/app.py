@@ -55,7 +55,7 @@ def _limits(settings: Settings) -> ImportLimits:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """What keeps the model of these settings current: what handlers read of it, and the work in the background."""
+    """The parts that keep the model current: what handlers read, and the background work."""
 
     status: Status
     works: dict[str, Work]
@@ -77,9 +77,9 @@ def create_app(settings: Settings) -> web.Application:
 def create_keeper(
     settings: Settings, workers: int, sockets: Sequence[socket.socket]
 ) -> tuple[web.Application, Workers]:
-    """Return the application that keeps the model and tells how the service is, and the workers that answer for it.
+    """Return the keeper's application, which keeps the model and answers health checks and scrapes, and its workers.
 
-    ``sockets`` are the open ones of the port. Raises SettingsError where the place in S3 is none.
+    ``sockets`` are the open sockets of the port. Raises SettingsError if the S3 URI is invalid.
     """
     sums = Sums()
     metrics = Metrics(CollectorRegistry(), sums)
@@ -105,11 +105,11 @@ def create_keeper(
 
 
 def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.socket]) -> list[Assignment]:
-    """Return what each worker is started with: its share of what the host allows, and the settings of answers."""
+    """Return what each worker is started with: its share of the limits, and the settings that it needs."""
     first = Assignment(
         place=0,
         sockets=tuple(each.fileno() for each in sockets),
-        sheet=-1,  # one of its own, whenever one is started
+        sheet=-1,  # each worker that is started gets a new one
         turns=make_turns(),
         budget=Budget(most_connections(raise_descriptor_limit())).share(workers),
         query_threads=max(1, settings.query_threads // workers),
@@ -125,7 +125,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
 
 
 def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:
-    """Put together what watches, follows S3, imports and trains; nothing runs yet. Raises SettingsError."""
+    """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
     live = create_live(settings, metrics, following)

@@ -19,7 +19,7 @@ RESERVED_DESCRIPTORS: Final = 128
 #: An upper limit however many descriptors there are: a connection takes about 20 kB, and more need another server.
 _MOST_CONNECTIONS: Final = 10_000
 _LEAST_CONNECTIONS: Final = 16
-#: Bytes; one of 10,000 items with their titles takes less.
+#: Bytes; an answer of 10,000 items with their titles is smaller.
 _LARGE_ANSWER: Final = 4 * 2**20
 
 
@@ -40,9 +40,9 @@ class Budget:
     send_seconds: float = 30.0
 
     def share(self, processes: int) -> Budget:
-        """Return what each of several processes may take, so that together they take no more than this.
+        """Return the share of one of several processes.
 
-        One process can always send one large answer.
+        Together they take no more than this, except that each can always send one large answer.
         """
         return replace(
             self,
@@ -81,7 +81,7 @@ class Connections:
         *,
         exposed: bool = True,
     ) -> None:
-        """``exposed`` is whether the gauges tell of these connections."""
+        """``exposed`` says whether the gauges show these connections."""
         self.budget = budget
         self._make_handler = make_handler
         self._answering = answering

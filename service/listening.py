@@ -17,7 +17,7 @@ from service.observe.metrics import Metrics
 _BACKLOG = 1024
 #: Connections accepted in one iteration of the loop.
 _AT_ONCE = 64
-#: How long another process may take to accept what it is the turn of.
+#: How long other processes get to accept a connection first.
 _TURN_SECONDS = 0.002
 _PAUSE_SECONDS = 0.1
 #: One log line per interval; the metric counts every failure.
@@ -59,9 +59,9 @@ class Listener:
         metrics: Metrics,
         is_our_turn: Callable[[int], bool] | None = None,
     ) -> None:
-        """``is_our_turn`` is asked where other processes accept at the same sockets, given our number of connections.
+        """``is_our_turn`` is for sockets of several processes: it is called with our number of connections.
 
-        Where it is not, the others get a moment to go first.
+        If it returns False, the other processes get a moment to accept first.
         """
         self._sockets = sockets
         self._connections = connections
@@ -90,7 +90,7 @@ class Listener:
             listening.close()
 
     def _on_client(self, listening: socket.socket) -> None:
-        """Accept, or let another process go first."""
+        """Accept, or let other processes go first."""
         ours = len(self._connections) + len(self._beginning)
         if self._is_our_turn is None or self._is_our_turn(ours):
             self._accept(listening)
@@ -125,7 +125,7 @@ class Listener:
         self._come_back(listening, _PAUSE_SECONDS, accept=False)
 
     def _come_back(self, listening: socket.socket, seconds: float, *, accept: bool) -> None:
-        """Look away from a socket for a while, and then accept what is still there, or only look again."""
+        """Ignore a socket for a while; then accept what is still waiting, or only watch it again."""
 
         def look() -> None:
             self._loop.add_reader(listening, self._on_client, listening)

@@ -21,7 +21,7 @@ from service.observe.logs import log_event
 from service.settings import Settings
 from service.workers.processors import worker_count
 
-#: What a port for health and metrics has: few ask, and a client of the other port takes nothing of it.
+#: The budget of the management port, which few clients use.
 _MANAGEMENT = Budget(connections=32)
 
 OnStart = Callable[[web.Application, int], None]
@@ -46,7 +46,7 @@ async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
 
 @asynccontextmanager
 async def _service(settings: Settings) -> AsyncIterator[tuple[web.Application, int]]:
-    """Answer at the port for the length of a block, in one process or in several; yield the app and the port."""
+    """Answer at the port until the end of the block, in one process or several; yield the app and the port."""
     workers = worker_count(settings.workers)
     with (
         _listening(settings.host, settings.port, "ALS_PORT") as sockets,
@@ -61,9 +61,9 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[web.Application, i
 
 @asynccontextmanager
 async def _by_itself(settings: Settings, sockets: Sequence[socket.socket]) -> AsyncIterator[web.Application]:
-    """Keep the model and answer from it, in this process."""
+    """Keep the model and answer requests in this process."""
     async with running(create_app(settings)) as runner:
-        await asyncio.sleep(0)  # what keeps the model current logs its first line before the port's
+        await asyncio.sleep(0)  # the store logs its first line before the port's line
         async with answering(runner, sockets, Budget(most_connections(raise_descriptor_limit()))):
             yield runner.app
 
@@ -72,7 +72,7 @@ async def _by_itself(settings: Settings, sockets: Sequence[socket.socket]) -> As
 async def _by_workers(
     settings: Settings, count: int, sockets: Sequence[socket.socket]
 ) -> AsyncIterator[web.Application]:
-    """Keep the model in this process, and have others answer from it."""
+    """Keep the model in this process, and have workers answer requests."""
     app, workers = create_keeper(settings, count, sockets)
     async with running(app) as runner:
         await asyncio.sleep(0)  # as above
@@ -81,13 +81,13 @@ async def _by_workers(
             yield runner.app
         finally:
             for each in sockets:
-                each.close()  # so that the port is closed when the last worker closes it
+                each.close()  # so that the port closes when the last worker closes it
             await workers.close()
 
 
 @asynccontextmanager
 async def _managed(settings: Settings, sockets: Sequence[socket.socket], context: Context) -> AsyncIterator[None]:
-    """Tell how the server is at these sockets, if there are any."""
+    """Answer health checks and scrapes at these sockets, if there are any."""
     if not sockets:
         yield
         return
@@ -100,7 +100,7 @@ async def _managed(settings: Settings, sockets: Sequence[socket.socket], context
 
 @contextmanager
 def _listening(host: str, port: int | None, setting: str) -> Iterator[list[socket.socket]]:
-    """Lend the open sockets of a port, none where there is none. Raises SettingsError."""
+    """Open the sockets of a port, if one is given. Raises SettingsError."""
     sockets = [] if port is None else open_sockets(host, port, setting)
     try:
         yield sockets

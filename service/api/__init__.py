@@ -93,7 +93,7 @@ def set_up(
 
 
 def set_up_monitoring(app: web.Application, context: Context, access_log: float) -> None:
-    """Give an app only the routes that tell how the server is: on a port of their own they are never behind others."""
+    """Add only the routes for health checks and scrapes to an app, for a port of their own."""
     app[CONTEXT] = context
     routes = [route for route in ROUTES if route.path in _MONITORING]
     add_routes(app.router, routes, Instrument(context, access_log))

@@ -81,7 +81,7 @@ class Slot:
             self.current = replace(self.current, number=self._number, titles=titles)
 
     def follow(self, generation: Generation | None, earlier: list[Served]) -> Generation | None:
-        """Hold a generation that another process has put into service; return the one before."""
+        """Serve a generation that the keeper serves; return the previous one."""
         previous, self.current, self.earlier = self.current, generation, earlier
         if previous and (generation is None or generation.snapshot is not previous.snapshot):
             self._held.add(previous.snapshot.model)

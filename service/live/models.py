@@ -144,7 +144,7 @@ class Live:
     training: FallbackTraining
 
     def status(self, following: Following | None = None) -> Status:
-        """Return what handlers read of all this."""
+        """Return what handlers read."""
         return Status(self.slot, self.reloader.history, self.training, following)
 
     @property

@@ -1,4 +1,4 @@
-"""Answering a scrape with the numbers of this process, and of those whose numbers it sums."""
+"""Answering a scrape."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from service.observe.metrics import Metrics
 
 
 async def scrape(status: Status, metrics: Metrics, accept: str, names: Sequence[str]) -> Exposition:
-    """Return the metrics, in a form that is accepted, and only those of these names if any are given."""
+    """Return all metrics, or only those with the given names, in an accepted format."""
     if (generation := status.slot.current) is not None:
-        # In a thread: for a large model the kernel takes a while to look at every page.
+        # In a thread, because the kernel needs a while to check every page of a large model.
         metrics.model_resident_bytes.set(await asyncio.to_thread(resident_bytes, generation.snapshot))
     return render(metrics.registry, accept, names)

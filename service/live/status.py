@@ -1,4 +1,4 @@
-"""All that handlers read: what is served, and how it came to be served."""
+"""What handlers read: the served model, and how it came to be served."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from service.live.report import FallbackTraining, Following, Reload
 
 @dataclass(slots=True, eq=False)
 class Status:
-    """What requests are answered from, and what is told of it.
+    """What requests are answered from, and its history.
 
-    In one process these are the very objects that keep the model current; a worker's follow those of the keeper.
-    ``reloads`` has the last ten, the latest first. ``following`` tells of S3, where that is followed.
+    In one process, the reloader and the others update these objects; in a worker, they follow the keeper's. ``reloads``
+    has the last ten, the latest first. ``following`` describes S3, if it is followed.
     """
 
     slot: Slot

@@ -1,4 +1,4 @@
-"""The metrics as Prometheus reads them."""
+"""The metrics in Prometheus's formats."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from prometheus_client.exposition import choose_encoder
 
 
 class Exposition(msgspec.Struct, frozen=True):
-    """What a scrape gets."""
+    """The answer to a scrape."""
 
     content_type: str
     body: bytes
 
 
 def render(registry: CollectorRegistry, accept: str, names: Sequence[str]) -> Exposition:
-    """Return all metrics, or those of these names if any are given, as text or OpenMetrics: what is accepted."""
+    """Return all metrics, or only those with the given names, as text or OpenMetrics, whichever is accepted."""
     encode, content_type = choose_encoder(accept)
     chosen = registry.restricted_registry(names) if names else registry
     return Exposition(content_type, encode(chosen))

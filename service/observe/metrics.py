@@ -319,7 +319,7 @@ class Metrics:
             setattr(self, attribute, row.register(self.registry, self.numbers))
 
     def publish(self) -> None:
-        """Write down what is only known when it is looked at, for the keeper to add up."""
+        """Write to the sheet what is only known on demand, so that the keeper can add it."""
         for attribute, row in table().items():
             if row.type is TallyGauge:
                 getattr(self, attribute).refresh()

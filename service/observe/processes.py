@@ -1,4 +1,4 @@
-"""The metrics of the process itself, as the library has them, with those of its workers added."""
+"""The library's metrics of the process itself, plus those of its workers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from prometheus_client.samples import Sample
 
 from service.observe.sheets import Labels, Numbers
 
-#: Of each process alone: a sum of these says nothing.
+#: A sum of these over processes means nothing.
 _NOT_SUMMED = frozenset({"process_start_time_seconds", "process_max_fds", "process_virtual_memory_bytes"})
 _RESIDENT = "process_resident_memory_bytes"
 
 
 class ProcessMetrics(Collector):
-    """Time, memory, descriptors and garbage of this process, and of those whose numbers are ``elsewhere``."""
+    """CPU time, memory, descriptors and garbage collections of this process and of those that ``numbers`` adds."""
 
     def __init__(self, registry: CollectorRegistry, numbers: Numbers) -> None:
         self._found = CollectorRegistry()
@@ -29,13 +29,13 @@ class ProcessMetrics(Collector):
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric with what others add to it."""
+        """Yield every metric, summed over processes."""
         for family in self._found.collect():
             family.samples = [self._summed(sample) for sample in family.samples]
             yield family
 
     def publish(self) -> None:
-        """Write this process's own numbers down for whoever adds them to theirs."""
+        """Write this process's numbers to its sheet."""
         for family in self._found.collect():
             for sample in family.samples:
                 if sample.name not in _NOT_SUMMED:
@@ -55,6 +55,6 @@ class ProcessMetrics(Collector):
 
 
 def _anonymous_bytes() -> float:
-    """Return what this process has in memory for itself: what it has mapped, the keeper has mapped too."""
+    """Return the memory that only this process has: the keeper has mapped the same files."""
     found = re.search(r"^RssAnon:\s+(\d+) kB$", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
     return 1024 * float(found[1]) if found else 0.0

@@ -1,7 +1,7 @@
-"""Where series have their numbers: in this process alone, or in memory shared by processes whose numbers are summed.
+"""Where the numbers of metrics are stored: in this process only, or in memory that the keeper shares with a worker.
 
-A worker counts in a sheet of its own, so that counting takes no lock and no message; the keeper reads all sheets when
-it is scraped. What a killed worker has counted stays in its sheet.
+Each worker counts in its own sheet, without locks or messages, and the keeper sums all sheets for a scrape. What a
+killed worker has counted is still in its sheet.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import msgspec
 
 Labels = tuple[str, ...]
 
-#: Of each sheet: room for the names of its series, and for their numbers. Only pages that are written to take memory.
+#: Space in a sheet for the names of its series and for their numbers. Only pages that are written to take memory.
 _INDEX_BYTES = 2**20
 _NUMBERS_BYTES = 2**21
-_END_BYTES = 8  # at the very beginning: where the index ends
+_END_BYTES = 8  # at the start of the sheet: where the index ends
 
 
 class Entry(NamedTuple):
-    """A line of a sheet's index: a series, where its numbers are, and whether they outlast the process."""
+    """A line of a sheet's index: a series, the place of its numbers, and whether they outlast the process."""
 
     name: str
     labels: Labels
@@ -32,22 +32,22 @@ class Entry(NamedTuple):
 
 
 class Numbers:
-    """Gives series their numbers, which only this process sees."""
+    """Allots numbers that only this process sees."""
 
     def allot(self, name: str, labels: Labels, length: int, *, lasting: bool = True) -> MutableSequence[float]:
-        """Return so many numbers, all 0, for a series; ``lasting`` ones are summed even after the process has ended."""
+        """Return ``length`` zeros for a series; if ``lasting``, they still count after the process has ended."""
         return [0.0] * length
 
     def elsewhere(self, name: str) -> Iterable[tuple[Labels, Sequence[float]]]:
-        """Return the numbers of other processes that are to be added to series of this name."""
+        """Return the numbers of other processes for series of this name."""
         return ()
 
 
 class Sheet(Numbers):
-    """Gives series their numbers in shared memory; written by one process, read by another."""
+    """Allots numbers in shared memory, which one process writes and another reads."""
 
     def __init__(self, descriptor: int) -> None:
-        """Map the memory that :func:`make_sheet` has made."""
+        """Map the memory made by :func:`make_sheet`."""
         memory = memoryview(mmap.mmap(descriptor, _INDEX_BYTES + _NUMBERS_BYTES))
         self._end = memory[:_END_BYTES].cast("Q")
         self._index = memory[_END_BYTES:_INDEX_BYTES]
@@ -57,16 +57,16 @@ class Sheet(Numbers):
         self._entries: dict[str, list[Entry]] = {}
 
     def allot(self, name: str, labels: Labels, length: int, *, lasting: bool = True) -> MutableSequence[float]:
-        """Return the next numbers, and write down whose they are."""
+        """Return the next free numbers, and add the series to the index."""
         start, self._allotted = self._allotted, self._allotted + length
         line = msgspec.json.encode(Entry(name, labels, start, length, lasting)) + b"\n"
         begin = self._end[0]
         self._index[begin : begin + len(line)] = line
-        self._end[0] = begin + len(line)  # last: a line is whole when it can be seen, whenever its writer is killed
-        return self._numbers[start : start + length]  # type: ignore[return-value] # it can be read and written by index
+        self._end[0] = begin + len(line)  # last, so that a reader only sees whole lines, even if the writer is killed
+        return self._numbers[start : start + length]  # type: ignore[return-value] # items can be read and set
 
     def names(self) -> list[str]:
-        """Return the names of all series that are written down by now."""
+        """Return the names of all series in the index."""
         end = self._end[0]
         for line in bytes(self._index[self._read : end]).splitlines():
             entry = msgspec.json.decode(line, type=Entry)
@@ -75,25 +75,25 @@ class Sheet(Numbers):
         return list(self._entries)
 
     def series(self, name: str) -> Iterator[tuple[Entry, list[float]]]:
-        """Yield the series of a name with their numbers, as they are now."""
+        """Yield the series of a name with their current numbers."""
         self.names()
         for entry in self._entries.get(name, ()):
             yield entry, list(self._numbers[entry.start : entry.start + entry.length])
 
 
 class Sums(Numbers):
-    """Gives the keeper's series their numbers, and adds up those of the sheets of all workers, past and present."""
+    """Allots the keeper's own numbers, and has those of all workers, past and present."""
 
     def __init__(self) -> None:
         self._sheets: list[Sheet] = []
         self._past: dict[str, dict[Labels, list[float]]] = {}
 
     def add(self, sheet: Sheet) -> None:
-        """Count a worker's sheet in."""
+        """Add the sheet of a new worker."""
         self._sheets.append(sheet)
 
     def retire(self, sheet: Sheet) -> None:
-        """Keep what a worker that has ended has counted, and let its sheet go."""
+        """Drop the sheet of a worker that has ended, but keep what it has counted."""
         self._sheets.remove(sheet)
         for name in sheet.names():
             past = self._past.setdefault(name, {})
@@ -110,7 +110,7 @@ class Sums(Numbers):
 
 
 def make_sheet() -> int:
-    """Make the memory of a sheet and return its descriptor. Raises OSError."""
+    """Create the memory of a sheet and return its descriptor. Raises OSError."""
     descriptor = os.memfd_create("als-serve numbers")
     os.ftruncate(descriptor, _INDEX_BYTES + _NUMBERS_BYTES)
     return descriptor

@@ -20,7 +20,7 @@ from service.observe.sheets import Labels, Numbers
 
 
 class _Series:
-    """One series: labels with numbers of their own."""
+    """One series: the numbers of one set of labels."""
 
     __slots__ = ("numbers",)
 
@@ -54,7 +54,7 @@ class Distribution(_Series):
 
 
 class Level(_Series):
-    """One series of a gauge: set, or told by a function whenever it is looked at."""
+    """One series of a gauge: its value is set, or comes from a function."""
 
     __slots__ = ("_function",)
 
@@ -67,11 +67,11 @@ class Level(_Series):
         self.numbers[0] = value
 
     def set_function(self, function: Callable[[], float]) -> None:
-        """Have the value told by a function."""
+        """Take the value from a function."""
         self._function = function
 
     def refresh(self) -> None:
-        """Look at the value, where a function tells it."""
+        """Update the value if it comes from a function."""
         if self._function:
             self.set(self._function())
 
@@ -80,7 +80,7 @@ SeriesT = TypeVar("SeriesT", Count, Distribution, Level)
 
 
 class _Tally(Collector, Generic[SeriesT]):
-    """A metric whose series have their numbers from ``numbers``, and are summed with those that others have."""
+    """A metric whose numbers are allotted by ``numbers``, which may add those of other processes."""
 
     _length = 1
     _lasting = True
@@ -115,7 +115,7 @@ class _Tally(Collector, Generic[SeriesT]):
         return self._series.setdefault(values, self._new(numbers))
 
     def _summed(self) -> dict[Labels, list[float]]:
-        """Return the numbers of each series, with those of other processes."""
+        """Return the numbers of each series, summed over processes."""
         found = {values: list(series.numbers) for values, series in list(self._series.items())}
         for values, numbers in self._source.elsewhere(self._facts[0]):
             before = found.get(values, [0.0] * len(numbers))
@@ -133,7 +133,7 @@ class TallyCounter(_Tally[Count]):
     """A counter."""
 
     def inc(self) -> None:
-        """Count one more, where there are no labels."""
+        """Count one more, if there are no labels."""
         self.labels().inc()
 
     def collect(self) -> Iterator[Metric]:
@@ -151,7 +151,7 @@ class TallyCounter(_Tally[Count]):
 
 
 class TallyGauge(_Tally[Level]):
-    """A gauge without labels, whose sum over processes tells something."""
+    """A gauge without labels that is summed over processes."""
 
     _lasting = False
 
@@ -160,11 +160,11 @@ class TallyGauge(_Tally[Level]):
         self.labels().set(value)
 
     def set_function(self, function: Callable[[], float]) -> None:
-        """Have the value told by a function."""
+        """Take the value from a function."""
         self.labels().set_function(function)
 
     def refresh(self) -> None:
-        """Look at the value, where a function tells it."""
+        """Update the value if it comes from a function."""
         self.labels().refresh()
 
     def collect(self) -> Iterator[Metric]:
@@ -201,7 +201,7 @@ class TallyHistogram(_Tally[Distribution]):
         super().__init__(name, help, labels, unit, registry, numbers)
 
     def observe(self, number: float) -> None:
-        """Count one number, where there are no labels."""
+        """Count one number, if there are no labels."""
         self.labels().observe(number)
 
     def collect(self) -> Iterator[Metric]:

@@ -25,7 +25,7 @@ def hold_out(
     """Hold out floor(share * items) pairs of each user; users with few items keep them all, and nobody loses all.
 
     They are the user's latest pairs, or random ones without times or among equal times; the same arguments give the
-    same split. Held-out pairs that weigh nothing or less are in neither part: they are no test of a ranking. users:
+    same split. Held-out pairs that weigh nothing or less are in neither part: they do not test a ranking. users:
     rows of the only users of whom pairs are held out; None means all. Returns the remaining interactions, with all ids
     and the same shape, and the held-out weights, float32 [users, items]; both matrices are canonical. Raises
     TrainingError if every user has too few items.

@@ -1,1 +1,1 @@
-"""Several processes that answer on one port, and the one beside them that keeps what they answer from."""
+"""Several processes that answer on one port, and the keeper, which keeps the model for them."""

@@ -1,4 +1,4 @@
-"""A worker's side of keeping: it holds what the keeper has put into service, and never anything older."""
+"""How a worker follows the keeper: it serves what the keeper serves, and never anything older."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from service.workers.messages import Kept, News
 
 
 class Follower:
-    """Makes a worker's ``status`` what the keeper's is."""
+    """Keeps a worker's ``status`` equal to the keeper's."""
 
     def __init__(self, status: Status) -> None:
         self._status = status
 
     async def take(self, news: News) -> None:
-        """Answer from these news from now on, in one step.
+        """Answer from these news from now on.
 
-        What cannot be opened leaves the generation as it is: its successor has most likely taken its place on disk.
-        Raises SnapshotDamagedError, OSError where there is none yet.
+        If a snapshot cannot be opened, the generation stays: most likely, a newer snapshot has taken its place on disk.
+        Raises SnapshotDamagedError, OSError if there is no generation yet.
         """
         status, generation = self._status, self._status.slot.current
         try:
@@ -48,7 +48,7 @@ def _release(previous: list[Generation | None], current: Generation | None) -> N
 
 
 def _opened(kept: Kept | None, held: Generation | None) -> Generation | None:
-    """Map a generation into memory, but for what of it is mapped already. Raises SnapshotDamagedError, OSError."""
+    """Map a generation into memory, except what is mapped already. Raises SnapshotDamagedError, OSError."""
     if kept is None:
         return None
     if held and Kept.of(held) == kept:

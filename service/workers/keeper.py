@@ -1,8 +1,8 @@
-"""The keeper's side of its workers: it starts them, tells them what to answer from, and replaces those that end.
+"""How the keeper runs its workers: it starts them, sends them news, and replaces those that end.
 
-They inherit the port's open socket, rather than that each opens its own with SO_REUSEPORT. With that, connections in
-the queue of a worker that dies are lost with it, a worker that hangs still gets its share of them, and a second service
-on the same port is not noticed. From one queue, whichever worker is free takes what waits.
+Workers inherit the open sockets of the port; they do not open their own with SO_REUSEPORT. With SO_REUSEPORT, each
+worker has its own queue of new connections: if it dies, they are lost, and if it hangs, they wait. It would also hide
+that another service has the same port. From a shared queue, any free worker accepts.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from service.workers.messages import Answer, Ask, Assignment, FromWorker, News, 
 from service.workers.turns import Turns
 
 _MODULE = "service.workers.worker"
-#: How often it is looked whether there are news. Hooks wherever something may change would be many, and one forgotten.
+#: How often to check for news. Hooks at every place where something changes would be many, and one would be forgotten.
 _LOOK_SECONDS = 0.1
-#: The same news again, so that a worker which no longer takes any is noticed.
+#: How often to repeat news, to notice workers that do not respond.
 _REPEAT_SECONDS = 10.0
 _HUNG_SECONDS = 60.0
-#: How long scrapes by way of workers wait for one another, in times of each: a flood of them leaves time for the rest.
+#: Pause after each scrape through a worker, as a multiple of its duration: a flood must not block the keeper.
 _REST = 4
-#: Between the end of a worker and the start of the next, where one after the other ends soon.
+#: Pause before a worker is replaced, if workers keep ending soon after their start.
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
 _SOON_SECONDS = 5.0
-#: After its standard input has ended, a worker may take this long to finish.
+#: How long a worker may take to finish after its standard input has ended.
 _CLOSING_SECONDS = SHUTDOWN_SECONDS + 2 * SENDING_SECONDS
 
 _message = msgspec.json.Decoder(FromWorker)
 
 
 class WorkerProcess:
-    """One running worker, and how far it is with what it was told.
+    """One running worker.
 
-    ``answers`` is whether it has opened the port, ``generation`` the number of the one it answers from, 0 for none.
+    ``answers`` says whether it answers requests; ``generation`` is the number of its generation, or 0.
     """
 
     def __init__(self, child: asyncio.subprocess.Process) -> None:
@@ -56,12 +56,12 @@ class WorkerProcess:
         self._waits_since: float | None = None
 
     def tell(self, said: bytes) -> None:
-        """Send a line; one that does not read is not waited for."""
+        """Send a line, without waiting for a worker that does not read."""
         if not self._stdin.is_closing():
             self._stdin.write(said)
 
     def tell_news(self, said: bytes, now: float) -> None:
-        """Send news, and kill a worker that has not taken earlier ones for long."""
+        """Send news; kill a worker that has not responded to earlier news for too long."""
         self.tell(said)
         if self._waits_since is None:
             self._waits_since = now
@@ -70,16 +70,16 @@ class WorkerProcess:
             self.child.kill()
 
     def has_taken(self, taken: Taken) -> None:
-        """Note that it answers from the last news."""
+        """Note that the worker answers from the latest news."""
         self.answers, self.generation, self._waits_since = True, taken.generation, None
 
     def close(self) -> None:
-        """Ask it to end: no more is said."""
+        """Ask the worker to end, by closing its standard input."""
         self._stdin.close()
 
 
 class Workers:
-    """Keeps a worker running for each assignment, from :meth:`start` to :meth:`close`."""
+    """Keeps one worker running per assignment, from :meth:`start` to :meth:`close`."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Workers:
         context: Context,
         sums: Sums,
     ) -> None:
-        """``context`` has what they answer from, and answers scrapes for all; ``sums`` adds up what they count."""
+        """``context`` is the keeper's; ``sums`` adds up what the workers count."""
         self._assignments = assignments
         self._environment = environment
         self._context = context
@@ -106,7 +106,7 @@ class Workers:
         self._tasks = [asyncio.create_task(self._keep(assignment)) for assignment in self._assignments]
 
     async def tell(self) -> Never:
-        """Tell every worker whatever is the news."""
+        """Send every worker the news, whenever there are any."""
         loop = asyncio.get_running_loop()
         told = 0.0
         while True:
@@ -118,7 +118,7 @@ class Workers:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def close(self) -> None:
-        """Have all of them close the port and end, once what is in flight has been answered."""
+        """Have all workers close the port, finish the requests in flight, and end."""
         self._closing.set()
         for worker in self._running:
             worker.close()
@@ -129,7 +129,7 @@ class Workers:
         os.close(self._assignments[0].turns)
 
     async def _keep(self, assignment: Assignment) -> None:
-        """Run one worker after the other; where they end soon, after a pause that grows."""
+        """Run one worker after another; if they end soon, with a growing pause in between."""
         loop = asyncio.get_running_loop()
         pause = 0.0
         while not self._closing.is_set():
@@ -146,7 +146,7 @@ class Workers:
                     await self._closing.wait()
 
     async def _run(self, assignment: Assignment) -> str:
-        """Run a worker to its end, and say how it ended."""
+        """Run a worker to its end; return how it ended."""
         try:
             with self._counted(assignment.place) as descriptor:
                 return await self._converse(msgspec.structs.replace(assignment, sheet=descriptor))
@@ -155,7 +155,7 @@ class Workers:
 
     @contextmanager
     def _counted(self, place: int) -> Iterator[int]:
-        """Lend a sheet for a worker to count in. Raises OSError."""
+        """Provide a sheet for a worker. Raises OSError."""
         descriptor = make_sheet()
         sheet = Sheet(descriptor)
         self._sums.add(sheet)

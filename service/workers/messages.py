@@ -1,4 +1,4 @@
-"""What the keeper and a worker say to one another, as lines of JSON on the worker's standard input and output."""
+"""Messages between the keeper and a worker: lines of JSON on the worker's standard input and output."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from service.live.report import Following, Reload, Served, Training
 from service.live.status import Status
 from service.model.storage.source import Source
 
-#: The longest line: a scrape's answer is the largest.
+#: The longest line: the answer to a scrape.
 MOST_BYTES = 2**26
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """What a worker is started with: its place among the others, what it shares with them, its share, and settings.
+    """What a worker is started with: its place among the workers, what it inherits, its share of limits, and settings.
 
-    sockets: of the port, open. sheet, turns: memory, of its own numbers and of all workers' connections. These are
-    inherited descriptors. budget, query_threads, waiting_queries, cache_mb: this worker's share of the host's.
+    sockets, sheet, turns: inherited descriptors, of the port's open sockets and of shared memory. budget,
+    query_threads, waiting_queries, cache_mb: this worker's share.
     """
 
     place: int
@@ -41,9 +41,9 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A generation as the keeper has it; a worker opens the same directories.
+    """The keeper's generation; a worker opens the same directories.
 
-    source: of the served model, which the snapshot may have been made of under another name.
+    source: the source of the served model, which may have another path than the one in the snapshot's manifest.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Kept(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, generation: Generation) -> Kept:
-        """Say where a generation is on disk, and what is told of it."""
+        """Describe a generation."""
         snapshot, titles = generation.snapshot, generation.titles
         return cls(
             generation.number,
@@ -70,10 +70,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class News(msgspec.Struct, frozen=True, tag=True):
-    """All that handlers read, as it is now: see :class:`~service.live.status.Status`.
-
-    draining: whether the service is about to stop.
-    """
+    """What handlers read, see :class:`~service.live.status.Status`; draining: whether the service is stopping."""
 
     generation: Kept | None
     earlier: list[Served]
@@ -84,7 +81,7 @@ class News(msgspec.Struct, frozen=True, tag=True):
 
     @classmethod
     def of(cls, status: Status, *, draining: bool) -> News:
-        """Tell of the keeper's status."""
+        """Describe the keeper's status."""
         current = status.slot.current
         return cls(
             Kept.of(current) if current else None,
@@ -97,7 +94,7 @@ class News(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """The keeper's answer to what was asked under this number."""
+    """The keeper's answer to the question with this number."""
 
     number: int
     content_type: str
@@ -105,20 +102,20 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
 
 
 class Taken(msgspec.Struct, frozen=True, tag=True):
-    """A worker answers from the last news; ``generation`` is the number of theirs, 0 where they have none."""
+    """A worker now answers from the latest news; ``generation`` is its number, or 0 if there is no model."""
 
     generation: int
 
 
 class Scrape(msgspec.Struct, frozen=True, tag=True):
-    """Give the metrics of the whole service, in a form that is accepted, and only those of these names if any."""
+    """A question: the metrics of the whole service, in an accepted format, or only those with the given names."""
 
     accept: str
     names: list[str]
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """A worker asks for what only the keeper can do; what else it may ask joins ``Scrape`` here."""
+    """A worker asks the keeper, which alone can answer. Other questions are added next to ``Scrape``."""
 
     number: int
     what: Scrape
@@ -134,6 +131,6 @@ def line(message: msgspec.Struct) -> bytes:
 
 
 def read_path(kind: type, value: str) -> Path:
-    """Read the paths of a message: what msgspec calls for a type that it does not know."""
+    """Decode a path; msgspec calls this for types that it does not know."""
     assert kind is Path
     return Path(value)

@@ -1,7 +1,7 @@
-"""A worker: a process that answers requests from what the keeper has put into service, and does nothing else.
+"""A worker: a process that answers requests from what the keeper serves, and does nothing else.
 
-It opens nothing but snapshots and titles that the keeper has made, and has none of the service's secrets. It ends when
-its standard input does: then the keeper wants it to, or is gone.
+It only opens the keeper's snapshots and titles, and has no secrets. It ends when its standard input does, because the
+keeper asked it to or is gone.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ from service.workers.messages import (
 from service.workers.turns import Turns
 
 _PUBLISH_SECONDS = 1.0
-#: What the keeper has not answered yet; whoever asks for more must not keep it from its work.
+#: The most questions that may wait for the keeper, so that a flood of scrapes cannot keep it busy.
 _MOST_ASKED = 4
 _message = msgspec.json.Decoder(FromKeeper, dec_hook=read_path)
 
 
 class Worker:
-    """Speaks with the keeper, and has its news followed."""
+    """Talks to the keeper and follows its news."""
 
     def __init__(self, assignment: Assignment, reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> None:
         self.metrics = Metrics(CollectorRegistry(), Sheet(assignment.sheet))
@@ -84,7 +84,7 @@ class Worker:
         self._asked: dict[int, asyncio.Future[Answer]] = {}
 
     async def listen(self) -> None:
-        """Hear what the keeper says, until it says no more."""
+        """Read the keeper's messages to the end."""
         try:
             while said := await self._reader.readline():
                 self._hear(_message.decode(said))
@@ -93,7 +93,7 @@ class Worker:
             self._arrived.set()
 
     async def take_news(self) -> bool:
-        """Wait for news and answer from them, of several from the last; return whether there will be more."""
+        """Wait for news and answer from the latest; return False when the keeper has closed the pipe."""
         await self._arrived.wait()
         self._arrived.clear()
         if self._latest is None:
@@ -106,30 +106,30 @@ class Worker:
     def _hear(self, message: FromKeeper) -> None:
         match message:
             case News() as news:
-                self._lifecycle.draining = news.draining  # at once, however long the rest takes
+                self._lifecycle.draining = news.draining  # at once; opening a model may take longer
                 self._latest = news
                 self._arrived.set()
             case Answer() as answer:
                 asked = self._asked.pop(answer.number)
-                if not asked.cancelled():  # its client may have gone away
+                if not asked.cancelled():  # its client may have disconnected
                     asked.set_result(answer)
 
     async def scrape(self, accept: str, names: Sequence[str]) -> Exposition:
-        """Have the keeper tell the metrics of all."""
+        """Ask the keeper for the metrics of all processes."""
         self.metrics.publish()
         answer = await self._ask(Scrape(accept, list(names)))
         return Exposition(answer.content_type, answer.body)
 
     async def publish(self) -> Never:
-        """Write down, again and again, what is only known when it is looked at."""
+        """Write to the sheet regularly what is only known on demand."""
         while True:
             self.metrics.publish()
             await asyncio.sleep(_PUBLISH_SECONDS)
 
     async def _ask(self, what: Scrape) -> Answer:
-        """Ask the keeper. Raises OverloadedError where too much is being asked already."""
+        """Ask the keeper. Raises OverloadedError if too many questions are waiting."""
         if len(self._asked) >= _MOST_ASKED:
-            raise OverloadedError("The keeper is being asked too much at once; try again in a second.")
+            raise OverloadedError("Too many scrapes are waiting; try again in a second.")
         number = next(self._numbers)
         asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[number] = asked
@@ -138,7 +138,7 @@ class Worker:
 
 
 async def work(reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> None:
-    """Answer requests for as long as the keeper, who is at the other ends of these, lives and wants it."""
+    """Answer requests until the keeper, at the other end of these pipes, closes them."""
     if not (said := await reader.readline()):
         return
     assignment = msgspec.json.decode(said, type=Assignment)
@@ -147,7 +147,7 @@ async def work(reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> 
     is_our_turn = partial(Turns(assignment.turns).is_mine, assignment.place)
     hearing = asyncio.create_task(worker.listen())
     async with _open(assignment.sockets) as sockets, running(worker.app) as runner:
-        # It accepts nothing before the first news: no answer is older than those of other workers.
+        # Nothing is accepted before the first news, so that no answer is older than those of other workers.
         if await worker.take_news():
             async with answering(runner, sockets, assignment.budget, is_our_turn=is_our_turn):
                 while await worker.take_news():
@@ -162,7 +162,9 @@ async def _open(descriptors: Sequence[int]) -> AsyncIterator[list[socket.socket]
         yield [stack.enter_context(socket.socket(fileno=descriptor)) for descriptor in descriptors]
 
 
-async def _work_at_standard_streams() -> None:  # pragma: no cover - runs in workers alone, where nothing measures
+async def _work_at_standard_streams() -> (
+    None
+):  # pragma: no cover - runs only in workers, where coverage is not measured
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=MOST_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -171,7 +173,7 @@ async def _work_at_standard_streams() -> None:  # pragma: no cover - runs in wor
 
 
 def main() -> None:  # pragma: no cover - as above
-    """Be a worker. Signals are the keeper's: what a terminal or systemd sends to all is told to each by it."""
+    """Run a worker. It ignores signals that a terminal or systemd sends to all processes: the keeper handles them."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     hide_memory()

@@ -1,4 +1,4 @@
-"""The story of several workers on one port: killed, swapped, scraped, drained, and never without their keeper."""
+"""The story of several workers on one port: killed, scraped, drained, and always with the same model."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def recommendations(number: int) -> str:
 
 
 async def test_a_killed_worker_fails_only_its_own_connections(service: Service) -> None:
-    """Clients of other workers notice nothing, and the next worker takes its place."""
+    """Clients of other workers notice nothing, and a new worker takes its place."""
     async with aiohttp.ClientSession() as first:  # one connection, which is kept
         await (await first.get(service.server.url + "/healthz")).read()
         holder = next(pid for pid in service.workers if connected(pid, service.server))
@@ -121,7 +121,7 @@ def connected(pid: int, server: RunningServer) -> bool:
 
 
 def test_counters_never_fall_over_kills(service: Service) -> None:
-    """Every request that was answered is counted, wherever and whoever is killed; the sum of no series falls."""
+    """Every answered request is counted, whichever worker is killed, and no series falls."""
     name = "als_http_requests_total[('method', 'GET'), ('route', '/v1/users/{user}/items'), ('status', '404')]"
     service.everywhere("/healthz")
     before = lasting(service.server.url)
@@ -136,7 +136,7 @@ def test_counters_never_fall_over_kills(service: Service) -> None:
 
 
 def test_every_worker_and_the_management_port_tell_the_same(service: Service) -> None:
-    """One scrape is enough, wherever it arrives, and so is one look at the model."""
+    """One scrape is enough, whichever worker answers it, and so is one request for the model."""
     assert len(set(service.everywhere("/v1/model"))) == 1
     counted = "als_results_total[('strategy', 'als')]"
     told = {samples(service.server.url)[counted] for _ in range(8)} | {samples(service.management)[counted]}
@@ -144,7 +144,7 @@ def test_every_worker_and_the_management_port_tell_the_same(service: Service) ->
 
 
 def test_the_scrape_is_as_prometheus_wants_it(service: Service) -> None:
-    """Nothing is wrong, says promtool, with the sum of several processes."""
+    """The sum of several processes passes promtool's checks."""
     promtool = shutil.which("promtool")
     need(promtool is not None, "promtool is not installed")
     checked = subprocess.run(
@@ -158,7 +158,7 @@ def test_the_scrape_is_as_prometheus_wants_it(service: Service) -> None:
 
 
 async def test_a_swap_fails_no_request_and_none_goes_back(service: Service) -> None:
-    """Under load, all workers go from model to model; nothing fails or is mixed, and no connection sees the past."""
+    """Under load, all workers switch models; no request fails or mixes them, and no connection goes back."""
     stop = asyncio.Event()
     load = asyncio.create_task(open_loop(service.server.url, recommendations, 100, stop))
     watching = [asyncio.create_task(generations(service.server.url, stop)) for _ in range(4 * WORKERS)]
@@ -197,7 +197,7 @@ def test_titles_are_swapped_everywhere(service: Service) -> None:
 
 
 def test_the_management_port_answers_what_is_asked_of_it_alone(service: Service) -> None:
-    """Health, readiness and metrics are there, and no data is."""
+    """It has health, readiness and metrics, but no data."""
     for path in ("/healthz", "/readyz"):
         with urllib.request.urlopen(service.management + path, timeout=30) as answer:
             assert answer.status == 200
@@ -208,7 +208,7 @@ def test_the_management_port_answers_what_is_asked_of_it_alone(service: Service)
 
 
 async def test_sigterm_drains_all_workers(tmp_path: Path) -> None:
-    """After SIGTERM each worker is not ready yet still answers, what is in flight is finished, and all end with 0."""
+    """After SIGTERM all workers report not ready but still answer; no request fails, and the service exits with 0."""
     MODELS.put(FIRST, tmp_path / "m.npz")
     with running_server(tmp_path / "m.npz", tmp_path / "state", workers=2, drain_seconds=1) as server:
         await asyncio.to_thread(server.wait_until_ready)
@@ -226,7 +226,7 @@ async def test_sigterm_drains_all_workers(tmp_path: Path) -> None:
 
 
 def test_workers_end_with_their_keeper(tmp_path: Path) -> None:
-    """A killed keeper leaves no process and no open port behind, so that the service can be started again."""
+    """A killed keeper leaves no worker behind that would keep the port open, so the service can be restarted."""
     MODELS.put(FIRST, tmp_path / "m.npz")
     with running_server(tmp_path / "m.npz", tmp_path / "state", workers=2) as server:
         server.wait_until_ready()

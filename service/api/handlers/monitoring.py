@@ -45,7 +45,7 @@ async def ready(question: Question[None, Options]) -> web.Response:
         raise NotReadyError("The server is stopping; send new requests elsewhere.")
     question.context.generation()
     if not question.context.lifecycle.answering:
-        raise NotReadyError("No worker answers; see the log for how they ended.")
+        raise NotReadyError("No worker is answering requests; the log says how the workers ended.")
     return web.Response(body=_READY, content_type=answers.CONTENT_TYPE)
 
 

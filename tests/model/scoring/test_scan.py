@@ -324,7 +324,7 @@ def test_no_content_leads_out_of_an_array(tmp_path: Path) -> None:
 
 
 def test_a_library_of_another_version_is_not_called(tmp_path: Path) -> None:
-    """What an older checkout left, what is no library, and what is not there: NumPy scans."""
+    """What an older checkout left, a file that is not a library, and what is not there: NumPy scans."""
     old = tmp_path / "old.so"
     need(shutil.which("gcc"), "gcc is missing: apt-get install --no-install-recommends gcc libc6-dev")
     source = tmp_path / "old.c"
