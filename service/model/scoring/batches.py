@@ -55,7 +55,8 @@ def recommend_many(
 
 def _group_size(scan: Scan, n: int) -> int:
     """Return how many users share a chunk: as many as gain from it, and have room to work in."""
-    return max(1, min(GROUP, _SCRATCH_BYTES // scan.library.scan_scratch_bytes(1, scan.stride, min(n, scan.rows))))
+    bytes_each: int = scan.library.scan_scratch_bytes(1, scan.stride, min(n, scan.rows))
+    return max(1, min(GROUP, _SCRATCH_BYTES // bytes_each))
 
 
 def _mask(eligible: Eligible | None, rows: int) -> Mask | None:

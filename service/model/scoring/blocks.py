@@ -52,7 +52,7 @@ def _score_of(model: Model, vector: Float32, rows: Int32) -> Score:
 
 
 def _rescored(model: Model, vector: Float32, n: int, rows: Rows, scanned: int) -> Ranked:
-    scores = scores_of(model.item_factors[rows], vector)
+    scores = scores_of(model.item_factors.take(rows, axis=0), vector)
     order = np.lexsort((rows, -scores))[:n]
     read = (scanned + len(rows)) * model.item_factors.itemsize * len(vector)
     return Ranked(rows[order], scores[order], scanned, read)

@@ -17,17 +17,18 @@ def scores_of(items: Float32, vector: Float32) -> Float32:
     up in an order that depends on the processor and on a row's neighbours; here, and in scan.c, a score has the same
     bits everywhere.
     """
-    blocks = [_scores(items[start : start + _ROWS_AT_ONCE], vector) for start in range(0, len(items), _ROWS_AT_ONCE)]
-    return blocks[0] if len(blocks) == 1 else np.concatenate([np.empty(0, np.float32), *blocks])
+    if len(items) <= _ROWS_AT_ONCE:
+        return _scores(items, vector)
+    starts = range(0, len(items), _ROWS_AT_ONCE)
+    return np.concatenate([_scores(items[start : start + _ROWS_AT_ONCE], vector) for start in starts])
 
 
 def _scores(items: Float32, vector: Float32) -> Float32:
     rows, factors = items.shape
     products = np.zeros((rows, -(-factors // _LANES), _LANES), np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        np.multiply(items, vector, out=products.reshape(rows, -1)[:, :factors])
-        lanes = np.add.reduce(products, axis=1)  # one after the other, as NumPy adds along every axis but the last
-        for half in (8, 4, 2, 1):
-            lanes = lanes[:, :half] + lanes[:, half:]
+    np.multiply(items, vector, out=products.reshape(rows, products.shape[1] * _LANES)[:, :factors])
+    lanes = np.add.reduce(products, axis=1)  # one after the other, as NumPy adds along every axis but the last
+    for half in (8, 4, 2, 1):
+        lanes = lanes[:, :half] + lanes[:, half:]
     scores: Float32 = lanes[:, 0] + np.float32(0)  # -0 is 0
     return scores
