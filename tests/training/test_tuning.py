@@ -126,7 +126,7 @@ class TestSearching:
         assert values[0] > 1.5 * evaluation_of(interactions, whole[0].plan).popular.ndcg
 
     def test_defaults_come_first(self, interactions: Interactions, storage: Path) -> None:
-        """The first trial has the defaults, as far as max_factors allows: the best is at least as good by what chose it."""
+        """The first trial has the defaults, as far as max_factors allows; what is chosen is at least as good."""
         trials = tune(interactions, storage, Budget(3), TINY)
         first = next(trial for trial in trials if trial.number == 0)
         assert replace(first.plan, iterations=None) == replace(DEFAULT, factors=8, seed=7)
