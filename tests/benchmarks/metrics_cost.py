@@ -21,7 +21,7 @@ from service.api.context import Results
 from service.api.instrument import RequestNumbers
 from service.cli.main import main as serve
 from tests.benchmarks.processor_time import one_round, show
-from tests.benchmarks.throughput import SCRIPT, write_model
+from tests.benchmarks.throughput import USERS, write_model, wrk_script
 from tests.support.running import running_server
 
 THIS = "tests.benchmarks.metrics_cost"
@@ -36,7 +36,7 @@ def _serve_uncounted() -> None:
 def _measure(directory: Path, rounds: int, seconds: int) -> None:
     model, script = directory / "als_model.npz", directory / "users.lua"
     write_model(model)
-    script.write_text(SCRIPT)
+    script.write_text(wrk_script(USERS))
     with ExitStack() as stack:
         servers = [
             stack.enter_context(running_server(model, directory / kind, module=kind)) for kind in ("service", THIS)

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.processor_time --against OTHER/.venv/bin/python [--rounds 24] [--seconds 1]
 
-The model and the load are those of ``throughput``. Both servers run side by side; each round measures both, and which
-is first alternates. A ratio is of one round's figures, this installation to the other; its median is printed, with its
-quartiles in brackets, for the processor's time and for requests a second. Needs wrk.
+The model and the load are those of ``throughput``, without the response cache. Both servers run side by side; each
+round measures both, and which is first alternates. A ratio is of one round's figures, this installation to the other;
+its median is printed, with its quartiles in brackets, for the processor's time and for requests a second. Needs wrk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.benchmarks.throughput import SCRIPT, write_model, wrk
+from tests.benchmarks.throughput import USERS, write_model, wrk, wrk_script
 from tests.support.running import RunningServer, running_server
 
 
@@ -43,13 +43,14 @@ def show(name: str, labels: tuple[str, str], figures: list[tuple[float, float]])
 def _measure(directory: Path, pythons: tuple[str, str], rounds: int, seconds: int) -> None:
     model, script = directory / "als_model.npz", directory / "users.lua"
     write_model(model)
-    script.write_text(SCRIPT)
+    script.write_text(wrk_script(USERS))
     with ExitStack() as stack:
         servers = []
         for number, python in enumerate(pythons):
             state = directory / str(number)  # and not where either would find the other's modules
             command = [python, "-m", "service", "serve"]
-            servers.append(stack.enter_context(running_server(model, state, command=command, cwd=directory)))
+            off = None if number else {"ALS_CACHE_MB": "0"}  # which the other may not know
+            servers.append(stack.enter_context(running_server(model, state, off, command=command, cwd=directory)))
         for server in servers:
             server.wait_until_ready()
         figures = []

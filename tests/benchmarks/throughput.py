@@ -1,12 +1,13 @@
 """Requests a second of the real server next to a bare aiohttp handler and a naive one, by wrk, in one run.
 
-    python -m tests.benchmarks.throughput [--rounds 5] [--seconds 4]
+    python -m tests.benchmarks.throughput [--rounds 5] [--seconds 4] [--model seed|grocery|million] [--hot USERS]
 
-The model has 18,902 users, 34,911 items and 50 factors, trained by implicit on made-up interactions of users with
-taste; users are drawn at random. The bare handler returns
-the same number of bytes without any work; the naive one is what teams write first: globals, implicit's own
-``model.recommend``, and a list of dicts. Each round measures all three; the ratios are of a round's own figures.
-Needs wrk.
+The model "seed" has 18,902 users, 34,911 items and 50 factors, trained by implicit on made-up interactions of users
+with taste; "grocery" likewise 49,000 items and 64 factors; "million" has a million items with 64 random factors whose
+norms fall as in a real model. Users are drawn at random from all, and the response cache is off; or from a few ``hot``
+ones, with the cache as it is by default. The bare handler returns the same number of bytes without any work; the naive
+one, for "seed", is what teams write first: globals, implicit's own ``model.recommend``, and a list of dicts. Each round
+measures all; the ratios are of a round's own figures. Needs wrk.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -28,23 +29,39 @@ import numpy as np
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tests.benchmarks.made import interactions, trained
+from tests.benchmarks.made import als_like, interactions, trained
+from tests.support.models import make_seen
 from tests.support.running import running_server
 
 USERS, ITEMS, FACTORS, PER_USER, SEED = 18_902, 34_911, 50, 30, 1
 TOP = 10
-SCRIPT = f"""
-request = function()
-  return wrk.format("GET", "/v1/users/" .. math.random(0, {USERS - 1}) .. "/recommendations?n={TOP}")
-end
-"""
+GROCERY_ITEMS, GROCERY_FACTORS = 49_000, 64
 
 
-def write_model(path: Path) -> None:
-    """Write the model of the benchmark as npz."""
-    model, seen = trained(USERS, ITEMS, FACTORS, PER_USER, SEED), interactions(USERS, ITEMS, PER_USER, SEED)
-    factors = {"user_factors": model.user_factors, "item_factors": model.item_factors}
-    np.savez(path, **factors, seen_indptr=seen.indptr, seen_indices=seen.indices)
+def wrk_script(users: int) -> str:
+    """Return what has wrk ask for users below this number."""
+    path = f'"/v1/users/" .. math.random(0, {users - 1}) .. "/recommendations?n={TOP}"'
+    return f'request = function() return wrk.format("GET", {path}) end'
+
+
+def write_model(path: Path, items: int = ITEMS, factors: int = FACTORS) -> None:
+    """Write a trained model as npz."""
+    model, seen = trained(USERS, items, factors, PER_USER, SEED), interactions(USERS, items, PER_USER, SEED)
+    arrays = {"user_factors": model.user_factors, "item_factors": model.item_factors}
+    np.savez(path, **arrays, seen_indptr=seen.indptr, seen_indices=seen.indices)
+
+
+def _write_million(path: Path) -> None:
+    users, items = als_like(USERS, 1_000_000, 64, SEED)
+    seen = make_seen(np.random.default_rng(SEED), USERS, len(items), USERS * PER_USER)
+    np.savez(path, user_factors=users, item_factors=items, seen_indptr=seen.indptr, seen_indices=seen.items)
+
+
+MODELS: dict[str, Callable[[Path], None]] = {
+    "seed": write_model,
+    "grocery": lambda path: write_model(path, GROCERY_ITEMS, GROCERY_FACTORS),
+    "million": _write_million,
+}
 
 
 def _bare(body: bytes) -> web.Application:
@@ -111,16 +128,17 @@ def wrk(url: str, script: Path, seconds: int, connections: int = 16) -> float:
     return float(found[1])
 
 
-def _measure(directory: Path, rounds: int, seconds: int) -> None:
-    model, script = directory / "als_model.npz", directory / "users.lua"
-    write_model(model)
-    script.write_text(SCRIPT)
+def _measure(directory: Path, rounds: int, seconds: int, name: str, hot: int | None) -> None:
+    model, lua = directory / "als_model.npz", directory / "users.lua"
+    MODELS[name](model)
+    lua.write_text(wrk_script(hot or USERS))
     with ExitStack() as stack:
-        server = stack.enter_context(running_server(model, directory / "state"))
+        server = stack.enter_context(running_server(model, directory / "state", None if hot else {"ALS_CACHE_MB": "0"}))
         server.wait_until_ready()
         body = urllib.request.urlopen(f"{server.url}/v1/users/7/recommendations?n={TOP}").read()
-        urls = {"als-serve": server.url} | {kind: stack.enter_context(_other(kind, body)) for kind in ("bare", "naive")}
-        figures = [{name: wrk(url, script, seconds) for name, url in urls.items()} for _ in range(rounds)]
+        kinds = ("bare", "naive") if name == "seed" else ("bare",)
+        urls = {"als-serve": server.url} | {kind: stack.enter_context(_other(kind, body)) for kind in kinds}
+        figures = [{name: wrk(url, lua, seconds) for name, url in urls.items()} for _ in range(rounds)]
     for name in urls:
         rates = [figure[name] for figure in figures]
         ratio = statistics.median(figure["als-serve"] / figure[name] for figure in figures)
@@ -132,6 +150,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--model", choices=MODELS, default="seed")
+    parser.add_argument("--hot", type=int)
     parser.add_argument("--other", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.other:
@@ -139,7 +159,7 @@ def main() -> None:
     if not shutil.which("wrk"):
         raise SystemExit("wrk is missing: apt-get install wrk")
     with tempfile.TemporaryDirectory() as directory:
-        return _measure(Path(directory), options.rounds, options.seconds)
+        return _measure(Path(directory), options.rounds, options.seconds, options.model, options.hot)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ import numpy as np
 
 from tests.benchmarks.made import als_like
 from tests.benchmarks.processor_time import show
-from tests.benchmarks.throughput import SCRIPT, write_model, wrk
+from tests.benchmarks.throughput import USERS, write_model, wrk, wrk_script
 from tests.support.load import open_loop
 from tests.support.running import RunningServer, running_server
 from tests.support.swapping import TOP, TwoModels, replace_repeatedly
@@ -71,10 +71,12 @@ def cost(directory: Path, options: argparse.Namespace) -> None:
     """Print the processor time of a request: of workers, of one process, and of as many processes by themselves."""
     model, script = directory / "als_model.npz", directory / "users.lua"
     write_model(model)
-    script.write_text(SCRIPT)
+    script.write_text(wrk_script(USERS))
     with ExitStack() as stack:
-        alone = [stack.enter_context(running_server(model, directory / str(n))) for n in range(options.workers)]
-        group = stack.enter_context(running_server(model, directory / "group", workers=options.workers))
+        alone = [
+            stack.enter_context(running_server(model, directory / str(n), cache_mb=0)) for n in range(options.workers)
+        ]
+        group = stack.enter_context(running_server(model, directory / "group", workers=options.workers, cache_mb=0))
         for server in alone:
             ready(server, 1)
         ready(group, options.workers)
