@@ -49,8 +49,9 @@ class Distribution(_Series):
 
     def observe(self, number: float) -> None:
         """Count one number."""
-        self.numbers[bisect_left(self._bounds, number)] += 1
-        self.numbers[-1] += number
+        numbers = self.numbers
+        numbers[bisect_left(self._bounds, number)] += 1
+        numbers[-1] += number
 
 
 class Level(_Series):
