@@ -1,9 +1,9 @@
 /* Exact top N of inner products: int8 codes of the item rows bound every score from both sides.
  *
  * A scan reads the codes, a quarter of the bytes of the factors, by descending norm. It keeps the rows whose upper bound
- * reaches the n-th greatest lower bound, and ends where the norms say that no later row can. Only what it keeps is scored,
- * from the float32 rows, in an order of additions that gives the same bits on every processor, and in NumPy. docs/exact-top-n.md
- * has the proof.
+ * reaches the n-th greatest lower bound, and ends where the norms say that no later row can. Only the rows that it keeps are
+ * scored, from their float32 factors, in an order of additions that gives the same bits on every processor, and in NumPy.
+ * docs/exact-top-n.md has the proof.
  *
  * Plain C: the loops are ones that compilers make vectors of, for several processors where the compiler can. Nothing here
  * allocates, or keeps anything between calls but in the caller's scratch memory, so any number of threads may scan at once.
