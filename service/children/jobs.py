@@ -15,7 +15,8 @@ class Job(msgspec.Struct, frozen=True):
     """An import: the source file, the kind of its content, the directory to write to, and the limits.
 
     descriptor, staged: the open file and directory, inherited. memory_bytes: limits the address space and each written
-    file. private_bytes: limits the memory that is no file's, where a control group does. cpu_seconds: limits CPU time.
+    file. private_bytes: limits the memory that belongs to no file, where a control group does. cpu_seconds: limits CPU
+    time.
     """
 
     source: Source
