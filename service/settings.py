@@ -72,7 +72,10 @@ class Settings:
         check=lambda value: 1 <= value <= 10_000,
     )
     fallback: Literal["popular", "none"] = _one_of(
-        "popular", "What an unknown user gets: popular items (popular) or a 404 (none).", "popular", "none"
+        "popular",
+        "What an unknown user gets: popular items if the model has them (popular), or a 404 (none).",
+        "popular",
+        "none",
     )
     query_threads: int = _setting(
         2,
@@ -91,7 +94,7 @@ class Settings:
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
     )
-    s3_poll_seconds: float = _positive(30.0, "How often to check S3 for a newer model, give or take a fifth.")
+    s3_poll_seconds: float = _positive(30.0, "How often to check S3 for a newer model, ±20%.")
     s3_timeout_seconds: float = _positive(600.0, "How long one download from S3 may take.")
     training_data: Path | None = _setting(
         None, "Interactions (a file or a directory) to train on if there is no usable model at the start."

@@ -9,7 +9,7 @@ from tests.support import ROOT
 
 ODD = re.compile(
     r"\bfor want of\b|\bwhoever\b|\bin vain\b|\bgoes on serving\b|\bis told (by|of|how)\b|\bprocess of ours\b"
-    r"|(?<!there )\b(is|are) no (?!longer\b)[a-z]",
+    r"|\blearnt\b|(?<!there )\b(is|are) no (?!longer\b)[a-z]",
     re.IGNORECASE,
 )
 PLACES = ("service", "grafana", "ops", "tests")

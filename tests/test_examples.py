@@ -19,6 +19,7 @@ from implicit.als import AlternatingLeastSquares
 
 from service.cli.demo import train_on_sample
 from service.cli.main import main
+from service.training.sample import write_sample
 from tests.support import ROOT
 from tests.support.documents import DOCUMENTS, name_of, page
 from tests.support.running import running_server
@@ -82,16 +83,31 @@ def test_every_command_is_documented() -> None:
     assert [name for name in main.commands if f"als-serve {name}" not in text] == []
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_a_model_saved_as_documented_is_served(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each snippet in docs/models.md writes a file that `als-serve check` accepts."""
+@pytest.fixture
+def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Return what the snippets in docs/models.md use, in a directory that has the sample shop."""
     monkeypatch.chdir(tmp_path)
+    write_sample(Path("demo-shop"), users=30, items=24)
     user_items = scipy.sparse.random(30, 20, density=0.3, format="csr", dtype=np.float32, random_state=1)
     model = AlternatingLeastSquares(factors=4, iterations=1, num_threads=1, random_state=1)
     model.fit(user_items, show_progress=False)
     names = {"model": model, "user_items": user_items, "np": np, "pickle": pickle}
-    names |= {"user_ids": [f"u{row}" for row in range(30)], "item_ids": [f"i{row}" for row in range(20)]}
+    return names | {"user_ids": [f"u{row}" for row in range(30)], "item_ids": [f"i{row}" for row in range(20)]}
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_a_model_saved_as_documented_is_served(snippet: str, tmp_path: Path, names: dict[str, object]) -> None:
+    """Each snippet in docs/models.md writes a file that `als-serve check` accepts."""
     exec(snippet, names)
-    (written,) = tmp_path.iterdir()
+    (written,) = (path for path in tmp_path.iterdir() if path.is_file())
     with contextlib.redirect_stdout(io.StringIO()):
         main(["check", "--model-path", str(written)], standalone_mode=False)
+
+
+def test_the_complete_example_stores_all_that_explanations_need(names: dict[str, object]) -> None:
+    """The npz file in docs/models.md also has the parameters of training."""
+    (snippet,) = (snippet for snippet in SNIPPETS if "np.savez" in snippet)
+    exec(snippet, names)
+    with np.load("als_model.npz") as archive:
+        assert (archive["regularization"], archive["alpha"]) == (0.05, 2.0)
+        assert {"seen_indptr", "seen_indices", "seen_weights"} < set(archive)

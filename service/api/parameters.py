@@ -77,7 +77,8 @@ class FallingBack(Options):
     fallback: Annotated[
         Fallback,
         Meta(
-            description="What to return for a user who is not in the model: popular items, or none (404).",
+            description="What to return for a user who is not in the model: popular items if the model has them, or "
+            "none (404).",
             extra_json_schema={"type": "string"},
         ),
     ] = "popular"

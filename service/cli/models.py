@@ -43,9 +43,10 @@ _ANY_WIDTH = 10_000
 @click.option("--deep", is_flag=True, help="Also verify the sha256 of the model's files in the state directory.")
 @settings_options(*LOADING)
 def check(deep: bool, **values: Any) -> None:
-    """Check whether the model would be served; exit 0 if so, 1 if not.
+    """Check whether a model would be served.
 
-    The model is imported into a temporary directory (TMPDIR); a server's state directory is not touched.
+    Exit 0 if so, 1 if not. The model is imported into a temporary directory (TMPDIR); a server's state directory is
+    not touched.
     """
     set_up_logging("console", "info", sys.stdout)
     asyncio.run(check_model(Settings(**values), deep=deep))
@@ -179,7 +180,7 @@ def _trained(facts: TrainingFacts) -> dict[str, str]:
     parameters = msgspec.structs.asdict(facts.parameters)
     told = {
         "trained": f"{facts.trained_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, in {facts.seconds.get('train', 0):.1f} s",
-        "learnt from": f"{', '.join(data.files)}: {data.rows} rows, {data.skipped_rows} left out",
+        "learned from": f"{', '.join(data.files)}: {data.rows} rows, {data.skipped_rows} left out",
         "parameters": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in parameters.items()),
     }
     if found:

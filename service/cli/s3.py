@@ -39,7 +39,7 @@ def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
     """Upload a model to S3 and make it the latest.
 
     The model is first checked as a server would check it. It is uploaded as als_model_<time>.npz or .pkl, and then
-    latest.json points to it. Credentials, region and AWS_ENDPOINT_URL are found where the AWS CLI finds them.
+    latest.json points to it. Credentials, region and AWS_ENDPOINT_URL are read like those of the AWS CLI.
     """
     protection = _protection(values)
     asyncio.run(publish_model(Settings(model_path=model, **values), uri, protection, keep))

@@ -51,7 +51,7 @@ _COLUMNS = {
     "--evaluate", "with_evaluation", is_flag=True, help="First evaluate with a fifth of each user's pairs held out."
 )
 @click.option("--loss", "with_loss", is_flag=True, help="Show the loss of each iteration (slower).")
-@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(
     model_path: Path,
     model_format: Format,
@@ -94,7 +94,7 @@ def train(
     type=click.IntRange(1, 4096),
     default=512,
     show_default=True,
-    help="The most factors to try; more are slower to train and serve.",
+    help="The largest number of factors to try; more factors are slower to train and serve.",
 )
 @click.option(
     "--seed",
@@ -103,7 +103,7 @@ def train(
     show_default=True,
     help="The seed of the split, the search and the training.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the facts of the model as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def tune(model_path: Path, trials: int, minutes: float | None, storage: Path, as_json: bool, **values: Any) -> None:
     """Search for the best parameters and train with them.
 
@@ -174,7 +174,7 @@ def tune_model(recipe: Recipe, output: Path, storage: Path, budget: Budget, tuni
 
 
 def _show_made(facts: TrainingFacts, output: Path) -> None:
-    click.echo(_learnt_from(facts.data))
+    click.echo(_learned_from(facts.data))
     if facts.evaluation:
         show_evaluation(facts.evaluation)
     parameters, seconds = facts.parameters, facts.seconds["train"]
@@ -184,9 +184,9 @@ def _show_made(facts: TrainingFacts, output: Path) -> None:
     )
 
 
-def _learnt_from(data: TrainingData) -> str:
+def _learned_from(data: TrainingData) -> str:
     skipped = f" ({data.skipped_rows} bad rows skipped)" if data.skipped_rows else ""
-    return f"📚 Learnt from {data.rows} rows: {data.pairs} pairs of {data.users} users and {data.items} items{skipped}"
+    return f"📚 Learned from {data.rows} rows: {data.pairs} pairs of {data.users} users and {data.items} items{skipped}"
 
 
 def _show_trials(trials: list[Trial], metric: str) -> None:

@@ -145,7 +145,7 @@ function made(trained) {
   const judged = trained.evaluation?.als;
   return [
     ["trained", moment(trained.trained_at)],
-    ["learnt from", `${count(trained.data.pairs)} pairs in ${trained.data.files.join(", ")}`],
+    ["learned from", `${count(trained.data.pairs)} pairs in ${trained.data.files.join(", ")}`],
     ["parameters", `${factors} factors, ${iterations} iterations, regularization ${regularization}, alpha ${alpha}`],
     ...(judged
       ? [

@@ -49,7 +49,7 @@ function hadBy(id, had) {
   const more = async (n, offset) => (await api.itemsOf(id, n, offset)).items;
   return section(
     "Already had",
-    "The model learnt from these.",
+    "The model learned from these.",
     growing(had.value.items, STEP, more, make, "Nothing yet."),
   );
 }
@@ -110,8 +110,8 @@ function others(known, total) {
 }
 
 const whyNot = (listed) =>
-  `The list shows ${score(listed)}, from the user's factors as training left them. The explanation solves for the ` +
-  "factors again, from what the user had, so its score is the sum of these.";
+  `The list shows ${score(listed)}, from the user's factors as training left them. An explanation ` +
+  "recomputes the user's factors from the items they had, so its score is the sum of these.";
 
 function likeThem(alike) {
   if (alike.status === "rejected") return section("Similar users", null, problemIn(alike.reason));

@@ -208,7 +208,7 @@ class Metrics:
     s3_download_seconds: Histogram = _metric(
         Histogram,
         "als_s3_download_seconds",
-        "Seconds from requesting a model in S3 to its verified file at the model path.",
+        "Seconds from requesting a model in S3 until its verified file is at the model path.",
         buckets=_DOWNLOAD_BUCKETS,
     )
     s3_model_info: Gauge = _metric(

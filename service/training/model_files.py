@@ -40,18 +40,18 @@ def facts_of(
     model: TrainedModel, files: Sequence[Path], evaluation: Evaluation | None, seconds: dict[str, float]
 ) -> TrainingFacts:
     """Collect the facts stored with a model; ``seconds`` are those of the other phases."""
-    learnt = model.interactions
+    learned = model.interactions
     return TrainingFacts(
         trained_at=datetime.now(UTC),
         data=TrainingData(
             files=[path.name for path in files],
-            rows=learnt.rows,
-            skipped_rows=learnt.skipped,
-            pairs=learnt.weights.nnz,
-            users=len(learnt.user_ids),
-            items=len(learnt.item_ids),
-            half_life=learnt.counting.half_life,
-            rated_above=learnt.counting.rated_above,
+            rows=learned.rows,
+            skipped_rows=learned.skipped,
+            pairs=learned.weights.nnz,
+            users=len(learned.user_ids),
+            items=len(learned.item_ids),
+            half_life=learned.counting.half_life,
+            rated_above=learned.counting.rated_above,
         ),
         parameters=model.parameters,
         evaluation=evaluation,

@@ -216,7 +216,8 @@ def _need_optuna() -> None:
         import optuna  # noqa: F401 - only checks that it is installed
     except ImportError:
         raise TrainingError(
-            "Tuning needs Optuna, which is not installed; run pip install '.[tune]' in a checkout."
+            "Tuning needs Optuna, which is not installed; run .venv/bin/pip install --editable '.[tune]' in your "
+            "checkout."
         ) from None
 
 

@@ -43,7 +43,7 @@ def test_train(data: Path) -> None:
     """What was read, where the model is and how it was trained is printed; the bars are not in the way of a pipe."""
     lines = good("train", data, "--model-path", "m.npz", *FEW).stdout.splitlines()
     size = Path("m.npz").stat().st_size
-    assert lines[0] == "📚 Learnt from 150 rows: 150 pairs of 30 users and 20 items"
+    assert lines[0] == "📚 Learned from 150 rows: 150 pairs of 30 users and 20 items"
     assert lines[1].startswith(f"✅ Wrote m.npz ({size} bytes): 4 factors, 3 iterations, trained in ")
     assert len(lines) == 2
 
@@ -54,7 +54,7 @@ def test_check_shows_how_a_model_was_made(data: Path, model_format: str) -> None
     good("train", data, "--model-path", "m", "--format", model_format, "--evaluate", "--regularization", 10, *FEW)
     shown = good("check", "--model-path", "m").stdout
     words = " ".join(shown.split())
-    assert "learnt from data.csv: 150 rows, 0 left out" in words
+    assert "learned from data.csv: 150 rows, 0 left out" in words
     assert (
         "regularization 10, alpha 20, popularity discount 0.35, iterations 3, seed 0, activity discount 0.25" in words
     )
@@ -131,7 +131,7 @@ def test_columns_can_be_named(data: Path) -> None:
     result = als_serve("train", data, "--model-path", "m", *names, *FEW)
     assert (result.exit_code, "line 4" in result.stderr) == (1, True)
     lines = good("train", data, "--model-path", "m", *names, "--skip-bad-rows", *FEW).stdout.splitlines()
-    assert lines[0] == "📚 Learnt from 2 rows: 2 pairs of 2 users and 2 items (1 bad rows skipped)"
+    assert lines[0] == "📚 Learned from 2 rows: 2 pairs of 2 users and 2 items (1 bad rows skipped)"
 
 
 def test_evaluate(data: Path, tmp_path: Path) -> None:

@@ -110,18 +110,7 @@ def test_an_import_ends_before_the_group_kills(group: Path, tmp_path: Path) -> N
     path = tmp_path / "model.npz"
     served = put(path, model_bytes())
     join = 'echo $$ > "$0" && exec "$@"'
-    command: list[str | Path] = [
-        "sh",
-        "-c",
-        join,
-        group / "cgroup.procs",
-        sys.executable,
-        "-I",
-        "-u",
-        "-m",
-        "service",
-        "serve",
-    ]
+    command = ["sh", "-c", join, str(group / "cgroup.procs"), sys.executable, "-I", "-u", "-m", "service", "serve"]
     with running_server(path, tmp_path / "state", command=command, import_memory_mb=4000) as server:
         server.wait_until_serving(served)
         put(path, bombs()["npz of zeros"].content)

@@ -413,7 +413,8 @@ class TestWithoutOptuna:
     def test_it_is_asked_for(self, interactions: Interactions, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Tuning says what to install, and touches nothing."""
         monkeypatch.setitem(sys.modules, "optuna", None)
-        message = r"^Tuning needs Optuna, which is not installed; run pip install '\.\[tune\]' in a checkout\.$"
+        advice = r"run \.venv/bin/pip install --editable '\.\[tune\]' in your checkout\.$"
+        message = rf"^Tuning needs Optuna, which is not installed; {advice}"
         with pytest.raises(TrainingError, match=message):
             tune(interactions, storage, Budget(1), TINY)
         assert not storage.exists()

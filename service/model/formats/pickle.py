@@ -95,7 +95,7 @@ def _expect_end(file: BinaryIO) -> None:
 def _components(content: object) -> dict[object, object]:
     if isinstance(content, AlternatingLeastSquares):
         raise UnknownFormatError(
-            f"The pickle is a bare AlternatingLeastSquares; save {_WANTED} (each map row number -> id), or "
+            f"The pickle is a bare AlternatingLeastSquares; save {_WANTED} (both maps give the id of each row), or "
             "use model.save('model.npz')."
         )
     if type(content) is not dict:

@@ -36,7 +36,7 @@ def test_what_is_missing_is_named(changes: dict[str, object], missing: tuple[str
             pickle.dumps(make_model()),
             UnknownFormatError,
             "The pickle is a bare AlternatingLeastSquares; save a dict with the keys 'model', 'user_id_map' and "
-            "'product_id_map' (each map row number -> id), or use model.save('model.npz').",
+            "'product_id_map' (both maps give the id of each row), or use model.save('model.npz').",
         ),
         (
             pickle.dumps([1]),
