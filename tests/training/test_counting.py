@@ -51,7 +51,7 @@ def test_a_half_life_needs_times(tmp_path: Path) -> None:
 
 
 def test_ratings_count_by_what_exceeds_the_neutral_one(tmp_path: Path) -> None:
-    """A lower rating leaves the pair without weight: the item is known to the user, and nothing is learnt of it."""
+    """A lower rating leaves the pair without weight: the item is known to the user, and nothing is learned of it."""
     rows = "a,x,5,0\na,y,2,0\nb,x,1,0\nb,y,3,0\n"
     found = read(tmp_path, rows, Counting(rated_above=2))
     assert as_dict(found) == {("a", "x"): 3, ("a", "y"): 0, ("b", "x"): 0, ("b", "y"): 1}
@@ -59,7 +59,7 @@ def test_ratings_count_by_what_exceeds_the_neutral_one(tmp_path: Path) -> None:
         read(tmp_path, rows, Counting(rated_above=5))
 
 
-def test_dislikes_are_learnt(tmp_path: Path) -> None:
+def test_dislikes_are_learned(tmp_path: Path) -> None:
     """A negative weight is a dislike, as it is to implicit; with a like of the same size it adds up to nothing."""
     likes = "".join(f"{user},{item},1,0\n" for user in "abcd" for item in "wxy")
     indifferent = read(tmp_path, f"{likes}e,w,1,0\ne,x,1,0\ne,z,1,0\n", Counting())

@@ -97,7 +97,7 @@ def test_some_titles_are_far_more_popular(interactions: Interactions) -> None:
 
 
 def test_als_learns_more_than_popularity(interactions: Interactions) -> None:
-    """There is taste to be learnt: ALS finds held-out titles at least twice as often as bestsellers do."""
+    """There is taste to be learned: ALS finds held-out titles at least twice as often as bestsellers do."""
     found = Recipe([]).evaluate(interactions, Plan())
     assert found.als.recall > 2 * found.popular.recall > 0
 

@@ -79,7 +79,7 @@ def test_training_stops_by_itself(many: Interactions) -> None:
     assert told[-1][1] == told[-1][2]
 
 
-def test_what_was_held_back_is_learnt_in_the_end(many: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_held_back_is_learned_in_the_end(many: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last iteration has all pairs: an item that only validated users had has factors all the same."""
     weights = many.weights.tolil()
     weights[:, 0] = 0
