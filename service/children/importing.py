@@ -95,6 +95,15 @@ def _too_large(job: Job, what: str) -> ImportMemoryError:
     )
 
 
+def _out_of_memory(job: Job) -> ImportMemoryError:
+    if job.private_bytes is None or job.private_bytes >= job.memory_bytes:
+        return _too_large(job, "of address space")
+    return ImportMemoryError(
+        f"{job.source.path} needs more to import than the {job.private_bytes // 2**20} MB that the memory limit of its "
+        "container or control group leaves; raise that limit."
+    )
+
+
 @contextmanager
 def _phase(seconds: dict[str, float], name: str) -> Iterator[None]:
     started = time.perf_counter()
@@ -107,7 +116,7 @@ def answer(job: Job) -> Outcome:
     try:
         import_titles(job) if job.content == "titles" else import_model(job)
     except MemoryError:
-        return Outcome(ImportMemoryError.code, str(_too_large(job, "of address space")))
+        return Outcome(ImportMemoryError.code, str(_out_of_memory(job)))
     except (ModelRejectedError, OutOfResourcesError, BadTitlesError) as error:
         return Outcome(error.code, str(error))
     return Outcome()
@@ -123,6 +132,8 @@ def main() -> None:  # pragma: no cover - runs only in the child, where coverage
         resource.RLIMIT_FSIZE: (job.memory_bytes, job.memory_bytes),  # no array is larger on disk than in memory
         resource.RLIMIT_NPROC: (0, 0),
     }
+    if job.private_bytes is not None:
+        limits[resource.RLIMIT_DATA] = (job.private_bytes, job.private_bytes)
     confine(sys.stdin.fileno(), limits, job.staged)
     sys.stdout.buffer.write(msgspec.json.encode(answer(job)) + b"\n")
     sys.stdout.buffer.flush()

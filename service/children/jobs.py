@@ -15,7 +15,7 @@ class Job(msgspec.Struct, frozen=True):
     """An import: the source file, the kind of its content, the directory to write to, and the limits.
 
     descriptor, staged: the open file and directory, inherited. memory_bytes: limits the address space and each written
-    file. cpu_seconds: limits CPU time.
+    file. private_bytes: limits the memory that is no file's, where a control group does. cpu_seconds: limits CPU time.
     """
 
     source: Source
@@ -23,6 +23,7 @@ class Job(msgspec.Struct, frozen=True):
     staged: int
     root: str
     memory_bytes: int
+    private_bytes: int | None
     cpu_seconds: int
     content: Content = "model"
 

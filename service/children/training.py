@@ -25,7 +25,6 @@ from service.training.data_files import DataFile, files_of, held_open
 from service.training.interactions import Interactions, read_files
 from service.training.model_files import facts_of, write_npz, write_popularity
 
-_NICE = 10
 #: For the threads of OpenMP and Arrow; the limit counts all processes of the user.
 _THREADS = 4096
 _SECONDS_BETWEEN_REPORTS = 0.2
@@ -94,9 +93,8 @@ class _Reporter:
 
 
 def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures
-    """Do one job, with lower priority than the server's requests."""
+    """Do one job."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=TrainingJob)
-    os.nice(_NICE)
     with suppress(OSError):  # a directory that may not be entered cannot be read either
         os.fchdir(job.directory)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from service.children.lifeline import hide_memory
+from service.children.lifeline import give_way, hide_memory
 from service.observe.logs import log_event
 
 #: How much of a child's output is kept: a good answer is short, a broken child's output may be endless.
@@ -37,6 +37,7 @@ async def child_process(
     )
     assert child.stdin
     try:
+        give_way(child.pid)
         child.stdin.write(task + b"\n")
         yield child
     finally:

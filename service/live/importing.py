@@ -25,6 +25,7 @@ from service.errors import (
     OutOfResourcesError,
 )
 from service.live.children import child_process, end_of, last_of, listen
+from service.live.control_groups import memory_left
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf, unwritable
 from service.model.storage.source import Source, is_lacking, opened
@@ -72,7 +73,7 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
         in_threads(shelf.staging()) as staged,
         in_threads(_descriptor_of(staged)) as directory,
     ):
-        limited = (limits.memory_bytes(source), limits.cpu_seconds)
+        limited = (limits.memory_bytes(source), await asyncio.to_thread(memory_left), limits.cpu_seconds)
         job = Job(source, file.fileno(), directory, str(shelf.root), *limited, content)
         await _run(job, limits)
         try:

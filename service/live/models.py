@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.errors import AlsServeError, ModelRejectedError
 from service.live.fallback import Fallback
-from service.live.generation import Slot, state_of
+from service.live.generation import Generation, Slot, state_of
 from service.live.loader import Loader
 from service.live.preparing import Preparation
 from service.live.reading import Reading
@@ -23,6 +23,7 @@ from service.live.report import (
     measure_reload,
 )
 from service.model.formats.table import format_of
+from service.model.storage import snapshot as snapshots
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Signature, Source
 from service.observe.logs import log_event
@@ -39,7 +40,7 @@ class ModelLoader(Loader[Snapshot]):
         self._training = training
         self._is_first = True
         self._resumed = False
-        self._previous: list[object] = []
+        self._previous: list[Generation] = []
 
     async def begin(self) -> None:
         """Serve what was served before a restart at once, and clean up leftovers of other processes.
@@ -86,7 +87,8 @@ class ModelLoader(Loader[Snapshot]):
     def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Serve it from now on."""
         self._resumed = False
-        self._previous = [self._slot.serve(loaded, reading)]
+        previous = self._slot.serve(loaded, reading)
+        self._previous = [previous] if previous else []
 
     async def handed_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Log the served model, and release the previous one."""
@@ -94,8 +96,7 @@ class ModelLoader(Loader[Snapshot]):
             announce_first(loaded, trained=self._training.has_saved)
         else:
             log_event("swapped", model_version=loaded.version, seconds=time.perf_counter() - reading.started)
-        # Unmapping gigabytes is slow, so the last reference is dropped in a thread.
-        await asyncio.to_thread(self._previous.clear)
+        await asyncio.to_thread(self._release_previous)
         await self._tidy()
 
     def concluded(self, reload: Reload, error: AlsServeError | None) -> None:
@@ -118,6 +119,11 @@ class ModelLoader(Loader[Snapshot]):
     async def look_ended(self) -> None:
         """Serve an offered file instead."""
         await self._fallback.take_stand_in()
+
+    def _release_previous(self) -> None:
+        """Drop the last reference to the previous model, in a thread: unmapping gigabytes is slow."""
+        while self._previous:
+            snapshots.release(self._previous.pop().snapshot)
 
     async def _tidy(self) -> None:
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -37,6 +39,11 @@ _NOT_THE_CONTENT = (
     ImportMemoryError,
     ImportCpuError,
 )
+
+
+#: Files that only containers have, and the one in which an EC2 instance names its vendor.
+_IN_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"), Path("/var/run/secrets/kubernetes.io"))
+_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 
 
 class Reload(msgspec.Struct, frozen=True):
@@ -181,7 +188,7 @@ def announce_rejection(error: ModelRejectedError, path: str, served: str | None)
     """Log why a file was rejected, a hint, and which version is still served."""
     if isinstance(error, SourceMissingError):
         log_event("file_missing", path=path, reason=error.code)
-        if served is None:
+        if served is None and _may_run_on_ec2():
             log_event("file_missing_hint")
     else:
         log_event("rejected", detail=str(error), reason=error.code, path=path)
@@ -189,3 +196,12 @@ def announce_rejection(error: ModelRejectedError, path: str, served: str | None)
             log_event("corrupt_hint")
     if served:
         log_event("still_serving", model_version=served)
+
+
+def _may_run_on_ec2() -> bool:
+    """Return whether this is a container or an EC2 instance; the metadata service is not asked."""
+    if any(path.exists() for path in _IN_CONTAINERS):
+        return True
+    with suppress(OSError):
+        return _VENDOR.read_text().startswith("Amazon EC2")
+    return False

@@ -35,7 +35,7 @@ def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def job_for(path: Path, content: bytes) -> Job:
     """Return the job to import a file of this content."""
     path.write_bytes(content)
-    return Job(identify(path), os.open(path, os.O_RDONLY), -1, str(path.parent / "state"), 2**30, 60)
+    return Job(identify(path), os.open(path, os.O_RDONLY), -1, str(path.parent / "state"), 2**30, None, 60)
 
 
 @pytest.mark.parametrize("ids", ["int", "str"])

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("children_are_measured")
 IMPORTER = "service.children.importing"
 #: Run by the child, when it would begin to read.
 LOOK = """
-import json, resource
+import ctypes, json, resource
+ioprio_get = {"x86_64": 252, "aarch64": 31}[os.uname().machine]
 def refusal(function, *arguments):
     try:
         function(*arguments)
@@ -36,6 +37,8 @@ def look(job, answer=child.answer):
     found |= {name: refusal(open, f"/proc/{os.getppid()}/{name}", "rb") for name in ("environ", "mem", "maps")}
     found |= {"fork": refusal(lambda: os.fork() or os._exit(0)), "above": refusal(os.listdir, "../..")}
     found["variables"] = sorted(os.environ)
+    found["nice"] = os.getpriority(os.PRIO_PROCESS, 0)
+    found["class"] = ctypes.CDLL(None).syscall(ioprio_get, 1, 0) >> 13
     for limit in ("AS", "CPU", "FSIZE", "NPROC", "CORE"):
         found[limit] = resource.getrlimit(getattr(resource, "RLIMIT_" + limit))
     print(json.dumps(found), file=sys.stderr)
@@ -87,6 +90,14 @@ async def test_a_child_can_do_nothing_but_its_work(
     assert found["NPROC"] == found["CORE"] == [0, 0]
     assert not [name for name in found["variables"] if name.startswith("PYTHON")]
     assert found["fork"] == "Resource temporarily unavailable" or (first and os.geteuid() == 0)
+
+
+async def test_a_child_gives_way(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has the lowest priority on processors, and gets the disk when nobody else waits for it."""
+    found = await seen_from_inside(place, tmp_path, monkeypatch, caplog)
+    assert (found["nice"], found["class"]) == (19, 3)
 
 
 async def test_a_parent_closes_its_memory_before_it_has_a_child(place: Place) -> None:

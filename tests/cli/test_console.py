@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from service.cli.main import main
+from service.live import report
 from service.live.fallback_training import FallbackTrainer
 from service.settings import child_environment
 from tests.support.helpers import Place, at_work, events, eventually, metrics_of, put
@@ -122,12 +123,34 @@ async def test_a_bad_file_is_rejected(place: Place, caplog: pytest.LogCaptureFix
     assert console(caplog).startswith((FOUND + REJECTED).format(**facts))
 
 
-async def test_a_missing_file_is_missed(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """Where it should be, and what to do."""
+@pytest.mark.parametrize(
+    ("container", "vendor", "hint"),
+    [(True, "QEMU", True), (False, "Amazon EC2\n", True), (False, "LENOVO\n", False), (False, None, False)],
+    ids=["container", "EC2", "laptop", "no firmware"],
+)
+async def test_a_missing_file_is_missed(
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    container: bool,
+    vendor: str | None,
+    hint: bool,
+) -> None:
+    """Where it should be, and what to do: the hint about EC2 appears in containers and on EC2 alone."""
     caplog.set_level("INFO", "als_serve")
+    sign, firmware = tmp_path / ".dockerenv", tmp_path / "sys_vendor"
+    if container:
+        sign.touch()
+    if vendor:
+        firmware.write_text(vendor)
+    monkeypatch.setattr(report, "_IN_CONTAINERS", (sign,))
+    monkeypatch.setattr(report, "_VENDOR", firmware)
     async with place.started():
-        await eventually(lambda: "file_missing_hint" in events(caplog))
-    assert console(caplog).startswith(MISSING.format(path=place.path))
+        await eventually(lambda: "waiting" in events(caplog))
+    lines = MISSING if hint else "".join(MISSING.splitlines(keepends=True)[:-1])
+    assert console(caplog).startswith(lines.format(path=place.path) + "⏳ No model yet")
 
 
 async def test_a_model_is_trained(place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

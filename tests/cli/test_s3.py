@@ -266,7 +266,7 @@ def test_pull_brings_the_latest(shop: Shop) -> None:
     assert result.stdout == f"✅ Downloaded {shop.uri}{name} to {to} ({size} bytes, version {digest})\n"
     assert to.read_bytes() == model_bytes(1)
     inode = to.stat().st_ino
-    assert shop.run("pull", shop.uri, "--to", to).stdout == f"💤 {to} is {shop.uri}{name} already\n"
+    assert shop.run("pull", shop.uri, "--to", to).stdout == f"💤 {to} is already {shop.uri}{name}\n"
     assert to.stat().st_ino == inode
 
 

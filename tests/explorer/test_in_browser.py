@@ -101,7 +101,7 @@ async def test_why_something_is_recommended(page: Page, server: RunningServer) -
     reasons = answer(server, f"/v1/users/ana-0000/explanations/{HUNGRY}?n=6&titles=true")
     await expect(first.locator(".why .name b")).to_have_text([item["title"] for item in reasons["items"]])
     await expect(first.locator(".why .number")).to_have_text([f"+{item['score']:.3f}" for item in reasons["items"]])
-    await expect(first.locator("h3 span")).to_have_text(f"{reasons['score']:.3f} in all")
+    await expect(first.locator("h3 span")).to_have_text(f"{reasons['score']:.3f} in total")
     await first.locator("button").click()
     await expect(first.locator(".why")).to_have_count(0)
 

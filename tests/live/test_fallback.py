@@ -330,4 +330,4 @@ def test_the_process_gives_way(path: Path, state: Path, endless: Path) -> None:
         server.wait_until(lambda: workers(server))
         (worker,) = workers(server)
         first_to_go = Path(f"/proc/{worker.pid}/oom_score_adj")
-        server.wait_until(lambda: worker.nice() > 0 and first_to_go.read_text() == "1000\n")
+        server.wait_until(lambda: worker.nice() == 19 and first_to_go.read_text() == "1000\n")

@@ -343,7 +343,7 @@ async def test_a_path_that_cannot_be_replaced_changes_nothing(models: Models, tm
     version = await put_pointer(models)
     taken = tmp_path / "als_model.npz"
     taken.mkdir()
-    with pytest.raises(ModelPathError, match=f"beside {taken}: Is a directory"):
+    with pytest.raises(ModelPathError, match=f"next to {taken}: Is a directory"):
         await fetched(models, version, taken)
     assert beside(taken) == {taken}
 

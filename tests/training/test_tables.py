@@ -192,7 +192,7 @@ class TestOpenQuotes:
         """A row that is too long to be one is named too, in characters of any width."""
         path = write(tmp_path / "long.csv", f"user,item,note\na,x,1\nb,y,1\nc,z,{field}\n" + "d,w,1\n" * 200)
         with blocks_of(300):
-            assert complaint_of(path).startswith(f"{path}, line 4: the row that begins here does not end;")
+            assert complaint_of(path).startswith(f"{path}, line 4: the row that begins here never ends;")
 
     def test_a_header_that_is_longer_than_a_block(self, tmp_path: Path) -> None:
         """Nor is there a table whose header is too long to be one."""

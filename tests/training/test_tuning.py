@@ -96,7 +96,7 @@ def refusal(storage: Path, difference: str) -> str:
 def unusable(storage: Path, reason: str) -> str:
     """Return a pattern of the sentence about a file that cannot hold a study."""
     name = re.escape(str(storage))
-    what_to_do = "name another --storage file, in a directory that can be written to"
+    what_to_do = "name another --storage file, in a writable directory"
     return rf"^{name} cannot hold a study \({reason}\); {what_to_do}\.$"
 
 

@@ -23,6 +23,7 @@ from service.model.ids import IdKind, Ids
 from service.model.model import Model, Popularity
 from service.model.scoring.costs import QueryCosts
 from service.model.scoring.score_ranges import ScoreRanges
+from service.model.storage import array_files
 from service.model.storage.array_files import FileFacts, damaged, map_array, resident, sha256_of, touch, write_array
 from service.model.storage.source import Source
 
@@ -166,6 +167,12 @@ def warm(snapshot: Snapshot) -> None:
     """Touch every page once, so that no request waits for the disk; runs without the interpreter lock."""
     for array in arrays_of(snapshot.model).values():
         touch(array)
+
+
+def release(snapshot: Snapshot) -> None:
+    """Take a snapshot's pages out of this process before its last reference goes, without the interpreter lock."""
+    for array in arrays_of(snapshot.model).values():
+        array_files.release(array)
 
 
 def resident_bytes(snapshot: Snapshot) -> int:
