@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -18,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 from service.cli.models import plain
 from service.s3.versions import Counted
@@ -33,14 +37,29 @@ PHASES = {
 }
 
 
+class TimeLeft(ProgressColumn):
+    """The time left if further steps take as long as those so far; rich's own forgets steps of more than 30 seconds."""
+
+    def render(self, task: Task) -> Text:
+        """Return the estimate; nothing before the first step and after the last."""
+        if not task.completed or not task.total or task.elapsed is None or task.finished:
+            return Text("")
+        left = task.elapsed * (task.total - task.completed) / task.completed
+        return Text(f"{timedelta(seconds=round(left))} left", style="progress.remaining")
+
+
 @contextmanager
 def bars() -> Iterator[Report]:
     """Draw a bar for each phase, if on a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with Progress(
-        *columns, *times, TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal
+        *columns,
+        TimeElapsedColumn(),
+        TimeLeft(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=not console.is_terminal,
     ) as progress:
         tasks: dict[str, TaskID] = {}
 

@@ -10,6 +10,7 @@ import { surprise } from "./start.js";
 const STEP = 12;
 const WANTED = "wanted "; // what the key of a recommendation's row begins with
 const REASONS = 6;
+const ROUNDING = 0.001; // of sums of float32; what differs by more was not trained to the end
 const COUNTED = 20; // so many reasons are asked for, to say how many are not shown
 
 export async function user(id, opened) {
@@ -93,7 +94,7 @@ async function why(id, item) {
       h("h3", {}, "Because of these items", h("span", {}, `${score(total)} in total`)),
       list(items, make),
       others(known, total),
-      score(total) !== score(item.score) && h("p", { class: "note" }, whyNot(item.score)),
+      Math.abs(total - item.score) > ROUNDING * Math.abs(item.score) && h("p", { class: "note" }, whyNot(item.score)),
       further,
     );
   } catch (problem) {

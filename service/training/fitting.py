@@ -47,19 +47,22 @@ class Machine:
 
 
 def new_als(parameters: Parameters, machine: Machine, *, with_loss: bool) -> Any:
-    """Return implicit's model, not yet fitted. Raises TrainingError where a GPU is wanted and there is none."""
+    """Return implicit's model, not yet fitted. Raises TrainingError if a GPU is wanted and cannot be used."""
     if machine.gpu == "on" and not implicit.gpu.HAS_CUDA:
         raise TrainingError("There is no GPU that implicit can use; train with --gpu auto or --gpu off.")
-    return AlternatingLeastSquares(
-        factors=parameters.factors,
-        regularization=parameters.regularization,
-        alpha=parameters.alpha,
-        iterations=parameters.iterations,
-        random_state=parameters.seed,
-        num_threads=machine.threads,
-        calculate_training_loss=with_loss,
-        use_gpu=implicit.gpu.HAS_CUDA and machine.gpu != "off",
-    )
+    try:
+        return AlternatingLeastSquares(
+            factors=parameters.factors,
+            regularization=parameters.regularization,
+            alpha=parameters.alpha,
+            iterations=parameters.iterations,
+            random_state=parameters.seed,
+            num_threads=machine.threads,
+            calculate_training_loss=with_loss,
+            use_gpu=implicit.gpu.HAS_CUDA and machine.gpu != "off",
+        )
+    except ValueError as error:  # implicit lacks another package for its GPU code
+        raise TrainingError(f"The GPU cannot be used: {str(error).rstrip('.')}; train with --gpu off.") from error
 
 
 def on_cpu(als: Any) -> CpuAls:

@@ -52,7 +52,7 @@ class Plan:
         if self.regularization is not None:
             return self.regularization
         noise = sum(math.sqrt(weights.nnz / side) for side in weights.shape)
-        return self.alpha * self.regularization_constant * noise
+        return float(f"{self.alpha * self.regularization_constant * noise:.4g}")
 
 
 DEFAULT = Plan()

@@ -21,6 +21,7 @@ def make_factors(
     pairs: int | None = 200,
     *,
     whole: bool = False,
+    activity_discount: float = 0.0,
 ) -> Factors:
     """Make a model whose ids stand in no order, and which differs with its seed.
 
@@ -37,6 +38,7 @@ def make_factors(
         item_weights=rng.uniform(0.5, 2, items).astype(np.float32),
         regularization=0.05,
         alpha=2.0,
+        activity_discount=activity_discount,
     )
 
 

@@ -51,6 +51,16 @@ def test_folding_in_agrees_with_implicit(had: dict[int, float]) -> None:
     np.testing.assert_allclose(scoring.fold_in(model, items, weights), theirs, rtol=1e-3, atol=1e-4)
 
 
+@implicit_warns_of_threads
+@pytest.mark.parametrize("count", [1, 4, 16])
+def test_a_busy_users_weights_are_discounted(count: int) -> None:
+    """Where training divided weights by a power of how many items a user had, a newcomer's are, too."""
+    discounted = arrange(dataclasses.replace(moderate, activity_discount=0.5))
+    items, weights = np.arange(count, dtype=np.int32), np.full(count, 3, np.float32)
+    found = scoring.fold_in(discounted, items, weights)
+    np.testing.assert_allclose(found, scoring.fold_in(arrange(moderate), items, weights / count**0.5), rtol=1e-5)
+
+
 def test_an_item_named_twice_counts_with_the_sum_of_its_weights() -> None:
     """Repeats and order do not matter; their weights add up."""
     model = arrange(moderate)

@@ -52,7 +52,7 @@ def assert_equal(one: object, other: object) -> None:
     "factors",
     [
         make_factors(),
-        make_factors(ids="str"),
+        make_factors(ids="str", activity_discount=0.25),
         make_factors(pairs=None),
         make_factors(pairs=0),
         make_factors(users=1, items=1, factors=1, pairs=1),

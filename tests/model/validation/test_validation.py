@@ -326,6 +326,11 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
         "sparse_matrix has a weight that is NaN or infinite.",
     ),
     "alpha is text": (lambda: raw_model(alpha="1"), BadDtypeError, "alpha is a str, not a number."),
+    "an activity discount beyond 1": (
+        lambda: raw_model(activity_discount=1.5),
+        NotFiniteError,
+        "activity_discount is 1.5; it must be from 0 to 1.",
+    ),
     "negative regularization": (
         lambda: raw_model(regularization=-0.1),
         NotFiniteError,
@@ -352,7 +357,7 @@ def test_a_good_model_keeps_every_number() -> None:
     assert proved.item_ids.tolist() == [10, 11, 12, 13]
     assert proved.seen is not None
     assert [proved.seen.of(user).tolist() for user in range(USERS)] == [[2], [0, 1], []]
-    assert (proved.regularization, proved.alpha) == (0.01, 1.0)
+    assert (proved.regularization, proved.alpha, proved.activity_discount) == (0.01, 1.0, 0.0)
 
 
 def test_float64_in_fortran_order_becomes_float32_in_c_order() -> None:
