@@ -17,6 +17,7 @@ from service.app import create_app, create_keeper
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.errors import SettingsError
 from service.listening import open_sockets
+from service.model.scoring import kernel
 from service.observe.logs import log_event
 from service.settings import Settings
 from service.workers.processors import worker_count
@@ -56,6 +57,7 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[web.Application, i
         async with answered as app, _managed(settings, management, app[CONTEXT]):
             port = _port_of(sockets)
             log_event("listening", host=settings.host, port=port)
+            log_event("scan_kernel" if kernel.name() == "int8" else "no_scan_kernel")
             yield app, port
 
 

@@ -178,7 +178,6 @@ def announce_first(snapshot: Snapshot, *, trained: bool) -> None:
     log_event("loaded", model_version=snapshot.version)
     log_event("model_info", users=manifest.users, items=manifest.items)
     log_event("model_factors", factors=manifest.factors)
-    log_event("scan_kernel" if kernel.name() == "int8" else "no_scan_kernel")
     log_event("analyzing_scores")
     log_event("analyzed_scores")
     for kind, statistics in score_ranges(snapshot).items():

@@ -29,12 +29,6 @@ EVENTS: dict[str, tuple[int, str]] = {
     "loaded": (_I, "✅ Loaded ALS model successfully"),
     "model_info": (_I, "📊 Model info: {users} users, {items} products"),
     "model_factors": (_I, "📊 Model factors: {factors} dimensions"),
-    "scan_kernel": (_I, "⚡ Items are scanned by the compiled int8 kernel"),
-    "no_scan_kernel": (
-        _W,
-        "🐢 Items are scanned by NumPy: the answers are the same, but slower. The compiled kernel was not built: "
-        "install a C compiler, then als-serve again",
-    ),
     "analyzing_scores": (_I, "🔍 Analyzing ALS score ranges..."),
     "analyzed_scores": (_I, "✅ ALS score range analysis completed"),
     "score_range": (
@@ -103,6 +97,12 @@ EVENTS: dict[str, tuple[int, str]] = {
     "worker_ended": (_E, "❌ A worker {detail}. Its replacement starts in {seconds:g} s"),
     "worker_hung": (_E, "❌ Killing worker {pid}: it has not responded for {seconds:.0f} s"),
     "not_followed": (_W, "⚠️ A worker keeps the previous model: {detail}"),
+    "scan_kernel": (_I, "⚡ Items are scanned by the compiled int8 kernel"),
+    "no_scan_kernel": (
+        _W,
+        "🐢 Items are scanned by NumPy: the answers are the same, but slower. The compiled kernel was not built: "
+        "install a C compiler, then als-serve again",
+    ),
     "draining": (_I, "🛑 Stopping: no longer ready; the port closes in {seconds:g} s"),
     "stopped": (_I, "👋 Stopped"),
     "request": (_I, "📨 {method} {route}: {status} in {seconds:.4f} s (request {request_id})"),

@@ -20,7 +20,7 @@ from service.model.facts import Parameters
 from service.training.plan import USUAL_ITERATIONS
 from service.training.stopping import MOST_ITERATIONS, Validation
 
-#: An iteration is better than the one before if it is by a hundredth; below that are noise and overfitting.
+#: An iteration improves if it is better by a hundredth; below that are noise and overfitting.
 _LEAST_GAIN = 1.01
 
 #: "auto" takes a GPU where implicit finds one.
@@ -116,7 +116,7 @@ def validated(
     machine: Machine,
     on_iteration: Callable[[int, float], object],
 ) -> Course:
-    """Do iterations on what the validation leaves, until one is hardly better than the one before.
+    """Do iterations on what the validation leaves, until one hardly improves, but at least the usual ones.
 
     on_iteration: told how many were done and what the last was worth; what it raises ends this. Raises ModelFitError.
     """
@@ -152,9 +152,9 @@ class Course:
         self._last: Float32 | None = None
 
     def take(self, items: Float32, value: float) -> None:
-        """Note what an iteration gave. Raises _NoBetter if it is hardly better than the one before."""
+        """Note the result of an iteration. Raises _NoBetter if it hardly improves, beyond the usual iterations."""
         self._iterations += 1
-        if value <= self.best * _LEAST_GAIN:
+        if self._iterations > USUAL_ITERATIONS and value <= self.best * _LEAST_GAIN:
             raise _NoBetter
         self.before_best, self.best_iterations, self.best = self._last, self._iterations, value
         self._last = items.copy()  # implicit works in place

@@ -75,7 +75,8 @@ def test_training_stops_by_itself(many: Interactions) -> None:
     assert 1 <= model.parameters.iterations < MOST_ITERATIONS
     assert model.als.iterations == model.parameters.iterations == len(values) - 1
     gains = np.array(values[1:]) / values[:-1]
-    assert gains[-1] <= 1.01 < gains[:-1].min()
+    assert gains[-1] <= 1.01
+    assert model.parameters.iterations == USUAL_ITERATIONS or gains[-2] > 1.01
     assert told[-1][1] == told[-1][2]
 
 
@@ -92,12 +93,12 @@ def test_what_was_held_back_is_learned_in_the_end(many: Interactions, monkeypatc
     assert np.abs(model.item_factors[0]).max() > 1e-3
 
 
-def test_the_first_iteration_may_be_the_best(many: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where every further iteration is worse, the model is that of one iteration on all pairs."""
-    values = iter([0.5, 0.4])
+def test_the_usual_iterations_are_always_done(many: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However early a small validation sees no gain, there are as many iterations as without one."""
+    values = iter(np.linspace(0.5, 0.1, 100))
     monkeypatch.setattr(Validation, "value", lambda *_: next(values))
     model = train(many, Plan(factors=6), machine=ONE)
-    assert model.parameters.iterations == 1
+    assert model.parameters.iterations == USUAL_ITERATIONS
 
 
 def test_there_is_an_end(many: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
