@@ -156,7 +156,7 @@ async def test_who_and_what_is_alike(page: Page, server: RunningServer) -> None:
     await page.get_by_role("link", name="Similar items").click()
     similar = answer(server, f"/v1/items/{best(server)}/similar?n=12&titles=true")
     await expect(page.locator("h1")).to_have_text(similar["title"])
-    assert await rows_of(card(page, "Similar items")) == shown(similar)
+    assert await rows_of(card(page, "Similar items")) == shown(similar["items"])
 
 
 async def test_surprise(page: Page, server: RunningServer) -> None:
