@@ -19,6 +19,8 @@ from service.errors import SettingsError
 from service.settings import Settings
 from tests.support.helpers import events
 
+pytestmark = pytest.mark.usefixtures("children_are_measured")
+
 
 async def started(settings: Settings) -> tuple[asyncio.Task[None], int]:
     """Start a server on a free port; return what runs it, and the port."""

@@ -238,6 +238,7 @@ def test_a_second_demonstration_leaves_the_first_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("children_are_measured")
 def test_the_demonstration_trains_serves_and_shows_what_to_try(tmp_path: Path) -> None:
     """One command from nothing to answers: the curl lines that it prints work as they are, and Ctrl+C ends it."""
     command = [sys.executable, "-u", "-m", "service", "demo", "--directory", str(tmp_path / "shop"), "--port", "0"]

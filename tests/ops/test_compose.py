@@ -87,8 +87,9 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
 def test_the_sample_is_trained_published_and_served(example: Example) -> None:
     """Nobody did anything but start it, and it answers what a sample user should see."""
     assert example.state("sample")["ExitCode"] == 0
-    answer = example.get("/v1/users/ana-0000/recommendations?n=3")
-    assert [item["item_id"].partition("-")[0] for item in answer["items"]] == ["horror"] * 3
+    answer = example.get("/v1/users/ana-0000/recommendations?n=6")
+    genres = [item["item_id"].partition("-")[0] for item in answer["items"]]
+    assert genres.count("horror") > len(genres) / 2
 
 
 def test_the_documented_commands_work_inside(example: Example) -> None:

@@ -25,6 +25,8 @@ from tests.support.running import RunningServer, running_server
 from tests.support.swapping import TOP, TwoModels, replace_repeatedly
 from tests.support.workers import lasting, samples, scrape, workers_of
 
+pytestmark = pytest.mark.usefixtures("children_are_measured")
+
 WORKERS = 2
 MODELS = TwoModels.make(users=200, items=500, factors=8)
 FIRST, SECOND = MODELS.contents
