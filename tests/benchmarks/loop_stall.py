@@ -40,7 +40,8 @@ class Gaps:
             self.longest, last = max(self.longest, now - last - 0.001), now
 
 
-def _write(path: Path, users: int, items: int, factors: int, seed: int) -> None:
+def write_new(path: Path, users: int, items: int, factors: int, seed: int) -> None:
+    """Write a model that is made anew from a seed, with text ids for users, and put it at the path by a rename."""
     pair = als_like(users, items, factors, seed)
     beside = path.with_suffix(".new")
     with beside.open("wb") as file:
@@ -76,7 +77,7 @@ def _write_in_child(path: Path, options: argparse.Namespace, seed: int) -> None:
     import multiprocessing  # only here: what is measured must not depend on it
 
     arguments = (path, options.users, options.items, options.factors, seed)
-    child = multiprocessing.get_context("spawn").Process(target=_write, args=arguments)
+    child = multiprocessing.get_context("spawn").Process(target=write_new, args=arguments)
     child.start()
     child.join()
 
