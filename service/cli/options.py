@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -108,54 +109,28 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
         else click.argument("paths", metavar=data, type=paths, nargs=-1, required=True)
     )
     columns = [click.option(f"--{role}-column", metavar="NAME", help=text) for role, text in _COLUMNS.items()]
-    return _options(
-        [
-            files,
-            *columns,
-            click.option(
-                "--half-life",
-                type=click.FloatRange(0, min_open=True),
-                metavar="DAYS",
-                help="A row this much older than the newest counts half.",
-            ),
-            click.option(
-                "--rated-above",
-                type=float,
-                metavar="RATING",
-                help="Weights are ratings: only what exceeds this counts; 2 suits ratings from 1 to 5.",
-            ),
-            click.option("--skip-bad-rows", is_flag=True, help="Skip bad rows and count them."),
-            click.option(
-                "--threads",
-                type=click.IntRange(0),
-                default=0,
-                show_default=True,
-                help="The number of threads; 0 uses all cores.",
-            ),
-            click.option(
-                "--gpu",
-                type=click.Choice(["auto", "on", "off"]),
-                default="auto",
-                show_default=True,
-                help="Use a GPU: if there is one, always, or never.",
-            ),
-            click.option(
-                "--sample",
-                type=click.IntRange(1),
-                metavar="USERS",
-                default=50_000,
-                show_default=True,
-                help="Evaluate at most this many users, drawn at random.",
-            ),
-            click.option(
-                "-k",
-                type=click.IntRange(1, 1000),
-                default=20,
-                show_default=True,
-                help="Evaluate the top k recommendations.",
-            ),
-        ]
-    )
+    return _options([files, *columns, *_reading_options(), *_evaluating_options()])
+
+
+def _reading_options() -> list[Callable[[Command], Command]]:
+    age = "A row this much older than the newest counts half."
+    rated = "Weights are ratings: only what exceeds this counts; 2 suits ratings from 1 to 5."
+    return [
+        click.option("--half-life", type=click.FloatRange(0, min_open=True), metavar="DAYS", help=age),
+        click.option("--rated-above", type=float, metavar="RATING", help=rated),
+        click.option("--skip-bad-rows", is_flag=True, help="Skip bad rows and count them."),
+    ]
+
+
+def _evaluating_options() -> list[Callable[[Command], Command]]:
+    shown = partial(click.option, show_default=True)
+    gpu, users = click.Choice(["auto", "on", "off"]), "Evaluate at most this many users, drawn at random."
+    return [
+        shown("--threads", type=click.IntRange(0), default=0, help="The number of threads; 0 uses all cores."),
+        shown("--gpu", type=gpu, default="auto", help="Use a GPU: if there is one, always, or never."),
+        shown("--sample", type=click.IntRange(1), metavar="USERS", default=50_000, help=users),
+        shown("-k", type=click.IntRange(1, 1000), default=20, help="Evaluate the top k recommendations."),
+    ]
 
 
 def protection_options() -> Callable[[Command], Command]:
