@@ -28,7 +28,7 @@ async def in_threads(context: AbstractContextManager[_Lent]) -> AsyncIterator[_L
         raise
     try:
         yield lent
-    except BaseException as error:
+    except BaseException as error:  # the context has to be left whatever happens
         await asyncio.to_thread(context.__exit__, type(error), error, error.__traceback__)
         raise
     await asyncio.to_thread(context.__exit__, None, None, None)

@@ -28,7 +28,7 @@ Gpu: TypeAlias = Literal["auto", "on", "off"]
 
 
 class Report(Protocol):
-    """Is told, now and then, that ``done`` of ``total`` steps of a phase, such as "training", are done."""
+    """Receives, now and then, that ``done`` of ``total`` steps of a phase, such as "training", are done."""
 
     def __call__(self, phase: str, done: int, total: int, note: str = "", /) -> object:
         """Take note; ``note`` is a word for people about the last step."""
@@ -118,7 +118,8 @@ def validated(
 ) -> Course:
     """Do iterations on what the validation leaves, until one hardly improves, but at least the usual ones.
 
-    on_iteration: told how many were done and what the last was worth; what it raises ends this. Raises ModelFitError.
+    on_iteration: receives how many were done and what the last was worth; if it raises, the iterations end. Raises
+    ModelFitError.
     """
     course = Course()
 

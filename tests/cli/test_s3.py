@@ -144,7 +144,7 @@ def test_publish_keeps_as_many_as_it_is_told(shop: Shop) -> None:
     """The oldest are removed, which is said of each."""
     old = [f"als_model_2020010{day}_000000.npz" for day in (1, 2)]
     for name in old:
-        shop.asked(lambda models, name=name: models.put(name))  # type: ignore[misc]
+        shop.asked(lambda models, name=name: models.put(name))  # type: ignore[misc] # mypy sees no default
     result = shop.run("publish", shop.file(3), shop.uri, "--keep", 2)
     assert result.stdout.splitlines()[2:] == [f"🧹 Removed {shop.uri}{old[0]}"]
     assert len(shop.names) == 3

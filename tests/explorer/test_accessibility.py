@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from service.cli.demo import train_on_sample
 from tests.support.browsing import card, open_view, visiting
-from tests.support.running import RunningServer, running_server
+from tests.support.running import RunningServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 VIEWS = ("", "#user=ana-0000", "#item=horror-the-hungry-corpse", "#new=cookery-the-rustic-loaf", "#popular=", "#model=")
 Scheme = Literal["light", "dark"]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Serve the sample shop."""
-    shop = tmp_path_factory.mktemp("shop")
-    model, titles = train_on_sample(shop)
-    with running_server(model, shop / "state", item_titles=titles) as server:
-        server.wait_until_ready()
-        server.wait_for("titles")
-        yield server
 
 
 async def faults(page: Page) -> list[str]:

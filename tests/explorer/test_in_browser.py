@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,24 +10,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from service.cli.demo import train_on_sample
 from tests.support.browsing import card, open_view, rows_of, settled, shown, visiting
-from tests.support.running import RunningServer, running_server
+from tests.support.running import RunningServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HUNGRY, LOAF, ORCHARD = "horror-the-hungry-corpse", "cookery-the-rustic-loaf", "gardening-the-wild-orchard"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Serve the sample shop."""
-    shop = tmp_path_factory.mktemp("shop")
-    model, titles = train_on_sample(shop)
-    with running_server(model, shop / "state", item_titles=titles) as server:
-        server.wait_until_ready()
-        server.wait_for("titles")
-        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="session")

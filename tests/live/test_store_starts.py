@@ -78,7 +78,7 @@ async def test_a_restart_serves_before_it_imports(
 
 
 async def test_a_restart_that_finds_the_same_file_is_one_start(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told as any start is, and no version was served earlier."""
+    """The log is that of any start, and no version was served earlier."""
     async with place.serving(ONE):
         pass
     caplog.clear()

@@ -63,7 +63,7 @@ def test_what_was_had_scores_high() -> None:
 def test_factors_that_are_not_numbers(iterations: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ALS cannot work with gives no model, and the sentence says what to change; a stand-in fails for it."""
 
-    class Overflowing(AlternatingLeastSquares):  # type: ignore[misc]
+    class Overflowing(AlternatingLeastSquares):  # type: ignore[misc] # implicit has no types
         def fit(self, *given: Any, **named: Any) -> None:
             super().fit(*given, **named)
             self.item_factors[0, 0] = np.nan

@@ -121,7 +121,7 @@ async def test_a_worker_without_any_does_not_begin_without(place: Place) -> None
 
 
 async def test_before_the_first_model_there_is_none() -> None:
-    """That is told as well, with what the service waits for."""
+    """A worker says so as well, with what the service waits for."""
     status = a_status()
     await Follower(status).take(news(None))
     assert status.slot.current is None

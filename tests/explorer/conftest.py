@@ -1,0 +1,21 @@
+"""The sample shop, as the explorer shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from service.cli.demo import train_on_sample
+from tests.support.running import RunningServer, running_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Serve the sample shop."""
+    shop = tmp_path_factory.mktemp("shop")
+    model, titles = train_on_sample(shop)
+    with running_server(model, shop / "state", item_titles=titles) as server:
+        server.wait_until_ready()
+        server.wait_for("titles")
+        yield server
