@@ -11,7 +11,7 @@ import numpy as np
 from service.model.factors import Id
 from service.training.evaluation import METRICS, Judged
 
-#: So many means of resampled users; the ends of their intervals are then right to some percent of their width.
+#: The number of resamplings, which gives the ends of an interval to a few percent of its width.
 _RESAMPLES = 1000
 
 

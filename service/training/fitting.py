@@ -31,11 +31,11 @@ class Report(Protocol):
     """Receives, now and then, that ``done`` of ``total`` steps of a phase, such as "training", are done."""
 
     def __call__(self, phase: str, done: int, total: int, note: str = "", /) -> object:
-        """Take note; ``note`` is a word for people about the last step."""
+        """Report progress; ``note`` describes the last step for people."""
 
 
 def silent(_phase: str, _done: int, _total: int, _note: str = "", /) -> None:
-    """Tell nobody."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""When to stop: some pairs are held back, and the iterations end once these are ranked hardly better."""
+"""When to stop: some pairs are held out, and training stops when they are hardly ranked better."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ _FINGERPRINT, _SECONDS, _ITERATIONS, _FAILURE = "fingerprint", "seconds", "itera
 _MOST_FAILURES = 5
 # Random trials before there is enough to model; the first has the defaults.
 _RANDOM_TRIALS = 8
-#: After so many iterations a trial goes on only if it is better than the median of the others was.
+#: After this many iterations, a trial continues only if it beats the median of the others.
 _UNPRUNED = 2
-#: Trials are evaluated on at most so many users, drawn at random.
+#: The most users to evaluate a trial on, drawn at random.
 _MOST_USERS = 5000
 #: Trials are evaluated on a quarter of four fifths of the pairs, as much as what they never see.
 _SHARE_OF_REST = 0.25

@@ -20,7 +20,7 @@ from service.model.scoring.folding import least_squares
 
 _Float64: TypeAlias = NDArray[np.float64]
 
-#: So many numbers are worked on at once.
+#: The most numbers to work on at once.
 _BATCH = 2**22
 #: A regularization that is smaller than this share of all squares leaves too few digits to the fast way.
 _SMALLEST_SHARE = 1e-9

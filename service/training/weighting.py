@@ -1,4 +1,4 @@
-"""What each pair weighs in training: popular items and busy users speak more softly."""
+"""What each pair weighs in training: less for popular items and for busy users."""
 
 from __future__ import annotations
 

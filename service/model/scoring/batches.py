@@ -15,9 +15,9 @@ from service.model.scoring.ranking import NO_ROWS, Eligible, Mask, Ranked, is_ma
 from service.model.scoring.scan import Scan, address, scan_of
 from service.model.scoring.scoring import left_out
 
-#: So many users share a chunk; more would gain nothing.
+#: The number of users that share a chunk; more would gain nothing.
 GROUP = 32
-# With great n, the memory of 32 searches would be 40 MB.
+# With a large n, 32 searches would take 40 MB.
 _SCRATCH_BYTES = 2**23
 _CHUNK = 64
 # A turn takes some 5 ms.
@@ -60,7 +60,7 @@ def _group_size(scan: Scan, n: int) -> int:
 
 
 def _mask(eligible: Eligible | None, rows: int) -> Mask | None:
-    """Return a mask for whatever says which rows are eligible. Raises IndexError where it is of other rows."""
+    """Return the eligible rows as a mask. Raises IndexError if there is no such row."""
     if eligible is None or (is_mask(eligible) and eligible.shape == (rows,)):
         return eligible
     mask = np.zeros(rows, np.bool_)

@@ -1,4 +1,4 @@
-"""The exact top-N by NumPy: where there is no kernel, and where that declines."""
+"""The exact top-N by NumPy: used if there is no kernel, or if it declines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The library that is compiled from scan.c, where there is one, and what it takes and gives."""
+"""The library compiled from scan.c, if there is one, and the types of its arguments and results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def load(path: Path) -> ctypes.CDLL | None:
     return None
 
 
-#: Every call of it runs without the interpreter lock. None where there was no compiler.
+#: Every call of it runs without the interpreter lock. None without a compiler.
 library = load(PATH)
 
 

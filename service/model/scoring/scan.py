@@ -1,4 +1,4 @@
-"""The exact top-N by the kernel: its view of a model, and memory to work in for each thread."""
+"""The exact top-N by the kernel: its view of a model, and working memory for each thread."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Scan:
         self.seen, self.seen_at = model.seen, address(model.seen.items) if model.seen else 0
 
     def seen_of(self, user: int) -> tuple[int, int]:
-        """Return where the item rows are that a user had, and how many."""
+        """Return the address and the number of the item rows that a user had."""
         if self.seen is None:
             return 0, 0
         start, stop = self.seen.indptr[user : user + 2].tolist()
@@ -125,7 +125,7 @@ _scans: WeakKeyDictionary[Model, Scan] = WeakKeyDictionary()
 
 
 def scan_of(model: Model) -> Scan | None:
-    """Return the kernel's view of a model, which lives as long as it; None where there is no kernel, or no factor."""
+    """Return the kernel's view of a model, which lives as long as it; None if there is no kernel or no factor."""
     if kernel.library is None or model.limited:
         return None
     scan = _scans.get(model)
