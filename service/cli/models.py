@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +178,7 @@ def _trained(facts: TrainingFacts) -> dict[str, str]:
     data, found = facts.data, facts.evaluation
     parameters = msgspec.structs.asdict(facts.parameters)
     told = {
-        "trained": f"{facts.trained_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, in {facts.seconds.get('train', 0):.1f} s",
+        "trained": f"{facts.trained_at:%Y-%m-%d %H:%M} UTC, in {facts.seconds.get('train', 0):.1f} s",
         "learned from": f"{', '.join(data.files)}: {data.rows} rows, {data.skipped_rows} left out",
         "parameters": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in parameters.items()),
     }

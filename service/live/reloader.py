@@ -76,10 +76,13 @@ class Reloader(Generic[T]):
     async def load(self) -> None:
         """Load the file once, without :meth:`run`. Raises any AlsServeError that rejects it."""
         while True:
+            reading = Reading(await self._settling.settled())
             try:
-                return await self._take(Reading(await self._settling.settled()))
+                loaded = await self._take(reading)
             except SourceChangedError:
                 await self._pause()
+            else:
+                return await self._clean_up(loaded, reading)
 
     async def _reload(self) -> None:
         """Reload the file once, to a conclusion; if it changed meanwhile, request another reload."""
@@ -89,7 +92,7 @@ class Reloader(Generic[T]):
         self._try_again = False
         reading = Reading(seen)
         try:
-            await self._take(reading)
+            loaded = await self._take(reading)
         except OutOfResourcesError as error:
             await self._postpone(reading, error)
         except AlsServeError as error:
@@ -102,21 +105,32 @@ class Reloader(Generic[T]):
             # Counted and raised, not retried here: the caller logs it and restarts this task.
             await self._reject(reading, AlsServeError(f"Unexpected {type(error).__name__}: {error}."))
             raise
+        else:
+            await self._clean_up(loaded, reading)
         if await asyncio.to_thread(look, self.path) != reading.seen:
             self.request()
 
-    async def _take(self, reading: Reading) -> None:
-        """Identify, find or import, admit, warm and serve. Raises any AlsServeError."""
+    async def _take(self, reading: Reading) -> T | None:
+        """Identify, find or import, admit, warm and serve; return what is served now. Raises any AlsServeError.
+
+        There is no await between serving and the conclusion, and nothing that could fail: a file is either served, or
+        why not is known.
+        """
         source = await self._identify(reading)
         if self._loader.serves(source):
             self._conclude(reading, "unchanged")
-            return
+            return None
         loaded = await self._loader.obtain(source, reading)
         await self._loader.admit(loaded, reading)
         await self._loader.warm(loaded, reading)
         self._loader.hand_over(loaded, reading)
         self._conclude(reading, "swapped")
-        await self._loader.handed_over(loaded, reading)
+        return loaded
+
+    async def _clean_up(self, loaded: T | None, reading: Reading) -> None:
+        """Clean up after a swap; a failure here no longer changes how the reload ended."""
+        if loaded is not None:
+            await self._loader.handed_over(loaded, reading)
 
     async def _identify(self, reading: Reading) -> Source:
         if isinstance(reading.seen, Signature):

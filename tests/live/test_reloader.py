@@ -113,6 +113,22 @@ async def test_the_last_ten_reloads_are_kept(reloader: Reloader[str]) -> None:
     assert sorted((reload.finished_at for reload in kept), reverse=True) == [reload.finished_at for reload in kept]
 
 
+async def test_what_fails_after_a_file_is_served_does_not_reject_it(
+    reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an error of the task, which logs it; the reload was a swap and stays one."""
+
+    async def failing(loaded: str, reading: Reading) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(words, "handed_over", failing)
+    put(reloader.path, b"one")
+    with pytest.raises(OSError, match="Input/output error"):
+        await asyncio.wait_for(reloader.run(), 10)
+    assert [reload.outcome for reload in reloader.history] == ["swapped"]
+    assert words.served == ["one"]
+
+
 async def test_an_operating_system_that_fails_is_asked_again(
     reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
 ) -> None:

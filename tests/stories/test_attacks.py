@@ -10,9 +10,11 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import hdrs
 from aiohttp.compression_utils import ZLibDecompressor
@@ -98,6 +100,21 @@ async def test_an_encoded_body_is_counted_by_its_route() -> None:
         await api.raw(encoded("POST", "/v1/recommendations", b"x"))
         labels = {"route": "/v1/recommendations", "method": "POST", "status": "415"}
         assert api.sample("als_http_requests_total", **labels) == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("path", ["recommendations", "similar", "scores?items=0", "items", "explanations/0"])
+async def test_no_answer_has_a_number_that_is_not_finite(path: str, bad: float) -> None:
+    """Not even of factors that were changed on disk, after validation: an answer with null would be wrong silently."""
+    factors = make_factors(users=3, items=4)
+    ids = {"user_ids": np.arange(3), "item_ids": np.arange(4)}
+    snapshot = make_snapshot(replace(factors, **ids))
+    for array in (snapshot.model.user_factors, snapshot.model.item_factors, snapshot.model.seen.weights):
+        array[:] = bad
+    async with serving(snapshot) as api:
+        answer = await api.get(f"/v1/users/0/{path}")
+    assert b"null" not in answer.body
+    assert answer.status in (200, 500)
 
 
 async def test_a_body_that_is_still_to_come_does_not_keep_its_connection() -> None:

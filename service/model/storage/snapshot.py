@@ -64,7 +64,7 @@ class Manifest(msgspec.Struct, frozen=True):
     def made_at(self) -> datetime:
         """Return when the model was trained according to its file, else when the file was written."""
         if self.training:
-            return self.training.trained_at.astimezone(UTC)
+            return self.training.trained_at
         return self.source.signature.modified_at
 
 
