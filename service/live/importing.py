@@ -129,10 +129,11 @@ def _raise_for(job: Job, answer: bytes, returncode: int) -> None:
         raise ImportCrashedError(f"The import process for {job.source.path} {end_of(returncode)}.")
     try:
         outcome = msgspec.json.decode(answer, type=Outcome)
-    except msgspec.DecodeError:
+        rejection = _REJECTIONS[outcome.code](outcome.detail) if outcome.code else None
+    except (msgspec.DecodeError, KeyError):
         raise ImportCrashedError(f"The import process for {job.source.path} ended without an answer.") from None
-    if outcome.code:
-        raise _REJECTIONS[outcome.code](outcome.detail)
+    if rejection:
+        raise rejection
 
 
 def _kinds(parent: type[AlsServeError]) -> dict[str, type[AlsServeError]]:

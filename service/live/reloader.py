@@ -103,7 +103,7 @@ class Reloader(Generic[T]):
             )
         except Exception as error:
             # Counted and raised, not retried here: the caller logs it and restarts this task.
-            await self._reject(reading, AlsServeError(f"Unexpected {type(error).__name__}: {error}."))
+            await self._reject(reading, AlsServeError(f"Unexpected {type(error).__name__}; the log says more."))
             raise
         else:
             await self._clean_up(loaded, reading)
@@ -171,7 +171,7 @@ class Reloader(Generic[T]):
 
     def _conclude(self, reading: Reading, outcome: Outcome, error: AlsServeError | None = None) -> None:
         """Record how a reload ended; every outcome passes through here."""
-        reason, detail = (error.code, str(error)) if error else ("", "")
+        reason, detail = (error.code, error.public) if error else ("", "")
         self._concluded = reading.seen
         self._retry_seconds = _FIRST_RETRY_SECONDS
         reload = Reload(outcome, reason, detail, datetime.now(UTC), reading.version, reading.seconds)

@@ -25,6 +25,7 @@ from service.model.factors import Int64
 from service.model.ids import MAX_ID_BYTES
 from service.model.storage.array_files import FileFacts, damaged, map_array, touch, write_array
 from service.model.storage.source import Source
+from service.untrusted import quote
 
 MANIFEST = "manifest.json"
 #: Longer titles are cut at a character boundary.
@@ -39,6 +40,7 @@ ITEM_COLUMNS = (
 _ID_COLUMNS = ITEM_COLUMNS, ("id",)
 _TITLE_COLUMNS = ("title", "itemtitle", "producttitle"), ("name", "itemname", "productname")
 _INT64_DIGITS = "S20"
+_SHOWN_NAMES = 10
 
 
 class TitlesManifest(msgspec.Struct, frozen=True):
@@ -147,8 +149,13 @@ def _find(path: Path, header: Sequence[str], *usual: Sequence[str]) -> int:
         if len(found) == 1:
             return found[0]
         if found:
-            raise BadTitlesError(f"{path}: the header has {' and '.join(header[place] for place in found)}; keep one.")
-    raise BadTitlesError(f"{path}: the header lacks a column called {usual[0][0]}; it begins with {header[:10]}.")
+            names_found = " and ".join(quote(header[place]) for place in found[:_SHOWN_NAMES])
+            raise BadTitlesError(f"{path}: the header has {names_found}; keep one.")
+    # A file of another kind is not quoted.
+    known = any(plain(name) in names for names in (*_ID_COLUMNS, *_TITLE_COLUMNS) for name in header)
+    names = ", ".join(map(quote, header[:_SHOWN_NAMES]))
+    found_names = f"it has {names}" if known else "this is not a file of titles"
+    raise BadTitlesError(f"{path}: the header lacks a column called {usual[0][0]}; {found_names}.")
 
 
 def _cut(title: str) -> bytes:

@@ -120,6 +120,7 @@ async def test_a_child_that_hangs_is_killed_at_the_timeout(
         ("sys.exit('no such module')", "failed with exit code 1; its last output is in the log."),
         ("pass", "ended without an answer."),
         ("print('{\"code\": 7}')", "ended without an answer."),
+        ('print(\'{"code": "of no error"}\')', "ended without an answer."),
     ],
 )
 async def test_a_child_that_ends_badly_is_a_rejected_model(

@@ -106,9 +106,8 @@ async def test_an_encoded_body_is_counted_by_its_route() -> None:
 @pytest.mark.parametrize("path", ["recommendations", "similar", "scores?items=0", "items", "explanations/0"])
 async def test_no_answer_has_a_number_that_is_not_finite(path: str, bad: float) -> None:
     """Not even of factors that were changed on disk, after validation: an answer with null would be wrong silently."""
-    factors = make_factors(users=3, items=4)
-    ids = {"user_ids": np.arange(3), "item_ids": np.arange(4)}
-    snapshot = make_snapshot(replace(factors, **ids))
+    snapshot = make_snapshot(replace(make_factors(users=3, items=4), user_ids=np.arange(3), item_ids=np.arange(4)))
+    assert snapshot.model.seen
     for array in (snapshot.model.user_factors, snapshot.model.item_factors, snapshot.model.seen.weights):
         array[:] = bad
     async with serving(snapshot) as api:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from service.errors import BadDtypeError, BadShapeError, CorruptFileError, UnknownFormatError
 from service.model.formats import arrays
-from service.model.raw import RawModel, RawSeen, shown
+from service.model.raw import RawModel, RawSeen
+from service.untrusted import quote
 
 _FACTORS = ("user_factors", "item_factors")
 _SEEN = ("seen_indptr", "seen_indices", "seen_weights")
@@ -72,7 +73,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     listed = archive.infolist()
     if listed and not any(member.filename.endswith(".npy") for member in listed):
         raise UnknownFormatError(
-            f"The file is a zip archive with {shown(listed[0].filename)}, not an npz; save arrays with np.savez."
+            f"The file is a zip archive with {quote(listed[0].filename)}, not an npz; save arrays with np.savez."
         )
     counts = Counter(member.filename for member in listed)
     unknown = [name for name in counts if name.removesuffix(".npy") not in {*_READ, *_SKIPPED}]
@@ -88,7 +89,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _listed(names: list[str]) -> str:
-    return shown(", ".join(name.removesuffix(".npy") for name in names))
+    return quote(", ".join(name.removesuffix(".npy") for name in names))
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:

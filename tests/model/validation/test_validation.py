@@ -343,7 +343,7 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
         "sparse_matrix has a weight, or a sum of the weights of a pair, that is NaN or infinite.",
     ),
     "weights whose sum overflows": (
-        lambda: raw_model(seen=seen("csr", indptr=[0, 2, 2, 2], indices=[1, 1], weights=np.float32([3e38, 3e38]))),
+        lambda: raw_model(seen=seen("csr", indptr=[0, 2, 2, 2], indices=[1, 1], weights=np.full(2, 3e38, np.float32))),
         BadSeenMatrixError,
         "sparse_matrix has a weight, or a sum of the weights of a pair, that is NaN or infinite.",
     ),
