@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from typing import Never
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from service.api.context import CONTEXT, Lifecycle
 from service.connections import Budget, Connections
@@ -25,6 +25,9 @@ _FINISH_LOOK_SECONDS = 0.01
 _LINGERING_SECONDS = 2.0
 #: The limit for sending finished answers to slow clients.
 SENDING_SECONDS = 5.0
+
+# aiohttp has no setting for the Server header, which would name its version and Python's in every answer, its own too.
+web_response.SERVER_SOFTWARE = "als-serve"  # type: ignore[attr-defined]  # not exported
 
 
 @asynccontextmanager

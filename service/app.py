@@ -118,6 +118,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         max_n=settings.max_n,
         fallback=settings.fallback,
         access_log=settings.access_log,
+        allowed_hosts=settings.allowed_hosts,
         log_format=settings.log_format,
         log_level=settings.log_level,
     )

@@ -284,6 +284,12 @@ class BadParameterError(RequestError):
     code = "bad_parameter"
 
 
+class MisdirectedError(RequestError):
+    """The Host header names a host that is not allowed."""
+
+    code = "misdirected"
+
+
 class BadBodyError(RequestError):
     """The body is not JSON."""
 

@@ -8,6 +8,7 @@ background work are elsewhere. This file wires the modules together:
 - ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
 - ``handlers/``: the handlers, one module per topic
 - ``context``: what the handlers share; ``queries``: threads for long queries
+- ``hosts``: the host names that clients may use
 - ``instrument``: the wrapper around every handler; ``static``: the files of pages
 - ``openapi/``: the document generated from the routes, parameters and answers
 """
@@ -60,6 +61,10 @@ class Configured(Protocol):
     def access_log(self) -> float:
         """The share of requests to log."""
 
+    @property
+    def allowed_hosts(self) -> str | None:
+        """The hosts by which clients may address the server, None for any."""
+
 
 def set_up(
     app: web.Application,
@@ -89,7 +94,7 @@ def set_up(
         scrape=scrape or partial(own_scrape, status, metrics),
     )
     app.cleanup_ctx.append(_closing_queries)
-    add_routes(app.router, routes, Instrument(context, settings.access_log))
+    add_routes(app.router, routes, Instrument(context, settings.access_log, settings.allowed_hosts))
 
 
 def set_up_monitoring(app: web.Application, context: Context, access_log: float) -> None:

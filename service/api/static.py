@@ -41,7 +41,6 @@ _POLICY = (
 )
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     hdrs.CACHE_CONTROL: "no-cache",  # revalidated each time (304), because a new server may have a new page
 }

@@ -102,6 +102,31 @@ async def test_an_encoded_body_is_counted_by_its_route() -> None:
         assert api.sample("als_http_requests_total", **labels) == 1
 
 
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES} | {"/nowhere"}))
+async def test_no_answer_is_taken_for_another_type(path: str) -> None:
+    """No browser guesses that an answer, or an error, is a script."""
+    async with serving(SNAPSHOT) as api:
+        for method in METHODS:
+            answer = await api.request(method, path.replace("{", "").replace("}", ""))
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_no_answer_names_a_version(tmp_path: Path) -> None:
+    """Neither ours nor those that aiohttp gives to what is not HTTP say which libraries could be attacked."""
+    running, port = await started(without_model(tmp_path))
+    for sent in (b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"nonsense\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        assert b"\r\nServer: als-serve\r\n" in answer
+        assert b"aiohttp" not in answer
+        assert b"Python/" not in answer
+    os.kill(os.getpid(), signal.SIGINT)
+    await running
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("path", ["recommendations", "similar", "scores?items=0", "items", "explanations/0"])
 async def test_no_answer_has_a_number_that_is_not_finite(path: str, bad: float) -> None:
