@@ -58,6 +58,12 @@ class UnreadableSourceError(ModelRejectedError):
     code = "file_unreadable"
 
 
+class SourceTooLargeError(ModelRejectedError):
+    """The file is larger than a model may be."""
+
+    code = "file_too_large"
+
+
 class SourceChangedError(ModelRejectedError):
     """The file changed while it was being read and must be read again."""
 

@@ -74,6 +74,12 @@ class Settings:
         allowed="1 or more",
         check=lambda value: value >= 1,
     )
+    max_model_mb: int = _setting(
+        65_536,
+        "The size of the largest model file that is read, in MB.",
+        allowed="1 or more",
+        check=lambda value: value >= 1,
+    )
     max_n: int = _setting(
         1000,
         "The largest n a request may ask for.",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Generic, Never, TypeVar
 
@@ -14,6 +16,7 @@ from service.live.reading import Reading, Settling
 from service.live.report import Outcome, Reload
 from service.model.storage.source import Signature, Source, identify, look
 from service.observe.logs import log_event
+from service.threads import ResultT, in_thread
 
 _HISTORY = 10
 #: The pause between two attempts at a file that keeps being replaced.
@@ -29,16 +32,21 @@ T = TypeVar("T")
 class Reloader(Generic[T]):
     """Keeps whatever is loaded from the file at ``path`` current.
 
-    ``settle_seconds`` is how long a file that is rewritten in place must rest before it is read. ``history`` has the
-    last ten reloads, latest first.
+    A newer file ends the reading and the import of an older one, but not twice in a row: files that are replaced faster
+    than they can be imported are served, too. A file larger than ``most_bytes`` is rejected. ``settle_seconds`` is how
+    long a file that is rewritten in place must rest before it is read. ``history`` has the last ten reloads, latest
+    first.
     """
 
-    def __init__(self, path: Path, loader: Loader[T], settle_seconds: float) -> None:
+    def __init__(self, path: Path, loader: Loader[T], settle_seconds: float, most_bytes: int | None = None) -> None:
         self.path = path
         self.history: deque[Reload] = deque(maxlen=_HISTORY)
         self._loader = loader
         self._settling = Settling(path, settle_seconds)
+        self._most_bytes = most_bytes
         self._requested = asyncio.Event()
+        self._noticed = asyncio.Event()
+        self._gave_up = False
         self._concluded: Signature | str | None = None
         self._onlookers: list[asyncio.Event] = []
         self._try_again = False
@@ -52,6 +60,7 @@ class Reloader(Generic[T]):
     def request(self) -> None:
         """Request a reload; requests during a reload lead to one more."""
         self._requested.set()
+        self._noticed.set()
 
     async def look(self) -> None:
         """Request a reload, and return once one has ended, with any outcome."""
@@ -116,16 +125,41 @@ class Reloader(Generic[T]):
         There is no await between serving and the conclusion, and nothing that could fail: a file is either served, or
         why not is known.
         """
-        source = await self._identify(reading)
+        source = await self._unless_newer(reading, self._identify(reading))
         if self._loader.serves(source):
             self._conclude(reading, "unchanged")
             return None
-        loaded = await self._loader.obtain(source, reading)
+        loaded = await self._unless_newer(reading, self._loader.obtain(source, reading))
         await self._loader.admit(loaded, reading)
         await self._loader.warm(loaded, reading)
         self._loader.hand_over(loaded, reading)
         self._conclude(reading, "swapped")
         return loaded
+
+    async def _unless_newer(self, reading: Reading, work: Coroutine[None, None, ResultT]) -> ResultT:
+        """Do the work, but give up with SourceChangedError once there is a newer file."""
+        working = asyncio.create_task(work)
+        watching = asyncio.create_task(self._until_newer(reading))
+        tasks = {working} if self._gave_up else {working, watching}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+        finally:
+            working.cancel()
+            watching.cancel()
+            await asyncio.wait({working, watching})
+        self._gave_up = True
+        raise SourceChangedError(f"{self.path} was replaced while it was being read; reading the new one.")
+
+    async def _until_newer(self, reading: Reading) -> None:
+        """Wait until there is another file than the one that is being read."""
+        while True:
+            await self._noticed.wait()
+            self._noticed.clear()
+            now = await asyncio.to_thread(look, self.path)
+            if isinstance(now, Signature) and now != reading.seen:
+                return
 
     async def _clean_up(self, loaded: T | None, reading: Reading) -> None:
         """Clean up after a swap; a failure here no longer changes how the reload ended."""
@@ -137,7 +171,7 @@ class Reloader(Generic[T]):
             self._settling.read = reading.seen
             await self._loader.found(reading)
         with reading.phase("verify"):
-            source = await asyncio.to_thread(identify, self.path)
+            source = await in_thread(partial(identify, self.path, self._most_bytes))
         self._settling.read = reading.seen = source.signature
         reading.version = source.version
         await self._loader.verified(source)
@@ -173,6 +207,7 @@ class Reloader(Generic[T]):
         """Record how a reload ended; every outcome passes through here."""
         reason, detail = (error.code, error.public) if error else ("", "")
         self._concluded = reading.seen
+        self._gave_up = False
         self._retry_seconds = _FIRST_RETRY_SECONDS
         reload = Reload(outcome, reason, detail, datetime.now(UTC), reading.version, reading.seconds)
         self.history.appendleft(reload)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import shutil
 import subprocess
@@ -265,7 +264,7 @@ async def test_a_postponed_look_takes_nothing_back(place: Place, monkeypatch: py
 async def test_what_passes_by_itself_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """A disk or a system that fails once costs a second, not the model."""
     monkeypatch.setattr(stores, "_FIRST_RETRY_SECONDS", 0.02)
-    digest, failures = hashlib.file_digest, [OSError(number, os.strerror(number))]
+    digest, failures = source._digest, [OSError(number, os.strerror(number))]
 
     def failing_once(*arguments: Any) -> Any:
         if failures:
@@ -273,7 +272,7 @@ async def test_what_passes_by_itself_is_waited_for(place: Place, monkeypatch: py
         return digest(*arguments)
 
     async with place.serving(ONE) as store:
-        monkeypatch.setattr(hashlib, "file_digest", failing_once)
+        monkeypatch.setattr(source, "_digest", failing_once)
         put(place.path, TWO)
         await until_served(store, version(TWO))
         assert failures == []
