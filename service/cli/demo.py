@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from aiohttp import web
 
-from service.api.context import CONTEXT
+from service.api.context import Context
 from service.cli.options import settings_options
 from service.cli.training import train_model
 from service.model.storage.snapshot import Snapshot
@@ -81,14 +80,14 @@ async def serve_demo(model_path: Path, titles: Path, host: str, port: int) -> No
     )
     tasks: set[asyncio.Task[None]] = set()
 
-    def on_start(app: web.Application, bound_port: int) -> None:
-        tasks.add(asyncio.create_task(_show_tour(app, f"http://{host}:{bound_port}")))
+    def on_start(context: Context, bound_port: int) -> None:
+        tasks.add(asyncio.create_task(_show_tour(context, f"http://{host}:{bound_port}")))
 
     await serve(settings, on_start)
 
 
-async def _show_tour(app: web.Application, url: str) -> None:
-    while (generation := app[CONTEXT].status.slot.current) is None:
+async def _show_tour(context: Context, url: str) -> None:
+    while (generation := context.status.slot.current) is None:
         await asyncio.sleep(0.05)
     click.echo(tour(generation.snapshot, url))
 
