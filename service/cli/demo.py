@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import uvloop
 
 from service.api.context import Context
 from service.cli.options import settings_options
@@ -44,7 +45,7 @@ def demo(directory: Path, host: str, port: int) -> None:
     """Make a sample shop, train a model on it and serve it."""
     set_up_logging("console", "info")
     check_port(host, port)  # a second running demo would replace this one's model
-    asyncio.run(serve_demo(*train_on_sample(directory), host, port))
+    uvloop.run(serve_demo(*train_on_sample(directory), host, port))
 
 
 def train_on_sample(directory: Path) -> tuple[Path, Path]:

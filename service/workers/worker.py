@@ -17,6 +17,7 @@ from functools import partial
 from typing import Never
 
 import msgspec
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from service.answering import Work, answering, running
@@ -174,7 +175,7 @@ def main() -> None:  # pragma: no cover - as above
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     hide_memory()
-    asyncio.run(_work_at_standard_streams())
+    uvloop.run(_work_at_standard_streams())
 
 
 if __name__ == "__main__":
