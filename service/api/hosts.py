@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 
 from service.errors import MisdirectedError
 
-Check = Callable[[web.Request], None]
+Check = Callable[[web.BaseRequest], None]
 
 #: Probes and scrapers address the server by whatever address they know, and learn no ids and no scores.
 EXEMPT = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -38,7 +38,7 @@ def host_check(allowed: str | None, route: str) -> Check | None:
         found = _HOST.fullmatch(header)
         return found is not None and found[1].lower().removesuffix(".") in names
 
-    def check(request: web.Request) -> None:
+    def check(request: web.BaseRequest) -> None:
         if not is_allowed(request.headers.get(hdrs.HOST, "")):
             raise MisdirectedError("The Host header names another host; add it to ALS_ALLOWED_HOSTS if it is this one.")
 
