@@ -207,7 +207,7 @@ class Reloader(Generic[T]):
         """Record how a reload ended; every outcome passes through here."""
         reason, detail = (error.code, error.public) if error else ("", "")
         self._concluded = reading.seen
-        self._gave_up = False
+        self._gave_up = self._gave_up and outcome == "unchanged"  # which took no time
         self._retry_seconds = _FIRST_RETRY_SECONDS
         reload = Reload(outcome, reason, detail, datetime.now(UTC), reading.version, reading.seconds)
         self.history.appendleft(reload)

@@ -184,6 +184,25 @@ async def test_files_that_come_faster_than_they_are_imported_are_served(
         await eventually(lambda: words.served == ["slow 2", "slow 3"])
 
 
+async def test_two_files_that_alternate_are_both_served(
+    reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is served already takes no time, so it may come between a file and its import only once."""
+    monkeypatch.setattr(words, "serves", lambda source: words.served[-1:] == [Path(source.path).read_text()])
+    begun, go_on = await slow_until(words, monkeypatch)
+    async with at_work(reloader.run()):
+        await take(reloader, "one")
+        for count in (1, 2):
+            put(reloader.path, b"slow")
+            reloader.request()
+            await eventually(partial(lambda count: len(begun) == count, count))
+            put(reloader.path, b"one")
+            reloader.request()
+            await eventually(lambda: not reloader._noticed.is_set() or len(begun) == 2)
+        go_on.set()
+        await eventually(lambda: words.served == ["one", "slow", "one"])
+
+
 async def test_a_newer_file_ends_the_hashing_of_an_older_one(
     reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
 ) -> None:
