@@ -21,6 +21,7 @@ _MOST_CONNECTIONS: Final = 10_000
 _LEAST_CONNECTIONS: Final = 16
 #: Bytes; an answer of 10,000 items with their titles is smaller.
 _LARGE_ANSWER: Final = 4 * 2**20
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Budget:
     """The limits of connections.
 
     connections: how many may be open. unsent, unsent_in_all: unread bytes of answers, of one connection and of all.
-    send_seconds: how long an answer may remain unread.
+    send_seconds: how long an answer may remain unread. head_seconds: how long the first request's head may take to
+    arrive; the later ones have the time for which aiohttp keeps an idle connection.
 
     Bytes in the kernel's buffers do not count. aiohttp keeps the whole answer until the kernel has all of it: an answer
     of 3.5 MB with 0.7 MB unsent takes 5 MB of memory.
@@ -38,6 +40,7 @@ class Budget:
     unsent: int = 8 * 2**20
     unsent_in_all: int = 12 * 2**20
     send_seconds: float = 30.0
+    head_seconds: float = 30.0
 
     def share(self, processes: int) -> Budget:
         """Return the share of one of several processes.
@@ -156,7 +159,7 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One connection: forwards events to aiohttp's protocol and reports them to the limits."""
 
-    __slots__ = ("_connections", "_deadline", "handler", "transport")
+    __slots__ = ("_connections", "_deadline", "_end", "_head_deadline", "handler", "transport")
 
     transport: asyncio.Transport
 
@@ -164,17 +167,24 @@ class Connection(asyncio.Protocol):
         self.handler = handler
         self._connections = connections
         self._deadline: asyncio.TimerHandle | None = None
+        self._head_deadline: asyncio.TimerHandle | None = None
+        self._end = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start, with a write buffer whose limit is zero, so that every unsent byte is reported."""
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one without inheriting from it
         self.transport.set_write_buffer_limits(0)
         self.handler.connection_made(transport)
+        seconds = self._connections.budget.head_seconds
+        closing = self._connections.close
+        self._head_deadline = asyncio.get_running_loop().call_later(seconds, closing, self, "head_timeout")
         self._connections.admit(self)
 
     def data_received(self, data: bytes) -> None:
         """Forward received data."""
         self._connections.heard(self)
+        if self._head_deadline:
+            self._look_for_end(data)
         self.handler.data_received(data)
 
     def eof_received(self) -> bool | None:
@@ -198,8 +208,21 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_waiting()
+        self._stop_looking()
         self._connections.forget(self)
         self.handler.connection_lost(exc)
+
+    def _look_for_end(self, data: bytes) -> None:
+        """Stop the deadline for the first head once its end has arrived, which may be in two pieces."""
+        if _END_OF_HEAD in self._end + data:
+            self._stop_looking()
+        else:
+            self._end = (self._end + data)[1 - len(_END_OF_HEAD) :]
+
+    def _stop_looking(self) -> None:
+        if self._head_deadline:
+            self._head_deadline.cancel()
+            self._head_deadline = None
 
     def _stop_waiting(self) -> None:
         if self._deadline:
