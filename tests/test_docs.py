@@ -157,3 +157,12 @@ def test_every_metric_that_a_document_names_exists(document: Path) -> None:
     pattern = r"\bals_(?:model|http|event|watcher|trainings|results?|s3)_[a-z0-9_]+\b(?!\.)"
     named = set(re.findall(pattern, document.read_text(encoding="utf-8")))
     assert named <= exposed
+
+
+def test_every_test_that_security_names_is_there() -> None:
+    """Each promise is held by a file of tests."""
+    named = [
+        path for row in rows_below("SECURITY.md", "| promise | tested by |") for path in re.findall("`(.+?)`", row[1])
+    ]
+    assert named
+    assert [path for path in named if not (ROOT / path).is_file()] == []
