@@ -16,7 +16,7 @@ from service import api
 from service.answering import Work, in_background
 from service.api.cache import ResponseCache
 from service.api.context import Context, Lifecycle, Limits, Results
-from service.api.queries import WAITING_PER_THREAD, Queries
+from service.api.queries import Queries
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.live.background import measure_lag
 from service.live.fallback_training import FallbackTrainer
@@ -89,7 +89,7 @@ def create_keeper(
         status,
         metrics,
         Limits(),
-        Queries(1, metrics),
+        Queries(1, settings.queue_ms, metrics),
         ResponseCache(0, metrics),
         Results(metrics),
         {},
@@ -112,8 +112,8 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         sheet=-1,  # each worker that is started gets a new one
         turns=make_turns(),
         budget=Budget(most_connections(raise_descriptor_limit())).share(workers),
-        query_threads=max(1, settings.query_threads // workers),
-        waiting_queries=max(1, WAITING_PER_THREAD * settings.query_threads // workers),
+        query_threads=(threads := max(1, settings.query_threads // workers)),
+        queue_ms=settings.queue_ms * min(1.0, settings.query_threads / (workers * threads)),
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
         fallback=settings.fallback,

@@ -67,7 +67,6 @@ class Worker:
             self.status,
             self.metrics,
             scrape=self.scrape,
-            waiting_queries=assignment.waiting_queries,
         )
         works = {
             "Publishing numbers": self.publish,
