@@ -208,10 +208,10 @@ async def test_who_goes_away_gives_the_place_back() -> None:
     assert begun == [2]
 
 
-def slow(snapshot: Snapshot) -> Snapshot:
+def slow(snapshot: Snapshot, microseconds: float = 1e6) -> Snapshot:
     """Let every query of a snapshot count as long."""
     costs = snapshot.manifest.costs
-    stretched = msgspec.structs.replace(costs, **dict.fromkeys(costs.__struct_fields__, 1e6))
+    stretched = msgspec.structs.replace(costs, **dict.fromkeys(costs.__struct_fields__, microseconds))
     return replace(snapshot, manifest=msgspec.structs.replace(snapshot.manifest, costs=stretched))
 
 
@@ -294,6 +294,15 @@ async def test_full_of_batches_a_server_answers_single_requests(monkeypatch: pyt
         gate.set()
         assert (await batch).status == 200
         assert api.sample("als_queries_refused_total", lane="batch") == 1
+
+
+async def test_a_long_explanation_gives_way_like_a_batch() -> None:
+    """A user who had very many items keeps no thread from other requests; a short explanation is a single query."""
+    item = SNAPSHOT.model.item_ids.at(np.array([0]))[0]
+    for snapshot, lane in ((slow(SNAPSHOT), "batch"), (slow(SNAPSHOT, 2 * LONG), "single")):
+        async with serving(snapshot) as api:
+            assert (await api.get(f"/v1/users/{USER}/explanations/{item}")).status == 200
+            assert api.sample("als_query_wait_seconds_count", lane=lane) == 1
 
 
 class Held:
