@@ -106,14 +106,15 @@ def create_keeper(
 
 def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.socket]) -> list[Assignment]:
     """Return what each worker is started with: its share of the limits, and the settings that it needs."""
+    query_threads, queue_ms = query_shares(settings, workers)
     first = Assignment(
         place=0,
         sockets=tuple(each.fileno() for each in sockets),
         sheet=-1,  # each worker that is started gets a new one
         turns=make_turns(),
         budget=Budget(most_connections(raise_descriptor_limit())).share(workers),
-        query_threads=(threads := max(1, settings.query_threads // workers)),
-        queue_ms=settings.queue_ms * min(1.0, settings.query_threads / (workers * threads)),
+        query_threads=query_threads,
+        queue_ms=queue_ms,
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
         fallback=settings.fallback,
@@ -122,6 +123,15 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         log_level=settings.log_level,
     )
     return [msgspec.structs.replace(first, place=place) for place in range(workers)]
+
+
+def query_shares(settings: Settings, workers: int) -> tuple[int, float]:
+    """Return each worker's query threads, at least one, and milliseconds in the queue.
+
+    The work that waits in all workers is no more than in one process.
+    """
+    threads = max(1, settings.query_threads // workers)
+    return threads, settings.queue_ms * min(1.0, settings.query_threads / (workers * threads))
 
 
 def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:

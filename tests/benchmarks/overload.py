@@ -6,9 +6,10 @@
 Every query is for another user of a model without taste: the norms of its items do not differ, so all are scanned.
 Requests leave at random moments on a fixed average schedule, whether or not earlier ones are answered, and latencies
 count from those moments. Capacity is what a few clients get who ask again as soon as they are answered; the first
-second of each step is not counted. Goodput is relative to capacity, p99 to that of one client alone. ``cheap`` asks
-for queries of microseconds instead, on three times the connections that saturate the server, by wrk. ``--python`` names
-the interpreter of another installation, to compare two versions. Every step ends by itself.
+second of each step is not counted. Goodput is relative to capacity, p99 to that of one client alone. Per processor
+second, goodput is relative to the same of the capacity: this also tells something while others use the machine.
+``cheap`` asks for queries of microseconds instead, on three times the connections that saturate the server, by wrk.
+``--python`` names the interpreter of another installation, to compare two versions. Every step ends by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ import numpy as np
 
 from tests.benchmarks.made import gaussian
 from tests.benchmarks.throughput import USERS, write_model, wrk, wrk_script
+from tests.benchmarks.workers import worked
 from tests.support.running import RunningServer, running_server
 
 FACTORS = 64
@@ -84,9 +86,13 @@ class Client(asyncio.Protocol):
 
 @dataclass
 class Step:
-    """What came of one load: the seconds until each answer, by status; 0 is a request without an answer."""
+    """What came of one load: the seconds until each answer, by status; 0 is a request without an answer.
+
+    worked: the seconds that the server's processor worked.
+    """
 
     seconds: float
+    worked: float = 0.0
     latencies: dict[int, list[float]] = field(default_factory=dict)
 
     def note(self, status: int, latency: float) -> None:
@@ -101,6 +107,11 @@ class Step:
     def goodput(self) -> float:
         """Return the answers a second."""
         return len(self.of(200)) / self.seconds
+
+    @property
+    def efficiency(self) -> float:
+        """Return the answers for each second of the processor."""
+        return len(self.of(200)) / self.worked
 
     def quantile(self, share: float, status: int = 200) -> float:
         """Return a quantile of the milliseconds of one status."""
@@ -173,18 +184,31 @@ async def health(port: int) -> list[float]:
     return latencies
 
 
-async def one_round(port: int, seconds: float) -> None:
+async def watched(server: RunningServer, load: Coroutine[None, None, Step]) -> Step:
+    """Return a step with what the server worked after the warm-up."""
+    running = asyncio.create_task(load)
+    await asyncio.sleep(WARM_UP_SECONDS)
+    before = worked(server)
+    step = await running
+    step.worked = worked(server) - before
+    return step
+
+
+async def one_round(server: RunningServer, seconds: float) -> None:
     """Measure the capacity and then more than that; print a line for each."""
-    alone, busy = await closed_loop(port, 1, seconds / 2), await closed_loop(port, BUSY, seconds)
+    port = int(server.url.rpartition(":")[2])
+    alone = await closed_loop(port, 1, seconds / 2)
+    busy = await watched(server, closed_loop(port, BUSY, seconds))
     print(f"capacity {busy.goodput:.0f}/s; alone p50 {alone.quantile(0.5):.1f} ms, p99 {alone.quantile(0.99):.1f} ms")
     for times in (1, 2, 3):
         watching = asyncio.create_task(health(port))
-        step = await open_loop(port, times * busy.goodput, seconds)
+        step = await watched(server, open_loop(port, times * busy.goodput, seconds))
         watching.cancel()
         worst = 1000 * max(await watching)
         lost = len(step.of(0)) / max(1, sum(map(len, step.latencies.values())))
         print(
-            f"  {times} x: goodput {step.goodput / busy.goodput:.2f}, p50 {step.quantile(0.5):.1f} ms, "
+            f"  {times} x: goodput {step.goodput / busy.goodput:.2f}, per processor second "
+            f"{step.efficiency / busy.efficiency:.2f}, p50 {step.quantile(0.5):.1f} ms, "
             f"p99 {step.quantile(0.99):.1f} ms ({step.quantile(0.99) / alone.quantile(0.99):.1f} x alone); "
             f"503 within p99 {step.quantile(0.99, 503):.1f} ms; not answered {lost:.1%}; healthz within {worst:.0f} ms",
             flush=True,
@@ -197,7 +221,7 @@ def heavy(directory: Path, options: argparse.Namespace) -> None:
     np.savez(directory / "als_model.npz", user_factors=users, item_factors=items)
     with served(directory, options, query_threads=options.threads) as server:
         for _ in range(options.rounds):
-            asyncio.run(one_round(int(server.url.rpartition(":")[2]), options.seconds))
+            asyncio.run(one_round(server, options.seconds))
 
 
 def cheap(directory: Path, options: argparse.Namespace) -> None:

@@ -98,7 +98,8 @@ def _factors(model: Model, rows: Int32) -> _Float64:
 def _confidence(model: Model, rows: Int32, weights: Float32 | _Float64) -> _Float64:
     """Return the signed confidence of these item rows."""
     scale = model.alpha * max(len(rows), 1) ** -model.activity_discount
-    return scale * model.item_weights[rows].astype(np.float64) * weights
+    confidence: _Float64 = scale * model.item_weights[rows].astype(np.float64) * weights
+    return confidence
 
 
 def _equations(gram: Float32 | _Float64, factors: _Float64, confidence: _Float64, regularization: float) -> _Float64:
