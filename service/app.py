@@ -128,7 +128,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
 def query_shares(settings: Settings, workers: int) -> tuple[int, float]:
     """Return each worker's query threads, at least one, and milliseconds in the queue.
 
-    The work that waits in all workers is no more than in one process.
+    No more work waits in all workers together than in one process.
     """
     threads = max(1, settings.query_threads // workers)
     return threads, settings.queue_ms * min(1.0, settings.query_threads / (workers * threads))

@@ -11,7 +11,7 @@ from service.settings import Settings
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
 def test_the_work_that_waits_is_that_of_one_process(threads: int, workers: int) -> None:
-    """However many workers there are, what waits in all of them is no more; each has a thread and waits no longer."""
+    """However many workers there are, they let no more wait together; each has a thread."""
     settings = Settings(query_threads=threads, queue_ms=50)
     each, queue_ms = query_shares(settings, workers)
     assert each >= 1
