@@ -131,6 +131,18 @@ def test_queries_that_take_twice_their_estimate_count_twice(loop: asyncio.Abstra
     assert lane.admitted(20, 0.1) == 6
 
 
+def test_what_is_done_of_a_query_is_not_waited_for(loop: asyncio.AbstractEventLoop) -> None:
+    """A query in turns leaves the thread free the sooner, the more turns it has had."""
+    lane = Simulated(loop)
+    query = lane.arrive(10.0, in_turns=True)
+    assert query
+    assert not lane.arrive(0.1)
+    lane.lane.end(query, 9.5, more=True)
+    assert lane.lane.begin(lane.now) is query
+    lane.pass_time(0.1)
+    assert lane.lane._expected_wait(lane.now) == pytest.approx(0.4)
+
+
 def test_what_has_begun_goes_on_before_another_begins(loop: asyncio.AbstractEventLoop) -> None:
     """What each has found so far takes memory."""
     lane = Simulated(loop)

@@ -98,8 +98,9 @@ async def test_who_has_waited_for_too_long_is_refused() -> None:
 async def test_batches_leave_single_queries_their_lane() -> None:
     """While batches fill theirs, a single query is admitted, and has the thread after the next turn."""
     gate, order = threading.Event(), list[str]()
-    with made(1, queue_ms=PATIENT_MS / PATIENCE_IN_TURNS) as queries:
-        batches = [asyncio.create_task(queries.run_in_turns(FILLING, turns(order, gate))) for _ in range(2)]
+    filling = PATIENCE_IN_TURNS * FILLING
+    with made(1) as queries:
+        batches = [asyncio.create_task(queries.run_in_turns(filling, turns(order, gate))) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(OverloadedError):
             await queries.run_in_turns(LONG, turns(order))
@@ -154,12 +155,16 @@ async def test_a_query_in_turns_lets_others_have_theirs() -> None:
 async def test_no_more_queries_have_begun_than_there_are_threads() -> None:
     """What each has found so far takes memory: the next begins when one has ended; one that waits can be abandoned."""
     first, second, third = list[str](), list[str](), list[str]()
+    gate = threading.Event()
     with made(1) as queries:
-        waiting = [asyncio.create_task(queries.run_in_turns(LONG, turns(done))) for done in (first, second, third)]
+        waiting = [
+            asyncio.create_task(queries.run_in_turns(LONG, turns(done, gate))) for done in (first, second, third)
+        ]
         await asyncio.sleep(0)
         waiting[1].cancel()
-        while not third:
-            await asyncio.sleep(0.001)
+        await asyncio.wait(waiting[1:2])
+        gate.set()
+        await eventually(lambda: third)
         assert (first, second) == (["turn"] * 3, [])
         assert (await waiting[0], await waiting[2]) == ("answer", "answer")
 
@@ -284,8 +289,9 @@ async def test_full_of_batches_a_server_answers_single_requests(monkeypatch: pyt
         yield b"{}"
 
     monkeypatch.setattr(recommendations, "_many_users", held)
-    async with serving(slow(SNAPSHOT), ApiSettings(query_threads=1)) as api:
-        body = {"users": [USER] * 100}
+    settings = ApiSettings(query_threads=1, queue_ms=PATIENT_MS)
+    async with serving(slow(SNAPSHOT, PATIENCE_IN_TURNS * FILLING), settings) as api:
+        body = {"users": [USER] * 2}
         batch = asyncio.create_task(api.post(path, body))
         await eventually(lambda: api.sample("als_queries") == 1)
         assert (await api.post(path, body)).status == 503
