@@ -17,7 +17,7 @@ from service.observe.metrics import Metrics
 #: A query estimated to block the event loop for longer than this many microseconds goes to a thread.
 INLINE_MICROSECONDS = 1000
 #: How long a query in turns may wait, as a multiple of others.
-PATIENCE_IN_TURNS = 100
+PATIENCE_IN_TURNS = 50
 #: After so many seconds of single queries, those in turns have one turn, of some 5 ms: a fifth of the threads.
 _SINGLE_SECONDS = 0.02
 

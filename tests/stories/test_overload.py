@@ -51,7 +51,7 @@ async def check_health(session: aiohttp.ClientSession, url: str) -> Counter[int]
 
 
 def started(directory: Path, workers: int) -> AbstractContextManager[RunningServer]:
-    """Start a server with one thread, for which a batch may wait a tenth of a second."""
+    """Start a server with one thread, for which a batch may wait a twentieth of a second."""
     model, state = directory / "als_model.npz", directory / "state"
     put(model, model_bytes(factors=FACTORS))
     return running_server(model, state, workers=workers, query_threads=1, queue_ms=1, drain_seconds=60)
