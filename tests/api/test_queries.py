@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 
 from service.api import answers
 from service.api import queries as queries_module
-from service.api.context import CONTEXT
 from service.api.handlers import recommendations
 from service.api.queries import INLINE_MICROSECONDS, PATIENCE_IN_TURNS, Queries
 from service.errors import OverloadedError
@@ -243,7 +242,7 @@ async def test_the_measured_costs_decide_for_every_route() -> None:
             answer.json for answer in await all_answers(cheap)
         ]
         for api in (long, cheap):
-            queries = api.app[CONTEXT].queries
+            queries = api.context.queries
             queries._single.patience = queries._in_turns.patience = -1
         assert [answer.status for answer in await all_answers(long)] == [503] * 7
         # Five hundred look-ups are long wherever they are made.

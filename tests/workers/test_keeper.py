@@ -13,10 +13,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from service import server
-from service.api.context import CONTEXT, Context
+from service.api.context import Context
 from service.settings import Settings
 from service.workers import keeper
 from tests.support.helpers import eventually, model_bytes, put, stand_in
@@ -49,8 +48,8 @@ async def started(directory: Path) -> AsyncIterator[Started]:
     )
     listening: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
 
-    def on_start(app: web.Application, port: int) -> None:
-        listening.set_result(Started(app[CONTEXT], f"http://127.0.0.1:{port}"))
+    def on_start(context: Context, port: int) -> None:
+        listening.set_result(Started(context, f"http://127.0.0.1:{port}"))
 
     running = asyncio.create_task(server.serve(settings, on_start))
     try:
