@@ -15,7 +15,7 @@ from service.answering import Work
 from service.api import Api, create_api, create_monitoring
 from service.api.cache import ResponseCache
 from service.api.context import Context, Lifecycle, Limits, Results
-from service.api.queries import WAITING_PER_THREAD, Queries
+from service.api.queries import Queries
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.live.background import measure_lag
 from service.live.fallback_training import FallbackTrainer
@@ -86,7 +86,7 @@ def create_keeper(
         status,
         metrics,
         Limits(),
-        Queries(1, metrics),
+        Queries(1, settings.queue_ms, metrics),
         ResponseCache(0, metrics),
         Results(metrics),
         {},
@@ -101,14 +101,15 @@ def create_keeper(
 
 def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.socket]) -> list[Assignment]:
     """Return what each worker is started with: its share of the limits, and the settings that it needs."""
+    query_threads, queue_ms = query_shares(settings, workers)
     first = Assignment(
         place=0,
         sockets=tuple(each.fileno() for each in sockets),
         sheet=-1,  # each worker that is started gets a new one
         turns=make_turns(),
         budget=Budget(most_connections(raise_descriptor_limit())).share(workers),
-        query_threads=max(1, settings.query_threads // workers),
-        waiting_queries=max(1, WAITING_PER_THREAD * settings.query_threads // workers),
+        query_threads=query_threads,
+        queue_ms=queue_ms,
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
         fallback=settings.fallback,
@@ -117,6 +118,15 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         log_level=settings.log_level,
     )
     return [msgspec.structs.replace(first, place=place) for place in range(workers)]
+
+
+def query_shares(settings: Settings, workers: int) -> tuple[int, float]:
+    """Return each worker's query threads, at least one, and milliseconds in the queue.
+
+    No more work waits in all workers together than in one process.
+    """
+    threads = max(1, settings.query_threads // workers)
+    return threads, settings.queue_ms * min(1.0, settings.query_threads / (workers * threads))
 
 
 def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:

@@ -335,6 +335,6 @@ class LimitedModelError(RequestError):
 
 
 class OverloadedError(RequestError):
-    """Too many long queries are already waiting."""
+    """A long query would wait too long for a thread, or has."""
 
     code = "overloaded"

@@ -7,7 +7,7 @@ background work are elsewhere. This file wires the modules together:
 - ``parameters``: the options of requests, as fields of structs; ``query_strings`` and ``bodies`` read them
 - ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
 - ``handlers/``: the handlers, one module per topic
-- ``context``: what the handlers share; ``queries``: threads for long queries
+- ``context``: what the handlers share; ``queries``: threads for long queries, and ``lanes``, where they wait
 - ``instrument``: the wrapper around every handler; ``static``: the files of pages
 - ``openapi/``: the document generated from the routes, parameters and answers
 """
@@ -50,6 +50,10 @@ class Configured(Protocol):
         """The number of threads for long queries."""
 
     @property
+    def queue_ms(self) -> float:
+        """The milliseconds that a long query may wait for a thread."""
+
+    @property
     def cache_mb(self) -> int:
         """The megabytes for answers that are given again."""
 
@@ -71,13 +75,12 @@ def create_api(
     metrics: Metrics,
     *,
     scrape: Scrape | None = None,
-    waiting_queries: int | None = None,
     body_seconds: float = BODY_SECONDS,
 ) -> Api:
     """Return the API.
 
-    ``scrape`` returns the metrics, if they are not this process's alone. ``waiting_queries`` is how many long queries
-    may wait for a thread, and ``body_seconds`` how long a request's body may take to arrive.
+    ``scrape`` returns the metrics, if they are not this process's alone. ``body_seconds`` is how long a request's body
+    may take to arrive.
     """
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
     routes = [route.within(limits) for route in ROUTES]
@@ -85,7 +88,7 @@ def create_api(
         status=status,
         metrics=metrics,
         limits=limits,
-        queries=Queries(settings.query_threads, metrics, waiting_queries),
+        queries=Queries(settings.query_threads, settings.queue_ms, metrics),
         cache=ResponseCache(settings.cache_mb * 2**20, metrics),
         results=Results(metrics),
         pages=read_pages(answers.encode(document(routes))),

@@ -22,7 +22,7 @@ class Assignment(msgspec.Struct, frozen=True):
     """What a worker is started with: its place among the workers, what it inherits, its share of limits, and settings.
 
     sockets, sheet, turns: inherited descriptors, of the port's open sockets and of shared memory. budget,
-    query_threads, waiting_queries, cache_mb: this worker's share.
+    query_threads, queue_ms, cache_mb: this worker's share.
     """
 
     place: int
@@ -31,7 +31,7 @@ class Assignment(msgspec.Struct, frozen=True):
     turns: int
     budget: Budget
     query_threads: int
-    waiting_queries: int
+    queue_ms: float
     cache_mb: int
     max_n: int
     fallback: Literal["popular", "none"]

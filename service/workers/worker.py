@@ -64,7 +64,6 @@ class Worker:
             self.status,
             self.metrics,
             scrape=self.scrape,
-            waiting_queries=assignment.waiting_queries,
         )
         self.works: dict[str, Work] = {
             "Publishing numbers": self.publish,
