@@ -49,7 +49,8 @@ def create_live(settings: Settings, metrics: Metrics, following: Following | Non
 
 
 def _limits(settings: Settings) -> ImportLimits:
-    return ImportLimits(settings.import_timeout_seconds, settings.import_memory_mb, child_environment())
+    memory, file = settings.import_memory_mb, settings.max_model_mb
+    return ImportLimits(settings.import_timeout_seconds, memory, child_environment(), file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         max_n=settings.max_n,
         fallback=settings.fallback,
         access_log=settings.access_log,
+        allowed_hosts=settings.allowed_hosts,
         log_format=settings.log_format,
         log_level=settings.log_level,
     )
@@ -153,8 +155,9 @@ def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:
         works["Training a fallback model"] = trainer.run
     if settings.item_titles:
         shelf = Shelf(settings.state_dir / "titles", keep=1)
-        loader = TitlesLoader(settings.item_titles, live.slot, shelf, _limits(settings))
-        reloader = Reloader(settings.item_titles, loader, settings.watch_seconds)
+        limits = _limits(settings)
+        loader = TitlesLoader(settings.item_titles, live.slot, shelf, limits)
+        reloader = Reloader(settings.item_titles, loader, settings.watch_seconds, limits.file_bytes)
         works["Keeping the titles of items current"] = reloader.run
         works["Watching the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
     return Keeping(live.status(following), works)

@@ -8,6 +8,7 @@ background work are elsewhere. This file wires the modules together:
 - ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
 - ``handlers/``: the handlers, one module per topic
 - ``context``: what the handlers share; ``queries``: threads for long queries, and ``lanes``, where they wait
+- ``hosts``: the host names that clients may use
 - ``instrument``: the wrapper around every handler; ``static``: the files of pages
 - ``openapi/``: the document generated from the routes, parameters and answers
 """
@@ -61,6 +62,10 @@ class Configured(Protocol):
     def access_log(self) -> float:
         """The share of requests to log."""
 
+    @property
+    def allowed_hosts(self) -> str | None:
+        """The hosts by which clients may address the server, None for any."""
+
 
 class Api(NamedTuple):
     """The routes, ready to answer requests, and what their handlers share."""
@@ -94,7 +99,7 @@ def create_api(
         pages=read_pages(answers.encode(document(routes))),
         scrape=scrape or partial(own_scrape, status, metrics),
     )
-    return Api(Router(routes, Instrument(context, settings.access_log)), context)
+    return Api(Router(routes, Instrument(context, settings.access_log, settings.allowed_hosts)), context)
 
 
 def create_monitoring(context: Context, access_log: float) -> Api:

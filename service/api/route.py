@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from service.api.context import Context, Limits, Question
+from service.api.hosts import EXEMPT
 from service.api.parameters import Anything, Options, within
 from service.errors import (
     AlsServeError,
@@ -19,6 +20,7 @@ from service.errors import (
     EncodedBodyError,
     InvalidBodyError,
     LimitedModelError,
+    MisdirectedError,
     NotReadyError,
     RequestTimeoutError,
     UnsupportedMediaTypeError,
@@ -84,7 +86,8 @@ class Route(Generic[TakenT, AskedT]):
     def errors(self) -> Errors:
         """All errors that can refuse a request."""
         query: Errors = () if self.options is Anything else (BadParameterError,)
-        return (*query, *(_OF_A_BODY if self.has_body else ()), *self.needs.errors, *self.raises)
+        host: Errors = () if self.path in EXEMPT else (MisdirectedError,)
+        return (*host, *query, *(_OF_A_BODY if self.has_body else ()), *self.needs.errors, *self.raises)
 
     def within(self, limits: Limits) -> Route[TakenT, AskedT]:
         """Return the route adapted to a server's limits."""

@@ -36,6 +36,7 @@ class Assignment(msgspec.Struct, frozen=True):
     max_n: int
     fallback: Literal["popular", "none"]
     access_log: float
+    allowed_hosts: str | None
     log_format: str
     log_level: str
 

@@ -43,6 +43,7 @@ class ApiSettings:
     queue_ms: float = 100
     access_log: float = 0
     cache_mb: int = 0
+    allowed_hosts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

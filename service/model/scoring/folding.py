@@ -21,6 +21,9 @@ from service.model.scoring.ranking import Ranked
 
 # The Gram matrix is a float32 sum: directions in which it is smaller than this, relative to its size, are unknown.
 _ROUNDING = float(np.finfo(np.float32).eps)
+# A solution beyond this divides by what rounding has left of the equations. Its products with factors, whose squares
+# float32 can hold, could overflow.
+_LARGEST = 1e17
 
 # A turn takes some 5 ms, and some 10 MB.
 _PRODUCTS_PER_TURN = 2**25
@@ -114,11 +117,14 @@ def _known(factors: _Float64, confidence: _Float64) -> _Float64:
 
 
 def _solve(equations: _Float64, right: _Float64, regularization: float) -> _Float64:
-    """Solve by Cholesky; near-singular equations get the shortest least-squares solution."""
+    """Solve by Cholesky; near-singular equations get the shortest least-squares solution, which is never too large."""
     import scipy.linalg  # here, because it would take a third of the time that a server needs to start
 
+    solution: _Float64
     if regularization > 0:
         with suppress(scipy.linalg.LinAlgError):  # relatively so small that rounding outweighs it
-            return scipy.linalg.cho_solve(scipy.linalg.cho_factor(equations), right)
-    solution: _Float64 = scipy.linalg.lstsq(equations, right, cond=len(right) * _ROUNDING)[0]
+            solution = scipy.linalg.cho_solve(scipy.linalg.cho_factor(equations), right)
+            if abs(solution).max() <= _LARGEST:
+                return solution
+    solution = scipy.linalg.lstsq(equations, right, cond=len(right) * _ROUNDING)[0]
     return solution

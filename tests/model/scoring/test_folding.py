@@ -107,6 +107,18 @@ def test_too_little_regularization_is_no_failure(seed: int) -> None:
     np.testing.assert_allclose(flat @ folded[1], flat @ folded[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("alpha", [1.0, 1e9])
+def test_what_rounding_has_left_of_tiny_items_is_not_divided_by(alpha: float) -> None:
+    """With almost no regularization, a tiny item beside a large one still has finite scores and explanations."""
+    items = np.array([[1, 0], [0, 1e-30], [0, 1e-25]], np.float32)
+    tiny = dataclasses.replace(make_factors(users=2, items=3, factors=2, pairs=6), item_factors=items)
+    model = arrange(dataclasses.replace(tiny, regularization=1e-300, alpha=alpha, item_weights=None))
+    for row in range(3):
+        vector = scoring.fold_in(model, np.array([row], np.int32), np.ones(1, np.float32))
+        assert np.isfinite(model.item_factors @ vector).all()
+        assert np.isfinite(scoring.explain(model, 0, row, 3).scores).all()
+
+
 @implicit_warns_of_threads
 @pytest.mark.parametrize("user", range(5))
 def test_explanations_agree_with_implicit(user: int) -> None:
