@@ -17,6 +17,7 @@ from service.answering import Work, in_background
 from service.api.cache import ResponseCache
 from service.api.context import Context, Lifecycle, Limits, Results
 from service.api.queries import WAITING_PER_THREAD, Queries
+from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.live.background import measure_lag
 from service.live.fallback_training import FallbackTrainer
@@ -28,6 +29,7 @@ from service.live.report import Following
 from service.live.scraping import scrape
 from service.live.status import Status
 from service.live.titles import TitlesLoader
+from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
@@ -64,12 +66,13 @@ class Keeping:
 def create_app(settings: Settings) -> web.Application:
     """Return the server's application; its background work runs from start to clean-up.
 
-    Raises SettingsError if the S3 URI is invalid.
+    Raises SettingsError if the S3 URI is invalid, BadTokensError if the file of tokens is.
     """
     metrics = Metrics(CollectorRegistry())
-    keeping = create_keeping(settings, metrics)
+    access = _access(settings, metrics)
+    keeping = create_keeping(settings, metrics, access)
     app = web.Application()
-    api.set_up(app, settings, keeping.status, metrics)
+    api.set_up(app, settings, keeping.status, metrics, access=access)
     in_background(app, keeping.works | {"Measuring the event loop's lag": lambda: measure_lag(metrics)})
     return app
 
@@ -79,11 +82,13 @@ def create_keeper(
 ) -> tuple[web.Application, Workers]:
     """Return the keeper's application, which keeps the model and answers health checks and scrapes, and its workers.
 
-    ``sockets`` are the open sockets of the port. Raises SettingsError if the S3 URI is invalid.
+    ``sockets`` are the open sockets of the port. Raises SettingsError if the S3 URI is invalid, BadTokensError if the
+    file of tokens is.
     """
     sums = Sums()
     metrics = Metrics(CollectorRegistry(), sums)
-    keeping = create_keeping(settings, metrics)
+    access = _access(settings, metrics)
+    keeping = create_keeping(settings, metrics, access)
     status, lifecycle = keeping.status, Lifecycle(answering=False)
     context = Context(
         status,
@@ -95,6 +100,7 @@ def create_keeper(
         {},
         partial(scrape, status, metrics),
         lifecycle,
+        access,
     )
     app = web.Application()
     api.set_up_monitoring(app, context, settings.access_log)
@@ -120,11 +126,17 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         access_log=settings.access_log,
         log_format=settings.log_format,
         log_level=settings.log_level,
+        has_tokens=settings.tokens_file is not None,
     )
     return [msgspec.structs.replace(first, place=place) for place in range(workers)]
 
 
-def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:
+def _access(settings: Settings, metrics: Metrics) -> Access | None:
+    """Return what admits requests by their tokens, if there is a file of them. Raises BadTokensError."""
+    return Access(read_tokens(settings.tokens_file), metrics) if settings.tokens_file else None
+
+
+def create_keeping(settings: Settings, metrics: Metrics, access: Access | None = None) -> Keeping:
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
@@ -152,6 +164,12 @@ def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:
         reloader = Reloader(settings.item_titles, loader, settings.watch_seconds)
         works["Keeping the titles of items current"] = reloader.run
         works["Watching the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
+    if settings.tokens_file and access:
+        tokens = Reloader(
+            settings.tokens_file, TokensLoader(settings.tokens_file, access.use, metrics), settings.watch_seconds
+        )
+        works["Keeping the tokens current"] = tokens.run
+        works["Watching the file of tokens"] = lambda: request_every(settings.watch_seconds, tokens)
     return Keeping(live.status(following), works)
 
 

@@ -4,6 +4,7 @@ Only HTTP code belongs here: models are queried through ``model`` and ``live.sta
 background work are elsewhere. This file wires the modules together:
 
 - ``routes``: the table of routes; ``routing`` gives it to aiohttp
+- ``tokens``: the check of a request's token
 - ``parameters``: the options of requests, as fields of structs; ``query_strings`` and ``bodies`` read them
 - ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
 - ``handlers/``: the handlers, one module per topic
@@ -29,6 +30,7 @@ from service.api.queries import Queries
 from service.api.routes import ROUTES
 from service.api.routing import add_routes
 from service.api.static import read_pages
+from service.api.tokens import Access
 from service.live.scraping import scrape as own_scrape
 from service.live.status import Status
 from service.observe.metrics import Metrics
@@ -67,14 +69,16 @@ def set_up(
     status: Status,
     metrics: Metrics,
     *,
+    access: Access | None = None,
     scrape: Scrape | None = None,
     waiting_queries: int | None = None,
     body_seconds: float = BODY_SECONDS,
 ) -> None:
     """Add the API's routes to an app, and what their handlers share.
 
-    ``scrape`` returns the metrics, if they are not this process's alone. ``waiting_queries`` is how many long queries
-    may wait for a thread, and ``body_seconds`` how long a request's body may take to arrive.
+    ``access`` admits requests by their tokens, if there are any. ``scrape`` returns the metrics, if they are not this
+    process's alone. ``waiting_queries`` is how many long queries may wait for a thread, and ``body_seconds`` how long a
+    request's body may take to arrive.
     """
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
     routes = [route.within(limits) for route in ROUTES]
@@ -87,16 +91,17 @@ def set_up(
         results=Results(metrics),
         pages=read_pages(answers.encode(document(routes))),
         scrape=scrape or partial(own_scrape, status, metrics),
+        access=access,
     )
     app.cleanup_ctx.append(_closing_queries)
-    add_routes(app.router, routes, Instrument(context, settings.access_log))
+    add_routes(app.router, routes, Instrument(context, settings.access_log), access)
 
 
 def set_up_monitoring(app: web.Application, context: Context, access_log: float) -> None:
     """Add only the routes for health checks and scrapes to an app, for a port of their own."""
     app[CONTEXT] = context
     routes = [route for route in ROUTES if route.path in _MONITORING]
-    add_routes(app.router, routes, Instrument(context, access_log))
+    add_routes(app.router, routes, Instrument(context, access_log), context.access)
 
 
 async def _closing_queries(app: web.Application) -> AsyncIterator[None]:

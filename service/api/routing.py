@@ -14,17 +14,21 @@ from service.api.instrument import Instrument
 from service.api.parameters import Anything, Options
 from service.api.query_strings import QueryReader
 from service.api.route import AnyRoute
+from service.api.tokens import Access, guarded
 
 #: The ``route`` of a request with an unknown path or method, so that clients cannot invent labels.
 UNMATCHED = "unmatched"
 
 
-def add_routes(router: web.UrlDispatcher, routes: Iterable[AnyRoute], instrument: Instrument) -> None:
+def add_routes(
+    router: web.UrlDispatcher, routes: Iterable[AnyRoute], instrument: Instrument, access: Access | None
+) -> None:
     """Add the routes to a router, and a catch-all route."""
     for route in routes:
         # The regular expression allows braces in an id, which aiohttp's own pattern for a path segment does not.
         pattern = route.path.replace("}", ":[^/]+}")
         answer = _answering_body(route) if route.has_body else _answering_query(route)
+        answer = guarded(answer, route.scope, access)
         router.add_routes([web.route(route.method, pattern, instrument.wrap(route.path, answer))])
     router.add_route(hdrs.METH_ANY, "/{path:(?s:.*)}", instrument.wrap(UNMATCHED, _unmatched))
 

@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from service import api
 from service.answering import answering, in_background, running
 from service.api.context import CONTEXT
+from service.api.tokens import Access
 from service.children.lifeline import hide_memory
 from service.errors import OverloadedError
 from service.live.background import measure_lag
@@ -61,11 +62,14 @@ class Worker:
         self.metrics = Metrics(CollectorRegistry(), Sheet(assignment.sheet))
         self.status = Status(Slot(self.metrics), [], FallbackTraining())
         self.app = web.Application()
+        # Until the first news no token is known, but nothing is accepted before that.
+        self._access = Access((), self.metrics) if assignment.has_tokens else None
         api.set_up(
             self.app,
             assignment,
             self.status,
             self.metrics,
+            access=self._access,
             scrape=self.scrape,
             waiting_queries=assignment.waiting_queries,
         )
@@ -106,7 +110,10 @@ class Worker:
     def _hear(self, message: FromKeeper) -> None:
         match message:
             case News() as news:
-                self._lifecycle.draining = news.draining  # at once; opening a model may take longer
+                # At once, because opening a model may take longer.
+                self._lifecycle.draining = news.draining
+                if self._access and news.tokens is not None and news.tokens != self._access.tokens:
+                    self._access.use(news.tokens)
                 self._latest = news
                 self._arrived.set()
             case Answer() as answer:
