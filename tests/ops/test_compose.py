@@ -139,7 +139,7 @@ def test_the_lines_for_tokens_are_what_compose_takes(tmp_path: Path) -> None:
     file = tmp_path / "docker-compose.yml"
     file.write_text(changed)
     compose = Path(sys.executable).with_name("docker-compose")
-    command = [compose, f"--file={file}", "config", "--format=json"]
+    command = [str(compose), f"--file={file}", "config", "--format=json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
     service = json.loads(done.stdout)["services"]["service"]
     assert service["environment"]["ALS_TOKENS_FILE"] == "/access/tokens"
