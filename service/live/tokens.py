@@ -72,6 +72,8 @@ class TokensLoader(Loader[Tokens]):
     def concluded(self, reload: Reload, error: AlsServeError | None) -> None:
         """Count the reload, and log why a file was rejected."""
         self._metrics.token_reloads.labels(reload.outcome).inc()
+        if reload.outcome != "postponed":  # nothing is known about the file then
+            self._metrics.tokens_stale.set(reload.outcome == "rejected")
         if reload.outcome == "rejected" and error:
             named = _named(self._path, error)
             log_event("tokens_rejected", detail=str(named), reason=named.code)

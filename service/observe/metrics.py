@@ -252,6 +252,9 @@ class Metrics:
         "outcome",
         known=[("swapped",), ("unchanged",), ("rejected",), ("postponed",)],
     )
+    tokens_stale: Gauge = _metric(
+        Gauge, "als_tokens_stale", "1 while the file of tokens is bad or missing, so that earlier tokens are valid."
+    )
     requests_in_flight: TallyGauge = _metric(TallyGauge, "als_http_requests_in_flight", "Requests being answered.")
     queries: TallyGauge = _metric(
         TallyGauge, "als_queries", "Long queries that are running in a thread or waiting for one."

@@ -32,6 +32,11 @@ class Followed:
         """Return the names that are used now."""
         return [token.name for token in self.used[-1]] if self.used else []
 
+    @property
+    def is_stale(self) -> bool:
+        """Say whether the tokens that are used are not those of the file."""
+        return self._metrics.registry.get_sample_value("als_tokens_stale") == 1
+
     def count(self, outcome: str) -> float | None:
         """Return how many readings ended like this."""
         return self._metrics.registry.get_sample_value("als_token_reloads_total", {"outcome": outcome})
@@ -83,11 +88,13 @@ async def test_a_bad_file_changes_nothing(
         put(file.path, content)
         await eventually(lambda: file.count("rejected") == 1)
         assert file.names() == ["shop"]
+        assert file.is_stale
         put(file.path, f"desk read {digest_of('b')}\n".encode())
         await eventually(lambda: file.names() == ["desk"])
     assert events(caplog).count("tokens_rejected") == 1
     assert f"⚠️ Keeping the current tokens: {file.path}{detail}" in caplog.messages
     assert file.count("rejected") == 1
+    assert not file.is_stale
 
 
 async def test_a_file_that_is_gone_changes_nothing(file: Followed, caplog: pytest.LogCaptureFixture) -> None:
@@ -97,6 +104,9 @@ async def test_a_file_that_is_gone_changes_nothing(file: Followed, caplog: pytes
         file.path.unlink()
         await eventually(lambda: file.count("rejected") == 1)
         assert file.names() == ["shop"]
+        assert file.is_stale
+        put(file.path, LINE.encode())
+        await eventually(lambda: not file.is_stale)
     missing = f"There is no file at {file.path}; put it there, or unset ALS_TOKENS_FILE."
     assert f"⚠️ Keeping the current tokens: {missing}" in caplog.messages
 
