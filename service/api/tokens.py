@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from aiohttp import hdrs, web
 
-from service.api.context import Context, Handler
+from service.api.context import Context, Handler, Ids
 from service.errors import InsufficientScopeError, InvalidTokenError, NoTokenError
 from service.observe.metrics import Metrics
 from service.tokens import ANONYMOUS, OTHER, UNKNOWN, Scope, Token, Tokens, digest_of
@@ -53,14 +53,14 @@ class Access:
         self._by_digest = holders
         self._by_header: dict[str | None, Holder] = {None: anonymous}
 
-    def admit(self, request: web.Request, scope: Scope) -> None:
+    def admit(self, request: web.BaseRequest, scope: Scope) -> None:
         """Count the request. Raises NoTokenError, InvalidTokenError, InsufficientScopeError if it lacks the scope."""
         holder = self.holder_of(request)
         if scope not in holder.scopes:
             self._refuse(holder, scope)
         holder.admitted.inc()
 
-    def holder_of(self, request: web.Request) -> Holder:
+    def holder_of(self, request: web.BaseRequest) -> Holder:
         """Return who sent a request."""
         header = request.headers.get(hdrs.AUTHORIZATION)
         return self._by_header.get(header) or self._found(header or "")
@@ -100,12 +100,12 @@ def guarded(handler: Handler, scope: Scope | None, access: Access | None) -> Han
     admit = access.admit if access else _refuse_all
 
     @wraps(handler)
-    def answer(request: web.Request, context: Context) -> Awaitable[web.StreamResponse]:
+    def answer(request: web.BaseRequest, context: Context, ids: Ids) -> Awaitable[web.StreamResponse]:
         admit(request, scope)
-        return handler(request, context)
+        return handler(request, context, ids)
 
     return answer
 
 
-def _refuse_all(_: web.Request, scope: Scope) -> NoReturn:
+def _refuse_all(_: web.BaseRequest, scope: Scope) -> NoReturn:
     raise InsufficientScopeError(f"The scope {scope} needs a token, and this server has none; set ALS_TOKENS_FILE.")

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import RawTestServer, TestClient
 
-from service.api.context import CONTEXT, Question
+from service.api.context import Question
 from service.api.instrument import Instrument
 from service.api.parameters import Anything
 from service.api.problems import CHALLENGES
 from service.api.route import NOTHING, AnyRoute, Route
 from service.api.routes import ROUTES
-from service.api.routing import add_routes
+from service.api.routing import Router
 from service.errors import InsufficientScopeError, InvalidTokenError, NoTokenError
 from service.tokens import ANONYMOUS, SCOPES, Scope, Token, Tokens, digest_of
 from tests.api.test_problems import assert_is_problem
@@ -152,10 +152,9 @@ ADMIN: AnyRoute = Route("GET", "/admin", alter, NOTHING, Anything, name="alter",
 async def test_admin_is_closed_without_tokens(tokens: Tokens | None, header: str | None, status: int) -> None:
     """Such a route says so, rather than be open to everybody."""
     async with serving(SNAPSHOT, tokens=tokens) as api:
-        context = api.app[CONTEXT]
-        app = web.Application()
-        add_routes(app.router, [ADMIN], Instrument(context, 0), context.access)
-        async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        router = Router([ADMIN], Instrument(api.context, 0), api.context.access)
+        client: TestClient[web.BaseRequest, None] = TestClient(RawTestServer(router.answer, host="127.0.0.1"))
+        async with client:
             answer = await client.get("/admin", headers={"Authorization": header} if header else {})
             assert answer.status == status
             if tokens is None:
@@ -191,7 +190,7 @@ async def test_new_tokens_hold_from_the_next_request_on() -> None:
     """What was remembered of the old ones is forgotten."""
     async with serving(SNAPSHOT, tokens=holders("read")) as api:
         assert (await api.get("/v1/model", Authorization=bearer("read"))).status == 200
-        access = api.app[CONTEXT].access
+        access = api.context.access
         assert access
         access.use((Token("read-only", frozenset({"read"}), digest_of("als_new")),))
         assert (await api.get("/v1/model", Authorization=bearer("read"))).status == 401
@@ -220,7 +219,7 @@ async def test_requests_are_counted_by_name() -> None:
 async def test_names_beyond_a_number_share_one_series() -> None:
     """However often the file changes, a process has a bounded number of series."""
     async with serving(SNAPSHOT, tokens=holders()) as api:
-        access = api.app[CONTEXT].access
+        access = api.context.access
         assert access
         for round_ in range(3):
             access.use(tuple(Token(f"{round_}-{row}", frozenset({"read"}), f"{row:064}") for row in range(256)))
@@ -237,7 +236,7 @@ async def test_names_beyond_a_number_share_one_series() -> None:
 async def test_only_headers_of_known_tokens_are_remembered() -> None:
     """And not without end, so that no client can fill the memory."""
     async with serving(SNAPSHOT, tokens=holders()) as api:
-        access = api.app[CONTEXT].access
+        access = api.context.access
         assert access
         for number in range(20):
             await api.get("/v1/model", Authorization=f"Bearer als_{number}")

@@ -25,7 +25,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from prometheus_client import CollectorRegistry
 
-from service.api.context import Context, Handler
+from service.api.context import Context, Handler, Ids
 from service.api.tokens import Access, guarded
 from service.observe.metrics import Metrics
 from service.tokens import MOST_TOKENS, Tokens, digest_of, line_of, make_token, new_token
@@ -57,14 +57,14 @@ def _measure_check(token: str, rounds: int) -> None:
     print(f"the check: {median:.0f} nanoseconds of a processor ({low:.0f} to {high:.0f})")
 
 
-def _nothing(_: web.Request, __: Context) -> Any:
+def _nothing(_: web.BaseRequest, __: Context, ___: Ids) -> Any:
     """Return nothing to await: only the call is measured."""
 
 
-def _nanoseconds(handler: Handler, request: web.Request, context: Context) -> float:
+def _nanoseconds(handler: Handler, request: web.BaseRequest, context: Context) -> float:
     started = time.process_time_ns()
     for _ in range(_CALLS):
-        handler(request, context)
+        handler(request, context, {})
     return (time.process_time_ns() - started) / _CALLS
 
 
