@@ -120,6 +120,9 @@ class Settings:
         None, "Interactions (a file or a directory) to train on if there is no usable model at the start."
     )
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
+    tokens_file: Path | None = _setting(
+        None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
+    )
     log_format: Literal["console", "json"] = _one_of("console", "The log format: console or json.", "console", "json")
     log_level: Literal["debug", "info", "warning", "error"] = _one_of(
         "info", "The lowest level of log lines to show.", "debug", "info", "warning", "error"

@@ -143,8 +143,18 @@ async def echo(question: Question[None, Grown]) -> web.Response:
 
 GROWN = (
     *ROUTES,
-    Route("GET", "/grown", echo, NOTHING, Grown, name="grown", tag="Items"),
-    Route("POST", "/grown", echo, NOTHING, GrownBody, name="grown_body", tag="Items", example=GrownBody(users=[])),
+    Route("GET", "/grown", echo, NOTHING, Grown, name="grown", tag="Items", scope=None),
+    Route(
+        "POST",
+        "/grown",
+        echo,
+        NOTHING,
+        GrownBody,
+        name="grown_body",
+        tag="Items",
+        scope=None,
+        example=GrownBody(users=[]),
+    ),
 )
 
 
