@@ -98,10 +98,12 @@ class Settings:
         allowed="1 to 64",
         check=lambda value: 1 <= value <= 64,
     )
-    queue_ms: float = _positive(
+    queue_ms: float = _setting(
         100.0,
         "Milliseconds that such a query may wait for a thread before it is refused (503); batches and long "
         "explanations may wait 50 times as long.",
+        allowed="more than 0, at most 60000",
+        check=lambda value: 0 < value <= 60_000,
     )
     cache_mb: int = _at_least_zero(
         16, "Memory for answers that are given again to equal requests, until the model changes; 0 keeps none."

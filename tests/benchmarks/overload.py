@@ -18,20 +18,21 @@ import argparse
 import asyncio
 import random
 import shutil
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tests.benchmarks.made import gaussian
-from tests.benchmarks.throughput import USERS, write_model, wrk, wrk_script
-from tests.benchmarks.workers import worked
+from tests.benchmarks.processor_time import show
+from tests.benchmarks.throughput import USERS, write_model, wrk_script
+from tests.benchmarks.workers import one_round, worked
 from tests.support.running import RunningServer, running_server
 
 FACTORS = 64
@@ -194,7 +195,7 @@ async def watched(server: RunningServer, load: Coroutine[None, None, Step]) -> S
     return step
 
 
-async def one_round(server: RunningServer, seconds: float) -> None:
+async def times_the_capacity(server: RunningServer, seconds: float) -> None:
     """Measure the capacity and then more than that; print a line for each."""
     port = int(server.url.rpartition(":")[2])
     alone = await closed_loop(port, 1, seconds / 2)
@@ -221,7 +222,7 @@ def heavy(directory: Path, options: argparse.Namespace) -> None:
     np.savez(directory / "als_model.npz", user_factors=users, item_factors=items)
     with served(directory, options, query_threads=options.threads) as server:
         for _ in range(options.rounds):
-            asyncio.run(one_round(server, options.seconds))
+            asyncio.run(times_the_capacity(server, options.seconds))
 
 
 def cheap(directory: Path, options: argparse.Namespace) -> None:
@@ -232,12 +233,13 @@ def cheap(directory: Path, options: argparse.Namespace) -> None:
     script = directory / "users.lua"
     script.write_text(wrk_script(USERS))
     with served(directory, options) as server:
-        ratios = []
-        for _ in range(options.rounds):
-            few, many = (wrk(server.url, script, int(options.seconds), count) for count in (32, 96))
-            ratios.append(many / few)
-            print(f"32 connections {few:.0f}/s, 96 connections {many:.0f}/s: {many / few:.2f}", flush=True)
-    print(f"median {statistics.median(ratios):.2f}")
+        load = partial(one_round, script, int(options.seconds), [server], 1)
+        figures = []
+        for number in range(options.rounds):
+            measured = {count: load(count) for count in ((96, 32) if number % 2 else (32, 96))}
+            figures.append((measured[96], measured[32]))
+    for place, unit in enumerate(("requests/s", "microseconds of a processor for each")):
+        show(unit, ("96 connections", "32"), [(many[place], few[place]) for many, few in figures])
 
 
 @contextmanager
