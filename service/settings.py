@@ -161,6 +161,13 @@ def refuse_unknown_variables() -> None:
             raise SettingsError(f"The environment variable {name} is not a setting of als-serve; {remedy}")
 
 
+def refuse_empty_tokens_file() -> None:
+    """Raise SettingsError if ALS_TOKENS_FILE is empty: it would count as unset, and so open the server to everybody."""
+    name = variable("tokens_file")
+    if os.environ.get(name) == "":
+        raise SettingsError(f"The environment variable {name} is empty; name a file of tokens, or unset it.")
+
+
 def child_environment() -> Mapping[str, str]:
     """Return the environment of a process that reads untrusted bytes: no secrets, no Python options."""
     kept = {name: os.environ[name] for name in os.environ if name in _CHILD_VARIABLES}
