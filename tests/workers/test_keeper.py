@@ -61,7 +61,9 @@ async def started(directory: Path) -> AsyncIterator[Started]:
 
 def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
     """Return how long the keeper waited after each end of a worker."""
-    return [vars(record)["facts"]["seconds"] for record in caplog.records if vars(record)["event"] == "worker_ended"]
+    return [
+        vars(record)["facts"]["seconds"] for record in caplog.records if vars(record).get("event") == "worker_ended"
+    ]
 
 
 async def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
@@ -104,6 +106,22 @@ async def test_workers_that_keep_ending_are_started_ever_more_rarely(
         assert not service.context.lifecycle.answering
     assert sorted(pauses(caplog))[:6] == [0.1, 0.1, 0.2, 0.2, 0.4, 0.4]
     assert how in caplog.text
+
+
+async def test_a_worker_that_answered_is_replaced_soon_however_often_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its clients wait, and starting it is not what fails, so the pause is never long."""
+    monkeypatch.setattr(keeper, "_SOON_SECONDS", 3600.0)
+    monkeypatch.setattr(keeper, "_LONGEST_AFTER_ANSWERS_SECONDS", 0.2)
+    async with started(tmp_path) as service:
+        for _ in range(4):
+            await eventually(lambda: service.sample("als_workers") == 2, 60)
+            for worker in workers_of(os.getpid()):
+                worker.kill()
+            await eventually(lambda: service.sample("als_workers") == 0, 60)
+        await eventually(lambda: len(pauses(caplog)) == 8, 60)
+    assert pauses(caplog) == [0.1] * 2 + [0.2] * 6
 
 
 async def test_a_worker_that_cannot_be_started_is_tried_again(
