@@ -12,6 +12,7 @@ import pytest
 
 from service.errors import ImportCpuError, ImportCrashedError, ImportMemoryError, ImportTimeoutError
 from service.model.storage.snapshot import FORMAT_VERSION
+from tests.support.helpers import put
 from tests.support.hostile import bombs, corpus
 from tests.support.hostile.opcodes import array, dtype, found, group, model, number, pairs, raw, text, whole
 from tests.support.load import open_loop
@@ -80,6 +81,21 @@ def _last_reload(server: RunningServer) -> dict[str, Any]:
 def _memory(server: RunningServer) -> int:
     memory: int = psutil.Process(server.process.pid).memory_full_info().uss
     return memory
+
+
+def test_a_good_file_does_not_wait_for_a_bad_one(tmp_path: Path) -> None:
+    """The import of keys that collide, which would take all of its CPU time, ends when the good file arrives."""
+    models = TwoModels.make(users=20, items=30, factors=4)
+    first = next(iter(models.contents))
+    path = tmp_path / "model"
+    with running_server(path, tmp_path / "state") as server:
+        server.wait_for("waiting")
+        put(path, bombs()["keys that collide"].content)
+        server.wait_until(lambda: psutil.Process(server.process.pid).children())
+        models.put(first, path)
+        server.wait_until_serving(first)
+        reloads = server.get("/v1/model")[1]["reloads"]
+    assert [reload["reason"] for reload in reloads] == ["", "file_missing"]
 
 
 def test_clients_see_nothing_of_what_is_in_a_file(tmp_path: Path) -> None:
