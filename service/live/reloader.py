@@ -148,7 +148,7 @@ class Reloader(Generic[T]):
         finally:
             working.cancel()
             watching.cancel()
-            await asyncio.wait({working, watching})
+            await asyncio.gather(working, watching, return_exceptions=True)
         self._gave_up = True
         raise SourceChangedError(f"{self.path} was replaced while it was being read; reading the new one.")
 
