@@ -157,6 +157,18 @@ def traffic() -> Iterator[AnyPanel]:
         {"{{strategy}}": f"sum by (strategy) ({rate('als_results_total')})"},
         "ops",
     )
+    yield lines(
+        "Answers from the cache",
+        "The share of cacheable requests that were answered before by the same model; 0 after each swap.",
+        {"{{instance}}": _share_of_hits()},
+        "percentunit",
+    )
+    yield lines(
+        "Memory read by searches",
+        "Bytes of codes and factors read per second; each search reads all of a model whose norms hardly differ.",
+        {"{{strategy}}": f"sum by (strategy) ({rate('als_result_scanned_bytes_total')})"},
+        "Bps",
+    )
 
 
 def process() -> Iterator[AnyPanel]:
@@ -210,6 +222,18 @@ def process() -> Iterator[AnyPanel]:
         "bytes",
     )
     yield lines("Long queries", "Running in a thread or waiting for one.", {"{{instance}}": of("als_queries")}, "short")
+    yield stacked(
+        "Overload",
+        "Long queries refused with 503: they would wait too long for a thread. Long explanations count as batches.",
+        {"{{lane}}": f"sum by (lane) ({rate('als_queries_refused_total')})"},
+        "ops",
+    )
+    yield lines(
+        "Waiting for a thread, p99",
+        "How long the long queries that are answered waited for a thread.",
+        {"{{lane}}": quantile(0.99, "als_query_wait_seconds", by="lane")},
+        "s",
+    )
     yield lines(
         "Workers",
         "Processes that answer, and how many were replaced in the last hour; 0 if one process does everything.",
@@ -238,6 +262,11 @@ def process() -> Iterator[AnyPanel]:
 
 def _raising(orange: float, red: float) -> Steps:
     return [(None, "green"), (orange, "orange"), (red, "red")]
+
+
+def _share_of_hits() -> str:
+    hits, misses = rate("als_response_cache_hits_total"), rate("als_response_cache_misses_total")
+    return f"{hits} / ({hits} + {misses} > 0)"
 
 
 def _error_ratio() -> str:

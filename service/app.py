@@ -15,7 +15,7 @@ from service.answering import Work
 from service.api import Api, create_api, create_monitoring
 from service.api.cache import ResponseCache
 from service.api.context import Context, Lifecycle, Limits, Results
-from service.api.queries import WAITING_PER_THREAD, Queries
+from service.api.queries import Queries
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.live.background import measure_lag
@@ -51,7 +51,8 @@ def create_live(settings: Settings, metrics: Metrics, following: Following | Non
 
 
 def _limits(settings: Settings) -> ImportLimits:
-    return ImportLimits(settings.import_timeout_seconds, settings.import_memory_mb, child_environment())
+    memory, file = settings.import_memory_mb, settings.max_model_mb
+    return ImportLimits(settings.import_timeout_seconds, memory, child_environment(), file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def create_keeper(
         status,
         metrics,
         Limits(),
-        Queries(1, metrics),
+        Queries(1, settings.queue_ms, metrics),
         ResponseCache(0, metrics),
         Results(metrics),
         {},
@@ -107,23 +108,34 @@ def create_keeper(
 
 def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.socket]) -> list[Assignment]:
     """Return what each worker is started with: its share of the limits, and the settings that it needs."""
+    query_threads, queue_ms = query_shares(settings, workers)
     first = Assignment(
         place=0,
         sockets=tuple(each.fileno() for each in sockets),
         sheet=-1,  # each worker that is started gets a new one
         turns=make_turns(),
         budget=Budget(most_connections(raise_descriptor_limit())).share(workers),
-        query_threads=max(1, settings.query_threads // workers),
-        waiting_queries=max(1, WAITING_PER_THREAD * settings.query_threads // workers),
+        query_threads=query_threads,
+        queue_ms=queue_ms,
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
         fallback=settings.fallback,
         access_log=settings.access_log,
+        allowed_hosts=settings.allowed_hosts,
         log_format=settings.log_format,
         log_level=settings.log_level,
         has_tokens=settings.tokens_file is not None,
     )
     return [msgspec.structs.replace(first, place=place) for place in range(workers)]
+
+
+def query_shares(settings: Settings, workers: int) -> tuple[int, float]:
+    """Return each worker's query threads, at least one, and milliseconds in the queue.
+
+    No more work waits in all workers together than in one process.
+    """
+    threads = max(1, settings.query_threads // workers)
+    return threads, settings.queue_ms * min(1.0, settings.query_threads / (workers * threads))
 
 
 def _access(settings: Settings, metrics: Metrics) -> Access | None:
@@ -155,8 +167,9 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
         works["Training a fallback model"] = trainer.run
     if settings.item_titles:
         shelf = Shelf(settings.state_dir / "titles", keep=1)
-        loader = TitlesLoader(settings.item_titles, live.slot, shelf, _limits(settings))
-        reloader = Reloader(settings.item_titles, loader, settings.watch_seconds)
+        limits = _limits(settings)
+        loader = TitlesLoader(settings.item_titles, live.slot, shelf, limits)
+        reloader = Reloader(settings.item_titles, loader, settings.watch_seconds, limits.file_bytes)
         works["Keeping the titles of items current"] = reloader.run
         works["Watching the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
     if settings.tokens_file and access:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,6 +16,8 @@ Check = Callable[[Any], bool]
 
 #: Variables that the import process inherits: how to find Python and encode text, no secrets.
 _CHILD_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")
+
+_HOSTS = re.compile(r"(?: *(?:[\w.-]+|\[[\da-fA-F:.]+\]) *(?:,|$))+(?<!,)")
 
 
 def _setting(default: Any, help: str, *, allowed: str = "", check: Check | None = None) -> Any:  # noqa: A002 - the word every CLI uses
@@ -52,6 +55,12 @@ class Settings:
         allowed="0 to 65535",
         check=lambda value: value is None or 0 <= value <= 65535,
     )
+    allowed_hosts: str | None = _setting(
+        None,
+        "Hosts by which clients may address the server; other requests get 421. Unset: any.",
+        allowed="names and addresses without ports, separated by commas",
+        check=lambda value: value is None or _HOSTS.fullmatch(value) is not None,
+    )
     workers: int | Literal["auto"] = _setting(
         1,
         "Processes that answer requests. If more than 1, another process keeps the model. auto: one per CPU.",
@@ -62,6 +71,12 @@ class Settings:
     keep_snapshots: int = _setting(
         3,
         "How many imported models to keep on disk.",
+        allowed="1 or more",
+        check=lambda value: value >= 1,
+    )
+    max_model_mb: int = _setting(
+        65_536,
+        "The size of the largest model file that is read, in MB.",
         allowed="1 or more",
         check=lambda value: value >= 1,
     )
@@ -82,6 +97,13 @@ class Settings:
         "Threads for queries that would block the event loop for over a millisecond.",
         allowed="1 to 64",
         check=lambda value: 1 <= value <= 64,
+    )
+    queue_ms: float = _setting(
+        100.0,
+        "Milliseconds that such a query may wait for a thread before it is refused (503); batches and long "
+        "explanations may wait 50 times as long.",
+        allowed="more than 0, at most 60000",
+        check=lambda value: 0 < value <= 60_000,
     )
     cache_mb: int = _at_least_zero(
         16, "Memory for answers that are given again to equal requests, until the model changes; 0 keeps none."

@@ -16,6 +16,7 @@ from multidict import istr
 from service.api import problems
 from service.api.answers import MODEL_VERSION
 from service.api.context import Context, Handler, Ids
+from service.api.hosts import host_check
 from service.errors import AlsServeError, EncodedBodyError
 from service.observe.logs import current_request, log_event
 from service.observe.metrics import Metrics
@@ -36,20 +37,23 @@ _requests = itertools.count(1)
 
 
 class Instrument:
-    """Wraps the handlers of one app; ``access_log`` is the share of requests that it logs.
+    """Wraps the handlers of one app.
+
+    ``access_log`` is the share of requests that it logs. ``allowed_hosts``: see :func:`~service.api.hosts.host_check`.
 
     Not a middleware, because aiohttp wraps each one in several calls, which every request would pay for.
     """
 
-    def __init__(self, context: Context, access_log: float) -> None:
+    def __init__(self, context: Context, access_log: float, allowed_hosts: str | None = None) -> None:
         self._context = context
         self._access_log = access_log
+        self._allowed_hosts = allowed_hosts
         context.metrics.requests_in_flight.set_function(lambda: context.lifecycle.in_flight)
 
     def wrap(self, route: str, handler: Handler) -> Instrumented:
         """Return the handler for the router; logs and metrics name its ``route``, never a path with ids."""
         context, access_log, numbers = self._context, self._access_log, RequestNumbers(self._context.metrics, route)
-        lifecycle = context.lifecycle
+        lifecycle, check_host = context.lifecycle, host_check(self._allowed_hosts, route)
 
         @wraps(handler)
         async def answer(request: web.BaseRequest, ids: Ids) -> web.StreamResponse:
@@ -61,6 +65,8 @@ class Instrument:
             response = None
             current_request.set(request_id)  # until the answer is sent, or the connection's next request
             try:
+                if check_host:
+                    check_host(request)
                 if hdrs.CONTENT_ENCODING in request.headers:
                     _refuse_encoding()
                 response = await handler(request, context, ids)

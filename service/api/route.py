@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from service.api.context import Context, Limits, Question
+from service.api.hosts import EXEMPT
 from service.api.parameters import Anything, Options, within
 from service.errors import (
     AlsServeError,
@@ -21,6 +22,7 @@ from service.errors import (
     InvalidBodyError,
     InvalidTokenError,
     LimitedModelError,
+    MisdirectedError,
     NoTokenError,
     NotReadyError,
     RequestTimeoutError,
@@ -90,9 +92,10 @@ class Route(Generic[TakenT, AskedT]):
     @property
     def errors(self) -> Errors:
         """All errors that can refuse a request."""
-        query: Errors = () if self.options is Anything else (BadParameterError,)
+        host: Errors = () if self.path in EXEMPT else (MisdirectedError,)
         token = _OF_A_TOKEN if self.scope else ()
-        return (*token, *query, *(_OF_A_BODY if self.has_body else ()), *self.needs.errors, *self.raises)
+        query: Errors = () if self.options is Anything else (BadParameterError,)
+        return (*host, *token, *query, *(_OF_A_BODY if self.has_body else ()), *self.needs.errors, *self.raises)
 
     def within(self, limits: Limits) -> Route[TakenT, AskedT]:
         """Return the route adapted to a server's limits."""

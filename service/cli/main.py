@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, Final
 
 import click
@@ -57,6 +59,9 @@ def main() -> None:
 
     Settings can also be given as environment variables; each command's --help names them.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for paths that are not UTF-8
 
 
 @main.command("serve")

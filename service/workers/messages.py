@@ -12,7 +12,7 @@ from service.connections import Budget
 from service.live.generation import Generation
 from service.live.report import Following, Reload, Served, Training
 from service.live.status import Status
-from service.model.storage.source import Source
+from service.model.storage.source import Source, path_of, text_of
 from service.tokens import Tokens
 
 #: The longest line: the answer to a scrape.
@@ -23,8 +23,8 @@ class Assignment(msgspec.Struct, frozen=True):
     """What a worker is started with: its place among the workers, what it inherits, its share of limits, and settings.
 
     sockets, sheet, turns: inherited descriptors, of the port's open sockets and of shared memory. budget,
-    query_threads, waiting_queries, cache_mb: this worker's share. has_tokens: whether requests are admitted by tokens,
-    which come with the news.
+    query_threads, queue_ms, cache_mb: this worker's share. has_tokens: whether requests are admitted by tokens, which
+    come with the news.
     """
 
     place: int
@@ -33,11 +33,12 @@ class Assignment(msgspec.Struct, frozen=True):
     turns: int
     budget: Budget
     query_threads: int
-    waiting_queries: int
+    queue_ms: float
     cache_mb: int
     max_n: int
     fallback: Literal["popular", "none"]
     access_log: float
+    allowed_hosts: str | None
     log_format: str
     log_level: str
     has_tokens: bool = False
@@ -136,10 +137,10 @@ FromWorker: TypeAlias = Taken | Ask
 
 def line(message: msgspec.Struct) -> bytes:
     """Encode a message as a line."""
-    return msgspec.json.encode(message, enc_hook=str) + b"\n"
+    return msgspec.json.encode(message, enc_hook=text_of) + b"\n"
 
 
 def read_path(kind: type, value: str) -> Path:
     """Decode a path; msgspec calls this for types that it does not know."""
     assert kind is Path
-    return Path(value)
+    return path_of(value)

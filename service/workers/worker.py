@@ -68,7 +68,6 @@ class Worker:
             self.metrics,
             access=self._access,
             scrape=self.scrape,
-            waiting_queries=assignment.waiting_queries,
         )
         self.works: dict[str, Work] = {
             "Publishing numbers": self.publish,

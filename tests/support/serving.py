@@ -42,8 +42,10 @@ class ApiSettings:
     max_n: int = 1000
     fallback: Fallback = "popular"
     query_threads: int = 2
+    queue_ms: float = 100
     access_log: float = 0
     cache_mb: int = 0
+    allowed_hosts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
