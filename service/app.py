@@ -16,6 +16,7 @@ from service.api import Api, create_api, create_monitoring
 from service.api.cache import ResponseCache
 from service.api.context import Context, Lifecycle, Limits, Results
 from service.api.queries import Queries
+from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.live.background import measure_lag
 from service.live.fallback_training import FallbackTrainer
@@ -27,6 +28,7 @@ from service.live.report import Following
 from service.live.scraping import scrape
 from service.live.status import Status
 from service.live.titles import TitlesLoader
+from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
@@ -64,12 +66,13 @@ class Keeping:
 def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
     """Return the API, and the server's background work.
 
-    Raises SettingsError if the S3 URI is invalid.
+    Raises SettingsError if the S3 URI is invalid, BadTokensError if the file of tokens is.
     """
     metrics = Metrics(CollectorRegistry())
-    keeping = create_keeping(settings, metrics)
+    access = _access(settings, metrics)
+    keeping = create_keeping(settings, metrics, access)
     works = keeping.works | {"Measuring the event loop's lag": lambda: measure_lag(metrics)}
-    return create_api(settings, keeping.status, metrics), works
+    return create_api(settings, keeping.status, metrics, access=access), works
 
 
 def create_keeper(
@@ -77,11 +80,13 @@ def create_keeper(
 ) -> tuple[Api, dict[str, Work], Workers]:
     """Return what the keeper answers, health checks and scrapes, its background work, and its workers.
 
-    ``sockets`` are the open sockets of the port. Raises SettingsError if the S3 URI is invalid.
+    ``sockets`` are the open sockets of the port. Raises SettingsError if the S3 URI is invalid, BadTokensError if the
+    file of tokens is.
     """
     sums = Sums()
     metrics = Metrics(CollectorRegistry(), sums)
-    keeping = create_keeping(settings, metrics)
+    access = _access(settings, metrics)
+    keeping = create_keeping(settings, metrics, access)
     status, lifecycle = keeping.status, Lifecycle(answering=False)
     context = Context(
         status,
@@ -93,6 +98,7 @@ def create_keeper(
         {},
         partial(scrape, status, metrics),
         lifecycle,
+        access,
     )
     assignments = _assignments(settings, workers, sockets)
     group = Workers(assignments, child_environment(), context, sums)
@@ -118,6 +124,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         allowed_hosts=settings.allowed_hosts,
         log_format=settings.log_format,
         log_level=settings.log_level,
+        has_tokens=settings.tokens_file is not None,
     )
     return [msgspec.structs.replace(first, place=place) for place in range(workers)]
 
@@ -131,7 +138,12 @@ def query_shares(settings: Settings, workers: int) -> tuple[int, float]:
     return threads, settings.queue_ms * min(1.0, settings.query_threads / (workers * threads))
 
 
-def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:
+def _access(settings: Settings, metrics: Metrics) -> Access | None:
+    """Return what admits requests by their tokens, if there is a file of them. Raises BadTokensError."""
+    return Access(read_tokens(settings.tokens_file), metrics) if settings.tokens_file else None
+
+
+def create_keeping(settings: Settings, metrics: Metrics, access: Access | None = None) -> Keeping:
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
@@ -160,6 +172,12 @@ def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:
         reloader = Reloader(settings.item_titles, loader, settings.watch_seconds, limits.file_bytes)
         works["Keeping the titles of items current"] = reloader.run
         works["Watching the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
+    if settings.tokens_file and access:
+        tokens = Reloader(
+            settings.tokens_file, TokensLoader(settings.tokens_file, access.use, metrics), settings.watch_seconds
+        )
+        works["Keeping the tokens current"] = tokens.run
+        works["Watching the file of tokens"] = lambda: request_every(settings.watch_seconds, tokens)
     return Keeping(live.status(following), works)
 
 

@@ -175,6 +175,15 @@ class BadTitlesError(AlsServeError):
     code = "bad_titles"
 
 
+# ---------------------------------------------------------------- tokens
+
+
+class BadTokensError(AlsServeError):
+    """The file of tokens is missing or has a bad line; a running server keeps the current tokens."""
+
+    code = "bad_tokens"
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -330,6 +339,24 @@ class RequestTimeoutError(RequestError):
     """The body did not arrive in time."""
 
     code = "request_timeout"
+
+
+class NoTokenError(RequestError):
+    """The request needs a token and has none."""
+
+    code = "no_token"
+
+
+class InvalidTokenError(RequestError):
+    """The token is unknown."""
+
+    code = "invalid_token"
+
+
+class InsufficientScopeError(RequestError):
+    """The token does not have the scope that the request needs."""
+
+    code = "insufficient_scope"
 
 
 class UnknownUserError(RequestError):

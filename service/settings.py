@@ -122,6 +122,9 @@ class Settings:
         None, "Interactions (a file or a directory) to train on if there is no usable model at the start."
     )
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
+    tokens_file: Path | None = _setting(
+        None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
+    )
     log_format: Literal["console", "json"] = _one_of("console", "The log format: console or json.", "console", "json")
     log_level: Literal["debug", "info", "warning", "error"] = _one_of(
         "info", "The lowest level of log lines to show.", "debug", "info", "warning", "error"
@@ -156,6 +159,13 @@ def refuse_unknown_variables() -> None:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
             remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
             raise SettingsError(f"The environment variable {name} is not a setting of als-serve; {remedy}")
+
+
+def refuse_empty_tokens_file() -> None:
+    """Raise SettingsError if ALS_TOKENS_FILE is empty: it would count as unset, and so open the server to everybody."""
+    name = variable("tokens_file")
+    if os.environ.get(name) == "":
+        raise SettingsError(f"The environment variable {name} is empty; name a file of tokens, or unset it.")
 
 
 def child_environment() -> Mapping[str, str]:

@@ -19,6 +19,7 @@ LAYERS = {
     "untrusted": set[str](),
     "errors": {"untrusted"},
     "files": set[str](),
+    "tokens": {"errors"},
     "settings": {"errors"},
     "observe": {"errors"},
     "model": {"errors", "files"},
@@ -26,12 +27,12 @@ LAYERS = {
     "connections": {"observe"},
     "listening": {"connections", "errors", "observe"},
     "s3": {"model", "errors", "files", "threads"},
-    "live": {"children", "model", "s3", "errors", "files", "observe", "threads"},
-    "api": {"live", "model", "s3", "errors", "observe"},
+    "live": {"children", "model", "s3", "errors", "files", "observe", "threads", "tokens"},
+    "api": {"live", "model", "s3", "errors", "observe", "tokens"},
     "training": {"model", "errors", "files"},
     "children": {"model", "training", "errors"},
     "answering": {"api", "connections", "listening", "live"},
-    "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe"},
+    "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe", "tokens"},
 }
 WIRING = {"__main__", "app", "cli", "server"}
 #: ... except that training is reached by few roads, so that no server has it in its process, and commands by one.

@@ -4,6 +4,7 @@ Only HTTP code belongs here: models are queried through ``model`` and ``live.sta
 background work are elsewhere. This file wires the modules together:
 
 - ``routes``: the table of routes; ``routing`` finds the one of a request
+- ``tokens``: the check of a request's token
 - ``parameters``: the options of requests, as fields of structs; ``query_strings`` and ``bodies`` read them
 - ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
 - ``handlers/``: the handlers, one module per topic
@@ -27,6 +28,7 @@ from service.api.queries import Queries
 from service.api.routes import ROUTES
 from service.api.routing import Router
 from service.api.static import read_pages
+from service.api.tokens import Access
 from service.live.scraping import scrape as own_scrape
 from service.live.status import Status
 from service.observe.metrics import Metrics
@@ -79,13 +81,14 @@ def create_api(
     status: Status,
     metrics: Metrics,
     *,
+    access: Access | None = None,
     scrape: Scrape | None = None,
     body_seconds: float = BODY_SECONDS,
 ) -> Api:
     """Return the API.
 
-    ``scrape`` returns the metrics, if they are not this process's alone. ``body_seconds`` is how long a request's body
-    may take to arrive.
+    ``access`` admits requests by their tokens, if there are any. ``scrape`` returns the metrics, if they are not this
+    process's alone. ``body_seconds`` is how long a request's body may take to arrive.
     """
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
     routes = [route.within(limits) for route in ROUTES]
@@ -98,11 +101,12 @@ def create_api(
         results=Results(metrics),
         pages=read_pages(answers.encode(document(routes))),
         scrape=scrape or partial(own_scrape, status, metrics),
+        access=access,
     )
-    return Api(Router(routes, Instrument(context, settings.access_log, settings.allowed_hosts)), context)
+    return Api(Router(routes, Instrument(context, settings.access_log, settings.allowed_hosts), access), context)
 
 
 def create_monitoring(context: Context, access_log: float) -> Api:
     """Return only the routes for health checks and scrapes."""
     routes = [route for route in ROUTES if route.path in _MONITORING]
-    return Api(Router(routes, Instrument(context, access_log)), context)
+    return Api(Router(routes, Instrument(context, access_log), context.access), context)

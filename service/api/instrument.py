@@ -79,7 +79,7 @@ class Instrument:
                 status = CLIENT_GONE if response is None else response.status
                 numbers.count(request.method, status, seconds)
                 if access_log and random.random() < access_log:  # noqa: S311 - a sample, not a secret
-                    _log_access(request.method, route, response, status, seconds)
+                    _log_access(request, context, route, response, status, seconds)
             response.headers[REQUEST_ID] = request_id
             if lifecycle.draining:
                 response.force_close()
@@ -102,8 +102,17 @@ def _problem(error: Exception, method: str, route: str, request_id: str) -> web.
     return problems.unexpected(request_id)
 
 
-def _log_access(method: str, route: str, response: web.StreamResponse | None, status: int, seconds: float) -> None:
-    facts: dict[str, Any] = {"method": method, "route": route, "status": status, "seconds": seconds}
+def _log_access(
+    request: web.BaseRequest,
+    context: Context,
+    route: str,
+    response: web.StreamResponse | None,
+    status: int,
+    seconds: float,
+) -> None:
+    facts: dict[str, Any] = {"method": request.method, "route": route, "status": status, "seconds": seconds}
+    if context.access:
+        facts["token"] = context.access.holder_of(request).name
     if response is not None and MODEL_VERSION in response.headers:
         facts["model_version"] = response.headers[MODEL_VERSION]
     log_event("request", request_id=current_request.get(), **facts)

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -20,6 +19,7 @@ import msgspec
 from service.children.jobs import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
 from service.children.lifeline import confine
 from service.errors import TrainingError
+from service.model.storage.source import path_of
 from service.training.als import train
 from service.training.data_files import DataFile, files_of, held_open
 from service.training.interactions import Interactions, read_files
@@ -35,7 +35,7 @@ Tell = Callable[[Message], object]
 def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda: None) -> None:
     """Train one model and send the outcome. ``on_opened`` is called once the data is open, before it is read."""
     try:
-        with held_open(files_of([Path(job.data)])) as files:
+        with held_open(files_of([path_of(job.data)])) as files:
             on_opened()
             tell(_make(job, files, tell))
     except TrainingError as error:
@@ -58,7 +58,7 @@ def _make(job: TrainingJob, files: Sequence[DataFile], tell: Tell) -> Trained:
     model = train(interactions, report=report)
     tell(Progress("saving", 0, 1))
     with _written(job.model, job) as file:
-        write_npz(model, facts_of(model, [Path(job.data)], None, {"read": read}), file)
+        write_npz(model, facts_of(model, [path_of(job.data)], None, {"read": read}), file)
     return Trained(time.perf_counter() - started)
 
 

@@ -28,7 +28,7 @@ from service.live.children import child_process, end_of, listen
 from service.live.models import Live
 from service.live.report import Training
 from service.model.storage.shelf import unwritable
-from service.model.storage.source import written_model
+from service.model.storage.source import text_of, written_model
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
 from service.threads import in_threads
@@ -91,7 +91,7 @@ class FallbackTrainer:
     async def _train_until_a_model_arrives(self) -> None:
         log_event("no_model", path=str(self._path), data=str(self._data))
         log_event("training")
-        self._live.training.report = Training("running", str(self._data), datetime.now(UTC))
+        self._live.training.report = Training("running", text_of(self._data), datetime.now(UTC))
         training = asyncio.create_task(self._train())
         arrival = asyncio.create_task(self._live.slot.good.wait())
         try:
@@ -143,7 +143,7 @@ class FallbackTrainer:
 
     async def _run(self, outputs: _Outputs) -> Trained | Failed:
         lent = (outputs.directory, outputs.model.fileno(), outputs.popularity.fileno())
-        job = msgspec.json.encode(TrainingJob(str(self._data), *lent, place=str(self._state_dir)))
+        job = msgspec.json.encode(TrainingJob(text_of(self._data), *lent, place=text_of(self._state_dir)))
         try:
             async with child_process(_MODULE, job, self._environment, pass_fds=lent) as child:
                 ended, _ = await asyncio.gather(self._converse(child, outputs), listen(child))

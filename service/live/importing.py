@@ -28,7 +28,7 @@ from service.live.children import child_process, end_of, last_of, listen
 from service.live.control_groups import memory_left
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf, unwritable
-from service.model.storage.source import Source, is_lacking, opened, written_bytes
+from service.model.storage.source import Source, is_lacking, opened, path_of, text_of, written_bytes
 from service.threads import in_threads
 
 _MODULE = "service.children.importing"
@@ -86,13 +86,13 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
     """
     # Opened here, because by the time the child has started, the path may name another file.
     async with (
-        in_threads(opened(Path(source.path), source.signature)) as file,
+        in_threads(opened(path_of(source.path), source.signature)) as file,
         in_threads(shelf.staging()) as staged,
         in_threads(_descriptor_of(staged)) as directory,
     ):
         written = await asyncio.to_thread(written_bytes, file.fileno())
         limited = (limits.memory_bytes(written), await asyncio.to_thread(memory_left), limits.cpu_seconds(written))
-        job = Job(source, file.fileno(), directory, str(shelf.root), *limited, content)
+        job = Job(source, file.fileno(), directory, text_of(shelf.root), *limited, content)
         await _run(job, limits)
         try:
             await asyncio.to_thread(_publish, staged, shelf.place_of(source))

@@ -82,6 +82,8 @@ EVENTS: dict[str, tuple[int, str]] = {
     "s3_recovered": (_I, "☁️ Following {uri} again"),
     "titles": (_I, "📖 Loaded the titles of {count} items from {path}"),
     "titles_rejected": (_W, "⚠️ Keeping the current item titles: {detail}"),
+    "tokens": (_I, "🔑 Loaded {count} tokens from {path}"),
+    "tokens_rejected": (_W, "⚠️ Keeping the current tokens: {detail}"),
     "housekeeping_failed": (_W, "⚠️ Could not clean up the state directory: {detail}"),
     "single_file_mount": (
         _W,

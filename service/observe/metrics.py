@@ -240,6 +240,24 @@ class Metrics:
         "status",
         buckets=_REQUEST_BUCKETS,
     )
+    token_requests: TallyCounter = _metric(
+        TallyCounter,
+        "als_token_requests_total",
+        "Requests that need a token, by its name (or anonymous, unknown, other) and outcome (admitted, refused).",
+        "token",
+        "outcome",
+        known=[("anonymous", "admitted"), ("anonymous", "refused"), ("unknown", "refused")],
+    )
+    token_reloads: Counter = _metric(
+        Counter,
+        "als_token_reloads_total",
+        "Readings of the file of tokens by outcome (swapped, unchanged, rejected, postponed).",
+        "outcome",
+        known=[("swapped",), ("unchanged",), ("rejected",), ("postponed",)],
+    )
+    tokens_stale: Gauge = _metric(
+        Gauge, "als_tokens_stale", "1 while the file of tokens is bad or missing, so that earlier tokens are valid."
+    )
     requests_in_flight: TallyGauge = _metric(TallyGauge, "als_http_requests_in_flight", "Requests being answered.")
     queries: TallyGauge = _metric(
         TallyGauge, "als_queries", "Long queries that are running in a thread or waiting for one."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shlex
 import signal
@@ -94,6 +95,14 @@ def test_check_shows_facts_as_they_are(tmp_path: Path) -> None:
     assert "[bold]a[/nothing]" in result.stdout
     assert "b\\u001b[2J\\u009b1m" in result.stdout.replace("\n", "").replace(" ", "")
     assert not {"\x1b", "\x9b", "\u202e"} & set(result.stdout)
+
+
+def test_check_of_a_path_that_is_not_utf_8(model: Path) -> None:
+    """A path is bytes; those that are not text are shown as escapes."""
+    path = model.rename(model.with_name(os.fsdecode(b"caf\xe9.npz")))
+    result = als_serve("check", "--model-path", path)
+    assert result.exit_code == 0, result.output
+    assert "caf\\udce9.npz" in result.stdout
 
 
 @pytest.fixture
