@@ -167,4 +167,5 @@ def _follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
         metrics,
         poll=settings.s3_poll_seconds,
         timeout=settings.s3_timeout_seconds,
+        payer=settings.s3_request_payer,
     )

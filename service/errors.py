@@ -170,11 +170,18 @@ class PathTakenError(TrainingError):
 
 # ---------------------------------------------------------------- S3
 
+_LONGEST_SENTENCE = 2000  # a key alone has up to 1024 bytes
+
 
 class S3Error(AlsServeError):
     """A model could not be downloaded or published; the served model stays."""
 
     code = "s3_failed"
+
+    def __init__(self, sentence: str) -> None:
+        """Take one sentence, which may quote names and answers of anyone: it becomes short and one line."""
+        short = sentence if len(sentence) <= _LONGEST_SENTENCE else sentence[:_LONGEST_SENTENCE] + "…"
+        super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in short))
 
 
 class S3CredentialsError(S3Error):
@@ -189,6 +196,12 @@ class S3DeniedError(S3Error):
     code = "access_denied"
 
 
+class S3ConfigurationError(S3Error):
+    """A setting keeps S3 from being asked: the region, the endpoint, the URI, or the AWS configuration file."""
+
+    code = "configuration"
+
+
 class S3KeyDeniedError(S3Error):
     """The key that encrypts the object is disabled or its use is not permitted."""
 
@@ -199,6 +212,18 @@ class S3NotFoundError(S3Error):
     """The bucket, object or version does not exist."""
 
     code = "not_found"
+
+
+class S3ArchivedError(S3Error):
+    """The object is in an archive (Glacier) and has to be restored first."""
+
+    code = "archived"
+
+
+class S3UnsupportedError(S3Error):
+    """The store does not support what the request needs."""
+
+    code = "unsupported"
 
 
 class S3ChangedError(S3Error):

@@ -96,6 +96,9 @@ class Settings:
     )
     s3_poll_seconds: float = _positive(30.0, "How often to check S3 for a newer model, ±20%.")
     s3_timeout_seconds: float = _positive(600.0, "How long one download from S3 may take.")
+    s3_request_payer: Literal["owner", "requester"] = _one_of(
+        "owner", "Who pays for requests to S3: the bucket's owner, or the requester.", "owner", "requester"
+    )
     training_data: Path | None = _setting(
         None, "Interactions (a file or a directory) to train on if there is no usable model at the start."
     )

@@ -74,6 +74,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "stood_in": (_I, "🔁 Now serving model {model_version} in place of {path}"),
     "s3_following": (_I, "☁️ Following {uri}: checking for a newer model every {seconds:g} s"),
+    "s3_region": (_I, "☁️ Requests to S3 are signed for the region {region}, from {source}"),
     "s3_downloading": (_I, "⬇️ Downloading {key} from S3 ({bytes} bytes)"),
     "s3_downloaded": (_I, "✅ Downloaded {key} from S3 ({bytes} bytes in {seconds:.1f} s)"),
     "s3_failed": (_W, "⚠️ {detail} S3 will be retried; the served model does not change"),
