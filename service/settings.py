@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,6 +16,23 @@ Check = Callable[[Any], bool]
 
 #: Variables that the import process inherits: how to find Python and encode text, no secrets.
 _CHILD_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")
+
+_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
+_NUMBER, _ADDRESS, _PROTOCOL = re.compile(r"\d{1,5}"), re.compile(r"[0-9a-fA-F.:]+"), re.compile("tcp|udp|sctp")
+#: Names of service links (after the service's own name), and their values; a port with a number could be a typo.
+_LINKS = tuple(
+    (re.compile(rf"ALS_(\w+_)?{name}"), value)
+    for name, value in {
+        "PORT": _LINK,
+        r"PORT_\d+_(TCP|UDP|SCTP)": _LINK,
+        r"PORT_\d+_(TCP|UDP|SCTP)_ADDR": _ADDRESS,
+        r"PORT_\d+_(TCP|UDP|SCTP)_PORT": _NUMBER,
+        r"PORT_\d+_(TCP|UDP|SCTP)_PROTO": _PROTOCOL,
+        "SERVICE_HOST": _ADDRESS,
+        r"SERVICE_PORT(_\w+)?": _NUMBER,
+        "NAME": re.compile(r"/[^/]+/[^/]+"),
+    }.items()
+)
 
 
 def _setting(default: Any, help: str, *, allowed: str = "", check: Check | None = None) -> Any:  # noqa: A002 - the word every CLI uses
@@ -130,13 +148,33 @@ def variable(name: str) -> str:
 
 
 def refuse_unknown_variables() -> None:
-    """Raise SettingsError if the environment has an ALS_* variable that is not a setting (most likely a typo)."""
+    """Raise SettingsError if the environment has an ALS_* variable that is not a setting (most likely a typo).
+
+    Variables that Kubernetes and Docker set for a service whose name begins with "als" are passed over, unless one has
+    the name of a setting.
+    """
     known = [variable(setting.name) for setting in fields(Settings)]
-    for name in sorted(os.environ):
-        if name.startswith("ALS_") and name not in known:
+    for name in sorted(name for name in os.environ if name.startswith("ALS_")):
+        if name in known:
+            _refuse_link(name, os.environ[name])
+        elif not is_service_link(name, os.environ[name]):
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
             remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
             raise SettingsError(f"The environment variable {name} is not a setting of als-serve; {remedy}")
+
+
+def _refuse_link(name: str, value: str) -> None:
+    if name.endswith("_PORT") and _LINK.fullmatch(value):
+        service = name.removesuffix("_PORT").lower().replace("_", "-")
+        raise SettingsError(
+            f"{name} is {value}, which Kubernetes sets for a service called {service} (a service link); set "
+            "enableServiceLinks: false in the pod's spec, or give the service another name."
+        )
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """Return whether Kubernetes or Docker sets this variable in every container that can reach some service."""
+    return any(named.fullmatch(name) and valued.fullmatch(value) for named, valued in _LINKS)
 
 
 def child_environment() -> Mapping[str, str]:
