@@ -21,6 +21,12 @@ class SettingsError(AlsServeError):
     code = "bad_setting"
 
 
+class UnhealthyError(AlsServeError):
+    """The server does not answer its health check."""
+
+    code = "unhealthy"
+
+
 # ---------------------------------------------------------------- models
 
 

@@ -18,6 +18,7 @@ ROOT = Path(service.__file__).parent
 LAYERS = {
     "errors": set[str](),
     "files": set[str](),
+    "health": {"errors", "files"},
     "settings": {"errors"},
     "observe": {"errors"},
     "model": {"errors", "files"},

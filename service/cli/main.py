@@ -1,4 +1,4 @@
-"""The command line: als-serve serve | check | recommend | train | evaluate | tune | publish | versions | … | demo."""
+"""The command line: als-serve serve | health | check | recommend | train | … | publish | versions | … | demo."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from service.settings import Settings, refuse_unknown_variables
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
     "check": "models",
+    "health": "health",
     "recommend": "models",
     "train": "training",
     "evaluate": "evaluation",
