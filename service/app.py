@@ -116,6 +116,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         waiting_queries=max(1, WAITING_PER_THREAD * settings.query_threads // workers),
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
+        allow_origins=settings.allow_origins,
         fallback=settings.fallback,
         access_log=settings.access_log,
         log_format=settings.log_format,

@@ -17,6 +17,7 @@ Check = Callable[[Any], bool]
 #: Variables that the import process inherits: how to find Python and encode text, no secrets.
 _CHILD_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")
 
+_ORIGIN = re.compile(r"\*|https?://[^\s/,?#@]+")
 _LINK = re.compile(r"(tcp|udp|sctp)://\S+")
 _NUMBER, _ADDRESS, _PROTOCOL = re.compile(r"\d{1,5}"), re.compile(r"[0-9a-fA-F.:]+"), re.compile("tcp|udp|sctp")
 #: Names of service links (after the service's own name), and their values; a port with a number could be a typo.
@@ -70,6 +71,12 @@ class Settings:
         allowed="0 to 65535",
         check=lambda value: value is None or 0 <= value <= 65535,
     )
+    allow_origins: str | None = _setting(
+        None,
+        "Origins of web pages that may call the API (CORS), separated by commas; * allows all.",
+        allowed="* or origins such as https://shop.example",
+        check=lambda value: not value or all(map(_ORIGIN.fullmatch, value.split(","))),
+    )
     workers: int | Literal["auto"] = _setting(
         1,
         "Processes that answer requests. If more than 1, another process keeps the model. auto: one per CPU.",
@@ -121,7 +128,9 @@ class Settings:
         None, "Interactions (a file or a directory) to train on if there is no usable model at the start."
     )
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
-    log_format: Literal["console", "json"] = _one_of("console", "The log format: console or json.", "console", "json")
+    log_format: Literal["console", "timed", "json"] = _one_of(
+        "console", "The log format: console, timed (with the time) or json.", "console", "timed", "json"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _one_of(
         "info", "The lowest level of log lines to show.", "debug", "info", "warning", "error"
     )

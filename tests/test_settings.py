@@ -28,7 +28,7 @@ def test_the_defaults_are_settings() -> None:
         ({"drain_seconds": -1.0}, "ALS_DRAIN_SECONDS is -1.0; it must be 0 or more."),
         ({"import_timeout_seconds": 0.0}, "ALS_IMPORT_TIMEOUT_SECONDS is 0.0; it must be more than 0."),
         ({"import_memory_mb": -1}, "ALS_IMPORT_MEMORY_MB is -1; it must be 0 or more."),
-        ({"log_format": "xml"}, "ALS_LOG_FORMAT is 'xml'; it must be console or json."),
+        ({"log_format": "xml"}, "ALS_LOG_FORMAT is 'xml'; it must be console or timed or json."),
         ({"log_level": "loud"}, "ALS_LOG_LEVEL is 'loud'; it must be debug or info or warning or error."),
     ],
 )

@@ -8,6 +8,7 @@ background work are elsewhere. This file wires the modules together:
 - ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
 - ``handlers/``: the handlers, one module per topic
 - ``context``: what the handlers share; ``queries``: threads for long queries
+- ``cors``: which pages of other origins may call the API
 - ``instrument``: the wrapper around every handler; ``static``: the files of pages
 - ``openapi/``: the document generated from the routes, parameters and answers
 """
@@ -23,6 +24,7 @@ from aiohttp import web
 from service.api import answers
 from service.api.cache import ResponseCache
 from service.api.context import CONTEXT, Context, Fallback, Limits, Results, Scrape
+from service.api.cors import read_origins
 from service.api.instrument import Instrument
 from service.api.openapi.document import document
 from service.api.queries import Queries
@@ -51,6 +53,10 @@ class Configured(Protocol):
     @property
     def query_threads(self) -> int:
         """The number of threads for long queries."""
+
+    @property
+    def allow_origins(self) -> str | None:
+        """The origins of web pages that may call the API."""
 
     @property
     def cache_mb(self) -> int:
@@ -89,7 +95,7 @@ def set_up(
         scrape=scrape or partial(own_scrape, status, metrics),
     )
     app.cleanup_ctx.append(_closing_queries)
-    add_routes(app.router, routes, Instrument(context, settings.access_log))
+    add_routes(app.router, routes, Instrument(context, settings.access_log), read_origins(settings.allow_origins))
 
 
 def set_up_monitoring(app: web.Application, context: Context, access_log: float) -> None:

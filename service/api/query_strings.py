@@ -19,6 +19,8 @@ Reader: TypeAlias = Callable[[str, str], Any]
 
 _WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(\.0{1,9})?")  # 1.0 is an integer, as JSON Schema has it
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?")
+#: What an id in a list does not begin or end with; the API's document has it as a pattern.
+BLANKS = " \t\n\r\v\f"
 _TRUTH = {"true": True, "false": False}
 
 
@@ -121,7 +123,7 @@ def _ids(kind: inspect.VarTupleType) -> Reader:
             raise BadParameterError(f"The parameter {name} lists {len(ids)} ids; at most {most} are allowed.")
         if "" in ids:
             raise BadParameterError(f"The parameter {name} has an empty id; give ids separated by commas.")
-        if blank := next((each for each in ids if each != each.strip()), None):
+        if blank := next((each for each in ids if each != each.strip(BLANKS)), None):
             raise BadParameterError(
                 f"The parameter {name} has the id {blank!r} with a blank at an end; separate ids by commas alone."
             )

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 from service.api.bodies import read_body
 from service.api.context import Context, Handler, Question
+from service.api.cors import allowing, preflight
 from service.api.instrument import Instrument
 from service.api.parameters import Anything, Options
 from service.api.query_strings import QueryReader
@@ -19,14 +20,17 @@ from service.api.route import AnyRoute
 UNMATCHED = "unmatched"
 
 
-def add_routes(router: web.UrlDispatcher, routes: Iterable[AnyRoute], instrument: Instrument) -> None:
-    """Add the routes to a router, and a catch-all route."""
+def add_routes(
+    router: web.UrlDispatcher, routes: Iterable[AnyRoute], instrument: Instrument, origins: frozenset[str] = frozenset()
+) -> None:
+    """Add the routes to a router, and a catch-all route; pages of the ``origins`` may call them."""
     for route in routes:
         # The regular expression allows braces in an id, which aiohttp's own pattern for a path segment does not.
         pattern = route.path.replace("}", ":[^/]+}")
         answer = _answering_body(route) if route.has_body else _answering_query(route)
-        router.add_routes([web.route(route.method, pattern, instrument.wrap(route.path, answer))])
-    router.add_route(hdrs.METH_ANY, "/{path:(?s:.*)}", instrument.wrap(UNMATCHED, _unmatched))
+        router.add_routes([web.route(route.method, pattern, allowing(origins, instrument.wrap(route.path, answer)))])
+    unmatched = _preflight if origins else _unmatched
+    router.add_route(hdrs.METH_ANY, "/{path:(?s:.*)}", allowing(origins, instrument.wrap(UNMATCHED, unmatched)))
 
 
 def _answering_query(route: AnyRoute) -> Handler:
@@ -59,10 +63,22 @@ def _ignore(_: str) -> Anything:
     return Anything()
 
 
+async def _preflight(request: web.Request, context: Context) -> web.Response:
+    """Answer a browser that asks whether a page may make a request; else as _unmatched."""
+    if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
+        return preflight(await _allowed(request))
+    return await _unmatched(request, context)
+
+
 async def _unmatched(request: web.Request, _: Context) -> web.Response:
     """Raise what aiohttp would without the catch-all route: HTTPMethodNotAllowed or HTTPNotFound."""
+    allowed = await _allowed(request)
+    raise web.HTTPMethodNotAllowed(request.method, allowed) if allowed else web.HTTPNotFound()
+
+
+async def _allowed(request: web.Request) -> set[str]:
+    """Return the methods of a path, none if there is nothing."""
     allowed: set[str] = set()
     for resource in request.app.router.resources():
         allowed |= (await resource.resolve(request))[1]
-    allowed.remove(hdrs.METH_ANY)  # the catch-all route
-    raise web.HTTPMethodNotAllowed(request.method, allowed) if allowed else web.HTTPNotFound()
+    return allowed - {hdrs.METH_ANY}  # the catch-all route

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -137,10 +138,22 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+def _formatter(log_format: str) -> logging.Formatter:
+    match log_format:
+        case "json":
+            return JsonFormatter()
+        case "timed":
+            timed = logging.Formatter("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S")
+            timed.converter = time.gmtime
+            return timed
+        case _:
+            return logging.Formatter("%(message)s")
+
+
 def set_up_logging(log_format: str, level: str, stream: TextIO | None = None) -> None:
     """Send our events, and other libraries' warnings, to ``stream`` (standard error by default)."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter("%(message)s"))
+    handler.setFormatter(_formatter(log_format))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # aiohttp itself answers 400 to bytes that are not HTTP, and would log a traceback for every such client.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

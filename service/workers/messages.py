@@ -38,6 +38,7 @@ class Assignment(msgspec.Struct, frozen=True):
     access_log: float
     log_format: str
     log_level: str
+    allow_origins: str | None = None
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -79,7 +79,7 @@ REFUSED = [
             (f"{RECOMMENDATIONS}?exclude", "1,%20b", " b"),
             (f"{RECOMMENDATIONS}?exclude", "a+,b", "a "),
             (f"{SCORES}?items", "%09a", "\ta"),
-            (f"{SCORES}?items", "a,%C2%A0", "\xa0"),
+            (f"{SCORES}?items", "a,%0A", "\n"),
         )
     ),
     (f"{RECOMMENDATIONS}?exclude=1,", "The parameter exclude has an empty id; give ids separated by commas."),

@@ -43,6 +43,7 @@ class ApiSettings:
     query_threads: int = 2
     access_log: float = 0
     cache_mb: int = 0
+    allow_origins: str = ""
 
 
 @dataclass(frozen=True, slots=True)
