@@ -11,9 +11,9 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from typing import TypeVar
 
 import msgspec
-from aiohttp import ClientError, web
+from aiohttp import ClientError, HttpVersion11, hdrs, web
 
-from service.api.context import CONTEXT
+from service.api.context import Context
 from service.errors import (
     BadBodyError,
     BodyTooLargeError,
@@ -27,8 +27,8 @@ MAX_BYTES = 2**20
 Body = TypeVar("Body")
 
 
-async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body], seconds: float) -> Body:
-    """Read and decode a JSON body, which must arrive within ``seconds``.
+async def read_body(request: web.BaseRequest, decoder: msgspec.json.Decoder[Body], context: Context) -> Body:
+    """Read and decode a JSON body, which must arrive in time.
 
     Raises UnsupportedMediaTypeError, BodyTooLargeError, RequestTimeoutError, BadBodyError, InvalidBodyError.
     """
@@ -36,7 +36,7 @@ async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body], s
         raise UnsupportedMediaTypeError(
             "The body must be JSON; send it with the header Content-Type: application/json."
         )
-    raw = (await _in_time(request, seconds)).removeprefix(BOM_UTF8)  # which RFC 8259, section 8.1, lets parsers ignore
+    raw = (await _in_time(request, context)).removeprefix(BOM_UTF8)  # which RFC 8259, section 8.1, lets parsers ignore
     if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         raise BadBodyError("The body is not JSON: it is UTF-16; send it as UTF-8.")
     try:
@@ -69,11 +69,12 @@ def _integral(text: str) -> float:
 _INTEGRAL = msgspec.json.Decoder(float_hook=_integral)
 
 
-async def _in_time(request: web.Request, seconds: float) -> bytes:
-    busy = request.app[CONTEXT].lifecycle.busy
+async def _in_time(request: web.BaseRequest, context: Context) -> bytes:
+    busy, seconds = context.lifecycle.busy, context.limits.body_seconds
     busy.discard(request.protocol)  # now the server waits for the client
     try:
         async with asyncio.timeout(seconds):
+            await _invite(request)
             return await _whole(request)
     except TimeoutError:
         raise RequestTimeoutError(f"The body did not arrive within {seconds:g} seconds; send it faster.") from None
@@ -81,7 +82,13 @@ async def _in_time(request: web.Request, seconds: float) -> bytes:
         busy.add(request.protocol)
 
 
-async def _whole(request: web.Request) -> bytes:
+async def _invite(request: web.BaseRequest) -> None:
+    """Ask for the body if the client waits for that, as curl does before it sends a large one (RFC 9110, 10.1.1)."""
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _whole(request: web.BaseRequest) -> bytes:
     body = bytearray()
     try:
         while chunk := await request.content.readany():

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from functools import wraps
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler as Wrapped
 
 from service.api.answers import MODEL_VERSION
-from service.api.instrument import REQUEST_ID
+from service.api.context import Ids
+from service.api.instrument import REQUEST_ID, Instrumented
+from service.api.sending import WholeResponse
 
 #: Any origin. No answer depends on cookies, and browsers do not send them then.
 ANY = "*"
@@ -23,14 +24,14 @@ def read_origins(text: str | None) -> frozenset[str]:
     return frozenset(filter(None, (text or "").lower().split(",")))
 
 
-def allowing(origins: frozenset[str], handler: Wrapped) -> Wrapped:
+def allowing(origins: frozenset[str], handler: Instrumented) -> Instrumented:
     """Return the handler, with leave for these origins to read its answers; without origins, the handler itself."""
     if not origins:
         return handler
 
     @wraps(handler)
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = await handler(request)
+    async def answer(request: web.BaseRequest, ids: Ids) -> web.StreamResponse:
+        response = await handler(request, ids)
         origin = request.headers.get(hdrs.ORIGIN, "")
         if ANY in origins or origin in origins:
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = ANY if ANY in origins else origin
@@ -42,10 +43,11 @@ def allowing(origins: frozenset[str], handler: Wrapped) -> Wrapped:
     return answer
 
 
-def preflight(methods: Iterable[str]) -> web.Response:
+def preflight(methods: Iterable[str]) -> WholeResponse:
     """Return the answer to a preflight for a path with these methods."""
-    response = web.Response(status=204)
-    response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = ", ".join(sorted(methods))
-    response.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = _ACCEPTED
-    response.headers[hdrs.ACCESS_CONTROL_MAX_AGE] = str(_MAX_AGE_SECONDS)
-    return response
+    headers: dict[str, str] = {
+        hdrs.ACCESS_CONTROL_ALLOW_METHODS: ", ".join(sorted(methods)),
+        hdrs.ACCESS_CONTROL_ALLOW_HEADERS: _ACCEPTED,
+        hdrs.ACCESS_CONTROL_MAX_AGE: str(_MAX_AGE_SECONDS),
+    }
+    return WholeResponse(b"", "text/plain", headers=headers)
