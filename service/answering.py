@@ -6,12 +6,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Never
+from typing import Any, Never
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from service.api import Api
 from service.api.context import Context, Lifecycle
+from service.api.routing import Router
 from service.connections import Budget, Connections
 from service.listening import Listener
 from service.live.background import keep_running
@@ -28,11 +30,37 @@ _LINGERING_SECONDS = 2.0
 SENDING_SECONDS = 5.0
 
 
+class Server(web.Server):
+    """An HTTP server for a router, which also answers what aiohttp cannot read as a request."""
+
+    def __init__(self, router: Router, **options: Any) -> None:
+        super().__init__(router.answer, **options)
+        self.router = router
+
+    def __call__(self) -> web.RequestHandler:
+        """Create the protocol of a connection."""
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class _Protocol(web.RequestHandler):
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to something unreadable; the router answers all other errors."""
+        if isinstance(exc, HttpProcessingError) and isinstance(self._manager, Server):
+            return self._manager.router.refuse_unreadable(exc)
+        return super().handle_error(request, status, exc, message)
+
+
 @asynccontextmanager
-async def running(api: Api, works: Mapping[str, Work]) -> AsyncIterator[web.Server]:
+async def running(api: Api, works: Mapping[str, Work]) -> AsyncIterator[Server]:
     """Run an API's server and background work for the length of a block; nothing is listened to yet."""
-    server = web.Server(
-        api.router.answer,
+    server = Server(
+        api.router,
         access_log=None,
         auto_decompress=False,  # no body is decompressed, not even one that is discarded
         keepalive_timeout=KEEP_ALIVE_SECONDS,

@@ -49,6 +49,7 @@ class Router:
         self, routes: Iterable[AnyRoute], instrument: Instrument, origins: frozenset[str] = frozenset()
     ) -> None:
         """``origins`` are those of pages that may call the routes."""
+        self._instrument = instrument
         #: By number of segments; shapes with fewer ids first, so that /items/popular comes before /items/{item}.
         self._shapes: dict[int, list[_Shape]] = {}
         unmatched = self._preflight if origins else self._refuse_unmatched
@@ -56,6 +57,10 @@ class Router:
         for route in routes:
             answer = _answering_body(route) if route.has_body else _answering_query(route)
             self._add(route, allowing(origins, instrument.wrap(route.path, answer)))
+
+    def refuse_unreadable(self, error: Exception) -> web.StreamResponse:
+        """Answer what cannot be read as a request."""
+        return self._instrument.refuse_unreadable(UNMATCHED, error)
 
     def answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Answer a request."""
