@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Never
 
-from aiohttp import web
+from aiohttp import web, web_response
 from aiohttp.http_exceptions import HttpProcessingError
 
 from service.api import Api
 from service.api.context import Context, Lifecycle
 from service.api.routing import Router
+from service.api.sending import SERVER
 from service.connections import Budget, Connections
 from service.listening import Listener
 from service.live.background import keep_running
@@ -28,6 +30,9 @@ _FINISH_LOOK_SECONDS = 0.01
 _LINGERING_SECONDS = 2.0
 #: The limit for sending finished answers to slow clients.
 SENDING_SECONDS = 5.0
+
+# aiohttp has no setting for the Server header, which would name its version and Python's in every answer, its own too.
+web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]  # not exported
 
 
 class Server(web.Server):
@@ -100,6 +105,7 @@ async def answering(
     whether the gauges show the connections.
     """
     connections = Connections(server, context.lifecycle.busy, budget, context.metrics, exposed=exposed)
+    gc.freeze()  # what the start made stays: a full collection that looked at it would stop the loop for 30 ms
     listener = Listener(sockets, connections, context.metrics, is_our_turn)
     try:
         yield

@@ -34,6 +34,7 @@ _LINKS = tuple(
         "NAME": re.compile(r"/[^/]+/[^/]+"),
     }.items()
 )
+_HOSTS = re.compile(r"(?: *(?:[\w.-]+|\[[\da-fA-F:.]+\]) *(?:,|$))+(?<!,)")
 
 
 def _setting(default: Any, help: str, *, allowed: str = "", check: Check | None = None) -> Any:  # noqa: A002 - the word every CLI uses
@@ -77,6 +78,12 @@ class Settings:
         allowed="* or origins such as https://shop.example",
         check=lambda value: not value or all(map(_ORIGIN.fullmatch, value.split(","))),
     )
+    allowed_hosts: str | None = _setting(
+        None,
+        "Hosts by which clients may address the server; other requests get 421. Unset: any.",
+        allowed="names and addresses without ports, separated by commas",
+        check=lambda value: value is None or _HOSTS.fullmatch(value) is not None,
+    )
     workers: int | Literal["auto"] = _setting(
         1,
         "Processes that answer requests. If more than 1, another process keeps the model. auto: one per CPU.",
@@ -87,6 +94,12 @@ class Settings:
     keep_snapshots: int = _setting(
         3,
         "How many imported models to keep on disk.",
+        allowed="1 or more",
+        check=lambda value: value >= 1,
+    )
+    max_model_mb: int = _setting(
+        65_536,
+        "The size of the largest model file that is read, in MB.",
         allowed="1 or more",
         check=lambda value: value >= 1,
     )
@@ -108,6 +121,11 @@ class Settings:
         allowed="1 to 64",
         check=lambda value: 1 <= value <= 64,
     )
+    queue_ms: float = _positive(
+        100.0,
+        "Milliseconds that such a query may wait for a thread before it is refused (503); batches and long "
+        "explanations may wait 50 times as long.",
+    )
     cache_mb: int = _at_least_zero(
         16, "Memory for answers that are given again to equal requests, until the model changes; 0 keeps none."
     )
@@ -128,6 +146,9 @@ class Settings:
         None, "Interactions (a file or a directory) to train on if there is no usable model at the start."
     )
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
+    tokens_file: Path | None = _setting(
+        None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
+    )
     log_format: Literal["console", "timed", "json"] = _one_of(
         "console", "The log format: console, timed (with the time) or json.", "console", "timed", "json"
     )

@@ -14,7 +14,7 @@ from service.api.sending import WholeResponse
 
 #: Any origin. No answer depends on cookies, and browsers do not send them then.
 ANY = "*"
-_ACCEPTED = f"{hdrs.CONTENT_TYPE}, {REQUEST_ID}"
+_ACCEPTED = f"{hdrs.AUTHORIZATION}, {hdrs.CONTENT_TYPE}, {REQUEST_ID}"
 _EXPOSED = f"{REQUEST_ID}, {MODEL_VERSION}, {hdrs.RETRY_AFTER}"
 _MAX_AGE_SECONDS = 7200  # browsers remember a preflight no longer
 

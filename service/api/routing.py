@@ -22,6 +22,7 @@ from service.api.instrument import Instrument, Instrumented
 from service.api.parameters import Anything, Options
 from service.api.query_strings import QueryReader
 from service.api.route import AnyRoute
+from service.api.tokens import Access, guarded
 
 #: The ``route`` of a request with an unknown path or method, so that clients cannot invent labels.
 UNMATCHED = "unmatched"
@@ -46,9 +47,13 @@ class Router:
     """Calls the handlers of one API's routes; where there is no route, the answer is an error."""
 
     def __init__(
-        self, routes: Iterable[AnyRoute], instrument: Instrument, origins: frozenset[str] = frozenset()
+        self,
+        routes: Iterable[AnyRoute],
+        instrument: Instrument,
+        access: Access | None = None,
+        origins: frozenset[str] = frozenset(),
     ) -> None:
-        """``origins`` are those of pages that may call the routes."""
+        """``access`` admits requests by their tokens, if there are any; pages of the ``origins`` may read answers."""
         self._instrument = instrument
         #: By number of segments; shapes with fewer ids first, so that /items/popular comes before /items/{item}.
         self._shapes: dict[int, list[_Shape]] = {}
@@ -56,7 +61,7 @@ class Router:
         self._refuse = allowing(origins, instrument.wrap(UNMATCHED, unmatched))
         for route in routes:
             answer = _answering_body(route) if route.has_body else _answering_query(route)
-            self._add(route, allowing(origins, instrument.wrap(route.path, answer)))
+            self._add(route, allowing(origins, instrument.wrap(route.path, guarded(answer, route.scope, access))))
 
     def refuse_unreadable(self, error: Exception) -> web.StreamResponse:
         """Answer what cannot be read as a request."""

@@ -39,7 +39,7 @@ def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda:
             on_opened()
             tell(_make(job, files, tell))
     except TrainingError as error:
-        tell(Failed(str(error)))
+        tell(Failed(error.marked))
     except MemoryError:
         tell(Failed(f"Training on {job.data} needs more memory than is available."))
 

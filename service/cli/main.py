@@ -27,6 +27,7 @@ _MODULES: Final = {
     "pull": "s3",
     "sample": "demo",
     "demo": "demo",
+    "token": "tokens",
 }
 
 

@@ -15,7 +15,7 @@ from service.settings import Settings, variable
 Command = Callable[..., None]
 
 #: The settings of commands that import a model.
-LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb")
+LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb", "max_model_mb")
 
 #: What service.training.plan has, which nothing that serves may import.
 PRESETS = ("fast", "default", "quality")

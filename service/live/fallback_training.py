@@ -126,7 +126,7 @@ class FallbackTrainer:
                     return ended
                 return await asyncio.to_thread(self._save, outputs.model, ended.seconds)
         except (StateDirectoryError, TrainingError) as error:
-            return Failed(str(error))
+            return Failed(error.marked)
 
     @contextmanager
     def _outputs(self) -> Iterator[_Outputs]:
@@ -202,8 +202,9 @@ class FallbackTrainer:
     def _take(self, ended: _Saved | Failed) -> None:
         """Offer the trained model, or its fallback, for serving."""
         if isinstance(ended, Failed):
-            self._conclude("failed", ended.detail)
-            self._go_on_without(ended.detail)
+            error = TrainingError(ended.detail)
+            self._conclude("failed", error.public)
+            self._go_on_without(str(error))
             return
         self._conclude("trained")
         log_event("trained", path=str(ended.path), seconds=ended.seconds)

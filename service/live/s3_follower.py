@@ -25,7 +25,6 @@ from service.s3.fetching import fetch, stands_at, sweep
 from service.s3.finding import find
 from service.s3.location import Location
 from service.s3.pointer import MALFORMED
-from service.s3.quoting import quoted
 from service.s3.session import Region
 from service.s3.versions import Download, Found, Marker
 
@@ -152,12 +151,12 @@ class S3Follower:
         )
 
     async def _download(self, client: S3Client, found: Found) -> Download:
-        log_event("s3_downloading", key=quoted(found.key), bytes=found.size)
+        log_event("s3_downloading", key=found.key, bytes=found.size)
         async with deadline(self._timeout, self._location.at(found.key)):
             download = await fetch(client, self._location.bucket, found, self._path, self._received)
         assert download.seconds is not None
         self._metrics.s3_download_seconds.observe(download.seconds)
-        log_event("s3_downloaded", key=quoted(found.key), bytes=download.bytes, seconds=download.seconds)
+        log_event("s3_downloaded", key=found.key, bytes=download.bytes, seconds=download.seconds)
         return download
 
     def _received(self, count: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.errors import TrainingError
 from service.model.titles import ITEM_COLUMNS, plain
+from service.untrusted import quote
 
 #: Common names, as normalized by :func:`service.model.titles.plain`.
 _USUAL = {
@@ -72,13 +73,12 @@ class ColumnNames:
             if wanted and not found:
                 raise TrainingError(f"the header lacks the column {wanted!r}; it has {_listed(header)}")
         if len(found) > 1:
-            raise TrainingError(f"the header has {' and '.join(found)}; {remedy}")
+            raise TrainingError(f"the header has {' and '.join(map(quote, found[:_SHOWN_NAMES]))}; {remedy}")
         return found[0] if found else None
 
 
 def _listed(header: Sequence[str]) -> str:
-    shown = [name if name.isprintable() else repr(name) for name in header[:_SHOWN_NAMES]]
-    names = [name[:_SHOWN_CHARACTERS] for name in shown]
+    names = [quote(name[:_SHOWN_CHARACTERS]) for name in header[:_SHOWN_NAMES]]
     return ", ".join(names + ["…"] * (len(header) > _SHOWN_NAMES))
 
 
@@ -88,4 +88,4 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except TrainingError as error:
-        raise TrainingError(f"{path}: {error}.") from None
+        raise TrainingError(f"{path}: {error.marked}.") from None

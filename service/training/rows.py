@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from service.errors import TrainingError
 from service.model.ids import MAX_ID_BYTES
 from service.training.columns import ColumnNames
+from service.untrusted import quote
 
 LARGEST_WEIGHT = 1e15  # sums and squares of weights up to here stay finite in float32
 
@@ -52,7 +53,7 @@ class BadRows:
             return
         if not self.skip:
             raise TrainingError(f"{describe()}; fix it, or skip bad rows with --skip-bad-rows.")
-        self.first = self.first or describe()
+        self.first = self.first or str(TrainingError(describe()))
         self.count += count
 
 
@@ -126,9 +127,9 @@ def _check(users: Any, items: Any, weights: Any | None, times: Any | None) -> Ro
 def _shown(scalar: Any) -> str:
     value = scalar.as_py()
     if not isinstance(value, str):
-        return "missing" if value is None else str(value)
+        return "missing" if value is None else quote(str(value))
     cut = "…" if len(value) > _SHOWN_CHARACTERS else ""
-    return f"{value[:_SHOWN_CHARACTERS]!r}{cut}" if value else "missing"
+    return quote(f"{value[:_SHOWN_CHARACTERS]!r}{cut}") if value else "missing"
 
 
 def _bad_ids(column: Any) -> Bools:

@@ -17,6 +17,7 @@ from service.training.columns import ColumnNames, naming
 from service.training.data_files import DataFile
 from service.training.rows import BadRows, Faults, Rows, check_batch, prove_types
 from service.training.text import read_text
+from service.untrusted import quote
 
 _PARQUET_MAGIC = b"PAR1"
 _BATCH_ROWS = 2**18
@@ -34,7 +35,7 @@ def read_rows(table: DataFile, names: ColumnNames, bad: BadRows) -> Iterator[tup
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         why = str(error).partition("\n")[0].rstrip(".")
         raise TrainingError(
-            f"{table.path} cannot be read as Parquet, nor as CSV in UTF-8, plain or gzipped: {why}."
+            f"{table.path} cannot be read as Parquet, nor as CSV in UTF-8, plain or gzipped: {quote(why)}."
         ) from error
 
 

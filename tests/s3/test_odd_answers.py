@@ -145,7 +145,7 @@ OBJECTS: dict[str, tuple[bytes | None, str, str]] = {
     # sizes and characters
     "error without end": (error(400, "A", f"<Message>{'x' * 70_000}</Message>"), "unavailable", "over 65536 bytes"),
     "code of 60 KB": (error(400, "A" * 60_000), "s3_failed", "AAA…"),
-    "code with line breaks": (error(400, "A\nB\x85C"), "s3_failed", r"A\nB"),
+    "code with line breaks": (error(400, "A\nB\x85C"), "s3_failed", r"A\u000aB"),
 }  # fmt: skip
 
 LISTS: dict[str, tuple[bytes | None, str, str]] = {
@@ -172,7 +172,7 @@ LISTS: dict[str, tuple[bytes | None, str, str]] = {
         "token",
     ),
     "without end": (listing(entry("models/" + "x" * 8 * 2**20)), "unavailable", "over 8388608 bytes"),
-    "key with line breaks": (listing(entry("models/als_model_&#10;1.npz")), "not_found", r"als_model_\n1"),
+    "key with line breaks": (listing(entry("models/als_model_&#10;1.npz")), "not_found", r"als_model_\u000a1"),
 }
 
 POINTERS: dict[str, tuple[bytes | None, str, str]] = {

@@ -27,7 +27,7 @@ from service.model.formats.standins import (
     StandIn,
     UnexpectedError,
 )
-from service.model.raw import shown
+from service.untrusted import quote
 
 
 def find(module: str, name: str) -> StandIn | Sealed:
@@ -36,7 +36,7 @@ def find(module: str, name: str) -> StandIn | Sealed:
     if found is None:
         full = f"{module}.{name}"
         raise UnsafePickleError(
-            f"The pickle refers to {shown(full)}, which is not allowed, and nothing was executed; {_advice(full)}."
+            f"The pickle refers to {quote(full)}, which is not allowed, and nothing was executed; {_advice(full)}."
         )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 import tokenize
 import zipfile
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from service.errors import BadDtypeError, BadShapeError, CorruptFileError, UnknownFormatError
 from service.model.formats import arrays
-from service.model.raw import RawModel, RawSeen, shown
+from service.model.raw import RawModel, RawSeen
+from service.untrusted import quote
 
 _FACTORS = ("user_factors", "item_factors")
 _SEEN = ("seen_indptr", "seen_indices", "seen_weights")
@@ -34,6 +36,8 @@ _SKIPPED = (
 )
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 1
+#: The beginning and the length of the last record of an archive without a comment.
+_END, _END_BYTES = b"PK\x05\x06", 22
 #: The errors that zipfile, zlib and NumPy's header reader raise for foreign bytes.
 _DAMAGES = (
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError),
@@ -51,6 +55,7 @@ def read(file: BinaryIO) -> RawModel:
     or a set limit.
     """
     with _damage_explained(), zipfile.ZipFile(file) as archive:
+        _nothing_around(archive, file)
         members = _members(archive)
         archived = {name: _array(archive, members[name]) for name in _READ if name in members}
     return _model(archived)
@@ -67,15 +72,23 @@ def _damage_explained() -> Iterator[None]:
         raise CorruptFileError("The npz archive is damaged or cut short; copy it again, whole.") from error
 
 
+def _nothing_around(archive: zipfile.ZipFile, file: BinaryIO) -> None:
+    """Refuse bytes before and after the archive, which another reader could take for the content."""
+    file.seek(-_END_BYTES, os.SEEK_END)
+    starts_at_0 = not archive.filelist or min(member.header_offset for member in archive.filelist) <= 0
+    if not starts_at_0 or archive.comment or not file.read().startswith(_END):
+        raise CorruptFileError("The npz archive has bytes before its beginning or after its end; save the model again.")
+
+
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return the members by array name. Raises CorruptFileError, UnknownFormatError."""
     listed = archive.infolist()
     if listed and not any(member.filename.endswith(".npy") for member in listed):
         raise UnknownFormatError(
-            f"The file is a zip archive with {shown(listed[0].filename)}, not an npz; save arrays with np.savez."
+            f"The file is a zip archive with {quote(listed[0].filename)}, not an npz; save arrays with np.savez."
         )
-    counts = Counter(member.filename for member in listed)
-    unknown = [name for name in counts if name.removesuffix(".npy") not in {*_READ, *_SKIPPED}]
+    counts = Counter(member.filename.removesuffix(".npy") for member in listed)
+    unknown = [name for name in counts if name not in {*_READ, *_SKIPPED}]
     if unknown:
         raise CorruptFileError(
             f"The npz archive has {_listed(unknown)}, which a model does not need; allowed are {', '.join(_READ)} "
@@ -88,7 +101,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _listed(names: list[str]) -> str:
-    return shown(", ".join(name.removesuffix(".npy") for name in names))
+    return quote(", ".join(names))
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
