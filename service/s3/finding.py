@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from service.errors import BadPointerError, S3NotFoundError, S3UnavailableError
+from service.errors import BadPointerError, S3ConfigurationError, S3NotFoundError, S3UnavailableError
 from service.s3.answers import code_of
 from service.s3.failures import speaking_of
 from service.s3.location import LATEST, MODEL_NAMES, Location, is_model, timestamp_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SHA256 = "sha256"
 #: Headers that S3 sends for every object, unlike the error or login pages of a proxy.
 _ALWAYS = {"ETag", "LastModified"}
+_MOST_LISTED = 100_000
 _YEARS = (1971, 2200)
 
 
@@ -91,7 +92,7 @@ class Listing(NamedTuple):
 
 
 async def list_models(client: S3Client, location: Location) -> Listing:
-    """List what is directly under a prefix. Raises S3Error."""
+    """List what is directly under a prefix. Raises S3Error, also if there are more objects than anyone publishes."""
     with speaking_of(location):
         pages = client.get_paginator("list_objects_v2").paginate(
             Bucket=location.bucket, Prefix=location.key, Delimiter="/"
@@ -101,6 +102,8 @@ async def list_models(client: S3Client, location: Location) -> Listing:
             if "IsTruncated" not in page:
                 raise _not_s3(location, "IsTruncated")
             listed += page.get("Contents", [])
+            if len(listed) > _MOST_LISTED:
+                raise S3ConfigurationError(f"There are over {_MOST_LISTED} objects in {location}; use another prefix.")
         names = {entry["Key"].removeprefix(location.key): entry for entry in listed}
         models = sorted((entry for name, entry in names.items() if is_model(name)), key=_age, reverse=True)
     has_pointer = LATEST in names

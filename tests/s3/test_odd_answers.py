@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from service.errors import S3Error
 from service.live.s3_follower import S3Follower
 from service.observe.metrics import Metrics
+from service.s3 import finding
 from service.s3.client import connected
 from service.s3.location import LATEST, Location
 from service.s3.publishing import publish
@@ -20,6 +23,7 @@ from service.s3.uploading import Protection
 from tests.support.bucket import described, nobody
 from tests.support.helpers import at_work, eventually
 from tests.support.odd_store import OBJECT, entry, error, html, listing, odd_store, refused, reply
+from tests.support.running import running_server
 
 OBJECT_PLACE, PREFIX = Location("bucket", "models/als_model.npz"), Location("bucket", "models/")
 OLD = b"the older one"
@@ -487,3 +491,29 @@ async def test_the_requester_pays_with_every_request(be: Be, tmp_path: Path) -> 
                 await publish(client, PREFIX, tmp_path / "m.npz", described(b"a model"), Protection(), nobody)
             assert len(store.heads) > 2
             assert all(("x-amz-request-payer: requester" in head) == expected for head in store.heads)
+
+
+async def test_a_list_that_never_ends_is_given_up(be: Be, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that always has one more page cannot fill the memory."""
+    monkeypatch.setattr(finding, "_MOST_LISTED", 5)
+    more = "<IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>"
+    pages = {f"token={page - 1}": listing(entry(f"models/{page}"), more=more.format(page)) for page in range(1, 9)}
+    async with odd_store(pages | {"": listing(entry("models/0"), more=more.format(0))}) as store:
+        be({"AWS_ENDPOINT_URL": store.endpoint})
+        with pytest.raises(S3Error, match="There are over 5 objects in s3://bucket/models/; use another prefix"):
+            async with connected(PREFIX, "owner") as client:
+                await finding.list_models(client, PREFIX)
+        assert len(store.heads) == 6
+
+
+async def test_a_server_is_told_by_its_settings(be: Be, tmp_path: Path) -> None:
+    """The region and who pays reach S3 from the variables of a server; its log names the region."""
+    async with odd_store({"": error(404, "NoSuchKey")}) as store:
+        be({"AWS_ENDPOINT_URL": store.endpoint, "AWS_REGION": "eu-central-1"})
+        settings: dict[str, Any] = {"s3_uri": "s3://bucket/models/", "s3_request_payer": "requester"}
+        with running_server(tmp_path / "m.npz", tmp_path / "state", **settings) as server:
+            logged = await asyncio.to_thread(server.wait_for, "s3_region")
+            await eventually(lambda: store.heads)
+    assert (logged["region"], logged["source"]) == ("eu-central-1", "AWS_REGION")
+    assert "x-amz-request-payer: requester" in store.heads[0]
+    assert "/eu-central-1/s3/aws4_request" in store.heads[0]
