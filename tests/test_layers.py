@@ -20,6 +20,7 @@ LAYERS = {
     "untrusted": set[str](),
     "errors": {"untrusted"},
     "files": set[str](),
+    "health": {"errors", "files"},
     "tokens": {"errors"},
     "settings": {"errors"},
     "observe": {"errors"},
