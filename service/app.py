@@ -144,6 +144,9 @@ def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:
             child_environment(),
             metrics,
             after=follower.polled if follower else None,
+            columns=settings.training_columns,
+            delimiter=settings.training_delimiter,
+            encoding=settings.training_encoding,
         )
         works["Training a fallback model"] = trainer.run
     if settings.item_titles:

@@ -99,6 +99,13 @@ class Settings:
     training_data: Path | None = _setting(
         None, "Interactions (a file or a directory) to train on if there is no usable model at the start."
     )
+    training_columns: str | None = _setting(
+        None,
+        "The columns of the training data: user,item,rating,time in their order (- for others) for files without a "
+        "header; user=NAME,item=NAME,weight=,time=NAME for files with one.",
+    )
+    training_delimiter: str | None = _setting(None, "The delimiter of the training data, if it is not detected.")
+    training_encoding: str | None = _setting(None, "The encoding of the training data, such as latin-1, if not UTF-8.")
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
     log_format: Literal["console", "json"] = _one_of("console", "The log format: console or json.", "console", "json")
     log_level: Literal["debug", "info", "warning", "error"] = _one_of(

@@ -35,6 +35,14 @@ class Outcome(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class DataLayout(msgspec.Struct, frozen=True):
+    """The layout of training data, as the settings have it."""
+
+    columns: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+
+
 class TrainingJob(msgspec.Struct, frozen=True):
     """Train on ``data``, a path relative to ``directory``, and write the model to ``model``.
 
@@ -47,6 +55,7 @@ class TrainingJob(msgspec.Struct, frozen=True):
     model: int
     popularity: int
     place: str
+    layout: DataLayout = DataLayout()
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
@@ -68,6 +77,12 @@ class SkippedRows(msgspec.Struct, frozen=True, tag=True):
     first: str
 
 
+class Remark(msgspec.Struct, frozen=True, tag=True):
+    """A sentence about the data, which was read all the same."""
+
+    text: str
+
+
 class Trained(msgspec.Struct, frozen=True, tag=True):
     """The model is written."""
 
@@ -80,4 +95,4 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     detail: str
 
 
-Message: TypeAlias = Progress | PopularityReady | SkippedRows | Trained | Failed
+Message: TypeAlias = Progress | PopularityReady | SkippedRows | Remark | Trained | Failed

@@ -17,12 +17,14 @@ from typing import BinaryIO
 
 import msgspec
 
-from service.children.jobs import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
+from service.children.jobs import Failed, Message, PopularityReady, Progress, Remark, SkippedRows, Trained, TrainingJob
 from service.children.lifeline import confine
 from service.errors import TrainingError
+from service.training.account import Account
 from service.training.als import train
 from service.training.data_files import DataFile, files_of, held_open
 from service.training.interactions import Interactions, read_files
+from service.training.layout import Layout, layout_of
 from service.training.model_files import facts_of, write_npz, write_popularity
 
 #: For the threads of OpenMP and Arrow; the limit counts all processes of the user.
@@ -35,24 +37,28 @@ Tell = Callable[[Message], object]
 def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda: None) -> None:
     """Train one model and send the outcome. ``on_opened`` is called once the data is open, before it is read."""
     try:
-        with held_open(files_of([Path(job.data)])) as files:
+        layout = layout_of(**msgspec.structs.asdict(job.layout))
+        # At a start, any answer is better than none, so a bad row among millions does not prevent it.
+        account = Account(skip=True)
+        with held_open(files_of([Path(job.data)], account)) as files:
             on_opened()
-            tell(_make(job, files, tell))
+            tell(_make(job, files, layout, account, tell))
     except TrainingError as error:
         tell(Failed(str(error)))
     except MemoryError:
         tell(Failed(f"Training on {job.data} needs more memory than is available."))
 
 
-def _make(job: TrainingJob, files: Sequence[DataFile], tell: Tell) -> Trained:
+def _make(job: TrainingJob, files: Sequence[DataFile], layout: Layout, account: Account, tell: Tell) -> Trained:
     started = time.perf_counter()
     report = _Reporter(tell)
-    # At a start, any answer is better than none, so a bad row among millions does not prevent it.
     interactions = read_files(
-        files, job.data, skip_bad_rows=True, on_read=lambda read, total: report("reading", read, total)
+        files, job.data, layout, account, on_read=lambda read, total: report("reading", read, total)
     )
-    if interactions.skipped:
-        tell(SkippedRows(interactions.skipped, interactions.first_skipped))
+    if account.count:
+        tell(SkippedRows(account.count, account.first))
+    for sentence in account.sentences():
+        tell(Remark(sentence))
     _save_popularity(interactions, job, tell)
     read = time.perf_counter() - started
     model = train(interactions, report=report)

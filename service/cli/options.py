@@ -109,10 +109,20 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
         else click.argument("paths", metavar=data, type=paths, nargs=-1, required=True)
     )
     columns = [click.option(f"--{role}-column", metavar="NAME", help=text) for role, text in _COLUMNS.items()]
-    return _options([files, *columns, *_reading_options(), *_evaluating_options()])
+    return _options([files, *columns, *_layout_options(), *_counting_options(), *_evaluating_options()])
 
 
-def _reading_options() -> list[Callable[[Command], Command]]:
+def _layout_options() -> list[Callable[[Command], Command]]:
+    columns = "The columns of files without a header, as in user,item,rating,time; - for each that is not needed."
+    return [
+        click.option("--columns", metavar="NAMES", help=columns),
+        click.option("--no-header", is_flag=True, help="The files have no header: user, item, rating and time."),
+        click.option("--delimiter", metavar="TEXT", help="The delimiter of text files, if it is not detected."),
+        click.option("--encoding", metavar="NAME", help="The encoding of text files, such as latin-1, if not UTF-8."),
+    ]
+
+
+def _counting_options() -> list[Callable[[Command], Command]]:
     age = "A row this much older than the newest counts half."
     rated = "Weights are ratings: only what exceeds this counts; 2 suits ratings from 1 to 5."
     return [

@@ -33,7 +33,7 @@ MAX_TITLE_BYTES = 1024
 #: Common names of the id column, as normalized by :func:`plain`.
 ITEM_COLUMNS = (
     *("item", "itemid", "iid", "product", "productid", "movie", "movieid", "article", "articleid", "book", "bookid"),
-    *("track", "trackid", "song", "songid", "artist", "artistid", "sku", "asin", "isbn"),
+    *("track", "trackid", "song", "songid", "artist", "artistid", "sku", "asin", "parentasin", "isbn", "stockcode"),
 )
 # In each, the preferred names, then the alternatives.
 _ID_COLUMNS = ITEM_COLUMNS, ("id",)

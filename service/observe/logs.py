@@ -57,6 +57,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "no_model": (_W, "⚠️ No usable model at {path}: training one on {data}"),
     "training": (_I, "🔄 Training new ALS model..."),
     "skipped_rows": (_W, "⚠️ Skipped {count} bad rows of the training data; the first: {first}"),
+    "training_data": (_W, "⚠️ Training data: {text}"),
     "trained": (_I, "✅ Trained an ALS model in {seconds:.1f} s and saved it to: {path}"),
     "trained_elsewhere": (
         _W,
