@@ -108,7 +108,7 @@ def print_table(table: Table) -> None:
 
 
 def _best(model: Model, row: int, n: int) -> Ranked:
-    if model.limited and model.seen:
+    if model.seen and not model.user_factors[row].any():
         return scoring.popular(model, n, exclude=model.seen.of(row))
     return scoring.recommend(model, row, n)
 

@@ -185,7 +185,8 @@ class _Popularity:
     """Items by their number of users, equal ones by row."""
 
     def __init__(self, seen: Pairs) -> None:
-        self.order = np.argsort(-np.bincount(seen.indices, minlength=seen.shape[1]), kind="stable")
+        users = Seen(seen.indptr, seen.indices, seen.data).users_of_items(seen.shape[1])
+        self.order = np.argsort(-users, kind="stable")
         self.place = np.empty_like(self.order)
         self.place[self.order] = np.arange(len(self.order))
 
