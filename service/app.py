@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from service.live.scraping import scrape
 from service.live.status import Status
 from service.live.titles import TitlesLoader
 from service.live.watcher import Watcher
+from service.model.keys import keys_of
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
 from service.observe.sheets import Sums
@@ -44,13 +46,16 @@ if TYPE_CHECKING:
 
 def create_live(settings: Settings, metrics: Metrics, following: Following | None = None) -> Live:
     """Build the parts that import, keep and serve the model of these settings."""
-    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots)
+    keys = keys_of(settings.pickle_keys)
+    reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
+    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading)
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
     return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds)
 
 
 def _limits(settings: Settings) -> ImportLimits:
-    return ImportLimits(settings.import_timeout_seconds, settings.import_memory_mb, child_environment())
+    limits = settings.import_timeout_seconds, settings.import_memory_mb
+    return ImportLimits(*limits, child_environment(), keys_of(settings.pickle_keys))
 
 
 @dataclass(frozen=True, slots=True)

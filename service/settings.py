@@ -91,6 +91,10 @@ class Settings:
     import_memory_mb: int = _at_least_zero(
         0, "Address space limit of the import process in MB; 0 derives it from the file's size."
     )
+    pickle_keys: str | None = _setting(
+        None,
+        "Keys of a pickled dict that have other names, as in user_id_map=user_mapping,product_id_map=item_mapping.",
+    )
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
     )

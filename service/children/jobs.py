@@ -16,6 +16,7 @@ class Job(msgspec.Struct, frozen=True):
 
     descriptor, staged: the open file and directory, inherited. memory_bytes: limits the address space and each written
     file. private_bytes: limits memory other than files, if a control group does. cpu_seconds: limits CPU time.
+    keys: the keys of a pickled dict in the file, by ours.
     """
 
     source: Source
@@ -26,6 +27,7 @@ class Job(msgspec.Struct, frozen=True):
     private_bytes: int | None
     cpu_seconds: int
     content: Content = "model"
+    keys: dict[str, str] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True):

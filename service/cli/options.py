@@ -15,7 +15,7 @@ from service.settings import Settings, variable
 Command = Callable[..., None]
 
 #: The settings of commands that import a model.
-LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb")
+LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb", "pickle_keys")
 
 #: What service.training.plan has, which nothing that serves may import.
 PRESETS = ("fast", "default", "quality")
@@ -67,6 +67,25 @@ _COLUMNS = {
 }
 
 
+class _Listed(click.ParamType[str]):
+    """Text, of which a variable has several, with commas between them."""
+
+    name = "text"
+    envvar_list_splitter = ","
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        return str(value)
+
+
+#: The shorter flag of a setting that can be given several times.
+_MORE_FLAGS = {"pickle_keys": ("--key",)}
+_REPEATED: dict[str, Any] = {
+    "type": _Listed(),
+    "multiple": True,
+    "callback": lambda _context, _option, values: ",".join(values) or None,
+}
+
+
 def settings_options(*names: str) -> Callable[[Command], Command]:
     """Add a flag for each of these settings to a command (for all settings if none is named)."""
     types = get_type_hints(Settings)
@@ -74,12 +93,14 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
     return _options(
         click.option(
             _flag(setting.name),
-            type=_option_type(types[setting.name]),
-            default=setting.default,
+            *_MORE_FLAGS.get(setting.name, ()),
+            setting.name,
             envvar=variable(setting.name),
             show_envvar=True,
             show_default=True,
             help=setting.metadata["help"],
+            default=setting.default,
+            **(_REPEATED if setting.name in _MORE_FLAGS else {"type": _option_type(types[setting.name])}),
         )
         for setting in chosen
     )

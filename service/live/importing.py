@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,11 +38,15 @@ _Lent = TypeVar("_Lent")
 
 @dataclass(frozen=True, slots=True)
 class ImportLimits:
-    """The limits of one import. ``memory_mb`` 0 derives the address space from the file's size."""
+    """The limits of one import, and how to read the file.
+
+    ``memory_mb`` 0 derives the address space from the file's size. keys: those of a pickled dict, by ours.
+    """
 
     timeout_seconds: float
     memory_mb: int
     environment: Mapping[str, str]
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cpu_seconds(self) -> int:
@@ -74,7 +78,7 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
         in_threads(_descriptor_of(staged)) as directory,
     ):
         limited = (limits.memory_bytes(source), await asyncio.to_thread(memory_left), limits.cpu_seconds)
-        job = Job(source, file.fileno(), directory, str(shelf.root), *limited, content)
+        job = Job(source, file.fileno(), directory, str(shelf.root), *limited, content, dict(limits.keys))
         await _run(job, limits)
         try:
             await asyncio.to_thread(_publish, staged, shelf.place_of(source))

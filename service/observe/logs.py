@@ -29,6 +29,11 @@ EVENTS: dict[str, tuple[int, str]] = {
     "loaded": (_I, "✅ Loaded ALS model successfully"),
     "model_info": (_I, "📊 Model info: {users} users, {items} products"),
     "model_factors": (_I, "📊 Model factors: {factors} dimensions"),
+    "row_numbers": (
+        _W,
+        "⚠️ The model file has no ids and no seen items: ids are row numbers, items that a user had are recommended "
+        "again, and nothing is popular",
+    ),
     "analyzing_scores": (_I, "🔍 Analyzing ALS score ranges..."),
     "analyzed_scores": (_I, "✅ ALS score range analysis completed"),
     "score_range": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +19,14 @@ from tests.support.serving import make_snapshot, serving
 WEIGHTS = np.array([[-2, 0, 1, 1], [-2, 0, 0, 2], [-2, 0, 0, -1]], np.float32)
 BASE = make_factors(users=3, items=4)
 SEEN = Seen(np.array([0, 4, 8, 12]), np.tile(np.arange(4, dtype=np.int32), 3), WEIGHTS.ravel())
-IDS = {"user_ids": np.array([7, 8, 9]), "item_ids": np.array([10, 11, 12, 13])}
+IDS: dict[str, Any] = {"user_ids": np.array([7, 8, 9]), "item_ids": np.array([10, 11, 12, 13])}
 DISLIKED = make_snapshot(replace(BASE, **IDS, seen=SEEN), "disliked")
 
 
 # The second user has no factors, and had the item that is most popular.
 HAD = Seen(np.array([0, 2, 3, 4]), np.array([1, 2, 2, 2], np.int32), np.ones(4, np.float32))
 COLD = make_snapshot(
-    replace(BASE, **IDS, user_factors=BASE.user_factors * np.float32([[1], [0], [1]]), seen=HAD), "cold"
+    replace(BASE, **IDS, user_factors=BASE.user_factors * np.array([[1], [0], [1]], np.float32), seen=HAD), "cold"
 )
 
 
@@ -44,8 +45,8 @@ def test_ranges_and_evaluations_count_what_was_had() -> None:
     assert popularity is not None
     assert (popularity.max, popularity.mean) == (2, 0.75)
     # Nobody had two items more often than once, so the most popular of the two is the one that is not disliked.
-    had = csr_matrix(np.float32([[-1, 0], [-1, 0], [0, 1], [0, 0]]))
-    wanted = csr_matrix(np.float32([[0, 0], [0, 0], [0, 0], [0, 1]]))
+    had = csr_matrix(np.array([[-1, 0], [-1, 0], [0, 1], [0, 0]], np.float32))
+    wanted = csr_matrix(np.array([[0, 0], [0, 0], [0, 0], [0, 1]], np.float32))
     found = judge(np.ones((4, 1), np.float32), np.ones((2, 1), np.float32), had, wanted, k=1)
     assert found.evaluation.popular.recall == 1
 
