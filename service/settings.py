@@ -93,7 +93,7 @@ class Settings:
     )
     pickle_keys: str | None = _setting(
         None,
-        "Keys of a pickled dict that have other names, as in user_id_map=user_mapping,product_id_map=item_mapping.",
+        "Keys of a pickled dict that have other names, as in user_id_map=user_mapping, product_id_map=items.",
     )
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
