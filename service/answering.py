@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -10,7 +11,8 @@ from typing import Never
 
 from aiohttp import web
 
-from service.api.context import CONTEXT, Lifecycle
+from service.api import Api
+from service.api.context import Context, Lifecycle
 from service.connections import Budget, Connections
 from service.listening import Listener
 from service.live.background import keep_running
@@ -28,44 +30,37 @@ SENDING_SECONDS = 5.0
 
 
 @asynccontextmanager
-async def running(app: web.Application) -> AsyncIterator[web.AppRunner]:
-    """Run an app's background work for the length of a block."""
-    runner = web.AppRunner(
-        app,
+async def running(api: Api, works: Mapping[str, Work]) -> AsyncIterator[web.Server]:
+    """Run an API's server and background work for the length of a block; nothing is listened to yet."""
+    server = web.Server(
+        api.router.answer,
         access_log=None,
         auto_decompress=False,  # no body is decompressed, not even one that is discarded
         keepalive_timeout=KEEP_ALIVE_SECONDS,
         lingering_time=_LINGERING_SECONDS,
-        shutdown_timeout=SENDING_SECONDS,
         handler_cancellation=True,  # a query leaves the queue when its client disconnects
     )
+    runner = web.ServerRunner(server, shutdown_timeout=SENDING_SECONDS)
     await runner.setup()
+    tasks = [asyncio.create_task(keep_running(name, work)) for name, work in works.items()]
     try:
-        yield runner
+        yield server
     finally:
         await runner.cleanup()
+        await _cancel(tasks)
 
 
-def in_background(app: web.Application, works: Mapping[str, Work]) -> None:
-    """Run background work from an app's start to its clean-up."""
-    for name, work in works.items():
-        app.cleanup_ctx.append(_in_background(name, work))
-
-
-def _in_background(name: str, work: Work) -> Callable[[web.Application], AsyncIterator[None]]:
-    async def context(_: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(keep_running(name, work))
-        yield
+async def _cancel(tasks: Sequence[asyncio.Task[Never]]) -> None:
+    for task in reversed(tasks):
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
 
-    return context
-
 
 @asynccontextmanager
 async def answering(
-    runner: web.AppRunner,
+    server: web.Server,
+    context: Context,
     sockets: Sequence[socket.socket],
     budget: Budget,
     *,
@@ -77,9 +72,8 @@ async def answering(
     ``is_our_turn`` is for sockets of several processes, see :class:`~service.listening.Listener`. ``exposed`` says
     whether the gauges show the connections.
     """
-    assert runner.server
-    context = runner.app[CONTEXT]
-    connections = Connections(runner.server, context.lifecycle.busy, budget, context.metrics, exposed=exposed)
+    connections = Connections(server, context.lifecycle.busy, budget, context.metrics, exposed=exposed)
+    gc.freeze()  # what the start made stays: a full collection that looked at it would stop the loop for 30 ms
     listener = Listener(sockets, connections, context.metrics, is_our_turn)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The wiring: turns settings into an application with its background work."""
+"""The wiring: turns settings into an API and the background work that keeps its model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from service import api
-from service.answering import Work, in_background
+from service.answering import Work
+from service.api import Api, create_api, create_monitoring
 from service.api.cache import ResponseCache
 from service.api.context import Context, Lifecycle, Limits, Results
 from service.api.queries import WAITING_PER_THREAD, Queries
@@ -66,23 +65,21 @@ class Keeping:
     works: dict[str, Work]
 
 
-def create_app(settings: Settings) -> web.Application:
-    """Return the server's application; its background work runs from start to clean-up.
+def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
+    """Return the API, and the server's background work.
 
     Raises SettingsError if the S3 URI is invalid.
     """
     metrics = Metrics(CollectorRegistry())
     keeping = create_keeping(settings, metrics)
-    app = web.Application()
-    api.set_up(app, settings, keeping.status, metrics)
-    in_background(app, keeping.works | {"Measuring the event loop's lag": lambda: measure_lag(metrics)})
-    return app
+    works = keeping.works | {"Measuring the event loop's lag": lambda: measure_lag(metrics)}
+    return create_api(settings, keeping.status, metrics), works
 
 
 def create_keeper(
     settings: Settings, workers: int, sockets: Sequence[socket.socket]
-) -> tuple[web.Application, Workers]:
-    """Return the keeper's application, which keeps the model and answers health checks and scrapes, and its workers.
+) -> tuple[Api, dict[str, Work], Workers]:
+    """Return what the keeper answers, health checks and scrapes, its background work, and its workers.
 
     ``sockets`` are the open sockets of the port. Raises SettingsError if the S3 URI is invalid.
     """
@@ -101,12 +98,10 @@ def create_keeper(
         partial(scrape, status, metrics),
         lifecycle,
     )
-    app = web.Application()
-    api.set_up_monitoring(app, context, settings.access_log)
     assignments = _assignments(settings, workers, sockets)
     group = Workers(assignments, child_environment(), context, sums)
-    in_background(app, keeping.works | {"Telling the workers": group.tell})
-    return app, group
+    works = keeping.works | {"Telling the workers": group.tell}
+    return create_monitoring(context, settings.access_log), works, group
 
 
 def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.socket]) -> list[Assignment]:

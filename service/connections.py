@@ -10,7 +10,7 @@ import asyncio
 import resource
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 
 from service.observe.metrics import Metrics
 
@@ -167,9 +167,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start, with a write buffer whose limit is zero, so that every unsent byte is reported."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(0)
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one without inheriting from it
+        self.transport.set_write_buffer_limits(0)
         self.handler.connection_made(transport)
         self._connections.admit(self)
 

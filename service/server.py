@@ -6,13 +6,11 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-
-from aiohttp import web
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 
 from service.answering import answering, running
-from service.api import set_up_monitoring
-from service.api.context import CONTEXT, Context, Lifecycle
+from service.api import create_monitoring
+from service.api.context import Context, Lifecycle
 from service.app import create_app, create_keeper
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.errors import SettingsError
@@ -25,62 +23,63 @@ from service.workers.processors import worker_count
 #: The budget of the management port, which few clients use.
 _MANAGEMENT = Budget(connections=32)
 
-OnStart = Callable[[web.Application, int], None]
+OnStart = Callable[[Context, int], None]
 
 
 async def serve(settings: Settings, on_start: OnStart | None = None) -> None:
     """Run until SIGTERM or SIGINT, then return.
 
     After SIGTERM the server reports "not ready" for ``drain_seconds`` while it still answers, closes the port, and lets
-    the requests in flight finish. SIGINT or a second signal skips the wait. ``on_start`` is called with the app and the
-    port once it listens. Raises SettingsError if it cannot listen or cannot use the state directory.
+    the requests in flight finish. SIGINT or a second signal skips the wait. ``on_start`` is called with the API's
+    context and the port once it listens. Raises SettingsError if it cannot listen or cannot use the state directory.
     """
     _make_state_directory(settings)
     stop, at_once = _signals()
-    async with _service(settings) as (app, port):
+    async with _service(settings) as (context, port):
         if on_start:
-            on_start(app, port)
+            on_start(context, port)
         await stop.wait()
-        await _drain(app[CONTEXT].lifecycle, settings.drain_seconds, at_once)
+        await _drain(context.lifecycle, settings.drain_seconds, at_once)
     log_event("stopped")
 
 
 @asynccontextmanager
-async def _service(settings: Settings) -> AsyncIterator[tuple[web.Application, int]]:
-    """Answer at the port until the end of the block, in one process or several; yield the app and the port."""
+async def _service(settings: Settings) -> AsyncIterator[tuple[Context, int]]:
+    """Answer at the port until the end of the block, in one process or several; yield the context and the port."""
     workers = worker_count(settings.workers)
     with (
         _listening(settings.host, settings.port, "ALS_PORT") as sockets,
         _listening(settings.host, settings.management_port, "ALS_MANAGEMENT_PORT") as management,
     ):
         answered = _by_workers(settings, workers, sockets) if workers > 1 else _by_itself(settings, sockets)
-        async with answered as app, _managed(settings, management, app[CONTEXT]):
+        async with answered as context, _managed(settings, management, context):
             port = _port_of(sockets)
             log_event("listening", host=settings.host, port=port)
             log_event("scan_kernel" if kernel.name() == "int8" else "no_scan_kernel")
-            yield app, port
+            yield context, port
 
 
 @asynccontextmanager
-async def _by_itself(settings: Settings, sockets: Sequence[socket.socket]) -> AsyncIterator[web.Application]:
+async def _by_itself(settings: Settings, sockets: Sequence[socket.socket]) -> AsyncIterator[Context]:
     """Keep the model and answer requests in this process."""
-    async with running(create_app(settings)) as runner:
-        await asyncio.sleep(0)  # the store logs its first line before the port's line
-        async with answering(runner, sockets, Budget(most_connections(raise_descriptor_limit()))):
-            yield runner.app
+    api, works = create_app(settings)
+    budget = Budget(most_connections(raise_descriptor_limit()))
+    with closing(api.context.queries):
+        async with running(api, works) as server:
+            await asyncio.sleep(0)  # the store logs its first line before the port's line
+            async with answering(server, api.context, sockets, budget):
+                yield api.context
 
 
 @asynccontextmanager
-async def _by_workers(
-    settings: Settings, count: int, sockets: Sequence[socket.socket]
-) -> AsyncIterator[web.Application]:
+async def _by_workers(settings: Settings, count: int, sockets: Sequence[socket.socket]) -> AsyncIterator[Context]:
     """Keep the model in this process, and have workers answer requests."""
-    app, workers = create_keeper(settings, count, sockets)
-    async with running(app) as runner:
+    api, works, workers = create_keeper(settings, count, sockets)
+    async with running(api, works):
         await asyncio.sleep(0)  # as above
         workers.start()
         try:
-            yield runner.app
+            yield api.context
         finally:
             for each in sockets:
                 each.close()  # so that the port closes when the last worker closes it
@@ -93,9 +92,11 @@ async def _managed(settings: Settings, sockets: Sequence[socket.socket], context
     if not sockets:
         yield
         return
-    app = web.Application()
-    set_up_monitoring(app, context, settings.access_log)
-    async with running(app) as runner, answering(runner, sockets, _MANAGEMENT, exposed=False):
+    monitoring = create_monitoring(context, settings.access_log)
+    async with (
+        running(monitoring, {}) as server,
+        answering(server, context, sockets, _MANAGEMENT, exposed=False),
+    ):
         log_event("managing", host=settings.host, port=_port_of(sockets))
         yield
 

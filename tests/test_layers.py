@@ -53,7 +53,7 @@ SEES = {
     ("api", "live"): ("service.live.generation", "service.live.report", "service.live.scraping", "service.live.status"),
     ("live", "children"): ("service.children.jobs", "service.children.lifeline"),
     ("api", "s3"): ("service.s3.versions",),
-    ("answering", "api"): ("service.api.context",),
+    ("answering", "api"): ("service.api",),
     ("answering", "live"): ("service.live.background",),
     ("workers", "children"): ("service.children.lifeline",),
 }

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from service import answering, server
+from service.api.context import Context
 from service.connections import most_connections, raise_descriptor_limit
 from service.errors import SettingsError
 from service.settings import Settings
@@ -26,7 +26,7 @@ async def started(settings: Settings) -> tuple[asyncio.Task[None], int]:
     """Start a server on a free port; return what runs it, and the port."""
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    def on_start(_: web.Application, port: int) -> None:
+    def on_start(_: Context, port: int) -> None:
         listening.set_result(port)
 
     running = asyncio.create_task(server.serve(settings, on_start))

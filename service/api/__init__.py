@@ -3,7 +3,7 @@
 Only HTTP code belongs here: models are queried through ``model`` and ``live.status``; settings, model files and
 background work are elsewhere. This file wires the modules together:
 
-- ``routes``: the table of routes; ``routing`` gives it to aiohttp
+- ``routes``: the table of routes; ``routing`` finds the one of a request
 - ``parameters``: the options of requests, as fields of structs; ``query_strings`` and ``bodies`` read them
 - ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
 - ``handlers/``: the handlers, one module per topic
@@ -14,20 +14,17 @@ background work are elsewhere. This file wires the modules together:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
-from typing import Protocol
-
-from aiohttp import web
+from typing import NamedTuple, Protocol
 
 from service.api import answers
 from service.api.cache import ResponseCache
-from service.api.context import CONTEXT, Context, Fallback, Limits, Results, Scrape
+from service.api.context import Context, Fallback, Limits, Results, Scrape
 from service.api.instrument import Instrument
 from service.api.openapi.document import document
 from service.api.queries import Queries
 from service.api.routes import ROUTES
-from service.api.routing import add_routes
+from service.api.routing import Router
 from service.api.static import read_pages
 from service.live.scraping import scrape as own_scrape
 from service.live.status import Status
@@ -61,8 +58,14 @@ class Configured(Protocol):
         """The share of requests to log."""
 
 
-def set_up(
-    app: web.Application,
+class Api(NamedTuple):
+    """The routes, ready to answer requests, and what their handlers share."""
+
+    router: Router
+    context: Context
+
+
+def create_api(
     settings: Configured,
     status: Status,
     metrics: Metrics,
@@ -70,15 +73,15 @@ def set_up(
     scrape: Scrape | None = None,
     waiting_queries: int | None = None,
     body_seconds: float = BODY_SECONDS,
-) -> None:
-    """Add the API's routes to an app, and what their handlers share.
+) -> Api:
+    """Return the API.
 
     ``scrape`` returns the metrics, if they are not this process's alone. ``waiting_queries`` is how many long queries
     may wait for a thread, and ``body_seconds`` how long a request's body may take to arrive.
     """
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
     routes = [route.within(limits) for route in ROUTES]
-    app[CONTEXT] = context = Context(
+    context = Context(
         status=status,
         metrics=metrics,
         limits=limits,
@@ -88,17 +91,10 @@ def set_up(
         pages=read_pages(answers.encode(document(routes))),
         scrape=scrape or partial(own_scrape, status, metrics),
     )
-    app.cleanup_ctx.append(_closing_queries)
-    add_routes(app.router, routes, Instrument(context, settings.access_log))
+    return Api(Router(routes, Instrument(context, settings.access_log)), context)
 
 
-def set_up_monitoring(app: web.Application, context: Context, access_log: float) -> None:
-    """Add only the routes for health checks and scrapes to an app, for a port of their own."""
-    app[CONTEXT] = context
+def create_monitoring(context: Context, access_log: float) -> Api:
+    """Return only the routes for health checks and scrapes."""
     routes = [route for route in ROUTES if route.path in _MONITORING]
-    add_routes(app.router, routes, Instrument(context, access_log))
-
-
-async def _closing_queries(app: web.Application) -> AsyncIterator[None]:
-    yield
-    app[CONTEXT].queries.close()
+    return Api(Router(routes, Instrument(context, access_log)), context)

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
-from aiohttp import hdrs, web
 from msgspec import UNSET, Meta, UnsetType
 from multidict import CIMultiDict, istr
 
+from service.api.sending import WholeResponse
 from service.live.generation import Generation
 from service.model.factors import Float32, Id
 from service.model.scoring.ranking import Ranked, Rows
@@ -203,15 +203,15 @@ class PopularItems(msgspec.Struct, frozen=True):
     items: list[ScoredItem]
 
 
-def response(body: bytes, version: str) -> web.Response:
+def response(body: bytes, version: str) -> WholeResponse:
     """Return an answer whose body was computed from the model of this version."""
-    return web.Response(body=body, headers=_headers(version))
+    return WholeResponse(body, CONTENT_TYPE, headers=_headers(version))
 
 
 @lru_cache(maxsize=4)
 def _headers(version: str) -> CIMultiDict[str]:
     # Each answer copies them; a multidict is copied in less than half the time of a dict.
-    return CIMultiDict({hdrs.CONTENT_TYPE: CONTENT_TYPE, MODEL_VERSION: version})
+    return CIMultiDict({MODEL_VERSION: version})
 
 
 def scored_items(generation: Generation, rows: Rows, scores: list[float], *, titles: bool) -> list[ScoredItem]:

@@ -10,9 +10,9 @@ import asyncio
 from typing import TypeVar
 
 import msgspec
-from aiohttp import ClientError, web
+from aiohttp import ClientError, HttpVersion11, hdrs, web
 
-from service.api.context import CONTEXT
+from service.api.context import Context
 from service.errors import (
     BadBodyError,
     BodyTooLargeError,
@@ -26,8 +26,8 @@ MAX_BYTES = 2**20
 Body = TypeVar("Body")
 
 
-async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body], seconds: float) -> Body:
-    """Read and decode a JSON body, which must arrive within ``seconds``.
+async def read_body(request: web.BaseRequest, decoder: msgspec.json.Decoder[Body], context: Context) -> Body:
+    """Read and decode a JSON body, which must arrive in time.
 
     Raises UnsupportedMediaTypeError, BodyTooLargeError, RequestTimeoutError, BadBodyError, InvalidBodyError.
     """
@@ -35,7 +35,7 @@ async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body], s
         raise UnsupportedMediaTypeError(
             "The body must be JSON; send it with the header Content-Type: application/json."
         )
-    raw = await _in_time(request, seconds)
+    raw = await _in_time(request, context)
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
@@ -44,11 +44,12 @@ async def read_body(request: web.Request, decoder: msgspec.json.Decoder[Body], s
         raise BadBodyError(f"The body is not JSON: {error}.") from None
 
 
-async def _in_time(request: web.Request, seconds: float) -> bytes:
-    busy = request.app[CONTEXT].lifecycle.busy
+async def _in_time(request: web.BaseRequest, context: Context) -> bytes:
+    busy, seconds = context.lifecycle.busy, context.limits.body_seconds
     busy.discard(request.protocol)  # now the server waits for the client
     try:
         async with asyncio.timeout(seconds):
+            await _invite(request)
             return await _whole(request)
     except TimeoutError:
         raise RequestTimeoutError(f"The body did not arrive within {seconds:g} seconds; send it faster.") from None
@@ -56,7 +57,13 @@ async def _in_time(request: web.Request, seconds: float) -> bytes:
         busy.add(request.protocol)
 
 
-async def _whole(request: web.Request) -> bytes:
+async def _invite(request: web.BaseRequest) -> None:
+    """Ask for the body if the client waits for that, as curl does before it sends a large one (RFC 9110, 10.1.1)."""
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _whole(request: web.BaseRequest) -> bytes:
     body = bytearray()
     try:
         while chunk := await request.content.readany():

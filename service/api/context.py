@@ -117,7 +117,8 @@ class Context:
         return generation
 
 
-CONTEXT = web.AppKey("context", Context)
+#: The ids in a path, by their names in the route.
+Ids: TypeAlias = Mapping[str, str]
 
 #: What a request is answered from: a Generation, or None if the handler needs no model or looks it up itself.
 TakenT = TypeVar("TakenT", covariant=True)
@@ -126,13 +127,14 @@ AskedT = TypeVar("AskedT", covariant=True)
 
 
 class Question(msgspec.Struct, Generic[TakenT, AskedT], frozen=True):
-    """A handler's arguments: a request, its parsed options, and the generation taken for it."""
+    """A handler's arguments: a request, the ids in its path, its parsed options, and the generation taken for it."""
 
-    request: web.Request
+    request: web.BaseRequest
     context: Context
+    ids: Ids
     generation: TakenT
     options: AskedT
 
 
-#: Answers a request in the context of its app.
-Handler: TypeAlias = Callable[[web.Request, Context], Awaitable[web.StreamResponse]]
+#: Answers a request, with the ids in its path, in the context of its API.
+Handler: TypeAlias = Callable[[web.BaseRequest, Context, Ids], Awaitable[web.StreamResponse]]

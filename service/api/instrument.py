@@ -5,21 +5,24 @@ from __future__ import annotations
 import itertools
 import os
 import random
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler as Wrapped
 from multidict import istr
 
 from service.api import problems
 from service.api.answers import MODEL_VERSION
-from service.api.context import Context, Handler
+from service.api.context import Context, Handler, Ids
 from service.errors import AlsServeError, EncodedBodyError
 from service.observe.logs import current_request, log_event
 from service.observe.metrics import Metrics
 from service.observe.tallies import Count, Distribution
+
+#: Answers a request, with the ids in its path.
+Instrumented: TypeAlias = Callable[[web.BaseRequest, Ids], Awaitable[web.StreamResponse]]
 
 REQUEST_ID = istr("X-Request-Id")
 #: The ``status`` of a request whose client disconnected before the answer.
@@ -43,13 +46,13 @@ class Instrument:
         self._access_log = access_log
         context.metrics.requests_in_flight.set_function(lambda: context.lifecycle.in_flight)
 
-    def wrap(self, route: str, handler: Handler) -> Wrapped:
-        """Return the handler for aiohttp; logs and metrics name its ``route``, never a path with ids."""
+    def wrap(self, route: str, handler: Handler) -> Instrumented:
+        """Return the handler for the router; logs and metrics name its ``route``, never a path with ids."""
         context, access_log, numbers = self._context, self._access_log, RequestNumbers(self._context.metrics, route)
         lifecycle = context.lifecycle
 
         @wraps(handler)
-        async def answer(request: web.Request) -> web.StreamResponse:
+        async def answer(request: web.BaseRequest, ids: Ids) -> web.StreamResponse:
             started = perf_counter()
             request_id = _request_id(request)
             lifecycle.in_flight += 1
@@ -60,7 +63,7 @@ class Instrument:
             try:
                 if hdrs.CONTENT_ENCODING in request.headers:
                     _refuse_encoding()
-                response = await handler(request, context)
+                response = await handler(request, context, ids)
             except Exception as error:
                 response = _problem(error, request.method, route, request_id)
             finally:
@@ -83,7 +86,7 @@ def _refuse_encoding() -> NoReturn:
     raise EncodedBodyError("A body with a Content-Encoding is not accepted; send it unencoded, without that header.")
 
 
-def _problem(error: Exception, method: str, route: str, request_id: str) -> web.Response:
+def _problem(error: Exception, method: str, route: str, request_id: str) -> web.StreamResponse:
     if isinstance(error, web.HTTPException):
         return problems.from_http(error, method, request_id)
     if isinstance(error, AlsServeError) and type(error) in problems.HTTP_STATUS:
@@ -100,7 +103,7 @@ def _log_access(method: str, route: str, response: web.StreamResponse | None, st
     log_event("request", request_id=current_request.get(), **facts)
 
 
-def _request_id(request: web.Request) -> str:
+def _request_id(request: web.BaseRequest) -> str:
     """Return the client's id if it is 1 to 128 printable ASCII characters, else a new one."""
     given = request.headers.get(REQUEST_ID, "")
     if 0 < len(given) <= _MAX_ID_LENGTH and given.isascii() and given.isprintable():

@@ -3,9 +3,8 @@
 ``type`` is the URI reference ``/problems/<code>``: a stable name for the kind of problem, relative to the server.
 ``title`` is the status phrase, ``code`` is for machines, ``detail`` for people.
 
-Three answers do not have this shape, because aiohttp sends them before any of our code runs: 400 to bytes that are not
-an HTTP request, 404 to a request without a path (``OPTIONS *``, ``CONNECT``), and 417 to an ``Expect`` header other
-than 100-continue.
+One answer does not have this shape, because aiohttp sends it before any of our code runs: 400 to bytes that are not an
+HTTP request.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import hdrs, web
 
+from service.api.sending import WholeResponse
 from service.errors import (
     AlsServeError,
     BadBodyError,
@@ -79,7 +79,7 @@ class Problem(msgspec.Struct, frozen=True):
     request_id: str
 
 
-def from_error(error: AlsServeError, request_id: str) -> web.Response:
+def from_error(error: AlsServeError, request_id: str) -> WholeResponse:
     """Answer an error raised on purpose, with its message."""
     status = HTTP_STATUS[type(error)]
     response = problem(status, error.code, str(error), request_id)
@@ -92,7 +92,7 @@ def from_error(error: AlsServeError, request_id: str) -> web.Response:
     return response
 
 
-def from_http(error: web.HTTPException, method: str, request_id: str) -> web.Response:
+def from_http(error: web.HTTPException, method: str, request_id: str) -> WholeResponse:
     """Answer an error raised by aiohttp: an unknown path, a method that is not allowed there, and the like."""
     response = problem(error.status, _code(error), _detail(error, method), request_id)
     if hdrs.ALLOW in error.headers:
@@ -100,15 +100,15 @@ def from_http(error: web.HTTPException, method: str, request_id: str) -> web.Res
     return response
 
 
-def unexpected(request_id: str) -> web.Response:
+def unexpected(request_id: str) -> WholeResponse:
     """Answer an unexpected error; its details are only in the log."""
     return problem(500, AlsServeError.code, UNEXPECTED, request_id)
 
 
-def problem(status: int, code: str, detail: str, request_id: str) -> web.Response:
+def problem(status: int, code: str, detail: str, request_id: str) -> WholeResponse:
     """Return the answer for a problem."""
     body = msgspec.json.encode(document(status, code, detail, request_id))
-    return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    return WholeResponse(body, CONTENT_TYPE, status=status)
 
 
 def document(status: int, code: str, detail: str, request_id: str) -> Problem:

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any, Generic, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from aiohttp import web
 from msgspec import inspect
 
+from service.api.context import Question
 from service.api.parameters import OptionsT
 from service.errors import BadParameterError
 
@@ -22,23 +22,20 @@ _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?")
 _TRUTH = {"true": True, "false": False}
 
 
-def path_id(request: web.Request, name: str) -> str:
+def path_id(question: Question[Any, Any], name: str) -> str:
     """Return an id in the path, decoded. Raises BadParameterError if it is not UTF-8.
 
     The path is decoded as sent: a slash within an id is %2F, a percent sign %25. The ids "." and ".." cannot be sent in
     a path, because clients resolve them even when percent-encoded; the POST forms accept them.
     """
-    raw = request.rel_url.raw_path
-    if "%" not in raw and raw.isascii():
-        return request.match_info[name]
-    resource = request.match_info.route.resource
-    assert resource is not None
-    position = resource.canonical.split("/").index(f"{{{name}}}")
-    segment = raw.split("/")[position]
+    text = question.ids[name]
+    if text.isascii():
+        return text
     try:
-        return unquote_to_bytes(segment).decode()
+        text.encode()
     except UnicodeError:
         raise BadParameterError(f"The {name} in the path is not UTF-8; percent-encode its UTF-8 bytes.") from None
+    return text
 
 
 class QueryReader(Generic[OptionsT]):

@@ -1,16 +1,23 @@
-"""The table of routes in aiohttp's router: requests are parsed as their route says before the handler is called."""
+"""Finds the route of a request, and parses the request as the route says before its handler is called.
+
+aiohttp's own router tries one path after another, and builds several objects for each request; this takes one look-up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
+from operator import itemgetter
+from typing import TypeAlias
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from aiohttp import hdrs, web
 
 from service.api.bodies import read_body
-from service.api.context import Context, Handler, Question
-from service.api.instrument import Instrument
+from service.api.context import Context, Handler, Ids, Question
+from service.api.instrument import Instrument, Instrumented
 from service.api.parameters import Anything, Options
 from service.api.query_strings import QueryReader
 from service.api.route import AnyRoute
@@ -18,15 +25,87 @@ from service.api.route import AnyRoute
 #: The ``route`` of a request with an unknown path or method, so that clients cannot invent labels.
 UNMATCHED = "unmatched"
 
+Methods: TypeAlias = dict[str, Instrumented]
 
-def add_routes(router: web.UrlDispatcher, routes: Iterable[AnyRoute], instrument: Instrument) -> None:
-    """Add the routes to a router, and a catch-all route."""
-    for route in routes:
-        # The regular expression allows braces in an id, which aiohttp's own pattern for a path segment does not.
-        pattern = route.path.replace("}", ":[^/]+}")
-        answer = _answering_body(route) if route.has_body else _answering_query(route)
-        router.add_routes([web.route(route.method, pattern, instrument.wrap(route.path, answer))])
-    router.add_route(hdrs.METH_ANY, "/{path:(?s:.*)}", instrument.wrap(UNMATCHED, _unmatched))
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """The paths that have their ids in the same segments.
+
+    places: the places of the segments with ids. fixed: takes the other segments, by which ``paths`` has the names of
+    the ids, and the handlers by method.
+    """
+
+    places: tuple[int, ...]
+    fixed: Callable[[Sequence[str]], tuple[str, ...]]
+    paths: dict[tuple[str, ...], tuple[tuple[str, ...], Methods]] = field(default_factory=dict)
+
+
+class Router:
+    """Calls the handlers of one API's routes; where there is no route, the answer is an error."""
+
+    def __init__(self, routes: Iterable[AnyRoute], instrument: Instrument) -> None:
+        #: By number of segments; shapes with fewer ids first, so that /items/popular comes before /items/{item}.
+        self._shapes: dict[int, list[_Shape]] = {}
+        self._refuse = instrument.wrap(UNMATCHED, self._refuse_unmatched)
+        for route in routes:
+            answer = _answering_body(route) if route.has_body else _answering_query(route)
+            self._add(route, instrument.wrap(route.path, answer))
+
+    def answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        """Answer a request."""
+        # Not a coroutine itself, because that would be one more for every request.
+        ids, methods = self._find(request)
+        return methods.get(request.method, self._refuse)(request, ids)
+
+    def _find(self, request: web.BaseRequest) -> tuple[Ids, Methods]:
+        segments = _segments(request)
+        for shape in self._shapes.get(len(segments), ()):
+            if found := shape.paths.get(shape.fixed(segments)):
+                names, methods = found
+                ids = {name: segments[place] for name, place in zip(names, shape.places, strict=True)}
+                if all(ids.values()):
+                    return ids, methods
+        return {}, {}
+
+    def _add(self, route: AnyRoute, handler: Instrumented) -> None:
+        segments = route.path.split("/")
+        places = tuple(place for place, segment in enumerate(segments) if segment.startswith("{"))
+        shape = self._shape(len(segments), places)
+        names = tuple(segments[place].strip("{}") for place in places)
+        _, methods = shape.paths.setdefault(shape.fixed(segments), (names, {}))
+        methods[route.method] = handler
+        if route.method == hdrs.METH_GET:
+            methods[hdrs.METH_HEAD] = handler
+
+    def _shape(self, segments: int, places: tuple[int, ...]) -> _Shape:
+        shapes = self._shapes.setdefault(segments, [])
+        for shape in shapes:
+            if shape.places == places:
+                return shape
+        shapes.append(_Shape(places, itemgetter(*sorted({*range(segments)} - {*places}))))
+        shapes.sort(key=lambda shape: len(shape.places))
+        return self._shape(segments, places)
+
+    async def _refuse_unmatched(self, request: web.BaseRequest, _context: Context, _ids: Ids) -> web.Response:
+        """Raise HTTPMethodNotAllowed if the path has other methods, else HTTPNotFound."""
+        _, methods = self._find(request)
+        raise web.HTTPMethodNotAllowed(request.method, methods) if methods else web.HTTPNotFound()
+
+
+def _segments(request: web.BaseRequest) -> Sequence[str]:
+    """Return the segments of a path, each decoded: a slash within an id is sent as %2F.
+
+    Bytes that are not UTF-8 become surrogates, which no fixed segment contains, and which ``path_id`` refuses.
+    """
+    raw = request.rel_url.raw_path
+    segments = raw.split("/")
+    if "%" not in raw and raw.isascii():
+        return segments
+    return [
+        unquote_to_bytes(segment.encode(errors="surrogateescape")).decode(errors="surrogateescape")
+        for segment in segments
+    ]
 
 
 def _answering_query(route: AnyRoute) -> Handler:
@@ -34,10 +113,10 @@ def _answering_query(route: AnyRoute) -> Handler:
     read = _ignore if route.options is Anything else QueryReader(route.options).read
 
     @wraps(handler)
-    def answer(request: web.Request, context: Context) -> Awaitable[web.StreamResponse]:
+    def answer(request: web.BaseRequest, context: Context, ids: Ids) -> Awaitable[web.StreamResponse]:
         # The handler's own coroutine is returned, because awaiting it here would add a coroutine to every request.
         generation = take(context)
-        return handler(Question(request, context, generation, read(request.rel_url.raw_query_string)))
+        return handler(Question(request, context, ids, generation, read(request.rel_url.raw_query_string)))
 
     return answer
 
@@ -47,22 +126,13 @@ def _answering_body(route: AnyRoute) -> Handler:
     refuse_parameters, decoder = QueryReader(Options).read, msgspec.json.Decoder(route.options)
 
     @wraps(handler)
-    async def answer(request: web.Request, context: Context) -> web.StreamResponse:
+    async def answer(request: web.BaseRequest, context: Context, ids: Ids) -> web.StreamResponse:
         refuse_parameters(request.rel_url.raw_query_string)
-        options = await read_body(request, decoder, context.limits.body_seconds)
-        return await handler(Question(request, context, take(context), options))
+        options = await read_body(request, decoder, context)
+        return await handler(Question(request, context, ids, take(context), options))
 
     return answer
 
 
 def _ignore(_: str) -> Anything:
     return Anything()
-
-
-async def _unmatched(request: web.Request, _: Context) -> web.Response:
-    """Raise what aiohttp would without the catch-all route: HTTPMethodNotAllowed or HTTPNotFound."""
-    allowed: set[str] = set()
-    for resource in request.app.router.resources():
-        allowed |= (await resource.resolve(request))[1]
-    allowed.remove(hdrs.METH_ANY)  # the catch-all route
-    raise web.HTTPMethodNotAllowed(request.method, allowed) if allowed else web.HTTPNotFound()

@@ -55,7 +55,7 @@ class Content:
         self._headers = _HEADERS | {hdrs.CONTENT_TYPE: content_type}
         self._etag = ETag(hashlib.sha256(body).hexdigest()[:16])
 
-    def answer(self, request: web.Request) -> web.Response:
+    def answer(self, request: web.BaseRequest) -> web.Response:
         """Return the body, or 304 if the client has it."""
         if self._is_known_to(request):
             response = web.Response(status=304, headers=_HEADERS)
@@ -64,7 +64,7 @@ class Content:
         response.etag = self._etag
         return response
 
-    def _is_known_to(self, request: web.Request) -> bool:
+    def _is_known_to(self, request: web.BaseRequest) -> bool:
         # Weak tags match too: a proxy that compresses an answer makes its tag weak.
         return any(known.value in (self._etag.value, "*") for known in request.if_none_match or ())
 

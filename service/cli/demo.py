@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from aiohttp import web
+import uvloop
 
-from service.api.context import CONTEXT
+from service.api.context import Context
 from service.cli.options import settings_options
 from service.cli.training import train_model
 from service.model.storage.snapshot import Snapshot
@@ -45,7 +45,7 @@ def demo(directory: Path, host: str, port: int) -> None:
     """Make a sample shop, train a model on it and serve it."""
     set_up_logging("console", "info")
     check_port(host, port)  # a second running demo would replace this one's model
-    asyncio.run(serve_demo(*train_on_sample(directory), host, port))
+    uvloop.run(serve_demo(*train_on_sample(directory), host, port))
 
 
 def train_on_sample(directory: Path) -> tuple[Path, Path]:
@@ -81,14 +81,14 @@ async def serve_demo(model_path: Path, titles: Path, host: str, port: int) -> No
     )
     tasks: set[asyncio.Task[None]] = set()
 
-    def on_start(app: web.Application, bound_port: int) -> None:
-        tasks.add(asyncio.create_task(_show_tour(app, f"http://{host}:{bound_port}")))
+    def on_start(context: Context, bound_port: int) -> None:
+        tasks.add(asyncio.create_task(_show_tour(context, f"http://{host}:{bound_port}")))
 
     await serve(settings, on_start)
 
 
-async def _show_tour(app: web.Application, url: str) -> None:
-    while (generation := app[CONTEXT].status.slot.current) is None:
+async def _show_tour(context: Context, url: str) -> None:
+    while (generation := context.status.slot.current) is None:
         await asyncio.sleep(0.05)
     click.echo(tour(generation.snapshot, url))
 

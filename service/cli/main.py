@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from importlib import import_module
 from typing import Any, Final
 
@@ -62,8 +61,10 @@ def main() -> None:
 @settings_options()
 def serve_command(**values: Any) -> None:
     """Serve the model at the model path and swap in its replacements."""
-    from service.server import serve  # here, because other commands do not need a server
+    import uvloop  # here, because other commands do not need a server
+
+    from service.server import serve
 
     settings = Settings(**values)
     set_up_logging(settings.log_format, settings.log_level)
-    asyncio.run(serve(settings))
+    uvloop.run(serve(settings))

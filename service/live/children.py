@@ -41,7 +41,7 @@ async def child_process(
         cwd="/",
         env=dict(environment),
         pass_fds=pass_fds,
-        process_group=0,  # Ctrl+C in a terminal is for the server
+        start_new_session=True,  # Ctrl+C in a terminal is for the server
     )
     assert child.stdin
     try:

@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Never
+from typing import NamedTuple, Never
 
 import msgspec
 
@@ -31,14 +31,23 @@ _REPEAT_SECONDS = 10.0
 _HUNG_SECONDS = 60.0
 #: Pause after each scrape through a worker, as a multiple of its duration: a flood must not block the keeper.
 _REST = 4
-#: Pause before a worker is replaced, if workers keep ending soon after their start.
+#: Pause before a worker is replaced, if workers keep ending soon after their start. It stays short for one that
+#: answered requests: its clients wait, and starting it is not what fails.
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
+_LONGEST_AFTER_ANSWERS_SECONDS = 0.8
 _SOON_SECONDS = 5.0
 #: How long a worker may take to finish after its standard input has ended.
 _CLOSING_SECONDS = SHUTDOWN_SECONDS + 2 * SENDING_SECONDS
 
 _message = msgspec.json.Decoder(FromWorker)
+
+
+class End(NamedTuple):
+    """How a worker ended, and whether it answered requests before."""
+
+    how: str
+    answered: bool = False
 
 
 class WorkerProcess:
@@ -134,24 +143,25 @@ class Workers:
         pause = 0.0
         while not self._closing.is_set():
             started = loop.time()
-            how = await self._run(assignment)
+            end = await self._run(assignment)
             if self._closing.is_set():
                 return
             soon = loop.time() - started < _SOON_SECONDS
-            pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS) if soon else 0.0
+            longest = _LONGEST_AFTER_ANSWERS_SECONDS if end.answered else _LONGEST_PAUSE_SECONDS
+            pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), longest) if soon else 0.0
             self._context.metrics.worker_ends.inc()
-            log_event("worker_ended", detail=how, seconds=pause)
+            log_event("worker_ended", detail=end.how, seconds=pause)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._closing.wait()
 
-    async def _run(self, assignment: Assignment) -> str:
+    async def _run(self, assignment: Assignment) -> End:
         """Run a worker to its end; return how it ended."""
         try:
             with self._counted(assignment.place) as descriptor:
                 return await self._converse(msgspec.structs.replace(assignment, sheet=descriptor))
         except OSError as error:
-            return f"could not be started: {error.strerror}"
+            return End(f"could not be started: {error.strerror}")
 
     @contextmanager
     def _counted(self, place: int) -> Iterator[int]:
@@ -166,7 +176,7 @@ class Workers:
             self._turns.clear(place)
             os.close(descriptor)
 
-    async def _converse(self, assignment: Assignment) -> str:
+    async def _converse(self, assignment: Assignment) -> End:
         task, lent = msgspec.json.encode(assignment), (*assignment.sockets, assignment.sheet, assignment.turns)
         async with child_process(_MODULE, task, self._environment, pass_fds=lent, in_background=False) as child:
             worker = WorkerProcess(child)
@@ -176,9 +186,9 @@ class Workers:
                 if self._closing.is_set():
                     worker.close()
                 await self._hear(worker)
-                return end_of(await child.wait())
+                return End(end_of(await child.wait()), worker.answers)
             except (ValueError, msgspec.MsgspecError):  # a line longer than any of ours, or none of ours
-                return "said what is not a message"
+                return End("said what is not a message")
             finally:
                 self._running.discard(worker)
                 self._note()

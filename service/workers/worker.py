@@ -12,17 +12,16 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from typing import Never
 
 import msgspec
-from aiohttp import web
+import uvloop
 from prometheus_client import CollectorRegistry
 
-from service import api
-from service.answering import answering, in_background, running
-from service.api.context import CONTEXT
+from service.answering import Work, answering, running
+from service.api import create_api
 from service.children.lifeline import hide_memory
 from service.errors import OverloadedError
 from service.live.background import measure_lag
@@ -60,21 +59,18 @@ class Worker:
     def __init__(self, assignment: Assignment, reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> None:
         self.metrics = Metrics(CollectorRegistry(), Sheet(assignment.sheet))
         self.status = Status(Slot(self.metrics), [], FallbackTraining())
-        self.app = web.Application()
-        api.set_up(
-            self.app,
+        self.api = create_api(
             assignment,
             self.status,
             self.metrics,
             scrape=self.scrape,
             waiting_queries=assignment.waiting_queries,
         )
-        works = {
+        self.works: dict[str, Work] = {
             "Publishing numbers": self.publish,
             "Measuring the event loop's lag": lambda: measure_lag(self.metrics),
         }
-        in_background(self.app, works)
-        self._lifecycle = self.app[CONTEXT].lifecycle
+        self._lifecycle = self.api.context.lifecycle
         self._follower = Follower(self.status)
         self._reader = reader
         self._writer = writer
@@ -144,15 +140,17 @@ async def work(reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> 
     assignment = msgspec.json.decode(said, type=Assignment)
     set_up_logging(assignment.log_format, assignment.log_level)
     worker = Worker(assignment, reader, writer)
+    context = worker.api.context
     is_our_turn = partial(Turns(assignment.turns).is_mine, assignment.place)
     hearing = asyncio.create_task(worker.listen())
-    async with _open(assignment.sockets) as sockets, running(worker.app) as runner:
-        # Nothing is accepted before the first news, so that no answer is older than those of other workers.
-        if await worker.take_news():
-            async with answering(runner, sockets, assignment.budget, is_our_turn=is_our_turn):
-                while await worker.take_news():
-                    pass
-                worker.app[CONTEXT].lifecycle.draining = True
+    with closing(context.queries):
+        async with _open(assignment.sockets) as sockets, running(worker.api, worker.works) as server:
+            # Nothing is accepted before the first news, so that no answer is older than those of other workers.
+            if await worker.take_news():
+                async with answering(server, context, sockets, assignment.budget, is_our_turn=is_our_turn):
+                    while await worker.take_news():
+                        pass
+                    context.lifecycle.draining = True
     await hearing
 
 
@@ -177,7 +175,7 @@ def main() -> None:  # pragma: no cover - as above
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     hide_memory()
-    asyncio.run(_work_at_standard_streams())
+    uvloop.run(_work_at_standard_streams())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.api.context import CONTEXT
 from service.live.generation import Generation
 from service.live.report import Reload, Served
 from service.model.scoring import kernel
@@ -133,7 +132,7 @@ async def test_a_request_takes_the_generation_once(method: str, path: str, body:
     """The generation is taken once, so no answer can mix two models."""
     async with serving(SNAPSHOT) as api:
         counting = CountingSlot(api.store.slot.current)
-        object.__setattr__(api.app[CONTEXT].status, "slot", counting)
+        object.__setattr__(api.context.status, "slot", counting)
         answer = await api.request(method, path, json=body)
         assert (answer.status, counting.taken) == (200, 1)
 
@@ -148,7 +147,7 @@ async def test_health_and_readiness() -> None:
         assert await statuses() == [200, 503, 503]
         api.store.current = SNAPSHOT
         assert await statuses() == [200, 200, 200]
-        api.app[CONTEXT].lifecycle.draining = True
+        api.context.lifecycle.draining = True
         assert await statuses() == [200, 503, 200]
         unready = await api.get("/readyz")
         assert (unready.json["code"], unready.headers["Retry-After"]) == ("not_ready", "1")
@@ -160,7 +159,7 @@ async def test_while_draining_every_answer_closes_its_connection() -> None:
     request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     async with serving(SNAPSHOT) as api:
         assert (await api.get("/healthz")).headers.get("Connection") != "close"
-        api.app[CONTEXT].lifecycle.draining = True
+        api.context.lifecycle.draining = True
         for path in ("/healthz", "/readyz", "/v1/model", "/nowhere", "/metrics"):
             assert (await api.get(path)).headers["Connection"] == "close"
         assert (await api.raw(request)).startswith(b"HTTP/1.1 200 OK\r\n")

@@ -14,7 +14,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.api import answers
-from service.api.context import CONTEXT
 from service.api.handlers import recommendations
 from service.api.queries import INLINE_MICROSECONDS, Queries
 from service.errors import OverloadedError
@@ -198,7 +197,7 @@ async def test_the_measured_costs_decide_for_every_route() -> None:
         assert [answer.json for answer in await all_answers(long)] == [
             answer.json for answer in await all_answers(cheap)
         ]
-        long.app[CONTEXT].queries._limit = cheap.app[CONTEXT].queries._limit = 0
+        long.context.queries._limit = cheap.context.queries._limit = 0
         assert [answer.status for answer in await all_answers(long)] == [503] * 7
         # Five hundred look-ups are long wherever they are made.
         assert [answer.status for answer in await all_answers(cheap)] == [200] * 4 + [503] + [200] * 2
@@ -223,7 +222,7 @@ async def test_overload_is_said_at_once_and_does_not_stop_the_health_checks(monk
     path = f"/v1/users/{USER}/recommendations"
     async with serving(slow(SNAPSHOT), ApiSettings(query_threads=1)) as api:
         waiting = [asyncio.create_task(api.get(path)) for _ in range(17)]
-        await eventually(lambda: api.app[CONTEXT].queries._admitted == 17)
+        await eventually(lambda: api.context.queries._admitted == 17)
         refused = await api.get(path)
         assert (refused.status, refused.json["code"], refused.headers["Retry-After"]) == (503, "overloaded", "1")
         assert (await api.get("/readyz")).status == 200
@@ -320,7 +319,7 @@ async def test_a_swap_during_a_slow_query_does_not_touch_it(monkeypatch: pytest.
     path = f"/v1/users/{USER}/recommendations"
     async with serving(before) as api:
         waiting = asyncio.create_task(api.get(path))
-        await eventually(lambda: api.app[CONTEXT].queries._admitted == 1)
+        await eventually(lambda: api.context.queries._admitted == 1)
         api.store.current = after
         gate.set()
         held_up, next_one = await waiting, await api.get(path)

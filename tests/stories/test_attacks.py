@@ -17,7 +17,7 @@ import pytest
 from aiohttp import hdrs
 from aiohttp.compression_utils import ZLibDecompressor
 
-from service.api.context import CONTEXT, Lifecycle
+from service.api.context import Lifecycle
 from service.api.routes import ROUTES
 from tests.support.helpers import eventually, model_bytes, put
 from tests.support.models import make_factors
@@ -114,7 +114,7 @@ async def test_a_body_that_is_still_to_come_does_not_keep_its_connection() -> No
 
 def lifecycle(api: Api) -> Lifecycle:
     """Return what the server is doing."""
-    return api.app[CONTEXT].lifecycle
+    return api.context.lifecycle
 
 
 @pytest.fixture

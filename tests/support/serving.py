@@ -14,14 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import RawTestServer
 from multidict import CIMultiDictProxy
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from service import api
-from service.api.context import CONTEXT, Fallback
+from service.api.context import Context, Fallback
 from service.live.importing import ImportLimits
 from service.model.arranging import arrange
 from service.model.factors import Factors
@@ -62,9 +61,9 @@ class Answer:
 class Api:
     """A served API and a client of it. Paths are sent as they are given, nothing is encoded or resolved."""
 
-    def __init__(self, app: web.Application, store: Store, server: TestServer) -> None:
-        self.app = app
-        self.metrics = app[CONTEXT].metrics
+    def __init__(self, context: Context, store: Store, server: RawTestServer) -> None:
+        self.context = context
+        self.metrics = context.metrics
         self.store = store
         self.server = server
         self._session = aiohttp.ClientSession()
@@ -112,16 +111,16 @@ async def serving(
     path = Path("als_model.pkl")
     store = Store(path, Shelf(Path("als_state"), 3), ImportLimits(60, 0, {}), metrics)
     store.current = snapshot
-    app = web.Application()
-    api.set_up(app, settings or ApiSettings(), store.live.status(), metrics, body_seconds=body_seconds)
-    server = TestServer(app, host="127.0.0.1")
+    router, context = api.create_api(settings or ApiSettings(), store.live.status(), metrics, body_seconds=body_seconds)
+    server = RawTestServer(router.answer, host="127.0.0.1")
     await server.start_server(access_log=None, auto_decompress=False)
-    served = Api(app, store, server)
+    served = Api(context, store, server)
     try:
         yield served
     finally:
         await served.close()
         await server.close()
+        context.queries.close()
 
 
 def make_snapshot(factors: Factors, name: str = "a model") -> Snapshot:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from service import server
-from service.api.context import CONTEXT, Context
+from service.api.context import Context
 from service.settings import Settings
 from service.workers import keeper
 from tests.support.helpers import eventually, model_bytes, put, stand_in
@@ -49,8 +48,8 @@ async def started(directory: Path) -> AsyncIterator[Started]:
     )
     listening: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
 
-    def on_start(app: web.Application, port: int) -> None:
-        listening.set_result(Started(app[CONTEXT], f"http://127.0.0.1:{port}"))
+    def on_start(context: Context, port: int) -> None:
+        listening.set_result(Started(context, f"http://127.0.0.1:{port}"))
 
     running = asyncio.create_task(server.serve(settings, on_start))
     try:
@@ -105,6 +104,22 @@ async def test_workers_that_keep_ending_are_started_ever_more_rarely(
         assert not service.context.lifecycle.answering
     assert sorted(pauses(caplog))[:6] == [0.1, 0.1, 0.2, 0.2, 0.4, 0.4]
     assert how in caplog.text
+
+
+async def test_a_worker_that_answered_is_replaced_soon_however_often_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its clients wait, and starting it is not what fails, so the pause is never long."""
+    monkeypatch.setattr(keeper, "_SOON_SECONDS", 3600.0)
+    monkeypatch.setattr(keeper, "_LONGEST_AFTER_ANSWERS_SECONDS", 0.2)
+    async with started(tmp_path) as service:
+        for _ in range(4):
+            await eventually(lambda: service.sample("als_workers") == 2, 60)
+            for worker in workers_of(os.getpid()):
+                worker.kill()
+            await eventually(lambda: service.sample("als_workers") == 0, 60)
+        await eventually(lambda: len(pauses(caplog)) == 8, 60)
+    assert pauses(caplog) == [0.1] * 2 + [0.2] * 6
 
 
 async def test_a_worker_that_cannot_be_started_is_tried_again(

@@ -14,18 +14,18 @@ from service.live.generation import Generation
 from service.model.scoring import scoring
 
 
-async def similar(question: Question[Generation, Entries]) -> web.Response:
+async def similar(question: Question[Generation, Entries]) -> web.StreamResponse:
     """Find similar items.
 
     By the cosine similarity of their factors, without the item itself.
     """
     generation, options = question.generation, question.options
-    row = known_item(generation.snapshot.model, path_id(question.request, "item"))
+    row = known_item(generation.snapshot.model, path_id(question, "item"))
     costs, titles = generation.snapshot.manifest.costs, titling(generation, options.n, wanted=options.titles)
     return await answered(question, lambda: costs.similar_items + titles, _similar, row, options)
 
 
-async def popular(question: Question[Generation, Page]) -> web.Response:
+async def popular(question: Question[Generation, Page]) -> web.StreamResponse:
     """List the most popular items.
 
     The score of an item is the number of users who had it.

@@ -31,7 +31,7 @@ async def answered(
     estimate: Callable[[], float],
     function: Callable[[Generation, *Arguments], Answer],
     *arguments: *Arguments,
-) -> web.Response:
+) -> web.StreamResponse:
     """Answer with what a function makes of the generation and these arguments, or has made of equal ones before.
 
     ``estimate`` returns the microseconds that the function is likely to take.

@@ -11,6 +11,7 @@ from aiohttp import web
 from service.api import answers
 from service.api.context import Question
 from service.api.parameters import Options
+from service.api.sending import WholeResponse
 from service.live.generation import Generation, state_of
 from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.model.facts import TrainingFacts
@@ -75,7 +76,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     earlier_versions: list[Served]
 
 
-async def served_model(question: Question[None, Options]) -> web.Response:
+async def served_model(question: Question[None, Options]) -> web.StreamResponse:
     """Describe the served model.
 
     Its age, origin and score ranges, and how the last reload went. The status is 200 even while no model is served; the
@@ -93,7 +94,7 @@ async def served_model(question: Question[None, Options]) -> web.Response:
         earlier_versions=status.slot.earlier,
         **({} if generation is None else _facts(generation)),
     )
-    answer = web.Response(body=answers.encode(body), content_type=answers.CONTENT_TYPE)
+    answer = WholeResponse(answers.encode(body), answers.CONTENT_TYPE)
     if generation is not None:
         answer.headers[answers.MODEL_VERSION] = generation.version
     return answer

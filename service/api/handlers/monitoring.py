@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from service.api import answers
 from service.api.context import Question
 from service.api.parameters import Anything, Options
+from service.api.sending import WholeResponse
 from service.errors import NotReadyError
 
 
@@ -28,15 +29,15 @@ class Ready(msgspec.Struct, frozen=True):
 _ALIVE, _READY = answers.encode(Alive()), answers.encode(Ready())
 
 
-async def alive(_: Question[None, Options]) -> web.Response:
+async def alive(_: Question[None, Options]) -> web.StreamResponse:
     """Check that the process is alive.
 
     200 while the event loop runs, whether or not a model is served.
     """
-    return web.Response(body=_ALIVE, content_type=answers.CONTENT_TYPE)
+    return WholeResponse(_ALIVE, answers.CONTENT_TYPE)
 
 
-async def ready(question: Question[None, Options]) -> web.Response:
+async def ready(question: Question[None, Options]) -> web.StreamResponse:
     """Check that the server is ready for requests.
 
     200 while a model is served, even during and after a failed reload; 503 before that, and while the server drains.
@@ -46,7 +47,7 @@ async def ready(question: Question[None, Options]) -> web.Response:
     question.context.generation()
     if not question.context.lifecycle.answering:
         raise NotReadyError("No worker is answering requests; the log says how the workers ended.")
-    return web.Response(body=_READY, content_type=answers.CONTENT_TYPE)
+    return WholeResponse(_READY, answers.CONTENT_TYPE)
 
 
 async def metrics(question: Question[None, Anything]) -> web.StreamResponse:

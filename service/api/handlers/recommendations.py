@@ -43,18 +43,18 @@ _MEASURED_FOLDED_ITEMS = 50
 _ENTRY_MICROSECONDS = 0.5
 
 
-async def for_user(question: Question[Generation, Recommending]) -> web.Response:
+async def for_user(question: Question[Generation, Recommending]) -> web.StreamResponse:
     """Recommend items to one user.
 
     The exact top n, best first. ``strategy`` is ``als``, or ``popular`` for a user who is not in the model or whose
     factors are all 0. Equal scores always come in the same order.
     """
     generation, options = question.generation, question.options
-    user = path_id(question.request, "user")
+    user = path_id(question, "user")
     return await answered(question, lambda: _estimate(generation, options), _one_user, user, options)
 
 
-async def for_users(question: Question[Generation, BatchBody]) -> web.Response:
+async def for_users(question: Question[Generation, BatchBody]) -> web.StreamResponse:
     """Recommend items to many users.
 
     The same as for one user, for up to 1000 at once. If ``fallback`` is ``none``, a user who is not in the model gets
@@ -67,7 +67,7 @@ async def for_users(question: Question[Generation, BatchBody]) -> web.Response:
     return answers.response(body, generation.version)
 
 
-async def for_anonymous(question: Question[Generation, AnonymousBody]) -> web.Response:
+async def for_anonymous(question: Question[Generation, AnonymousBody]) -> web.StreamResponse:
     """Recommend items to someone who is not in the model.
 
     Their factors are computed from the items they had, as in training; nothing is stored. Items that the model does not

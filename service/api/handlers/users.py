@@ -31,7 +31,7 @@ from service.model.scoring.scoring import explain, item_scores, similar_users
 from service.model.storage.snapshot import Snapshot
 
 
-async def listed(question: Question[Generation, ListedUsers]) -> web.Response:
+async def listed(question: Question[Generation, ListedUsers]) -> web.StreamResponse:
     """List user ids.
 
     In ascending order, optionally only those with a prefix.
@@ -43,48 +43,48 @@ async def listed(question: Question[Generation, ListedUsers]) -> web.Response:
     return answers.response(answers.encode(Users(snapshot.version, ids.at(rows))), snapshot.version)
 
 
-async def similar(question: Question[Generation, Counted]) -> web.Response:
+async def similar(question: Question[Generation, Counted]) -> web.StreamResponse:
     """Find similar users.
 
     By the cosine similarity of their factors, without the user.
     """
     snapshot = question.generation.snapshot
-    row = known_user(snapshot.model, path_id(question.request, "user"))
+    row = known_user(snapshot.model, path_id(question, "user"))
     return await answered(question, lambda: snapshot.manifest.costs.similar_users, _similar, row, question.options.n)
 
 
-async def scores(question: Question[Generation, Scores]) -> web.Response:
+async def scores(question: Question[Generation, Scores]) -> web.StreamResponse:
     """Score items for a user.
 
     One entry for each item, in the requested order; an unknown item gets an entry with an error.
     """
     generation, options = question.generation, question.options
-    row = known_user(generation.snapshot.model, path_id(question.request, "user"))
+    row = known_user(generation.snapshot.model, path_id(question, "user"))
     asked = len(options.items)
     estimate = asked * MICROSECONDS + titling(generation, asked, wanted=options.titles)
     return await answered(question, lambda: estimate, _scores, row, options)
 
 
-async def seen(question: Question[Generation, Page]) -> web.Response:
+async def seen(question: Question[Generation, Page]) -> web.StreamResponse:
     """List a user's seen items.
 
     With the weights used in training, in the model's item order.
     """
     generation, options = question.generation, question.options
-    row = known_user(generation.snapshot.model, path_id(question.request, "user"))
+    row = known_user(generation.snapshot.model, path_id(question, "user"))
     estimate = titling(generation, options.n, wanted=options.titles)
     return await answered(question, lambda: estimate, _seen, row, options)
 
 
-async def explanation(question: Question[Generation, Entries]) -> web.Response:
+async def explanation(question: Question[Generation, Entries]) -> web.StreamResponse:
     """Explain a recommendation.
 
     Lists the user's seen items that contribute to the item's score, and how much each contributes.
     """
     generation, options = question.generation, question.options
     model = generation.snapshot.model
-    user_row = known_user(model, path_id(question.request, "user"))
-    item_row = known_item(model, path_id(question.request, "item"))
+    user_row = known_user(model, path_id(question, "user"))
+    item_row = known_item(model, path_id(question, "item"))
     estimate = _explanation_estimate(generation.snapshot, user_row)
     estimate += titling(generation, options.n, wanted=options.titles)
     return await answered(question, lambda: estimate, _explanation, user_row, item_row, options)
