@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,9 +53,7 @@ def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda:
 def _make(job: TrainingJob, files: Sequence[DataFile], layout: Layout, account: Account, tell: Tell) -> Trained:
     started = time.perf_counter()
     report = _Reporter(tell)
-    interactions = read_files(
-        files, job.data, layout, account, on_read=lambda read, total: report("reading", read, total)
-    )
+    interactions, account = _read(job, files, layout, account, report)
     if account.count:
         tell(SkippedRows(account.count, account.first))
     for sentence in account.sentences():
@@ -66,6 +65,27 @@ def _make(job: TrainingJob, files: Sequence[DataFile], layout: Layout, account: 
     with _written(job.model, job) as file:
         write_npz(model, facts_of(model, [Path(job.data)], None, {"read": read}), file)
     return Trained(time.perf_counter() - started)
+
+
+def _read(
+    job: TrainingJob, files: Sequence[DataFile], layout: Layout, account: Account, report: _Reporter
+) -> tuple[Interactions, Account]:
+    """Read the data, without weights if these are why it cannot be read: any answer is better than none."""
+
+    def read(layout: Layout, account: Account) -> Interactions:
+        return read_files(files, job.data, layout, account, on_read=lambda done, of: report("reading", done, of))
+
+    try:
+        return read(layout, account), account
+    except TrainingError as error:
+        if layout.names.weight is not None:
+            raise
+        again = Account(skip=True, passed_over=account.passed_over)
+        with suppress(TrainingError):  # then the first error is the one to report
+            found = read(replace(layout, names=replace(layout.names, weight="")), again)
+            again.remark(f"{str(error).removesuffix('.')}; the weights are not used")
+            return found, again
+        raise
 
 
 def _save_popularity(interactions: Interactions, job: TrainingJob, tell: Tell) -> None:

@@ -28,12 +28,14 @@ from service.training.columns import naming
 from service.training.data_files import DataFile
 from service.training.forms import TextForm, form_of
 from service.training.layout import Layout
+from service.training.quotes import swallowing_rows
 from service.training.rows import Place, Rows, check_batch
 from service.training.streams import decompressed, opened_text, utf8_chunks
 
 _BLOCK_BYTES = 2**24
 
 _TOO_LONG = sys.maxsize  # stands for the number of the first row that is longer than a block
+_SWALLOWED = "within a quoted field"
 _MISFIT = "another number of fields than the header"
 
 
@@ -61,6 +63,7 @@ def _read_table(table: _TextTable, raw: BufferedReader, account: Account) -> Ite
         yield rows.good(), raw.tell()
     account.meet(table.faults(None, None))
     table.prove_ended()
+    account.meet(table.swallowed())
 
 
 class _Sealed(io.RawIOBase):
@@ -102,6 +105,7 @@ class _TextTable:
         self._seal = '"\0 the end \0' + form.character * self._expected
         self._endless: int | None = None
         self._next = 1
+        self._lines = 0
         # Numbers of malformed rows, ascending, and their numbers of fields, as bytes rather than objects, because every
         # row may be malformed. Arrow may add to them from its own thread.
         self._misshapen, self._fields = array("q"), array("q")
@@ -121,7 +125,7 @@ class _TextTable:
         )
         try:
             with pa.csv.open_csv(
-                _Sealed(chunks, self._seal),
+                _Sealed(self._counted(chunks) if form.quoted else chunks, self._seal),
                 # On one thread, because otherwise Arrow does not report the position of a malformed row.
                 pa.csv.ReadOptions(
                     use_threads=False, block_size=_BLOCK_BYTES, column_names=None if form.titled else form.header
@@ -139,6 +143,33 @@ class _TextTable:
             if "straddl" not in str(error):
                 raise
             self._endless = _TOO_LONG
+
+    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:  # pragma: no cover - in Arrow's thread
+        """Count the lines of a text on its way."""
+        chunk = b""
+        for chunk in chunks:
+            self._lines += chunk.count(b"\n")
+            yield chunk
+        self._lines += not chunk.endswith(b"\n")
+
+    def swallowed(self) -> Faults:
+        """Return how many rows are within a quoted field; they are looked for if there are more lines than rows."""
+        rows = max([self._next - 1, *self._misshapen[-1:]])
+        found: list[tuple[int, int]] = []
+        if self._lines > rows + self._form.titled and self._endless is None:
+            needed = [self._form.header.index(name) for name in self.columns.given()[:2]]
+            layout = self._form.character, self._expected, needed, 1 + self._form.skipped
+            with opened_text(self._file, self._form.encoding, self._form.skipped) as text, _longest_field(_BLOCK_BYTES):
+                found = list(swallowing_rows(text, *layout))
+
+        def describe() -> str:
+            line, lines = found[0]
+            return (
+                f"{self._file.path}, line {line}: the row that begins here ends {lines - 1} lines on, and all of these "
+                "look like rows; is a closing quote missing?"
+            )
+
+        return {_SWALLOWED: sum(lines - 1 for _, lines in found)}, describe
 
     def _leave_out(self, row: Any) -> str:
         number = row.number - self._form.titled  # Arrow counts the header

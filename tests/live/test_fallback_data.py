@@ -44,6 +44,18 @@ def test_a_layout_by_settings(tmp_path: Path, data: Path) -> None:
         assert server.get("/v1/users?prefix=%C3%A9")[1]["users"] == [f"é{number}" for number in range(5)]
 
 
+@pytest.mark.parametrize("header", ["user_id,item_id,rating", "user_id,item_id,rating,quantity"])
+def test_weights_that_cannot_be_read(tmp_path: Path, data: Path, header: str) -> None:
+    """The model is made without them, which the log says."""
+    rows = [f"{number % 5},{number},good" + ",3" * header.count("quantity") for number in range(20)]
+    data.write_text("\n".join([header, *rows]))
+    with running_server(tmp_path / "model.pkl", tmp_path / "state", training_data=data) as server:
+        server.wait_until_ready()
+        server.wait_for("trained")
+        assert server.wait_for("training_data")["text"].endswith("; the weights are not used")
+        assert server.get("/v1/model")[1]["trained"]["data"]["rows"] == 20
+
+
 def test_what_is_recommended_is_a_setting(tmp_path: Path, data: Path) -> None:
     """A server has no flags for its data, so the sentence names the setting."""
     data.write_text("A1,B1,5.0\nA2,B2,4.0\n")

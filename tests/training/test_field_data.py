@@ -431,6 +431,28 @@ class TestQuotes:
         assert found.rows == len(found.user_ids) == 40
         assert {'"ten', 'twenty-five"'} <= set(found.item_ids.tolist())
 
+    @pytest.mark.parametrize("size", [100, 2**24])
+    @pytest.mark.parametrize("last", [3, 4, 15])
+    def test_rows_within_a_quoted_field_are_named(self, tmp_path: Path, size: int, last: int) -> None:
+        """Where commas separate, a quote that is not closed takes the next rows, up to the next quote."""
+        rows = [f"u{number},{number % 7},note" for number in range(2, 40)]
+        rows[0], rows[last - 2] = 'u2,"2,note', f'u{last},{last}",note'
+        path = write(tmp_path / "data.csv", "\n".join(["user,item,title", *rows]))
+        with blocks_of(max(size, 40 * last)):
+            assert complaint_of(path) == (
+                f"{path}, line 2: the row that begins here ends {last - 2} lines on, and all of these look like rows; "
+                "is a closing quote missing?; fix it, or skip bad rows with --skip-bad-rows."
+            )
+            found = read(path, skip=True)
+        assert found.account.left_out["within a quoted field"] == last - 2
+        assert found.rows + found.account.count >= 38
+
+    def test_long_texts_are_not_rows(self, tmp_path: Path) -> None:
+        """Texts of several lines, with delimiters in them, are read as they are."""
+        rows = [f'u{number},{number},"Great, really.\n\nBuy, it,\nnow"' for number in range(40)]
+        found = read(write(tmp_path / "data.csv", "\n\n".join(["user,item,review", *rows])))
+        assert (found.rows, found.account.count) == (40, 0)
+
     def test_unless_the_header_is_in_quotes(self, tmp_path: Path) -> None:
         """R writes such files."""
         path = write(tmp_path / "data.tsv", '"user"\t"item"\n"a"\t"x\ty"\n"b"\t"z"\n')
