@@ -210,6 +210,18 @@ def process() -> Iterator[AnyPanel]:
         "bytes",
     )
     yield lines("Long queries", "Running in a thread or waiting for one.", {"{{instance}}": of("als_queries")}, "short")
+    yield stacked(
+        "Overload",
+        "Long queries refused with 503: they would wait too long for a thread. Long explanations count as batches.",
+        {"{{lane}}": f"sum by (lane) ({rate('als_queries_refused_total')})"},
+        "ops",
+    )
+    yield lines(
+        "Waiting for a thread, p99",
+        "How long the long queries that are answered waited for a thread.",
+        {"{{lane}}": quantile(0.99, "als_query_wait_seconds", by="lane")},
+        "s",
+    )
     yield lines(
         "Workers",
         "Processes that answer, and how many were replaced in the last hour; 0 if one process does everything.",

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from typing import Never
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from service.api import Api
 from service.api.context import Context, Lifecycle
+from service.api.sending import SERVER
 from service.connections import Budget, Connections
 from service.listening import Listener
 from service.live.background import keep_running
@@ -27,6 +28,9 @@ _FINISH_LOOK_SECONDS = 0.01
 _LINGERING_SECONDS = 2.0
 #: The limit for sending finished answers to slow clients.
 SENDING_SECONDS = 5.0
+
+# aiohttp has no setting for the Server header, which would name its version and Python's in every answer, its own too.
+web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]  # not exported
 
 
 @asynccontextmanager

@@ -16,7 +16,8 @@ from service.answering import Work
 from service.api import Api, create_api, create_monitoring
 from service.api.cache import ResponseCache
 from service.api.context import Context, Lifecycle, Limits, Results
-from service.api.queries import WAITING_PER_THREAD, Queries
+from service.api.queries import Queries
+from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.live.background import measure_lag
 from service.live.fallback_training import FallbackTrainer
@@ -28,6 +29,7 @@ from service.live.report import Following
 from service.live.scraping import scrape
 from service.live.status import Status
 from service.live.titles import TitlesLoader
+from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
 from service.model.keys import keys_of
 from service.model.storage.shelf import Shelf
@@ -53,8 +55,9 @@ def create_live(settings: Settings, metrics: Metrics, following: Following | Non
 
 
 def _limits(settings: Settings) -> ImportLimits:
-    limits = settings.import_timeout_seconds, settings.import_memory_mb
-    return ImportLimits(*limits, child_environment(), keys_of(settings.pickle_keys))
+    memory, file = settings.import_memory_mb, settings.max_model_mb
+    keys = keys_of(settings.pickle_keys)
+    return ImportLimits(settings.import_timeout_seconds, memory, child_environment(), file, keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,13 @@ class Keeping:
 def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
     """Return the API, and the server's background work.
 
-    Raises SettingsError if the S3 URI is invalid.
+    Raises SettingsError if the S3 URI is invalid, BadTokensError if the file of tokens is.
     """
     metrics = Metrics(CollectorRegistry())
-    keeping = create_keeping(settings, metrics)
+    access = _access(settings, metrics)
+    keeping = create_keeping(settings, metrics, access)
     works = keeping.works | {"Measuring the event loop's lag": lambda: measure_lag(metrics)}
-    return create_api(settings, keeping.status, metrics), works
+    return create_api(settings, keeping.status, metrics, access=access), works
 
 
 def create_keeper(
@@ -81,22 +85,25 @@ def create_keeper(
 ) -> tuple[Api, dict[str, Work], Workers]:
     """Return what the keeper answers, health checks and scrapes, its background work, and its workers.
 
-    ``sockets`` are the open sockets of the port. Raises SettingsError if the S3 URI is invalid.
+    ``sockets`` are the open sockets of the port. Raises SettingsError if the S3 URI is invalid, BadTokensError if the
+    file of tokens is.
     """
     sums = Sums()
     metrics = Metrics(CollectorRegistry(), sums)
-    keeping = create_keeping(settings, metrics)
+    access = _access(settings, metrics)
+    keeping = create_keeping(settings, metrics, access)
     status, lifecycle = keeping.status, Lifecycle(answering=False)
     context = Context(
         status,
         metrics,
         Limits(),
-        Queries(1, metrics),
+        Queries(1, settings.queue_ms, metrics),
         ResponseCache(0, metrics),
         Results(metrics),
         {},
         partial(scrape, status, metrics),
         lifecycle,
+        access,
     )
     assignments = _assignments(settings, workers, sockets)
     group = Workers(assignments, child_environment(), context, sums)
@@ -106,25 +113,42 @@ def create_keeper(
 
 def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.socket]) -> list[Assignment]:
     """Return what each worker is started with: its share of the limits, and the settings that it needs."""
+    query_threads, queue_ms = query_shares(settings, workers)
     first = Assignment(
         place=0,
         sockets=tuple(each.fileno() for each in sockets),
         sheet=-1,  # each worker that is started gets a new one
         turns=make_turns(),
         budget=Budget(most_connections(raise_descriptor_limit())).share(workers),
-        query_threads=max(1, settings.query_threads // workers),
-        waiting_queries=max(1, WAITING_PER_THREAD * settings.query_threads // workers),
+        query_threads=query_threads,
+        queue_ms=queue_ms,
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
         fallback=settings.fallback,
         access_log=settings.access_log,
+        allowed_hosts=settings.allowed_hosts,
         log_format=settings.log_format,
         log_level=settings.log_level,
+        has_tokens=settings.tokens_file is not None,
     )
     return [msgspec.structs.replace(first, place=place) for place in range(workers)]
 
 
-def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:
+def query_shares(settings: Settings, workers: int) -> tuple[int, float]:
+    """Return each worker's query threads, at least one, and milliseconds in the queue.
+
+    No more work waits in all workers together than in one process.
+    """
+    threads = max(1, settings.query_threads // workers)
+    return threads, settings.queue_ms * min(1.0, settings.query_threads / (workers * threads))
+
+
+def _access(settings: Settings, metrics: Metrics) -> Access | None:
+    """Return what admits requests by their tokens, if there is a file of them. Raises BadTokensError."""
+    return Access(read_tokens(settings.tokens_file), metrics) if settings.tokens_file else None
+
+
+def create_keeping(settings: Settings, metrics: Metrics, access: Access | None = None) -> Keeping:
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
@@ -151,10 +175,17 @@ def create_keeping(settings: Settings, metrics: Metrics) -> Keeping:
         works["Training a fallback model"] = trainer.run
     if settings.item_titles:
         shelf = Shelf(settings.state_dir / "titles", keep=1)
-        loader = TitlesLoader(settings.item_titles, live.slot, shelf, _limits(settings))
-        reloader = Reloader(settings.item_titles, loader, settings.watch_seconds)
+        limits = _limits(settings)
+        loader = TitlesLoader(settings.item_titles, live.slot, shelf, limits)
+        reloader = Reloader(settings.item_titles, loader, settings.watch_seconds, limits.file_bytes)
         works["Keeping the titles of items current"] = reloader.run
         works["Watching the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
+    if settings.tokens_file and access:
+        tokens = Reloader(
+            settings.tokens_file, TokensLoader(settings.tokens_file, access.use, metrics), settings.watch_seconds
+        )
+        works["Keeping the tokens current"] = tokens.run
+        works["Watching the file of tokens"] = lambda: request_every(settings.watch_seconds, tokens)
     return Keeping(live.status(following), works)
 
 

@@ -7,7 +7,10 @@ has been idle or unread longest is closed and counted.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import resource
+import sys
+import termios
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from typing import Final, cast
@@ -19,8 +22,8 @@ RESERVED_DESCRIPTORS: Final = 128
 #: An upper limit however many descriptors there are: a connection takes about 20 kB, and more need another server.
 _MOST_CONNECTIONS: Final = 10_000
 _LEAST_CONNECTIONS: Final = 16
-#: Bytes; an answer of 10,000 items with their titles is smaller.
-_LARGE_ANSWER: Final = 4 * 2**20
+#: Bytes; a batch of 100,000 items with their titles is smaller.
+_LARGE_ANSWER: Final = 12 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,13 @@ class Budget:
     connections: how many may be open. unsent, unsent_in_all: unread bytes of answers, of one connection and of all.
     send_seconds: how long an answer may remain unread.
 
-    Bytes in the kernel's buffers do not count. aiohttp keeps the whole answer until the kernel has all of it: an answer
-    of 3.5 MB with 0.7 MB unsent takes 5 MB of memory.
+    An answer counts while the kernel has not taken all of it, since aiohttp keeps the whole answer until then. It
+    counts with what the kernel has taken: an answer of 3.5 MB with 0.7 MB unsent takes 5 MB of memory.
     """
 
     connections: int
-    unsent: int = 8 * 2**20
-    unsent_in_all: int = 12 * 2**20
+    unsent: int = _LARGE_ANSWER
+    unsent_in_all: int = 64 * 2**20
     send_seconds: float = 30.0
 
     def share(self, processes: int) -> Budget:
@@ -146,7 +149,7 @@ class Connections:
         """Check one answer against the limits; if all together exceed theirs, close what has waited longest."""
         if connection not in self._unsent:
             return
-        self._unsent[connection] = unsent = connection.transport.get_write_buffer_size()
+        self._unsent[connection] = unsent = connection.unread()
         if unsent > self.budget.unsent:
             self.close(connection, "unsent_bytes")
         while sum(self._unsent.values()) > self.budget.unsent_in_all:
@@ -176,6 +179,11 @@ class Connection(asyncio.Protocol):
         """Forward received data."""
         self._connections.heard(self)
         self.handler.data_received(data)
+
+    def unread(self) -> int:
+        """Return how many bytes the client has not read: here and in the kernel."""
+        in_kernel = fcntl.ioctl(self.transport.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
+        return self.transport.get_write_buffer_size() + int.from_bytes(in_kernel, sys.byteorder)
 
     def eof_received(self) -> bool | None:
         """Forward the end of the data."""

@@ -1,18 +1,34 @@
 """The errors: one class and code for each thing that can go wrong.
 
 ``code`` is for machines: the ``code`` of a problem document and the ``reason`` label of a metric. ``str(error)`` is for
-people: one sentence that says what is wrong, where, and what to do.
+people: one sentence that says what is wrong, where, and what to do. It is one line of printable characters, whatever
+files and clients have sent.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from service.untrusted import sentence, with_quotations, without_quotations
+
 
 class AlsServeError(Exception):
     """The base class of all errors that als-serve raises on purpose."""
 
     code: ClassVar[str] = "internal_error"
+
+    def __str__(self) -> str:
+        return with_quotations(super().__str__())
+
+    @property
+    def public(self) -> str:
+        """The sentence for clients, without what it quotes from files."""
+        return without_quotations(super().__str__())
+
+    @property
+    def marked(self) -> str:
+        """The sentence for another process, which makes the same error of it."""
+        return sentence(super().__str__())
 
 
 class SettingsError(AlsServeError):
@@ -40,6 +56,12 @@ class UnreadableSourceError(ModelRejectedError):
     """The file cannot be read (permissions, I/O error, not a regular file) or is empty."""
 
     code = "file_unreadable"
+
+
+class SourceTooLargeError(ModelRejectedError):
+    """The file is larger than a model may be."""
+
+    code = "file_too_large"
 
 
 class SourceChangedError(ModelRejectedError):
@@ -151,6 +173,15 @@ class BadTitlesError(AlsServeError):
     """The file of item titles is missing or is not a CSV of ids and titles; the current titles stay."""
 
     code = "bad_titles"
+
+
+# ---------------------------------------------------------------- tokens
+
+
+class BadTokensError(AlsServeError):
+    """The file of tokens is missing or has a bad line; a running server keeps the current tokens."""
+
+    code = "bad_tokens"
 
 
 # ---------------------------------------------------------------- training
@@ -268,6 +299,12 @@ class BadParameterError(RequestError):
     code = "bad_parameter"
 
 
+class MisdirectedError(RequestError):
+    """The Host header names a host that is not allowed."""
+
+    code = "misdirected"
+
+
 class BadBodyError(RequestError):
     """The body is not JSON."""
 
@@ -304,6 +341,24 @@ class RequestTimeoutError(RequestError):
     code = "request_timeout"
 
 
+class NoTokenError(RequestError):
+    """The request needs a token and has none."""
+
+    code = "no_token"
+
+
+class InvalidTokenError(RequestError):
+    """The token is unknown."""
+
+    code = "invalid_token"
+
+
+class InsufficientScopeError(RequestError):
+    """The token does not have the scope that the request needs."""
+
+    code = "insufficient_scope"
+
+
 class UnknownUserError(RequestError):
     """The user is not in the served model."""
 
@@ -335,6 +390,6 @@ class LimitedModelError(RequestError):
 
 
 class OverloadedError(RequestError):
-    """Too many long queries are already waiting."""
+    """A long query would wait too long for a thread, or has."""
 
     code = "overloaded"

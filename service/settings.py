@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,6 +16,8 @@ Check = Callable[[Any], bool]
 
 #: Variables that the import process inherits: how to find Python and encode text, no secrets.
 _CHILD_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")
+
+_HOSTS = re.compile(r"(?: *(?:[\w.-]+|\[[\da-fA-F:.]+\]) *(?:,|$))+(?<!,)")
 
 
 def _setting(default: Any, help: str, *, allowed: str = "", check: Check | None = None) -> Any:  # noqa: A002 - the word every CLI uses
@@ -52,6 +55,12 @@ class Settings:
         allowed="0 to 65535",
         check=lambda value: value is None or 0 <= value <= 65535,
     )
+    allowed_hosts: str | None = _setting(
+        None,
+        "Hosts by which clients may address the server; other requests get 421. Unset: any.",
+        allowed="names and addresses without ports, separated by commas",
+        check=lambda value: value is None or _HOSTS.fullmatch(value) is not None,
+    )
     workers: int | Literal["auto"] = _setting(
         1,
         "Processes that answer requests. If more than 1, another process keeps the model. auto: one per CPU.",
@@ -62,6 +71,12 @@ class Settings:
     keep_snapshots: int = _setting(
         3,
         "How many imported models to keep on disk.",
+        allowed="1 or more",
+        check=lambda value: value >= 1,
+    )
+    max_model_mb: int = _setting(
+        65_536,
+        "The size of the largest model file that is read, in MB.",
         allowed="1 or more",
         check=lambda value: value >= 1,
     )
@@ -82,6 +97,13 @@ class Settings:
         "Threads for queries that would block the event loop for over a millisecond.",
         allowed="1 to 64",
         check=lambda value: 1 <= value <= 64,
+    )
+    queue_ms: float = _setting(
+        100.0,
+        "Milliseconds that such a query may wait for a thread before it is refused (503); batches and long "
+        "explanations may wait 50 times as long.",
+        allowed="more than 0, at most 60000",
+        check=lambda value: 0 < value <= 60_000,
     )
     cache_mb: int = _at_least_zero(
         16, "Memory for answers that are given again to equal requests, until the model changes; 0 keeps none."
@@ -111,6 +133,9 @@ class Settings:
     training_delimiter: str | None = _setting(None, "The delimiter of the training data, if it is not detected.")
     training_encoding: str | None = _setting(None, "The encoding of the training data, such as latin-1, if not UTF-8.")
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
+    tokens_file: Path | None = _setting(
+        None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
+    )
     log_format: Literal["console", "json"] = _one_of("console", "The log format: console or json.", "console", "json")
     log_level: Literal["debug", "info", "warning", "error"] = _one_of(
         "info", "The lowest level of log lines to show.", "debug", "info", "warning", "error"
@@ -145,6 +170,13 @@ def refuse_unknown_variables() -> None:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
             remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
             raise SettingsError(f"The environment variable {name} is not a setting of als-serve; {remedy}")
+
+
+def refuse_empty_tokens_file() -> None:
+    """Raise SettingsError if ALS_TOKENS_FILE is empty: it would count as unset, and so open the server to everybody."""
+    name = variable("tokens_file")
+    if os.environ.get(name) == "":
+        raise SettingsError(f"The environment variable {name} is empty; name a file of tokens, or unset it.")
 
 
 def child_environment() -> Mapping[str, str]:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import TypeVar
 
 from service.errors import AlsServeError
 
+ResultT = TypeVar("ResultT")
 _Lent = TypeVar("_Lent")
+
+
+async def in_thread(work: Callable[[Callable[[], bool]], ResultT]) -> ResultT:
+    """Do long work in a thread; it gets a function that says whether it was cancelled, and should end then."""
+    cancelled = threading.Event()
+    try:
+        return await asyncio.to_thread(work, cancelled.is_set)
+    finally:
+        cancelled.set()
 
 
 @asynccontextmanager

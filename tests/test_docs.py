@@ -19,6 +19,7 @@ from service.live.report import State
 from service.observe.logs import EVENTS
 from service.observe.metrics import Metrics, table
 from service.settings import Settings, variable
+from service.tokens import SCOPES
 from tests.support import ROOT
 from tests.support.documents import DOCUMENTS, name_of, page, rows_below, sections
 
@@ -157,3 +158,12 @@ def test_every_metric_that_a_document_names_exists(document: Path) -> None:
     pattern = r"\bals_(?:model|http|event|watcher|trainings|results?|s3)_[a-z0-9_]+\b(?!\.)"
     named = set(re.findall(pattern, document.read_text(encoding="utf-8")))
     assert named <= exposed
+
+
+def test_every_scope_is_documented_with_its_routes() -> None:
+    """The table in docs/api.md has each scope with the routes that need it."""
+    rows = rows_below("docs/api.md", "| scope | requests |")
+    documented = {scope.strip("`"): set(re.findall(r"`(GET|POST) (\S+)`", routes)) for scope, routes in rows}
+    assert documented == {
+        scope: {(route.method, route.path) for route in ROUTES if route.scope == scope} for scope in SCOPES
+    }

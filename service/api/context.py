@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -19,6 +19,9 @@ from service.live.generation import Generation
 from service.live.status import Status
 from service.observe.exposition import Exposition
 from service.observe.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
+
+if TYPE_CHECKING:
+    from service.api.tokens import Access
 
 Fallback: TypeAlias = Literal["popular", "none"]
 #: Answers a scrape, given what is accepted and the names of metrics; see :func:`service.live.scraping.scrape`.
@@ -82,7 +85,7 @@ class Results:
 class Context:
     """What the handlers of one app share.
 
-    ``pages`` has the content of each fixed path.
+    ``pages`` has the content of each fixed path. ``access`` admits requests by their tokens, if the server has any.
     """
 
     status: Status
@@ -94,6 +97,7 @@ class Context:
     pages: Mapping[str, Content]
     scrape: Scrape
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    access: Access | None = None
 
     def generation(self) -> Generation:
         """Take the generation that answers the whole request. Raises NotReadyError."""

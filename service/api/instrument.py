@@ -16,6 +16,7 @@ from multidict import istr
 from service.api import problems
 from service.api.answers import MODEL_VERSION
 from service.api.context import Context, Handler, Ids
+from service.api.hosts import host_check
 from service.errors import AlsServeError, EncodedBodyError
 from service.observe.logs import current_request, log_event
 from service.observe.metrics import Metrics
@@ -36,20 +37,23 @@ _requests = itertools.count(1)
 
 
 class Instrument:
-    """Wraps the handlers of one app; ``access_log`` is the share of requests that it logs.
+    """Wraps the handlers of one app.
+
+    ``access_log`` is the share of requests that it logs. ``allowed_hosts``: see :func:`~service.api.hosts.host_check`.
 
     Not a middleware, because aiohttp wraps each one in several calls, which every request would pay for.
     """
 
-    def __init__(self, context: Context, access_log: float) -> None:
+    def __init__(self, context: Context, access_log: float, allowed_hosts: str | None = None) -> None:
         self._context = context
         self._access_log = access_log
+        self._allowed_hosts = allowed_hosts
         context.metrics.requests_in_flight.set_function(lambda: context.lifecycle.in_flight)
 
     def wrap(self, route: str, handler: Handler) -> Instrumented:
         """Return the handler for the router; logs and metrics name its ``route``, never a path with ids."""
         context, access_log, numbers = self._context, self._access_log, RequestNumbers(self._context.metrics, route)
-        lifecycle = context.lifecycle
+        lifecycle, check_host = context.lifecycle, host_check(self._allowed_hosts, route)
 
         @wraps(handler)
         async def answer(request: web.BaseRequest, ids: Ids) -> web.StreamResponse:
@@ -61,6 +65,8 @@ class Instrument:
             response = None
             current_request.set(request_id)  # until the answer is sent, or the connection's next request
             try:
+                if check_host:
+                    check_host(request)
                 if hdrs.CONTENT_ENCODING in request.headers:
                     _refuse_encoding()
                 response = await handler(request, context, ids)
@@ -73,7 +79,7 @@ class Instrument:
                 status = CLIENT_GONE if response is None else response.status
                 numbers.count(request.method, status, seconds)
                 if access_log and random.random() < access_log:  # noqa: S311 - a sample, not a secret
-                    _log_access(request.method, route, response, status, seconds)
+                    _log_access(request, context, route, response, status, seconds)
             response.headers[REQUEST_ID] = request_id
             if lifecycle.draining:
                 response.force_close()
@@ -96,8 +102,17 @@ def _problem(error: Exception, method: str, route: str, request_id: str) -> web.
     return problems.unexpected(request_id)
 
 
-def _log_access(method: str, route: str, response: web.StreamResponse | None, status: int, seconds: float) -> None:
-    facts: dict[str, Any] = {"method": method, "route": route, "status": status, "seconds": seconds}
+def _log_access(
+    request: web.BaseRequest,
+    context: Context,
+    route: str,
+    response: web.StreamResponse | None,
+    status: int,
+    seconds: float,
+) -> None:
+    facts: dict[str, Any] = {"method": request.method, "route": route, "status": status, "seconds": seconds}
+    if context.access:
+        facts["token"] = context.access.holder_of(request).name
     if response is not None and MODEL_VERSION in response.headers:
         facts["model_version"] = response.headers[MODEL_VERSION]
     log_event("request", request_id=current_request.get(), **facts)

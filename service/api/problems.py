@@ -21,9 +21,13 @@ from service.errors import (
     BadParameterError,
     BodyTooLargeError,
     EncodedBodyError,
+    InsufficientScopeError,
     InvalidBodyError,
+    InvalidTokenError,
     LimitedModelError,
+    MisdirectedError,
     NoSeenItemsError,
+    NoTokenError,
     NotReadyError,
     OverloadedError,
     RequestTimeoutError,
@@ -36,6 +40,9 @@ from service.errors import (
 HTTP_STATUS: dict[type[AlsServeError], int] = {
     BadParameterError: 400,
     BadBodyError: 400,
+    NoTokenError: 401,
+    InvalidTokenError: 401,
+    InsufficientScopeError: 403,
     UnknownUserError: 404,
     UnknownItemError: 404,
     NoSeenItemsError: 404,
@@ -43,6 +50,7 @@ HTTP_STATUS: dict[type[AlsServeError], int] = {
     BodyTooLargeError: 413,
     UnsupportedMediaTypeError: 415,
     EncodedBodyError: 415,
+    MisdirectedError: 421,
     InvalidBodyError: 422,
     NotReadyError: 503,
     LimitedModelError: 503,
@@ -53,6 +61,13 @@ CONTENT_TYPE = "application/problem+json"
 NO_SUCH_PATH = "no_such_path"
 #: Seconds after which a client may retry after a 503.
 RETRY_AFTER = "1"
+
+#: What the client should send instead (RFC 6750, section 3).
+CHALLENGES: dict[type[AlsServeError], str] = {
+    NoTokenError: 'Bearer realm="als-serve"',
+    InvalidTokenError: 'Bearer realm="als-serve", error="invalid_token"',
+    InsufficientScopeError: 'Bearer realm="als-serve", error="insufficient_scope"',
+}
 
 _API_PATHS = (
     "GET /v1/users/{user}/recommendations, /similar, /scores, /items and /explanations/{item}; "
@@ -85,6 +100,8 @@ def from_error(error: AlsServeError, request_id: str) -> WholeResponse:
     response = problem(status, error.code, str(error), request_id)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers[hdrs.RETRY_AFTER] = RETRY_AFTER
+    if type(error) in CHALLENGES:
+        response.headers[hdrs.WWW_AUTHENTICATE] = CHALLENGES[type(error)]
     if isinstance(error, RequestTimeoutError | EncodedBodyError):
         response.force_close()
     if isinstance(error, EncodedBodyError):

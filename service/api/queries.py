@@ -1,110 +1,158 @@
-"""Query execution: on the event loop if cheap, else in a few threads with a bounded queue."""
+"""Query execution: on the event loop if cheap, else in a few threads, for which two lanes of queries wait."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from typing import TypeVar, TypeVarTuple
+from contextlib import suppress
+from functools import partial
+from threading import Lock
+from time import monotonic
+from typing import Any, TypeVar, TypeVarTuple
 
-from service.errors import OverloadedError
+from service.api.lanes import Lane, Query
 from service.observe.metrics import Metrics
 
 #: A query estimated to block the event loop for longer than this many microseconds goes to a thread.
 INLINE_MICROSECONDS = 1000
-#: The number of long queries that may wait per thread.
-WAITING_PER_THREAD = 16
+#: How long a query in turns may wait, as a multiple of others.
+PATIENCE_IN_TURNS = 50
+#: After so many seconds of single queries, those in turns have one turn, of some 5 ms: a fifth of the threads.
+_SINGLE_SECONDS = 0.02
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
 
 class Queries:
-    """Runs the queries of one app in at most ``threads`` threads; at most ``waiting_limit`` wait for a thread."""
+    """Runs the queries of one app; those that would block the event loop, in at most ``threads`` threads.
 
-    def __init__(self, threads: int, metrics: Metrics, waiting_limit: int | None = None) -> None:
-        waiting = WAITING_PER_THREAD * threads if waiting_limit is None else waiting_limit
-        self._limit = threads + waiting
+    Single queries and queries in turns wait in separate lanes. The former go first, but leave a part of the threads to
+    the latter. A query that is likely to wait for longer than ``queue_ms`` milliseconds (in turns:
+    ``PATIENCE_IN_TURNS`` times as long) is refused at once; one that does wait so long is refused then.
+    """
+
+    def __init__(self, threads: int, queue_ms: float, metrics: Metrics) -> None:
+        self._threads = threads
         self._metrics = metrics
-        self._admitted = 0
-        self._free_threads = asyncio.Semaphore(threads)
-        self._beginning = asyncio.Semaphore(threads)
+        self._lock = Lock()
+        self._single = Lane("single", threads, queue_ms / 1000, metrics)
+        self._in_turns = Lane("batch", threads, PATIENCE_IN_TURNS * queue_ms / 1000, metrics)
+        self._working = 0
+        self._single_seconds = 0.0
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="query")
-        metrics.queries.set_function(lambda: self._admitted)
+        metrics.queries.set_function(lambda: len(self._single) + len(self._in_turns))
 
     async def run(self, estimate_us: float, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        """Return ``function(*arguments)``. Raises OverloadedError if too many are already waiting.
+        """Return ``function(*arguments)``. Raises OverloadedError if it waits, or is likely to wait, for too long.
 
         If the client disconnects, a waiting query leaves the queue at once, with all that it references; a running one
         keeps its thread until it ends.
         """
         if estimate_us <= INLINE_MICROSECONDS:
             return function(*arguments)
-        self._refuse_if_full()
-        return await self._admit(function, *arguments)
+        result: Result = await self._answer(self._single, estimate_us, partial(function, *arguments))
+        return result
 
     async def run_in_turns(self, estimate_us: float, turns: Iterator[Result | None]) -> Result:
         """Return the first that ``turns`` yields other than None. Raises OverloadedError before the first turn alone.
 
-        After each turn, the queries that wait for a thread have theirs; where the client went away there is no other.
+        After each turn, single queries have theirs; where the client went away there is no other.
         """
         if estimate_us <= INLINE_MICROSECONDS:
             return next(result for result in turns if result is not None)
-        self._refuse_if_full()
-        async with self._begun():
-            while (result := await self._admit(next, turns)) is None:
-                pass
-            return result
+        result: Result = await self._answer(self._in_turns, estimate_us, partial(next, turns), in_turns=True)
+        return result
 
-    @asynccontextmanager
-    async def _begun(self) -> AsyncIterator[None]:
-        """Wait while as many as there are threads have begun: what each has found so far takes memory."""
-        self._admitted += 1
-        try:
-            await self._beginning.acquire()
-        except asyncio.CancelledError:
-            self._metrics.queries_abandoned.inc()
-            raise
-        finally:
-            self._admitted -= 1
-        try:
-            yield
-        finally:
-            self._beginning.release()
-
-    def _refuse_if_full(self) -> None:
-        if self._admitted >= self._limit:
-            raise OverloadedError("Too many long queries are already waiting; try again in a second, or ask for less.")
-
-    async def _admit(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        self._admitted += 1
-        try:
-            return await self._in_thread(function, *arguments)
-        except asyncio.CancelledError:
-            self._metrics.queries_abandoned.inc()
-            raise
-
-    async def _in_thread(self, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        # The executor's own queue would keep cancelled queries, so nothing is submitted before a thread is free.
-        try:
-            await self._free_threads.acquire()
-        except asyncio.CancelledError:
-            self._admitted -= 1
-            raise
+    async def _answer(
+        self, lane: Lane, estimate_us: float, turn: Callable[[], object], *, in_turns: bool = False
+    ) -> Any:
         loop = asyncio.get_running_loop()
-        running = self._executor.submit(function, *arguments)
-        running.add_done_callback(lambda _: self._leave_from_thread(loop))
-        return await asyncio.wrap_future(running)
+        query = Query(estimate_us / 1e6, turn, in_turns, loop.create_future())
+        self._admit(lane, query)
+        deadline = loop.call_later(lane.patience, self._expire, lane, query)
+        try:
+            return await query.answer
+        except asyncio.CancelledError:
+            self._metrics.queries_abandoned.inc()
+            with self._lock:
+                lane.leave(query)
+            raise
+        finally:
+            deadline.cancel()
 
-    def _leave_from_thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(RuntimeError):  # the server has stopped meanwhile
-            loop.call_soon_threadsafe(self._leave)
+    def _admit(self, lane: Lane, query: Query) -> None:
+        """Have a query wait, and a thread look for it if one is free. Raises OverloadedError."""
+        with self._lock:
+            lane.admit(query, monotonic())
+            if self._working == self._threads:
+                return
+            self._working += 1
+        self._executor.submit(self._work)
 
-    def _leave(self) -> None:
-        self._admitted -= 1
-        self._free_threads.release()
+    def _expire(self, lane: Lane, query: Query) -> None:
+        """Refuse a query that has waited for too long."""
+        with self._lock:
+            late = not query.begun and lane.leave(query)
+        if late:
+            _settle(query.answer, None, lane.refuse())
+
+    def _work(self) -> None:
+        """Have one query after another take its turn, in a thread, until none waits.
+
+        A thread takes the next one by itself: it would idle while the event loop is busy with refusals.
+        """
+        while lane := self._next_lane():
+            self._take_turn(*lane)
+
+    def _next_lane(self) -> tuple[Lane, Query] | None:
+        with self._lock:
+            lane = self._choose()
+            if lane is None:
+                self._working -= 1
+                return None
+            return lane, lane.begin(monotonic())
+
+    def _choose(self) -> Lane | None:
+        """Return the lane whose turn it is, None if nothing waits."""
+        owed = self._single_seconds >= _SINGLE_SECONDS
+        if self._in_turns.waiting and (owed or not self._single.waiting):
+            self._single_seconds = 0.0
+            return self._in_turns
+        return self._single if self._single.waiting else None
+
+    def _take_turn(self, lane: Lane, query: Query) -> None:
+        started, answer = monotonic(), query.answer
+        result, error = _outcome(query.turn)
+        seconds = monotonic() - started
+        with self._lock:
+            more = query.in_turns and result is None and error is None and not answer.cancelled()
+            lane.end(query, seconds, more=more)
+            self._single_seconds += 0.0 if query.in_turns else seconds
+        if not more:
+            with suppress(RuntimeError):  # the server has stopped meanwhile
+                answer.get_loop().call_soon_threadsafe(_settle, answer, result, error)
 
     def close(self) -> None:
         """Drop the waiting queries; running ones finish."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._single.waiting.clear()
+            self._in_turns.waiting.clear()
+        self._executor.shutdown(wait=False)
+
+
+def _outcome(turn: Callable[[], object]) -> tuple[object, BaseException | None]:
+    try:
+        return turn(), None
+    except BaseException as error:  # raised again where the answer is awaited
+        return None, error
+
+
+def _settle(answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(result)
+    else:
+        answer.set_exception(error)

@@ -19,6 +19,7 @@ Reader: TypeAlias = Callable[[str, str], Any]
 
 _WHOLE_NUMBER = re.compile("[0-9]{1,9}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?")
+_LONGEST_SHOWN = 80
 _TRUTH = {"true": True, "false": False}
 
 
@@ -88,14 +89,14 @@ def _number(kind: inspect.IntType | inspect.FloatType) -> Reader:
     def read(name: str, text: str) -> float:
         if form.fullmatch(text) and (low is None or low <= number(text)) and (high is None or number(text) <= high):
             return number(text)
-        raise BadParameterError(f"The parameter {name} is {text!r}; it must be {allowed}.")
+        raise BadParameterError(f"The parameter {name} is {_shown(text)}; it must be {allowed}.")
 
     return read
 
 
 def _one_of(choices: Collection[str], name: str, text: str) -> str:
     if text not in choices:
-        raise BadParameterError(f"The parameter {name} is {text!r}; it must be {' or '.join(choices)}.")
+        raise BadParameterError(f"The parameter {name} is {_shown(text)}; it must be {' or '.join(choices)}.")
     return text
 
 
@@ -127,11 +128,16 @@ def _parse(raw: str, known: Collection[str]) -> dict[str, str]:
         name = _decode(name, "A parameter's name")
         if name not in known:
             allowed = f"allowed: {', '.join(sorted(known))}" if known else "this path takes no parameters"
-            raise BadParameterError(f"The parameter {name!r} is unknown here; {allowed}.")
+            raise BadParameterError(f"The parameter {_shown(name)} is unknown here; {allowed}.")
         if name in given:
             raise BadParameterError(f"The parameter {name} is given more than once; give it once.")
         given[name] = value
     return given
+
+
+def _shown(text: str) -> str:
+    """Quote a client's text, shortened so that what follows is not lost."""
+    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
 
 
 def _decode(text: str, what: str) -> str:

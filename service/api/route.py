@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from service.api.context import Context, Limits, Question
+from service.api.hosts import EXEMPT
 from service.api.parameters import Anything, Options, within
 from service.errors import (
     AlsServeError,
@@ -17,12 +18,17 @@ from service.errors import (
     BadParameterError,
     BodyTooLargeError,
     EncodedBodyError,
+    InsufficientScopeError,
     InvalidBodyError,
+    InvalidTokenError,
     LimitedModelError,
+    MisdirectedError,
+    NoTokenError,
     NotReadyError,
     RequestTimeoutError,
     UnsupportedMediaTypeError,
 )
+from service.tokens import Scope
 
 Errors = tuple[type[AlsServeError], ...]
 TakenT = TypeVar("TakenT")
@@ -36,6 +42,7 @@ _OF_A_BODY: Errors = (
     EncodedBodyError,
     InvalidBodyError,
 )
+_OF_A_TOKEN: Errors = (NoTokenError, InvalidTokenError, InsufficientScopeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +63,10 @@ class Route(Generic[TakenT, AskedT]):
     """One operation; a route for GET also answers HEAD. The handler's docstring is the summary and description.
 
     ``options`` are read from the body of a POST (``example`` is an example), otherwise from the query. ``name`` is the
-    operationId. ``answer`` is an example of a 200's JSON, and its type is the answer's type; for other content,
-    ``media`` has the schema by media type instead. ``files`` are the allowed values of ``{file}``. ``tagged``: the
-    answer has an ETag, and may be a 304. ``raises`` are the handler's own errors.
+    operationId. ``scope`` is what a token must permit; None opens the route to everybody. ``answer`` is an example of a
+    200's JSON, and its type is the answer's type; for other content, ``media`` has the schema by media type instead.
+    ``files`` are the allowed values of ``{file}``. ``tagged``: the answer has an ETag, and may be a 304. ``raises`` are
+    the handler's own errors.
     """
 
     method: str
@@ -68,6 +76,7 @@ class Route(Generic[TakenT, AskedT]):
     options: type[AskedT]
     name: str
     tag: str
+    scope: Scope | None
     example: AskedT | None = None
     answer: msgspec.Struct | None = None
     media: Mapping[str, object] = field(default_factory=dict)
@@ -83,8 +92,10 @@ class Route(Generic[TakenT, AskedT]):
     @property
     def errors(self) -> Errors:
         """All errors that can refuse a request."""
+        host: Errors = () if self.path in EXEMPT else (MisdirectedError,)
+        token = _OF_A_TOKEN if self.scope else ()
         query: Errors = () if self.options is Anything else (BadParameterError,)
-        return (*query, *(_OF_A_BODY if self.has_body else ()), *self.needs.errors, *self.raises)
+        return (*host, *token, *query, *(_OF_A_BODY if self.has_body else ()), *self.needs.errors, *self.raises)
 
     def within(self, limits: Limits) -> Route[TakenT, AskedT]:
         """Return the route adapted to a server's limits."""

@@ -21,6 +21,7 @@ from service.api.instrument import Instrument, Instrumented
 from service.api.parameters import Anything, Options
 from service.api.query_strings import QueryReader
 from service.api.route import AnyRoute
+from service.api.tokens import Access, guarded
 
 #: The ``route`` of a request with an unknown path or method, so that clients cannot invent labels.
 UNMATCHED = "unmatched"
@@ -44,13 +45,14 @@ class _Shape:
 class Router:
     """Calls the handlers of one API's routes; where there is no route, the answer is an error."""
 
-    def __init__(self, routes: Iterable[AnyRoute], instrument: Instrument) -> None:
+    def __init__(self, routes: Iterable[AnyRoute], instrument: Instrument, access: Access | None = None) -> None:
+        """``access`` admits requests by their tokens, if there are any."""
         #: By number of segments; shapes with fewer ids first, so that /items/popular comes before /items/{item}.
         self._shapes: dict[int, list[_Shape]] = {}
         self._refuse = instrument.wrap(UNMATCHED, self._refuse_unmatched)
         for route in routes:
             answer = _answering_body(route) if route.has_body else _answering_query(route)
-            self._add(route, instrument.wrap(route.path, answer))
+            self._add(route, instrument.wrap(route.path, guarded(answer, route.scope, access)))
 
     def answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Answer a request."""

@@ -17,13 +17,16 @@ from aiohttp.abc import AbstractStreamWriter
 
 #: The name that answers give; it says nothing of versions.
 SERVER: Final = "als-serve"
+#: No browser guesses that an answer is of another type, such as a script.
+NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff"}
+_NO_SNIFFING_LINE = "".join(f"{name}: {value}\r\n" for name, value in NO_SNIFFING.items())
 
 
 class WholeResponse(web.StreamResponse):
     """A response with a complete body.
 
-    ``headers`` are sent besides Content-Type, Content-Length, Date and Server. Their values must come from this server:
-    they are sent as they are.
+    ``headers`` are sent besides Content-Type, Content-Length, Date, Server and NO_SNIFFING. Their values must come from
+    this server: they are sent as they are.
     """
 
     def __init__(self, body: bytes, content_type: str, *, status: int = 200, headers: Mapping[str, str] | None = None):
@@ -68,7 +71,8 @@ class WholeResponse(web.StreamResponse):
 
 @lru_cache
 def _fixed_lines(status: int, content_type: str) -> str:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nServer: {SERVER}\r\nContent-Type: {content_type}\r\n"
+    first = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nServer: {SERVER}\r\nContent-Type: {content_type}\r\n"
+    return first + _NO_SNIFFING_LINE
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import ETag, hdrs, web
 
 from service.api.answers import CONTENT_TYPE
+from service.api.sending import NO_SNIFFING
 
 _SERVICE = Path(__file__).parent.parent
 _REFERENCE = _SERVICE / "reference"
@@ -41,7 +42,7 @@ _POLICY = (
 )
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
+    **NO_SNIFFING,
     "Referrer-Policy": "no-referrer",
     hdrs.CACHE_CONTROL: "no-cache",  # revalidated each time (304), because a new server may have a new page
 }

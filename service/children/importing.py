@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from io import BufferedReader
@@ -22,7 +23,13 @@ import scipy.linalg  # noqa: F401 - folding in needs it, and nothing is imported
 
 from service.children.jobs import Job, Outcome
 from service.children.lifeline import confine
-from service.errors import BadTitlesError, ImportMemoryError, ModelRejectedError, OutOfResourcesError
+from service.errors import (
+    BadTitlesError,
+    ImportCrashedError,
+    ImportMemoryError,
+    ModelRejectedError,
+    OutOfResourcesError,
+)
 from service.model import titles
 from service.model.arranging import arrange
 from service.model.formats.reading import read
@@ -32,8 +39,10 @@ from service.model.scoring import costs, score_ranges
 from service.model.storage import snapshot
 from service.model.storage.shelf import unwritable
 from service.model.storage.snapshot import Analysis
-from service.model.storage.source import unchanged
+from service.model.storage.source import path_of, unchanged
 from service.model.validation.validation import validate
+
+_SHOWN_CALLS = 10
 
 
 def import_model(job: Job) -> None:
@@ -57,7 +66,7 @@ def import_titles(job: Job) -> None:
 
     Raises BadTitlesError, ModelRejectedError and its subclasses.
     """
-    path = Path(job.source.path)
+    path = path_of(job.source.path)
     with _opened(job) as file:
         found = titles.read_titles(path, file)
     with _writing(job):
@@ -66,7 +75,7 @@ def import_titles(job: Job) -> None:
 
 def _read(job: Job) -> RawModel:
     with _opened(job) as file:
-        return read(Path(job.source.path), file, job.keys)
+        return read(path_of(job.source.path), file, job.keys)
 
 
 def _write(job: Job, model: Model, analysis: Analysis, source_format: str, seconds: dict[str, float]) -> None:
@@ -75,7 +84,7 @@ def _write(job: Job, model: Model, analysis: Analysis, source_format: str, secon
 
 
 def _opened(job: Job) -> AbstractContextManager[BufferedReader]:
-    return unchanged(os.fdopen(job.descriptor, "rb"), Path(job.source.path), job.source.signature)
+    return unchanged(os.fdopen(job.descriptor, "rb"), path_of(job.source.path), job.source.signature)
 
 
 @contextmanager
@@ -112,13 +121,18 @@ def _phase(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def answer(job: Job) -> Outcome:
-    """Do one import and return its outcome."""
+    """Do one import and return its outcome, whatever a crafted file makes a library raise."""
     try:
         import_titles(job) if job.content == "titles" else import_model(job)
     except MemoryError:
-        return Outcome(ImportMemoryError.code, str(_out_of_memory(job)))
+        return Outcome.of(_out_of_memory(job))
     except (ModelRejectedError, OutOfResourcesError, BadTitlesError) as error:
-        return Outcome(error.code, str(error))
+        return Outcome.of(error)
+    except Exception as error:
+        # Where it happened goes to the log, but no message, which could quote the file.
+        traceback.print_tb(error.__traceback__, -_SHOWN_CALLS)
+        what = f"The import process for {job.source.path} failed with {type(error).__name__}"
+        return Outcome.of(ImportCrashedError(f"{what}; save the file again."))
     return Outcome()
 
 

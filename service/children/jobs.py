@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from service.errors import AlsServeError
 from service.model.storage.source import Source
 
 Content: TypeAlias = Literal["model", "titles"]
@@ -31,10 +32,15 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The child's answer: the code and sentence of a rejection, or two empty strings."""
+    """The child's answer: the code and sentence (with marks) of a rejection, or two empty strings."""
 
     code: str = ""
     detail: str = ""
+
+    @classmethod
+    def of(cls, error: AlsServeError) -> Outcome:
+        """Describe a rejection in a bounded number of characters."""
+        return cls(error.code, error.marked)
 
 
 class DataLayout(msgspec.Struct, frozen=True):

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -21,12 +20,14 @@ import msgspec
 from service.children.jobs import Failed, Message, PopularityReady, Progress, Remark, SkippedRows, Trained, TrainingJob
 from service.children.lifeline import confine
 from service.errors import TrainingError
+from service.model.storage.source import path_of
 from service.training.account import Account
 from service.training.als import train
 from service.training.data_files import DataFile, files_of, held_open
 from service.training.interactions import Interactions, read_files
 from service.training.layout import Layout, layout_of
 from service.training.model_files import facts_of, write_npz, write_popularity
+from service.untrusted import with_quotations
 
 #: For the threads of OpenMP and Arrow; the limit counts all processes of the user.
 _THREADS = 4096
@@ -41,11 +42,11 @@ def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda:
         layout = layout_of(**msgspec.structs.asdict(job.layout))
         # At a start, any answer is better than none, so a bad row among millions does not prevent it.
         account = Account(skip=True)
-        with held_open(files_of([Path(job.data)], account)) as files:
+        with held_open(files_of([path_of(job.data)], account)) as files:
             on_opened()
             tell(_make(job, files, layout, account, tell))
     except TrainingError as error:
-        tell(Failed(str(error)))
+        tell(Failed(error.marked))
     except MemoryError:
         tell(Failed(f"Training on {job.data} needs more memory than is available."))
 
@@ -55,7 +56,7 @@ def _make(job: TrainingJob, files: Sequence[DataFile], layout: Layout, account: 
     report = _Reporter(tell)
     interactions, account = _read(job, files, layout, account, report)
     if account.count:
-        tell(SkippedRows(account.count, account.first))
+        tell(SkippedRows(account.count, with_quotations(account.first)))
     for sentence in account.sentences():
         tell(Remark(sentence))
     _save_popularity(interactions, job, tell)
@@ -63,7 +64,7 @@ def _make(job: TrainingJob, files: Sequence[DataFile], layout: Layout, account: 
     model = train(interactions, report=report)
     tell(Progress("saving", 0, 1))
     with _written(job.model, job) as file:
-        write_npz(model, facts_of(model, [Path(job.data)], None, {"read": read}), file)
+        write_npz(model, facts_of(model, [path_of(job.data)], None, {"read": read}), file)
     return Trained(time.perf_counter() - started)
 
 
@@ -83,7 +84,7 @@ def _read(
         again = Account(skip=True, passed_over=account.passed_over)
         with suppress(TrainingError):  # then the first error is the one to report
             found = read(replace(layout, names=replace(layout.names, weight="")), again)
-            again.remark(f"{str(error).removesuffix('.')}; the weights are not used")
+            again.remark(f"{error.marked.removesuffix('.')}; the weights are not used")
             return found, again
         raise
 

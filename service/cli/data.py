@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.models import plain, print_table
+from service.untrusted import with_quotations
 
 if TYPE_CHECKING:
     from service.training.interactions import Interactions
@@ -50,4 +51,4 @@ def _counted(ids: NDArray[Any]) -> str:
 def _left_out(read: Interactions) -> str:
     account = read.account
     reasons = [f"{count} rows: {reason}" for reason, count in account.left_out.most_common()]
-    return "\n".join([*reasons, f"the first: {account.first}"]) if reasons else "nothing"
+    return "\n".join([*reasons, f"the first: {with_quotations(account.first)}"]) if reasons else "nothing"

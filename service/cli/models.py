@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from service.model.storage.snapshot import Snapshot, verify
 from service.observe.logs import set_up_logging
 from service.observe.metrics import Metrics
 from service.settings import Settings
+from service.untrusted import escaped
 
 _RULE = "=" * 40
 _ANY_WIDTH = 10_000
@@ -99,8 +99,8 @@ async def recommend_items(settings: Settings, user: str, n: int) -> None:
 
 
 def plain(text: str) -> Text:
-    """Return text without terminal control characters: names of items and objects are untrusted."""
-    return Text("".join(letter if letter.isprintable() else "�" for letter in text))
+    """Return text that is neither control characters nor markup: names of items, objects and files are untrusted."""
+    return Text(escaped(text))
 
 
 def print_table(table: Table) -> None:
@@ -171,7 +171,7 @@ def _facts(snapshot: Snapshot) -> Table:
         facts |= _trained(manifest.training)
     table = Table(title="Would be served", title_justify="left", box=box.SIMPLE, show_header=False)
     for name, fact in facts.items():
-        table.add_row(name, fact)
+        table.add_row(name, plain(fact))
     return table
 
 
@@ -180,7 +180,7 @@ def _trained(facts: TrainingFacts) -> dict[str, str]:
     data, found = facts.data, facts.evaluation
     parameters = msgspec.structs.asdict(facts.parameters)
     told = {
-        "trained": f"{facts.trained_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, in {facts.seconds.get('train', 0):.1f} s",
+        "trained": f"{facts.trained_at:%Y-%m-%d %H:%M} UTC, in {facts.seconds.get('train', 0):.1f} s",
         "learned from": f"{', '.join(data.files)}: {data.rows} rows, {data.skipped_rows} left out",
         "parameters": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in parameters.items()),
     }

@@ -15,7 +15,10 @@ from service.settings import Settings, variable
 Command = Callable[..., None]
 
 #: The settings of commands that import a model.
-LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb", "pickle_keys")
+LOADING = (
+    *("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb", "max_model_mb"),
+    "pickle_keys",
+)
 
 #: What service.training.plan has, which nothing that serves may import.
 PRESETS = ("fast", "default", "quality")

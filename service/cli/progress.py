@@ -23,8 +23,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from service.cli.models import plain
 from service.s3.versions import Counted
+from service.untrusted import escaped
 
 if TYPE_CHECKING:
     from service.training.fitting import Report
@@ -77,5 +77,5 @@ def bar(title: str, size: int) -> Iterator[Counted]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(plain(title).plain, total=size)
+        task = progress.add_task(escaped(title), total=size)
         yield lambda count: progress.advance(task, count)

@@ -1,5 +1,7 @@
 // A client of the public API: every answer parsed, every failure a Problem with a sentence for people.
 
+import * as token from "./token.js";
+
 export class Problem extends Error {
   constructor(detail, code, status = 0, requestId = "") {
     super(detail);
@@ -39,11 +41,13 @@ function segment(id) {
 }
 
 async function ask(path, options) {
-  const response = await fetch(path, options).catch((error) => {
+  const sent = token.current();
+  const response = await fetch(path, signed(options, sent)).catch((error) => {
     throw error.name === "AbortError" ? error : new Problem(UNREACHABLE, "unreachable");
   });
   const answer = parse(await response.text().catch(() => ""));
   if (response.ok && answer) return answer;
+  if (response.status === 401 && (await token.another(sent, answer?.detail))) return ask(path, options);
   throw new Problem(
     answer?.detail ?? `The server returned status ${response.status} without a reason.`,
     answer?.code ?? "unknown",
@@ -51,6 +55,9 @@ async function ask(path, options) {
     answer?.request_id,
   );
 }
+
+const signed = (options, sent) =>
+  sent ? { ...options, headers: { ...options.headers, Authorization: `Bearer ${sent}` } } : options;
 
 function parse(text) {
   try {

@@ -8,6 +8,7 @@ import { newcomer } from "./newcomer.js";
 import { problemPage, refusal } from "./problems.js";
 import { setUpSearch } from "./search.js";
 import { start } from "./start.js";
+import { mayAsk } from "./token.js";
 import { user } from "./user.js";
 
 // By the first name in the address's fragment: #user=ana-0000, #new=a&new=b, #model=
@@ -28,13 +29,15 @@ const named = () => new URLSearchParams(location.hash.slice(1));
 
 const keyed = (key) => main.querySelector(`[data-key="${CSS.escape(key)}"]`);
 
-// Quietly (after a swap), the old view stays until the new one is ready. Moved: the reader opened another view.
+// Quietly (after a swap), the old view stays until the new one is ready. Moved: the reader opened another view, or
+// asked for this one again.
 async function show({ quietly = false, moved = false } = {}) {
   const mine = ++turn;
   const address = named();
   const [name] = address.keys();
   for (const link of document.querySelectorAll("nav [data-view]"))
     link.ariaCurrent = link.dataset.view === name ? "page" : null;
+  if (moved) mayAsk();
   if (!quietly) {
     shown = {};
     main.replaceChildren(skeleton());
@@ -54,7 +57,7 @@ async function view(name, address) {
   try {
     return await (VIEWS[name] ?? start)(address);
   } catch (problem) {
-    return { node: problemPage(problem, () => show()) };
+    return { node: problemPage(problem, () => show({ moved: true })) };
   }
 }
 
@@ -84,10 +87,10 @@ live.on("swap", ({ version }) => {
   showAnew();
 });
 live.on("rejected", ({ reason, detail }) => toast("rejected", h("b", {}, `${refusal(reason)}. `), detail));
-live.on("gone", ({ message }) => {
+live.on("gone", ({ message, status }) => {
   banner(message);
   byId("pill").className = "pill gone";
-  byId("pill").lastElementChild.textContent = "away";
+  byId("pill").lastElementChild.textContent = status ? "refused" : "away";
 });
 live.on("back", () => {
   banner("");

@@ -1,8 +1,9 @@
 // The view of the served model: its facts, origin and history.
 
+import * as api from "./api.js";
 import { phases, ranges } from "./charts.js";
 import { bytes, count, empty, h, moment, section, time } from "./dom.js";
-import { look, model as served, seen } from "./live.js";
+import { model as served, seen } from "./live.js";
 import { refusal } from "./problems.js";
 
 const STATES = {
@@ -21,7 +22,7 @@ export async function model() {
     if (text !== told) node.replaceChildren(...parts(now));
     told = text;
   };
-  follow(served ?? (await look()));
+  follow(served ?? (await api.model()));
   return { node, follow, refresh: () => {} };
 }
 

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { model } from "./live.js";
+import { forget } from "./token.js";
 
 const HEADLINES = {
   unknown_user: "Unknown user",
@@ -11,6 +12,9 @@ const HEADLINES = {
   no_seen_items: "Not in this model",
   unreachable: "No connection to the server",
   overloaded: "The server is busy",
+  no_token: "A token is needed",
+  invalid_token: "Unknown token",
+  insufficient_scope: "Not permitted",
 };
 
 const WAITING = "No model is served yet; this page shows it as soon as one is.";
@@ -22,7 +26,10 @@ export const refusal = (reason) => (reason === "file_missing" ? "The model file 
 const told = ({ code, message }) =>
   code === "not_ready" && model ? [model.last_reload?.detail, WAITING].filter(Boolean).join(" ") : message;
 
-export const problemIn = (problem) => h("p", { class: "empty" }, problem.message);
+export const problemIn = (problem) => h("p", { class: "empty" }, problem.message, " ", otherToken(problem, "chip"));
+
+const otherToken = ({ code }, look) =>
+  code === "insufficient_scope" && h("button", { type: "button", class: look, onclick: forget }, "Use another token");
 
 export function problemPage(problem, again) {
   const facts = [
@@ -39,6 +46,7 @@ export function problemPage(problem, again) {
       "p",
       { class: "links" },
       h("button", { type: "button", class: "button", onclick: again }, "Try again"),
+      otherToken(problem, "button quiet"),
       h("a", { href: "#" }, "Start over"),
     ),
     h("p", { class: "mono" }, facts.join(" · ")),

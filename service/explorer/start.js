@@ -4,13 +4,14 @@ import * as api from "./api.js";
 import { byId, count, counted, empty, h, moment, section } from "./dom.js";
 import { model } from "./live.js";
 import { link, list, row } from "./lists.js";
+import { problemIn } from "./problems.js";
 
 const LISTED = 10;
 const DEEPEST = 10000; // the API's largest offset
 
 export async function start() {
   const liked = await api.popular(8, 0).catch(() => ({ items: [] }));
-  const people = new Set(await Promise.all(Array.from({ length: LISTED }, anybody)));
+  const people = await Promise.all(Array.from({ length: LISTED }, anybody)).catch(unlessNotPermitted);
   return h(
     "article",
     {},
@@ -34,7 +35,7 @@ export async function start() {
     h(
       "div",
       { class: "columns" },
-      h("div", { class: "stack" }, someOf([...people]), served()),
+      h("div", { class: "stack" }, someOf(people), served()),
       likedByMost(liked.items),
     ),
   );
@@ -45,13 +46,20 @@ async function anybody() {
   return (await api.users(1, offset, "")).users[0];
 }
 
+// Who may not see users can still see items.
+function unlessNotPermitted(problem) {
+  if (problem.code !== "insufficient_scope") throw problem;
+  return problem;
+}
+
 export async function surprise() {
   const user = await anybody().catch(() => undefined);
   if (user !== undefined) location.hash = link("user", user);
 }
 
 function someOf(users) {
-  const chips = users.map((user) => h("li", {}, h("a", { class: "chip", href: link("user", user) }, String(user))));
+  if (users instanceof api.Problem) return section("Some users", null, problemIn(users));
+  const chips = [...new Set(users)].map((user) => h("li", {}, h("a", { class: "chip", href: link("user", user) }, String(user))));
   return section("Some users", null, h("ul", { class: "chips" }, chips));
 }
 

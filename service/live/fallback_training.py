@@ -30,7 +30,7 @@ from service.live.children import child_process, end_of, listen
 from service.live.models import Live
 from service.live.report import Training
 from service.model.storage.shelf import unwritable
-from service.model.storage.source import written_model
+from service.model.storage.source import text_of, written_model
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
 from service.threads import in_threads
@@ -95,7 +95,7 @@ class FallbackTrainer:
     async def _train_until_a_model_arrives(self) -> None:
         log_event("no_model", path=str(self._path), data=str(self._data))
         log_event("training")
-        self._live.training.report = Training("running", str(self._data), datetime.now(UTC))
+        self._live.training.report = Training("running", text_of(self._data), datetime.now(UTC))
         training = asyncio.create_task(self._train())
         arrival = asyncio.create_task(self._live.slot.good.wait())
         try:
@@ -130,7 +130,7 @@ class FallbackTrainer:
                     return ended
                 return await asyncio.to_thread(self._save, outputs.model, ended.seconds)
         except (StateDirectoryError, TrainingError) as error:
-            return Failed(str(error))
+            return Failed(error.marked)
 
     @contextmanager
     def _outputs(self) -> Iterator[_Outputs]:
@@ -147,7 +147,7 @@ class FallbackTrainer:
 
     async def _run(self, outputs: _Outputs) -> Trained | Failed:
         lent = (outputs.directory, outputs.model.fileno(), outputs.popularity.fileno())
-        job = msgspec.json.encode(TrainingJob(str(self._data), *lent, str(self._state_dir), self._layout))
+        job = msgspec.json.encode(TrainingJob(text_of(self._data), *lent, text_of(self._state_dir), self._layout))
         try:
             async with child_process(_MODULE, job, self._environment, pass_fds=lent) as child:
                 ended, _ = await asyncio.gather(self._converse(child, outputs), listen(child))
@@ -208,8 +208,9 @@ class FallbackTrainer:
     def _take(self, ended: _Saved | Failed) -> None:
         """Offer the trained model, or its fallback, for serving."""
         if isinstance(ended, Failed):
-            self._conclude("failed", ended.detail)
-            self._go_on_without(ended.detail)
+            error = TrainingError(ended.detail)
+            self._conclude("failed", error.public)
+            self._go_on_without(str(error))
             return
         self._conclude("trained")
         log_event("trained", path=str(ended.path), seconds=ended.seconds)

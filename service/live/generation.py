@@ -61,16 +61,17 @@ class Slot:
         """Serve a model from now on, with the current titles; return the previous generation."""
         with reading.phase("swap"):
             previous, loaded_at = self.current, datetime.now(UTC)
-            self._number += 1
-            self.current = Generation(self._number, snapshot, self._titles, loaded_at, reading.seconds, stale)
-            if not snapshot.model.limited:
-                self.good.set()
+            generation = Generation(self._number + 1, snapshot, self._titles, loaded_at, reading.seconds, stale)
+        # Measured first, because whatever raises must do so before the model is served.
+        measure_model(self.metrics, snapshot, loaded_at, reading.seconds)
+        self.metrics.model_stale.set(stale)
+        self._number, self.current = generation.number, generation
+        if not snapshot.model.limited:
+            self.good.set()
         if previous:
             self._held.add(previous.snapshot.model)
         if previous and previous.version != snapshot.version:
             self.earlier = [Served(previous.version, previous.loaded_at), *self.earlier][:_EARLIER_VERSIONS]
-        self.metrics.model_stale.set(stale)
-        measure_model(self.metrics, snapshot, loaded_at, reading.seconds)
         return previous
 
     def show_titles(self, titles: Titles) -> None:

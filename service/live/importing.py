@@ -28,11 +28,14 @@ from service.live.children import child_process, end_of, last_of, listen
 from service.live.control_groups import memory_left
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf, unwritable
-from service.model.storage.source import Source, is_lacking, opened
+from service.model.storage.source import Source, is_lacking, opened, path_of, text_of, written_bytes
 from service.threads import in_threads
 
 _MODULE = "service.children.importing"
 _MEGABYTE = 2**20
+_LEAST_CPU_SECONDS = 20.0
+#: Files of this size and more may use all of the CPU time.
+_LARGE_BYTES = 300 * _MEGABYTE
 _Lent = TypeVar("_Lent")
 
 
@@ -40,21 +43,33 @@ _Lent = TypeVar("_Lent")
 class ImportLimits:
     """The limits of one import, and how to read the file.
 
-    ``memory_mb`` 0 derives the address space from the file's size. keys: those of a pickled dict, by ours.
+    ``memory_mb`` 0 derives the address space from the file's size. file_mb: the size of the largest file that is read
+    at all. keys: those of a pickled dict, by ours.
     """
 
     timeout_seconds: float
     memory_mb: int
     environment: Mapping[str, str]
+    file_mb: int = 2**20
     keys: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def cpu_seconds(self) -> int:
-        """Return half of the timeout, so that a busy import is stopped before one that waits for a slow disk."""
-        return max(1, int(self.timeout_seconds / 2))
+    def file_bytes(self) -> int:
+        """Return the size of the largest file that is read at all."""
+        return self.file_mb * _MEGABYTE
 
-    def memory_bytes(self, source: Source) -> int:
-        """Return the address space for a source: 8 x its size + 1 GB unless set.
+    def cpu_seconds(self, written: int) -> int:
+        """Return the CPU time for a file: a part of half of the timeout, in proportion to its size, at least 20 s.
+
+        Half, so that a busy import is stopped before one that waits for a slow disk; in proportion, because a small
+        file that takes long is an attack (keys of a dict that collide), which good files should not have to wait for.
+        A model of 300 MB takes 10 s of the 300 s that it has by default.
+        """
+        most = self.timeout_seconds / 2
+        return max(1, int(min(most, max(_LEAST_CPU_SECONDS, most * written / _LARGE_BYTES))))
+
+    def memory_bytes(self, written: int) -> int:
+        """Return the address space for a file of which this many bytes are not holes: 8 x that + 1 GB unless set.
 
         Measured with text ids, at 1M users x 200k items x 64 and 20M seen pairs: a pickle peaks at 4.2 x its size, an
         npz at 2.9 x, a compressed one at 4.7 x; with 300 pairs per user, a pickle at 6.5 x. Only a compressed npz that
@@ -62,7 +77,7 @@ class ImportLimits:
         """
         if self.memory_mb:
             return self.memory_mb * _MEGABYTE
-        return 8 * source.signature.size + 1024 * _MEGABYTE
+        return 8 * written + 1024 * _MEGABYTE
 
 
 async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *, content: Content = "model") -> None:
@@ -73,12 +88,13 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
     """
     # Opened here, because by the time the child has started, the path may name another file.
     async with (
-        in_threads(opened(Path(source.path), source.signature)) as file,
+        in_threads(opened(path_of(source.path), source.signature)) as file,
         in_threads(shelf.staging()) as staged,
         in_threads(_descriptor_of(staged)) as directory,
     ):
-        limited = (limits.memory_bytes(source), await asyncio.to_thread(memory_left), limits.cpu_seconds)
-        job = Job(source, file.fileno(), directory, str(shelf.root), *limited, content, dict(limits.keys))
+        written = await asyncio.to_thread(written_bytes, file.fileno())
+        limited = (limits.memory_bytes(written), await asyncio.to_thread(memory_left), limits.cpu_seconds(written))
+        job = Job(source, file.fileno(), directory, text_of(shelf.root), *limited, content, dict(limits.keys))
         await _run(job, limits)
         try:
             await asyncio.to_thread(_publish, staged, shelf.place_of(source))
@@ -133,10 +149,11 @@ def _raise_for(job: Job, answer: bytes, returncode: int) -> None:
         raise ImportCrashedError(f"The import process for {job.source.path} {end_of(returncode)}.")
     try:
         outcome = msgspec.json.decode(answer, type=Outcome)
-    except msgspec.DecodeError:
+        rejection = _REJECTIONS[outcome.code](outcome.detail) if outcome.code else None
+    except (msgspec.DecodeError, KeyError):
         raise ImportCrashedError(f"The import process for {job.source.path} ended without an answer.") from None
-    if outcome.code:
-        raise _REJECTIONS[outcome.code](outcome.detail)
+    if rejection:
+        raise rejection
 
 
 def _kinds(parent: type[AlsServeError]) -> dict[str, type[AlsServeError]]:

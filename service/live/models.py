@@ -155,8 +155,8 @@ class Live:
 
 def keep_model(path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float) -> Live:
     """Build the parts that serve the model at a path; nothing is read before the reloader runs."""
-    slot, training = Slot(metrics), FallbackTraining()
+    slot, training, limits = Slot(metrics), FallbackTraining(), preparation.limits
     fallback = Fallback(path, slot, preparation)
-    reloader = Reloader(path, ModelLoader(slot, preparation, fallback, training), settle_seconds)
+    reloader = Reloader(path, ModelLoader(slot, preparation, fallback, training), settle_seconds, limits.file_bytes)
     fallback.request = reloader.request
     return Live(slot, reloader, fallback, training)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Generic, Never, TypeVar
 
@@ -14,6 +16,7 @@ from service.live.reading import Reading, Settling
 from service.live.report import Outcome, Reload
 from service.model.storage.source import Signature, Source, identify, look
 from service.observe.logs import log_event
+from service.threads import ResultT, in_thread
 
 _HISTORY = 10
 #: The pause between two attempts at a file that keeps being replaced.
@@ -29,16 +32,21 @@ T = TypeVar("T")
 class Reloader(Generic[T]):
     """Keeps whatever is loaded from the file at ``path`` current.
 
-    ``settle_seconds`` is how long a file that is rewritten in place must rest before it is read. ``history`` has the
-    last ten reloads, latest first.
+    A newer file ends the reading and the import of an older one, but not twice in a row: files that are replaced faster
+    than they can be imported are served, too. A file larger than ``most_bytes`` is rejected. ``settle_seconds`` is how
+    long a file that is rewritten in place must rest before it is read. ``history`` has the last ten reloads, latest
+    first.
     """
 
-    def __init__(self, path: Path, loader: Loader[T], settle_seconds: float) -> None:
+    def __init__(self, path: Path, loader: Loader[T], settle_seconds: float, most_bytes: int | None = None) -> None:
         self.path = path
         self.history: deque[Reload] = deque(maxlen=_HISTORY)
         self._loader = loader
         self._settling = Settling(path, settle_seconds)
+        self._most_bytes = most_bytes
         self._requested = asyncio.Event()
+        self._noticed = asyncio.Event()
+        self._gave_up = False
         self._concluded: Signature | str | None = None
         self._onlookers: list[asyncio.Event] = []
         self._try_again = False
@@ -52,6 +60,7 @@ class Reloader(Generic[T]):
     def request(self) -> None:
         """Request a reload; requests during a reload lead to one more."""
         self._requested.set()
+        self._noticed.set()
 
     async def look(self) -> None:
         """Request a reload, and return once one has ended, with any outcome."""
@@ -76,10 +85,13 @@ class Reloader(Generic[T]):
     async def load(self) -> None:
         """Load the file once, without :meth:`run`. Raises any AlsServeError that rejects it."""
         while True:
+            reading = Reading(await self._settling.settled())
             try:
-                return await self._take(Reading(await self._settling.settled()))
+                loaded = await self._take(reading)
             except SourceChangedError:
                 await self._pause()
+            else:
+                return await self._clean_up(loaded, reading)
 
     async def _reload(self) -> None:
         """Reload the file once, to a conclusion; if it changed meanwhile, request another reload."""
@@ -89,7 +101,7 @@ class Reloader(Generic[T]):
         self._try_again = False
         reading = Reading(seen)
         try:
-            await self._take(reading)
+            loaded = await self._take(reading)
         except OutOfResourcesError as error:
             await self._postpone(reading, error)
         except AlsServeError as error:
@@ -100,30 +112,66 @@ class Reloader(Generic[T]):
             )
         except Exception as error:
             # Counted and raised, not retried here: the caller logs it and restarts this task.
-            await self._reject(reading, AlsServeError(f"Unexpected {type(error).__name__}: {error}."))
+            await self._reject(reading, AlsServeError(f"Unexpected {type(error).__name__}; the log says more."))
             raise
+        else:
+            await self._clean_up(loaded, reading)
         if await asyncio.to_thread(look, self.path) != reading.seen:
             self.request()
 
-    async def _take(self, reading: Reading) -> None:
-        """Identify, find or import, admit, warm and serve. Raises any AlsServeError."""
-        source = await self._identify(reading)
+    async def _take(self, reading: Reading) -> T | None:
+        """Identify, find or import, admit, warm and serve; return what is served now. Raises any AlsServeError.
+
+        There is no await between serving and the conclusion, and nothing that could fail: a file is either served, or
+        why not is known.
+        """
+        source = await self._unless_newer(reading, self._identify(reading))
         if self._loader.serves(source):
             self._conclude(reading, "unchanged")
-            return
-        loaded = await self._loader.obtain(source, reading)
+            return None
+        loaded = await self._unless_newer(reading, self._loader.obtain(source, reading))
         await self._loader.admit(loaded, reading)
         await self._loader.warm(loaded, reading)
         self._loader.hand_over(loaded, reading)
         self._conclude(reading, "swapped")
-        await self._loader.handed_over(loaded, reading)
+        return loaded
+
+    async def _unless_newer(self, reading: Reading, work: Coroutine[None, None, ResultT]) -> ResultT:
+        """Do the work, but give up with SourceChangedError once there is a newer file."""
+        working = asyncio.create_task(work)
+        watching = asyncio.create_task(self._until_newer(reading))
+        tasks = {working} if self._gave_up else {working, watching}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+        finally:
+            working.cancel()
+            watching.cancel()
+            await asyncio.wait({working, watching})
+        self._gave_up = True
+        raise SourceChangedError(f"{self.path} was replaced while it was being read; reading the new one.")
+
+    async def _until_newer(self, reading: Reading) -> None:
+        """Wait until there is another file than the one that is being read."""
+        while True:
+            await self._noticed.wait()
+            self._noticed.clear()
+            now = await asyncio.to_thread(look, self.path)
+            if isinstance(now, Signature) and now != reading.seen:
+                return
+
+    async def _clean_up(self, loaded: T | None, reading: Reading) -> None:
+        """Clean up after a swap; a failure here no longer changes how the reload ended."""
+        if loaded is not None:
+            await self._loader.handed_over(loaded, reading)
 
     async def _identify(self, reading: Reading) -> Source:
         if isinstance(reading.seen, Signature):
             self._settling.read = reading.seen
             await self._loader.found(reading)
         with reading.phase("verify"):
-            source = await asyncio.to_thread(identify, self.path)
+            source = await in_thread(partial(identify, self.path, self._most_bytes))
         self._settling.read = reading.seen = source.signature
         reading.version = source.version
         await self._loader.verified(source)
@@ -157,8 +205,9 @@ class Reloader(Generic[T]):
 
     def _conclude(self, reading: Reading, outcome: Outcome, error: AlsServeError | None = None) -> None:
         """Record how a reload ended; every outcome passes through here."""
-        reason, detail = (error.code, str(error)) if error else ("", "")
+        reason, detail = (error.code, error.public) if error else ("", "")
         self._concluded = reading.seen
+        self._gave_up = self._gave_up and outcome == "unchanged"  # which took no time
         self._retry_seconds = _FIRST_RETRY_SECONDS
         reload = Reload(outcome, reason, detail, datetime.now(UTC), reading.version, reading.seconds)
         self.history.appendleft(reload)

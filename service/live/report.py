@@ -50,9 +50,11 @@ _VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 class Reload(msgspec.Struct, frozen=True):
     """The outcome of a reload; a "postponed" one is retried.
 
-    ``reason`` is the code of an error and ``detail`` its sentence, else both are empty. ``version`` is the file's
-    version, null if it could not be read. ``seconds`` are by phase: download (from S3), verify (hash), read, validate,
-    arrange, analyse and write (in the child), open, warm, swap.
+    ``reason`` is the code of an error and ``detail`` its sentence, in which "…" replaces what the log quotes from the
+    file; else both are empty. ``version`` is the file's version, null if it could not be read.
+
+    ``seconds`` are by phase: download (from S3), verify (hash), read, validate, arrange, analyse and write (in the
+    child), open, warm, swap.
     """
 
     outcome: Outcome

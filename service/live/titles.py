@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from pathlib import Path
 
 from service.errors import (
     AlsServeError,
     BadTitlesError,
-    OutOfResourcesError,
     SnapshotDamagedError,
     SourceMissingError,
 )
@@ -18,7 +18,7 @@ from service.live.importing import ImportLimits, import_in_child
 from service.live.loader import Loader
 from service.live.reading import Reading
 from service.live.report import Reload
-from service.model.storage.shelf import Shelf, unwritable
+from service.model.storage.shelf import Shelf, discarding_damage, unwritable
 from service.model.storage.source import Source
 from service.model.titles import Titles, open_titles
 from service.observe.logs import log_event
@@ -79,17 +79,19 @@ class TitlesLoader(Loader[Titles]):
             self._slot.show_titles(last)
 
     def _find(self, source: Source) -> Titles | None:
-        """Open the earlier import of this file; a damaged one is discarded. Raises OutOfResourcesError."""
+        """Open the earlier import of this file; a damaged one is discarded.
+
+        Raises OutOfResourcesError, StateDirectoryError.
+        """
         place = self._shelf.place_of(source)
-        if not place.exists():
+        if not os.path.lexists(place):
             return None
         try:
-            return open_titles(place)
-        except (SnapshotDamagedError, OSError) as error:
-            if isinstance(error, OSError) and isinstance(lacking := unwritable(place, error), OutOfResourcesError):
-                raise lacking from None
-            self._shelf.discard(place)
-            return None
+            with discarding_damage(self._shelf, place):
+                return open_titles(place)
+        except OSError as error:
+            raise unwritable(place, error) from None
+        return None
 
     def _last(self) -> Titles | None:
         """Open the titles that were shown last."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -32,12 +32,12 @@ class TrainingData(msgspec.Struct, frozen=True):
 class Parameters(msgspec.Struct, frozen=True):
     """The parameters of ALS."""
 
-    factors: int
+    factors: _Count
     regularization: float
     alpha: float
     popularity_discount: float
-    iterations: int
-    seed: int
+    iterations: _Count
+    seed: _Count
     activity_discount: float = 0.0
 
 
@@ -59,19 +59,22 @@ class Evaluation(msgspec.Struct, frozen=True):
     drawn of, if not all. margins: half the width of the 95 % confidence interval of each mean of ``als``.
     """
 
-    k: int
-    users: int
-    pairs: int
-    unknown_pairs: int
-    unknown_users: int
+    k: _Count
+    users: _Count
+    pairs: _Count
+    unknown_pairs: _Count
+    unknown_users: _Count
     als: RankingMetrics
     popular: RankingMetrics
-    sampled_of: int | None = None
+    sampled_of: _Count | None = None
     margins: dict[str, float] = {}
 
 
 class TrainingFacts(msgspec.Struct, frozen=True):
-    """When, from what, how and with which libraries a model was made, its quality, and the seconds by phase."""
+    """When, from what, how and with which libraries a model was made, its quality, and the seconds by phase.
+
+    ``trained_at`` is in UTC. Raises ValueError if it cannot be: the year 1 or 9999 of another zone.
+    """
 
     trained_at: datetime
     data: TrainingData
@@ -79,6 +82,13 @@ class TrainingFacts(msgspec.Struct, frozen=True):
     evaluation: Evaluation | None
     seconds: dict[str, float]
     versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        try:
+            moment = self.trained_at.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError(str(error)) from None
+        msgspec.structs.force_setattr(self, "trained_at", moment)
 
 
 def encode_facts(facts: TrainingFacts) -> str:
@@ -89,8 +99,7 @@ def encode_facts(facts: TrainingFacts) -> str:
 def prove_facts(raw: object) -> TrainingFacts | None:
     """Return the facts of an untrusted file, None if it has none that this version can read."""
     if isinstance(raw, str) and len(raw) <= _LONGEST:
-        with suppress(
-            msgspec.DecodeError, UnicodeError
-        ):  # no answer depends on them, so no model is rejected because of them
+        # No answer depends on them, so no model is rejected because of them.
+        with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
             return msgspec.json.decode(raw, type=TrainingFacts)
     return None

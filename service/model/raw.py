@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-_LONGEST = 80
+from service.untrusted import quote
 
 #: Ids in a source: a sequence or array (position i is row i), or a mapping in one direction.
 RawIds: TypeAlias = Sequence[Any] | NDArray[Any] | Mapping[Any, Any]
@@ -63,12 +63,6 @@ class RawModel:
     names: dict[str, str] = field(default_factory=dict)
 
 
-def shown(text: str) -> str:
-    """Make untrusted text safe to print: one line, at most 80 characters."""
-    cut = text[:_LONGEST] + ("…" if len(text) > _LONGEST else "")
-    return "".join(character if character.isprintable() else "?" for character in cut)
-
-
 def kind(value: object) -> str:
     """Name a value's type, with its article; the value itself is never printed, because it could be hostile."""
     name = "None" if value is None else getattr(type(value), "described", type(value).__name__)
@@ -78,6 +72,6 @@ def kind(value: object) -> str:
 def quoted(value: object) -> str:
     """Quote the beginning of a value of any size, even a number with more digits than Python prints."""
     try:
-        return shown(reprlib.repr(value))
+        return quote(reprlib.repr(value))
     except ValueError:  # sys.set_int_max_str_digits
         return "a number of thousands of digits"

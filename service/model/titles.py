@@ -23,10 +23,12 @@ from service.errors import BadTitlesError
 from service.files import sync_directory, synced
 from service.model.factors import Int64
 from service.model.ids import MAX_ID_BYTES
-from service.model.storage.array_files import FileFacts, damaged, map_array, touch, write_array
+from service.model.storage.array_files import FileFacts, damaged, map_array, read_manifest, touch, write_array
 from service.model.storage.source import Source
+from service.untrusted import quote
 
 MANIFEST = "manifest.json"
+_FILES = ("ids.npy", "starts.npy", "text.npy")
 #: Longer titles are cut at a character boundary.
 MAX_TITLE_BYTES = 1024
 
@@ -39,6 +41,7 @@ ITEM_COLUMNS = (
 _ID_COLUMNS = ITEM_COLUMNS, ("id",)
 _TITLE_COLUMNS = ("title", "itemtitle", "producttitle"), ("name", "itemname", "productname")
 _INT64_DIGITS = "S20"
+_SHOWN_NAMES = 10
 
 
 class TitlesManifest(msgspec.Struct, frozen=True):
@@ -105,8 +108,8 @@ def read_titles(path: Path, file: BufferedReader) -> Titles:
 
 def write_titles(directory: Path, titles: Titles, source: Source) -> None:
     """Write titles into an empty directory, every file synced to disk. Raises OSError."""
-    arrays = {"ids.npy": titles.ids, "starts.npy": titles.starts, "text.npy": titles.text}
-    files = {name: write_array(directory, name, array) for name, array in arrays.items()}
+    arrays: tuple[NDArray[Any], ...] = titles.ids, titles.starts, titles.text
+    files = {name: write_array(directory, name, array) for name, array in zip(_FILES, arrays, strict=True)}
     with synced(directory / MANIFEST) as file:
         file.write(msgspec.json.encode(TitlesManifest(source, files)))
     sync_directory(directory)
@@ -114,15 +117,25 @@ def write_titles(directory: Path, titles: Titles, source: Source) -> None:
 
 def open_titles(directory: Path) -> Titles:
     """Map titles into memory and read every page once. Raises SnapshotDamagedError, OSError."""
-    try:
-        manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=TitlesManifest)
-        arrays = [map_array(directory / name, manifest.files[name]) for name in ("ids.npy", "starts.npy", "text.npy")]
-    except (FileNotFoundError, KeyError, msgspec.DecodeError) as error:
-        raise damaged(directory / MANIFEST, f"cannot be read: {error}") from None
-    for array in arrays:
+    manifest = read_manifest(directory / MANIFEST, TitlesManifest)
+    if manifest.files.keys() != set(_FILES):
+        raise damaged(directory, f"does not have {', '.join(_FILES)}")
+    ids, starts, text = (map_array(directory / name, manifest.files[name]) for name in _FILES)
+    _prove_layout(directory, ids, starts, text)
+    for array in (ids, starts, text):
         touch(array)
-    ids, starts, text = arrays
     return Titles(ids, starts, text, directory)
+
+
+def _prove_layout(directory: Path, ids: NDArray[Any], starts: NDArray[Any], text: NDArray[Any]) -> None:
+    """Check the types, shapes and indices of arrays from disk. Raises SnapshotDamagedError."""
+    kinds = ids.dtype.kind == "S" and starts.dtype == "int64" and text.dtype == "uint8"
+    if not kinds or ids.ndim != 1 or text.ndim != 1 or not len(ids) or starts.shape != (len(ids) + 1,):
+        raise damaged(
+            directory, f"has {ids.dtype} {ids.shape}, {starts.dtype} {starts.shape}, {text.dtype} {text.shape}"
+        )
+    if starts[0] != 0 or starts[-1] != len(text) or (starts[1:] < starts[:-1]).any():
+        raise damaged(directory / "starts.npy", f"does not ascend from 0 to {len(text)}")
 
 
 def _pairs(path: Path, rows: Any) -> Iterator[tuple[bytes, bytes]]:
@@ -147,8 +160,13 @@ def _find(path: Path, header: Sequence[str], *usual: Sequence[str]) -> int:
         if len(found) == 1:
             return found[0]
         if found:
-            raise BadTitlesError(f"{path}: the header has {' and '.join(header[place] for place in found)}; keep one.")
-    raise BadTitlesError(f"{path}: the header lacks a column called {usual[0][0]}; it begins with {header[:10]}.")
+            names_found = " and ".join(quote(header[place]) for place in found[:_SHOWN_NAMES])
+            raise BadTitlesError(f"{path}: the header has {names_found}; keep one.")
+    # A file of another kind is not quoted.
+    known = any(plain(name) in names for names in (*_ID_COLUMNS, *_TITLE_COLUMNS) for name in header)
+    names = ", ".join(map(quote, header[:_SHOWN_NAMES]))
+    found_names = f"it has {names}" if known else "this is not a file of titles"
+    raise BadTitlesError(f"{path}: the header lacks a column called {usual[0][0]}; {found_names}.")
 
 
 def _cut(title: str) -> bytes:

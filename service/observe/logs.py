@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from service.untrusted import escaped
+
 logger = logging.getLogger("als_serve")
 
 #: The id of the request being answered, for every line logged meanwhile, by any library.
@@ -86,6 +88,8 @@ EVENTS: dict[str, tuple[int, str]] = {
     "s3_recovered": (_I, "☁️ Following {uri} again"),
     "titles": (_I, "📖 Loaded the titles of {count} items from {path}"),
     "titles_rejected": (_W, "⚠️ Keeping the current item titles: {detail}"),
+    "tokens": (_I, "🔑 Loaded {count} tokens from {path}"),
+    "tokens_rejected": (_W, "⚠️ Keeping the current tokens: {detail}"),
     "housekeeping_failed": (_W, "⚠️ Could not clean up the state directory: {detail}"),
     "single_file_mount": (
         _W,
@@ -123,6 +127,14 @@ def log_event(event: str, *, exc_info: bool = False, **facts: Any) -> None:
         logger.log(level, sentence.format(**facts), exc_info=exc_info, extra={"event": event, "facts": facts})
 
 
+class ConsoleFormatter(logging.Formatter):
+    """The sentence alone; further lines, such as those of a traceback, are indented, so none looks like an event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record for a terminal, without control characters."""
+        return "\n    ".join(map(escaped, super().format(record).split("\n")))
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: time (RFC 3339, UTC), level, event, message, the event's facts, the request's id."""
 
@@ -139,13 +151,13 @@ class JsonFormatter(logging.Formatter):
             line["request_id"] = answered
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return escaped(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def set_up_logging(log_format: str, level: str, stream: TextIO | None = None) -> None:
     """Send our events, and other libraries' warnings, to ``stream`` (standard error by default)."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # aiohttp itself answers 400 to bytes that are not HTTP, and would log a traceback for every such client.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

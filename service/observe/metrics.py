@@ -24,6 +24,7 @@ from service.observe.tallies import TallyCounter, TallyGauge, TallyHistogram
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library gives it no type
 
 _REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_WAIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _DOWNLOAD_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 # Scores of implicit feedback are around 0 to 1, those of ratings higher.
@@ -33,6 +34,8 @@ _SCANNED_BUCKETS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144, 
 #: The strategies that use factors, and so have model scores and numbers of scanned items.
 SCORED_STRATEGIES = ("als", "fold_in")
 STRATEGIES = (*SCORED_STRATEGIES, "popular")
+#: The lanes in which long queries wait for a thread.
+LANES = ("single", "batch")
 
 Metric = Counter | Gauge | Histogram | TallyCounter | TallyGauge | TallyHistogram
 
@@ -237,12 +240,45 @@ class Metrics:
         "status",
         buckets=_REQUEST_BUCKETS,
     )
+    token_requests: TallyCounter = _metric(
+        TallyCounter,
+        "als_token_requests_total",
+        "Requests that need a token, by its name (or anonymous, unknown, other) and outcome (admitted, refused).",
+        "token",
+        "outcome",
+        known=[("anonymous", "admitted"), ("anonymous", "refused"), ("unknown", "refused")],
+    )
+    token_reloads: Counter = _metric(
+        Counter,
+        "als_token_reloads_total",
+        "Readings of the file of tokens by outcome (swapped, unchanged, rejected, postponed).",
+        "outcome",
+        known=[("swapped",), ("unchanged",), ("rejected",), ("postponed",)],
+    )
+    tokens_stale: Gauge = _metric(
+        Gauge, "als_tokens_stale", "1 while the file of tokens is bad or missing, so that earlier tokens are valid."
+    )
     requests_in_flight: TallyGauge = _metric(TallyGauge, "als_http_requests_in_flight", "Requests being answered.")
     queries: TallyGauge = _metric(
         TallyGauge, "als_queries", "Long queries that are running in a thread or waiting for one."
     )
     queries_abandoned: TallyCounter = _metric(
         TallyCounter, "als_queries_abandoned_total", "Long queries whose client disconnected before the answer."
+    )
+    queries_refused: TallyCounter = _metric(
+        TallyCounter,
+        "als_queries_refused_total",
+        "Long queries refused because they waited too long for a thread, or would have, by lane: single or batch.",
+        "lane",
+        known=[(lane,) for lane in LANES],
+    )
+    query_wait_seconds: TallyHistogram = _metric(
+        TallyHistogram,
+        "als_query_wait_seconds",
+        "Seconds that long queries waited for a thread, by lane.",
+        "lane",
+        buckets=_WAIT_BUCKETS,
+        known=[(lane,) for lane in LANES],
     )
     connections: TallyGauge = _metric(TallyGauge, "als_connections", "Open connections of clients.")
     connections_limit: TallyGauge = _metric(

@@ -21,6 +21,7 @@ const UNSAID = {
   "#reference h5": () => ["aria-level", 4],
   ".microlight": () => ["tabindex", 0],
   ".copy-to-clipboard button": () => ["aria-label", "Copy"],
+  ".close-modal": () => ["aria-label", "Close"],
   ".body-param__text": () => ["aria-label", "Request body"],
   "tr[data-param-name] select": (field) => ["aria-label", field.closest("tr").dataset.paramName],
   ".examples-select-element": () => ["aria-label", "Example"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.errors import TrainingError
+from service.untrusted import with_quotations
 
 _NAMED_FILES = 3
 
@@ -19,9 +20,9 @@ Faults = tuple[Mapping[str, int], Callable[[], str]]
 class Account:
     """What to do with bad rows (raise, or skip and count them), and what was met so far.
 
-    left_out: the number of rows by reason. first: what was wrong with the first. untimed: why the times of rows are not
-    used, if so. columns: what was taken from the files. passed_over: files in directories that were not read. remarks:
-    sentences for people.
+    left_out: the number of rows by reason. first: what was wrong with the first, with marks. untimed: why the times of
+    rows are not used, if so. columns: what was taken from the files. passed_over: files in directories that were not
+    read. remarks: sentences for people.
     """
 
     skip: bool = False
@@ -73,4 +74,4 @@ class Account:
             found.append(f"{len(self.passed_over)} files in the directories were not read: {names}{more}")
         if self.untimed:
             found.append(f"{self.untimed}; the order of times is not used")
-        return found
+        return list(map(with_quotations, found))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.errors import TrainingError
 from service.model.titles import ITEM_COLUMNS, plain
+from service.untrusted import quote
 
 #: Common names, as normalized by :func:`service.model.titles.plain`.
 _USUAL = {
@@ -84,7 +85,7 @@ class ColumnNames:
             if wanted and not found:
                 raise TrainingError(f"the header lacks the column {wanted!r}; it has {listed(header)}")
         if len(found) > 1:
-            raise TrainingError(f"the header has {' and '.join(found)}; {remedy}")
+            raise TrainingError(f"the header has {' and '.join(map(quote, found[:_SHOWN_NAMES]))}; {remedy}")
         return found[0] if found else None
 
 
@@ -100,8 +101,7 @@ def option(name: str, value: str = "") -> str:
 
 def listed(header: Sequence[str]) -> str:
     """Return names for a message, so many and so long that they can be read."""
-    shown = [name if name.isprintable() else repr(name) for name in header[:_SHOWN_NAMES]]
-    names = [name[:_SHOWN_CHARACTERS] for name in shown]
+    names = [quote(name[:_SHOWN_CHARACTERS]) for name in header[:_SHOWN_NAMES]]
     return ", ".join(names + ["…"] * (len(header) > _SHOWN_NAMES))
 
 
@@ -111,4 +111,4 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except TrainingError as error:
-        raise TrainingError(f"{path}: {error}.") from None
+        raise TrainingError(f"{path}: {error.marked}.") from None

@@ -22,6 +22,7 @@ from service.training.data_files import DataFile, files_of
 from service.training.layout import Layout
 from service.training.rows import Float64, Rows
 from service.training.tables import read_rows
+from service.untrusted import quote
 
 _AS_DETECTED = Layout()
 _AS_IT_IS = Counting()
@@ -172,7 +173,7 @@ def _first_of(files: Sequence[DataFile], layout: Layout, what: str, wanted: Any)
             places = np.flatnonzero(is_wanted[column.indices.to_numpy()])
             if len(places):
                 row = int(places[0])
-                return f"{column[row].as_py()!r} in {rows.place(row)}"
+                return f"{quote(repr(column[row].as_py()))} in {rows.place(row)}"
     raise AssertionError("an id that was read is not there any more")
 
 

@@ -17,6 +17,7 @@ from service.training import ids
 from service.training.account import Account, Faults
 from service.training.columns import ColumnNames, option
 from service.training.times import are_times, as_floats, seconds
+from service.untrusted import quote
 
 LARGEST_WEIGHT = 1e15  # sums and squares of weights up to here stay finite in float32
 
@@ -164,9 +165,9 @@ def _are_weights(kind: Any) -> bool:
 def _shown(scalar: Any) -> str:
     value = scalar.as_py()
     if not isinstance(value, str):
-        return "missing" if value is None else str(value)
+        return "missing" if value is None else quote(str(value))
     cut = "…" if len(value) > _SHOWN_CHARACTERS else ""
-    return f"{value[:_SHOWN_CHARACTERS]!r}{cut}" if value else "missing"
+    return quote(f"{value[:_SHOWN_CHARACTERS]!r}{cut}") if value else "missing"
 
 
 def _repeated(column: Any, name: str | None) -> Bools:

@@ -18,6 +18,7 @@ from service.training.layout import Layout
 from service.training.rows import Place, Rows, check_batch, prove_types
 from service.training.streams import undecodable_line
 from service.training.text import read_text
+from service.untrusted import quote
 
 _PARQUET_MAGIC = b"PAR1"
 _BATCH_ROWS = 2**18
@@ -37,7 +38,7 @@ def read_rows(table: DataFile, layout: Layout, account: Account) -> Iterator[tup
     except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         why = str(error).partition("\n")[0].rstrip(".")
         raise TrainingError(
-            f"{table.path} cannot be read as Parquet, nor as CSV in UTF-8, plain or gzipped: {why}."
+            f"{table.path} cannot be read as Parquet, nor as CSV in UTF-8, plain or gzipped: {quote(why)}."
         ) from error
 
 
@@ -46,7 +47,7 @@ def _undecodable(table: DataFile, error: UnicodeDecodeError) -> TrainingError:
     where = table.path if line is None else f"{table.path}, line {line}"
     byte = error.object[error.start : error.start + 1].hex()
     return TrainingError(
-        f"{where}: the byte 0x{byte} is not {error.encoding.upper()}; save the file as UTF-8, or name its encoding, as "
+        f"{where}: the byte {quote('0x' + byte)} is not {error.encoding.upper()}; save the file as UTF-8, or name its encoding, as "
         f"in --encoding latin-1{option('encoding', 'latin-1')}."
     )
 

@@ -214,7 +214,9 @@ class Workers:
             await asyncio.sleep(_REST * (loop.time() - started))
 
     def _news(self) -> bytes:
-        return line(News.of(self._context.status, draining=self._context.lifecycle.draining))
+        context = self._context
+        tokens = context.access.tokens if context.access else None
+        return line(News.of(context.status, draining=context.lifecycle.draining, tokens=tokens))
 
     def _note(self) -> None:
         self._context.metrics.workers.set(sum(worker.answers for worker in self._running))

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from service.answering import Work, answering, running
 from service.api import create_api
+from service.api.tokens import Access
 from service.children.lifeline import hide_memory
 from service.errors import OverloadedError
 from service.live.background import measure_lag
@@ -59,12 +60,14 @@ class Worker:
     def __init__(self, assignment: Assignment, reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> None:
         self.metrics = Metrics(CollectorRegistry(), Sheet(assignment.sheet))
         self.status = Status(Slot(self.metrics), [], FallbackTraining())
+        # Until the first news no token is known, but nothing is accepted before that.
+        self._access = Access((), self.metrics) if assignment.has_tokens else None
         self.api = create_api(
             assignment,
             self.status,
             self.metrics,
+            access=self._access,
             scrape=self.scrape,
-            waiting_queries=assignment.waiting_queries,
         )
         self.works: dict[str, Work] = {
             "Publishing numbers": self.publish,
@@ -102,7 +105,10 @@ class Worker:
     def _hear(self, message: FromKeeper) -> None:
         match message:
             case News() as news:
-                self._lifecycle.draining = news.draining  # at once; opening a model may take longer
+                # At once, because opening a model may take longer.
+                self._lifecycle.draining = news.draining
+                if self._access and news.tokens is not None and news.tokens != self._access.tokens:
+                    self._access.use(news.tokens)
                 self._latest = news
                 self._arrived.set()
             case Answer() as answer:

@@ -156,3 +156,17 @@ async def test_a_version_is_described_alike_everywhere() -> None:
     version = msgspec.json.schema(Version)
     assert described.count(version) > 8
     assert all(field in (None, version) or field["anyOf"][0] == version for field in described)
+
+
+async def test_every_scope_is_described() -> None:
+    """An operation names its scope and says how it refuses; one that is open has neither."""
+    async with serving(SNAPSHOT) as api:
+        document = await document_of(api)
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    for route in ROUTES:
+        operation = operations_of(document)[route.method, route.path]
+        assert operation["security"] == ([{}, {"token": [route.scope]}] if route.scope else [])
+        refusals = {status: operation["responses"].get(status) for status in ("401", "403")}
+        assert all(
+            "WWW-Authenticate" in refusal["headers"] if refusal else not route.scope for refusal in refusals.values()
+        )

@@ -38,7 +38,7 @@ REFUSED = [
     (f"{RECOMMENDATIONS}?n=%201", f"The parameter n is ' 1'; it must be {N}"),
     (f"{RECOMMENDATIONS}?n=1_0", f"The parameter n is '1_0'; it must be {N}"),
     (f"{RECOMMENDATIONS}?n=%D9%A3", f"The parameter n is '٣'; it must be {N}"),
-    (f"{RECOMMENDATIONS}?n=" + "9" * 5000, f"The parameter n is '{'9' * 5000}'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=" + "9" * 5000, f"The parameter n is '{'9' * 80}…'; it must be {N}"),
     (f"{RECOMMENDATIONS}?offset=-1", f"The parameter offset is '-1'; it must be {OFFSET}"),
     (f"{RECOMMENDATIONS}?offset=10001", f"The parameter offset is '10001'; it must be {OFFSET}"),
     (f"{RECOMMENDATIONS}?exclude_seen=True", "The parameter exclude_seen is 'True'; it must be true or false."),
@@ -143,8 +143,18 @@ async def echo(question: Question[None, Grown]) -> web.Response:
 
 GROWN = (
     *ROUTES,
-    Route("GET", "/grown", echo, NOTHING, Grown, name="grown", tag="Items"),
-    Route("POST", "/grown", echo, NOTHING, GrownBody, name="grown_body", tag="Items", example=GrownBody(users=[])),
+    Route("GET", "/grown", echo, NOTHING, Grown, name="grown", tag="Items", scope=None),
+    Route(
+        "POST",
+        "/grown",
+        echo,
+        NOTHING,
+        GrownBody,
+        name="grown_body",
+        tag="Items",
+        scope=None,
+        example=GrownBody(users=[]),
+    ),
 )
 
 

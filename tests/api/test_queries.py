@@ -14,8 +14,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.api import answers
+from service.api import queries as queries_module
 from service.api.handlers import recommendations
-from service.api.queries import INLINE_MICROSECONDS, Queries
+from service.api.queries import INLINE_MICROSECONDS, PATIENCE_IN_TURNS, Queries
 from service.errors import OverloadedError
 from service.model.scoring.costs import QueryCosts
 from service.model.storage.snapshot import Snapshot
@@ -32,15 +33,19 @@ def busiest(snapshot: Snapshot) -> int:
 
 
 LONG = INLINE_MICROSECONDS + 1
+#: Longer than any test takes, so that no query waits for too long by bad luck.
+PATIENT_MS = 60_000
+#: While one of these runs, one more may wait for its thread, and no third: the expected wait would be too long.
+FILLING = 1000 * PATIENT_MS
 SNAPSHOT = make_snapshot(make_factors())
 USER = SNAPSHOT.model.user_ids.at(np.array([0]))[0]
 BUSIEST = SNAPSHOT.model.user_ids.at(np.array([busiest(SNAPSHOT)]))[0]
 
 
 @contextmanager
-def made(threads: int, waiting_limit: int | None = None) -> Iterator[Queries]:
+def made(threads: int, queue_ms: float = PATIENT_MS) -> Iterator[Queries]:
     """Make queries, and close them."""
-    queries = Queries(threads, Metrics(CollectorRegistry()), waiting_limit)
+    queries = Queries(threads, queue_ms, Metrics(CollectorRegistry()))
     try:
         yield queries
     finally:
@@ -64,17 +69,62 @@ async def test_a_query_fails_as_it_would_alone() -> None:
 
 
 async def test_one_too_many_is_refused_at_once() -> None:
-    """Beyond the limits of running and waiting queries, the next is refused, and the admitted ones are all answered."""
+    """Beyond the budget of work, the next is refused, and the admitted ones are all answered."""
     gate = threading.Event()
-    with made(2, waiting_limit=3) as queries:
-        admitted = [asyncio.create_task(queries.run(LONG, gate.wait, 10)) for _ in range(5)]
+    with made(2) as queries:
+        admitted = [asyncio.create_task(queries.run(FILLING, gate.wait, 10)) for _ in range(4)]
         await asyncio.sleep(0)
         with pytest.raises(OverloadedError):
             await queries.run(LONG, gate.wait, 10)
         assert await queries.run(0, len, "cheap") == 5
         gate.set()
-        assert await asyncio.gather(*admitted) == [True] * 5
+        assert await asyncio.gather(*admitted) == [True] * 4
         assert await queries.run(LONG, len, "again") == 5
+
+
+async def test_who_has_waited_for_too_long_is_refused() -> None:
+    """Although the estimates promised a thread, which another query keeps for longer; that one is answered."""
+    gate = threading.Event()
+    with made(1, queue_ms=10) as queries:
+        running = asyncio.create_task(queries.run(LONG, gate.wait, 10))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await queries.run(LONG, len, "late")
+        gate.set()
+        assert await running
+
+
+async def test_batches_leave_single_queries_their_lane() -> None:
+    """While batches fill theirs, a single query is admitted, and has the thread after the next turn."""
+    gate, order = threading.Event(), list[str]()
+    filling = PATIENCE_IN_TURNS * FILLING
+    with made(1) as queries:
+        batches = [asyncio.create_task(queries.run_in_turns(filling, turns(order, gate))) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await queries.run_in_turns(LONG, turns(order))
+        single = asyncio.create_task(queries.run(LONG, order.append, "single"))
+        await asyncio.sleep(0)
+        gate.set()
+        await single
+        assert order.index("single") == 1
+        assert await asyncio.gather(*batches) == ["answer"] * 2
+
+
+async def test_single_queries_leave_batches_a_part_of_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While single queries always wait, a batch gets on, too."""
+    monkeypatch.setattr(queries_module, "_SINGLE_SECONDS", 0.0)
+    gate, order = threading.Event(), list[str]()
+    with made(1) as queries:
+        singles = [asyncio.create_task(queries.run(LONG, gate.wait, 10))]
+        await asyncio.sleep(0)
+        singles += [asyncio.create_task(queries.run(LONG, order.append, "single")) for _ in range(3)]  # type: ignore[arg-type]  # another result
+        batch = asyncio.create_task(queries.run_in_turns(LONG, turns(order)))
+        await asyncio.sleep(0)
+        gate.set()
+        assert await batch == "answer"
+        await asyncio.gather(*singles)
+        assert order[0] == "turn"
 
 
 def turns(done: list[str], gate: threading.Event | None = None) -> Iterator[str | None]:
@@ -89,10 +139,12 @@ def turns(done: list[str], gate: threading.Event | None = None) -> Iterator[str 
 
 async def test_a_query_in_turns_lets_others_have_theirs() -> None:
     """Who waits for the one thread has it after the next turn, not after the last."""
-    done = list[str]()
+    done, gate = list[str](), threading.Event()
     with made(1) as queries:
-        long = asyncio.create_task(queries.run_in_turns(LONG, turns(done)))
+        long = asyncio.create_task(queries.run_in_turns(LONG, turns(done, gate)))
         other = asyncio.create_task(queries.run(LONG, done.append, "other"))
+        await asyncio.sleep(0)
+        gate.set()
         assert await long == "answer"
         await other
         assert done == ["turn", "other", "turn", "turn"]
@@ -102,21 +154,25 @@ async def test_a_query_in_turns_lets_others_have_theirs() -> None:
 async def test_no_more_queries_have_begun_than_there_are_threads() -> None:
     """What each has found so far takes memory: the next begins when one has ended; one that waits can be abandoned."""
     first, second, third = list[str](), list[str](), list[str]()
+    gate = threading.Event()
     with made(1) as queries:
-        waiting = [asyncio.create_task(queries.run_in_turns(LONG, turns(done))) for done in (first, second, third)]
+        waiting = [
+            asyncio.create_task(queries.run_in_turns(LONG, turns(done, gate))) for done in (first, second, third)
+        ]
         await asyncio.sleep(0)
         waiting[1].cancel()
-        while not third:
-            await asyncio.sleep(0.001)
+        await asyncio.wait(waiting[1:2])
+        gate.set()
+        await eventually(lambda: third)
         assert (first, second) == (["turn"] * 3, [])
         assert (await waiting[0], await waiting[2]) == ("answer", "answer")
 
 
 async def test_a_query_that_has_begun_is_not_refused() -> None:
-    """Where nobody may wait, all its turns are taken, and another is refused meanwhile."""
+    """However long it takes, all its turns are taken, and another is refused meanwhile."""
     gate = threading.Event()
-    with made(1, waiting_limit=0) as queries:
-        long = asyncio.create_task(queries.run_in_turns(LONG, turns([], gate)))
+    with made(1, queue_ms=1) as queries:
+        long = asyncio.create_task(queries.run_in_turns(FILLING, turns([], gate)))
         await asyncio.sleep(0)
         with pytest.raises(OverloadedError):
             await queries.run_in_turns(LONG, turns([]))
@@ -138,40 +194,28 @@ async def test_no_turn_is_taken_for_a_client_that_went_away() -> None:
         assert done == ["turn"]
 
 
-async def test_sixteen_may_wait_for_each_thread() -> None:
-    """That is the limit unless another is given."""
-    gate = threading.Event()
-    with made(1) as queries:
-        admitted = [asyncio.create_task(queries.run(LONG, gate.wait, 10)) for _ in range(17)]
-        await asyncio.sleep(0)
-        with pytest.raises(OverloadedError):
-            await queries.run(LONG, gate.wait, 10)
-        gate.set()
-        await asyncio.gather(*admitted)
-
-
 async def test_who_goes_away_gives_the_place_back() -> None:
     """A cancelled query that still waits is never begun, and its place is free at once."""
     gate, begun = threading.Event(), list[int]()
-    with made(1, waiting_limit=1) as queries:
-        running = asyncio.create_task(queries.run(LONG, gate.wait, 10))
+    with made(1) as queries:
+        running = asyncio.create_task(queries.run(FILLING, gate.wait, 10))
         await asyncio.sleep(0)
-        waiting = asyncio.create_task(queries.run(LONG, begun.append, 1))
+        waiting = asyncio.create_task(queries.run(FILLING, begun.append, 1))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        other = asyncio.create_task(queries.run(LONG, begun.append, 2))
+        other = asyncio.create_task(queries.run(FILLING, begun.append, 2))
         await asyncio.sleep(0)
         gate.set()
         await asyncio.gather(running, other)
     assert begun == [2]
 
 
-def slow(snapshot: Snapshot) -> Snapshot:
+def slow(snapshot: Snapshot, microseconds: float = 1e6) -> Snapshot:
     """Let every query of a snapshot count as long."""
     costs = snapshot.manifest.costs
-    stretched = msgspec.structs.replace(costs, **dict.fromkeys(costs.__struct_fields__, 1e6))
+    stretched = msgspec.structs.replace(costs, **dict.fromkeys(costs.__struct_fields__, microseconds))
     return replace(snapshot, manifest=msgspec.structs.replace(snapshot.manifest, costs=stretched))
 
 
@@ -197,7 +241,9 @@ async def test_the_measured_costs_decide_for_every_route() -> None:
         assert [answer.json for answer in await all_answers(long)] == [
             answer.json for answer in await all_answers(cheap)
         ]
-        long.context.queries._limit = cheap.context.queries._limit = 0
+        for api in (long, cheap):
+            queries = api.context.queries
+            queries._single.patience = queries._in_turns.patience = -1
         assert [answer.status for answer in await all_answers(long)] == [503] * 7
         # Five hundred look-ups are long wherever they are made.
         assert [answer.status for answer in await all_answers(cheap)] == [200] * 4 + [503] + [200] * 2
@@ -221,13 +267,47 @@ async def test_overload_is_said_at_once_and_does_not_stop_the_health_checks(monk
     gate = held_back(monkeypatch)
     path = f"/v1/users/{USER}/recommendations"
     async with serving(slow(SNAPSHOT), ApiSettings(query_threads=1)) as api:
-        waiting = [asyncio.create_task(api.get(path)) for _ in range(17)]
-        await eventually(lambda: api.context.queries._admitted == 17)
+        running = asyncio.create_task(api.get(path))
+        await eventually(lambda: api.sample("als_queries") == 1)
         refused = await api.get(path)
         assert (refused.status, refused.json["code"], refused.headers["Retry-After"]) == (503, "overloaded", "1")
-        assert (await api.get("/readyz")).status == 200
+        assert [(await api.get(path)).status for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
         gate.set()
-        assert {answer.status for answer in await asyncio.gather(*waiting)} == {200}
+        assert (await running).status == 200
+        assert api.sample("als_queries_refused_total", lane="single") == 1
+        assert api.sample("als_query_wait_seconds_count", lane="single") == 1
+
+
+async def test_full_of_batches_a_server_answers_single_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch too many is refused; a request for one user is answered before the batches are."""
+    gate, path = threading.Event(), "/v1/recommendations"
+
+    def held(*_: object) -> Iterator[bytes | None]:
+        while not gate.is_set():
+            yield None
+        yield b"{}"
+
+    monkeypatch.setattr(recommendations, "_many_users", held)
+    settings = ApiSettings(query_threads=1, queue_ms=PATIENT_MS)
+    async with serving(slow(SNAPSHOT, PATIENCE_IN_TURNS * FILLING), settings) as api:
+        body = {"users": [USER] * 2}
+        batch = asyncio.create_task(api.post(path, body))
+        await eventually(lambda: api.sample("als_queries") == 1)
+        assert (await api.post(path, body)).status == 503
+        assert (await api.get(f"/v1/users/{USER}/recommendations")).status == 200
+        assert not batch.done()
+        gate.set()
+        assert (await batch).status == 200
+        assert api.sample("als_queries_refused_total", lane="batch") == 1
+
+
+async def test_a_long_explanation_gives_way_like_a_batch() -> None:
+    """A user who had very many items keeps no thread from other requests; a short explanation is a single query."""
+    item = SNAPSHOT.model.item_ids.at(np.array([0]))[0]
+    for snapshot, lane in ((slow(SNAPSHOT), "batch"), (slow(SNAPSHOT, 2 * LONG), "single")):
+        async with serving(snapshot) as api:
+            assert (await api.get(f"/v1/users/{USER}/explanations/{item}")).status == 200
+            assert api.sample("als_query_wait_seconds_count", lane=lane) == 1
 
 
 class Held:
@@ -257,8 +337,8 @@ async def test_a_query_whose_client_goes_away_holds_nothing_any_more() -> None:
 async def test_a_query_that_runs_keeps_its_place_until_it_ends() -> None:
     """When a client disconnects, its thread stays busy: no more is admitted than the threads can do."""
     gate = threading.Event()
-    with made(1, waiting_limit=0) as queries:
-        running = asyncio.create_task(queries.run(LONG, gate.wait, 10))
+    with made(1, queue_ms=10) as queries:
+        running = asyncio.create_task(queries.run(FILLING, gate.wait, 10))
         await asyncio.sleep(0)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -266,7 +346,7 @@ async def test_a_query_that_runs_keeps_its_place_until_it_ends() -> None:
         with pytest.raises(OverloadedError):
             await queries.run(LONG, len, "refused")
         gate.set()
-        await eventually(lambda: queries._admitted == 0)
+        await eventually(lambda: not queries._working)
         assert await queries.run(LONG, len, "again") == 5
 
 
@@ -275,7 +355,7 @@ async def test_clients_that_hang_up_leave_no_query_behind(monkeypatch: pytest.Mo
     gate = threading.Event()
     monkeypatch.setattr(recommendations, "_one_user", lambda *_: gate.wait(10) and b"{}")
     request = f"GET /v1/users/{USER}/recommendations HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    async with serving(slow(SNAPSHOT), ApiSettings(query_threads=1)) as api:
+    async with serving(slow(SNAPSHOT), ApiSettings(query_threads=1, queue_ms=PATIENT_MS)) as api:
         writers = []
         for place in (1, 2):
             writers.append((await asyncio.open_connection("127.0.0.1", api.server.port))[1])
@@ -299,7 +379,7 @@ def test_a_query_may_outlive_the_loop(caplog: pytest.LogCaptureFixture) -> None:
         ended.set()
 
     async def run_and_leave() -> Queries:
-        queries = Queries(1, Metrics(CollectorRegistry()))
+        queries = Queries(1, PATIENT_MS, Metrics(CollectorRegistry()))
         task = asyncio.create_task(queries.run(LONG, long))
         await asyncio.sleep(0)
         task.cancel()
@@ -319,7 +399,7 @@ async def test_a_swap_during_a_slow_query_does_not_touch_it(monkeypatch: pytest.
     path = f"/v1/users/{USER}/recommendations"
     async with serving(before) as api:
         waiting = asyncio.create_task(api.get(path))
-        await eventually(lambda: api.context.queries._admitted == 1)
+        await eventually(lambda: api.sample("als_queries") == 1)
         api.store.current = after
         gate.set()
         held_up, next_one = await waiting, await api.get(path)

@@ -45,7 +45,7 @@ ROUTER = Router(ROUTES, Naming())
 
 def found(method: str, path: str) -> Any:
     """Return the route, and the ids, that the router finds."""
-    request: Any = Mock(spec=web.BaseRequest, method=method, rel_url=URL(path, encoded=True))
+    request: Any = Mock(spec=web.BaseRequest, method=method, rel_url=URL.build(path=path, encoded=True))
     answer: Awaitable[Any] = ROUTER.answer(request)
     return answer
 

@@ -14,11 +14,16 @@ import pytest
 from service.children import importing
 from service.children.importing import answer
 from service.children.jobs import Job, Outcome
+from service.errors import CorruptFileError
 from service.model import titles
 from service.model.storage import snapshot
 from service.model.storage.source import identify
 from tests.support.helpers import model_bytes
+from tests.support.hostile.opcodes import ALS, array, dtype, group, number, pairs, raw, whole
 from tests.support.models import make_factors
+
+FACTORS = array(dtype("f4"), group(number(1), number(2)), raw(bytes(8)))
+GOOD_MODEL = {"model": ALS + b")\x81" + pairs({"user_factors": FACTORS, "item_factors": FACTORS}) + b"b"}
 
 pytestmark = pytest.mark.usefixtures("children_are_measured")
 
@@ -98,6 +103,42 @@ def test_a_state_directory_that_cannot_be_written_is_a_reason(tmp_path: Path, st
     outcome = answer(job)
     assert outcome.code == "state_directory"
     assert f"The state directory {tmp_path / 'state'} cannot be used: No such file or directory." in outcome.detail
+
+
+@pytest.mark.parametrize("error", [RecursionError("secret"), ValueError("secret"), KeyError("secret")])
+def test_whatever_a_library_raises_is_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    """The sentence names the kind of error, the log the place; neither the message, which may quote the file."""
+
+    def failing(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(importing, "validate", failing)
+    job = job_for(tmp_path / "m", model_bytes())
+    sentence = f"The import process for {tmp_path / 'm'} failed with {type(error).__name__}; save the file again."
+    assert answer(job) == Outcome("import_crashed", sentence)
+    log = capsys.readouterr().err
+    assert "in failing" in log
+    assert "secret" not in log
+
+
+def test_values_nested_too_deeply_to_compare_are_a_reason(tmp_path: Path) -> None:
+    """Python itself raises RecursionError, in a place where nothing is called that could expect it."""
+    deep = b"N" + b"\x85" * 5000
+    maps = {"user_id_map": b"}" + number(0) + deep + b"s", "reverse_user_id_map": b"}" + deep + number(0) + b"s"}
+    content = whole(pairs({**GOOD_MODEL, **maps, "product_id_map": b"}" + number(0) + number(7) + b"s"}))
+    assert "failed with RecursionError" in answer(job_for(tmp_path / "m", content)).detail
+
+
+def test_a_reason_is_never_longer_than_what_the_server_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server keeps the last 16 KB of what a child says, which must be all of it."""
+
+    def failing(_: object) -> None:
+        raise CorruptFileError("\x1b" * 100_000)
+
+    monkeypatch.setattr(importing, "validate", failing)
+    assert len(msgspec.json.encode(answer(job_for(tmp_path / "m", model_bytes())))) < 16_384
 
 
 def test_titles_are_imported_likewise(tmp_path: Path, staged: Path) -> None:

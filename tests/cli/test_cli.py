@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shlex
 import signal
@@ -14,14 +15,17 @@ import tempfile
 from dataclasses import fields
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from service.cli.main import main
+from service.model.facts import encode_facts
 from service.model.storage.snapshot import FORMAT_VERSION
 from service.settings import Settings, variable
 from tests.support.running import running_server
+from tests.training.test_model_files import FACTS
 
 
 @pytest.fixture
@@ -74,6 +78,31 @@ def test_check_of_a_model_that_knows_no_seen_items(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "recommendation" in result.stdout
     assert "popularity" not in result.stdout
+
+
+def test_check_shows_facts_as_they_are(tmp_path: Path) -> None:
+    """Names in a model file are neither markup nor control sequences of the terminal."""
+    data = msgspec.structs.replace(FACTS.data, files=["[bold]a[/nothing]", "b\x1b[2J\x9b1m", "c\u202e"])
+    path = tmp_path / "m.npz"
+    np.savez(
+        path,
+        user_factors=np.ones((2, 2), np.float32),
+        item_factors=np.ones((3, 2), np.float32),
+        training_facts=np.array(encode_facts(msgspec.structs.replace(FACTS, data=data))),
+    )
+    result = als_serve("check", "--model-path", path, "--state-dir", tmp_path / "state")
+    assert result.exit_code == 0, result.output
+    assert "[bold]a[/nothing]" in result.stdout
+    assert "b\\u001b[2J\\u009b1m" in result.stdout.replace("\n", "").replace(" ", "")
+    assert not {"\x1b", "\x9b", "\u202e"} & set(result.stdout)
+
+
+def test_check_of_a_path_that_is_not_utf_8(model: Path) -> None:
+    """A path is bytes; those that are not text are shown as escapes."""
+    path = model.rename(model.with_name(os.fsdecode(b"caf\xe9.npz")))
+    result = als_serve("check", "--model-path", path)
+    assert result.exit_code == 0, result.output
+    assert "caf\\udce9.npz" in result.stdout
 
 
 @pytest.fixture
@@ -185,7 +214,7 @@ def test_recommend_says_nothing_to_the_terminal(tmp_path: Path, monkeypatch: pyt
     )
     result = als_serve("recommend", "--user", user, "--model-path", tmp_path / "m.npz")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("For [/x]�[31m, by model")
+    assert result.stdout.startswith("For [/x]\\u001b[31m, by model")
     assert set(items) < set(result.stdout.split())
 
 

@@ -36,7 +36,7 @@ LOADED = """\
 ✅ ML model initialization completed successfully (loaded existing model)
 """
 REJECTED = """\
-❌ The file is text that begins with “no model”; a model is a pickled dict or an npz archive.
+❌ The file is text and not a model; a model is a pickled dict or an npz archive.
 💡 The model file may be corrupted or incompatible
 """
 MISSING = """\

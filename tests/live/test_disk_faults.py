@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from service.live import reloader as stores
+from service.model.storage import source
 from tests.support.helpers import (
     Place,
     answer,
@@ -46,16 +46,18 @@ ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
 async def test_a_file_replaced_while_it_is_read_is_read_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Renamed over between its hash and its import, it is imported whole all the same, and then the newer one is."""
+    """Renamed over during its import, it is given up without a rejection, and the newer one is imported."""
     async with place.serving(ONE) as store:
         waits, go = held_back(tmp_path, monkeypatch)
         put(place.path, TWO)
         await eventually(waits.exists)
+        waits.unlink()
         put(place.path, THREE)
+        await eventually(waits.exists)
         go.touch()
         await until_served(store, version(THREE))
         assert rejections(store) == 0
-        assert [served.version for served in store.history] == [version(TWO), version(ONE)]
+        assert [served.version for served in store.history] == [version(ONE)]
 
 
 async def test_a_file_rewritten_while_it_is_read_is_read_again(
@@ -265,7 +267,7 @@ async def test_a_postponed_look_takes_nothing_back(place: Place, monkeypatch: py
 async def test_what_passes_by_itself_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """A disk or a system that fails once costs a second, not the model."""
     monkeypatch.setattr(stores, "_FIRST_RETRY_SECONDS", 0.02)
-    digest, failures = hashlib.file_digest, [OSError(number, os.strerror(number))]
+    digest, failures = source._digest, [OSError(number, os.strerror(number))]
 
     def failing_once(*arguments: Any) -> Any:
         if failures:
@@ -273,7 +275,7 @@ async def test_what_passes_by_itself_is_waited_for(place: Place, monkeypatch: py
         return digest(*arguments)
 
     async with place.serving(ONE) as store:
-        monkeypatch.setattr(hashlib, "file_digest", failing_once)
+        monkeypatch.setattr(source, "_digest", failing_once)
         put(place.path, TWO)
         await until_served(store, version(TWO))
         assert failures == []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.live import generation
 from service.live.generation import Slot
 from service.live.reading import Reading
 from service.model.titles import Titles
@@ -44,6 +45,20 @@ def test_what_a_request_has_taken_never_changes(slot: Slot) -> None:
     assert now and now.titles
     assert (now.version, now.titles.of(np.array([0])), now.stale) == (TWO.version, ["Second"], False)
     assert now.number > taken.number
+
+
+def test_a_model_that_cannot_be_measured_is_not_served(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails, fails before the swap, so that what is served is always what the reload says."""
+    slot.serve(ONE, Reading(""))
+
+    def failing(*_: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(generation, "measure_model", failing)
+    with pytest.raises(OverflowError):
+        slot.serve(TWO, Reading(""))
+    assert slot.version == ONE.version
+    assert slot.earlier == []
 
 
 def test_titles_that_come_before_the_model_are_served_with_it(slot: Slot) -> None:

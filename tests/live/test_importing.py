@@ -78,7 +78,7 @@ async def test_a_bomb_hurts_only_the_child(place: Place, name: str, monkeypatch:
     put(place.path, bomb.content)
     place.limits = replace(place.limits, timeout_seconds=120)
     if bomb.error is ImportCpuError:  # sooner than after half of the timeout
-        monkeypatch.setattr(ImportLimits, "cpu_seconds", 2)
+        monkeypatch.setattr(ImportLimits, "cpu_seconds", lambda *_: 2)
     assert str(place.path) in await refused(place, bomb.error)
 
 
@@ -95,9 +95,15 @@ async def test_the_memory_limit_can_be_set(place: Place) -> None:
 
 def test_the_memory_limit_follows_the_size(place: Place) -> None:
     """Unset, the limit is 8 times the file and a gigabyte."""
-    source = source_of(place, bytes(1000))
-    assert place.limits.memory_bytes(source) == 8000 + 2**30
-    assert replace(place.limits, memory_mb=7).memory_bytes(source) == 7 * 2**20
+    assert place.limits.memory_bytes(1000) == 8000 + 2**30
+    assert replace(place.limits, memory_mb=7).memory_bytes(1000) == 7 * 2**20
+
+
+@pytest.mark.parametrize(("megabytes", "seconds"), [(0, 20), (20, 20), (150, 150), (300, 300), (3000, 300)])
+def test_the_cpu_limit_follows_the_size(place: Place, megabytes: int, seconds: int) -> None:
+    """A small file that takes long is stopped soon, and no file gets more than half of the timeout."""
+    assert replace(place.limits, timeout_seconds=600).cpu_seconds(megabytes * 2**20) == seconds
+    assert replace(place.limits, timeout_seconds=10).cpu_seconds(megabytes * 2**20) == 5
 
 
 async def test_a_child_that_hangs_is_killed_at_the_timeout(
@@ -120,6 +126,7 @@ async def test_a_child_that_hangs_is_killed_at_the_timeout(
         ("sys.exit('no such module')", "failed with exit code 1; its last output is in the log."),
         ("pass", "ended without an answer."),
         ("print('{\"code\": 7}')", "ended without an answer."),
+        ('print(\'{"code": "of no error"}\')', "ended without an answer."),
     ],
 )
 async def test_a_child_that_ends_badly_is_a_rejected_model(

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ from service.live.loader import Loader
 from service.live.reading import Reading
 from service.live.reloader import Reloader
 from service.live.report import Reload
-from service.model.storage.source import Source
+from service.model.storage.source import Source, identify
 from tests.support.helpers import at_work, eventually, put
 
 
@@ -111,6 +115,148 @@ async def test_the_last_ten_reloads_are_kept(reloader: Reloader[str]) -> None:
     assert (kept[0].outcome, kept[0].detail) == ("rejected", "It is bad.")
     assert [reload.outcome for reload in kept[1:]] == ["swapped"] * 9
     assert sorted((reload.finished_at for reload in kept), reverse=True) == [reload.finished_at for reload in kept]
+
+
+async def slow_until(words: Words, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], asyncio.Event]:
+    """Make every slow word wait for the returned event; return also those that have begun."""
+    begun: list[str] = []
+    go_on, obtain = asyncio.Event(), words.obtain
+
+    async def obtaining(source: Source, reading: Reading) -> str:
+        word = await obtain(source, reading)
+        if word.startswith("slow"):
+            begun.append(word)
+            await go_on.wait()
+        return word
+
+    monkeypatch.setattr(words, "obtain", obtaining)
+    return begun, go_on
+
+
+async def test_a_newer_file_does_not_wait_for_an_older_one(
+    reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The import of a file that takes forever ends when another one arrives."""
+    begun, _ = await slow_until(words, monkeypatch)
+    async with at_work(reloader.run()):
+        put(reloader.path, b"slow")
+        reloader.request()
+        await eventually(lambda: begun)
+        put(reloader.path, b"one")
+        reloader.request()
+        await eventually(lambda: words.served == ["one"])
+    assert [reload.outcome for reload in reloader.history] == ["swapped"]
+
+
+async def test_a_request_without_a_newer_file_disturbs_nothing(
+    reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a file that is gone."""
+    begun, go_on = await slow_until(words, monkeypatch)
+    async with at_work(reloader.run()):
+        put(reloader.path, b"slow")
+        reloader.request()
+        await eventually(lambda: begun)
+        for _ in range(3):
+            reloader.request()
+            await eventually(lambda: not reloader._noticed.is_set())
+        reloader.path.unlink()
+        reloader.request()
+        await eventually(lambda: not reloader._noticed.is_set())
+        go_on.set()
+        await eventually(lambda: words.served == ["slow"])
+    assert begun == ["slow"]
+
+
+async def test_files_that_come_faster_than_they_are_imported_are_served(
+    reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one that was given up, the next is read to its end, whatever arrives."""
+    begun, go_on = await slow_until(words, monkeypatch)
+    async with at_work(reloader.run()):
+        for word in ("slow 1", "slow 2"):
+            put(reloader.path, word.encode())
+            reloader.request()
+            await eventually(partial(begun.__contains__, word))
+        put(reloader.path, b"slow 3")
+        reloader.request()
+        go_on.set()
+        await eventually(lambda: words.served == ["slow 2", "slow 3"])
+
+
+async def test_two_files_that_alternate_are_both_served(
+    reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is served already takes no time, so it may come between a file and its import only once."""
+    monkeypatch.setattr(words, "serves", lambda source: words.served[-1:] == [Path(source.path).read_text()])
+    begun, go_on = await slow_until(words, monkeypatch)
+    async with at_work(reloader.run()):
+        await take(reloader, "one")
+        for count in (1, 2):
+            put(reloader.path, b"slow")
+            reloader.request()
+            await eventually(partial(lambda count: len(begun) == count, count))
+            put(reloader.path, b"one")
+            reloader.request()
+            await eventually(lambda: not reloader._noticed.is_set() or len(begun) == 2)
+        go_on.set()
+        await eventually(lambda: words.served == ["one", "slow", "one"])
+
+
+async def test_a_newer_file_ends_the_hashing_of_an_older_one(
+    reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that reads gigabytes learns that it need not go on."""
+    stopped = threading.Event()
+    hashed = threading.Event()
+    original = identify
+
+    def hashing(path: Path, most_bytes: int | None, is_stopped: Callable[[], bool]) -> Source:
+        if path.read_bytes() == b"huge":
+            hashed.set()
+            while not is_stopped():
+                time.sleep(0.001)
+            stopped.set()
+        return original(path, most_bytes, is_stopped)
+
+    monkeypatch.setattr("service.live.reloader.identify", hashing)
+    async with at_work(reloader.run()):
+        put(reloader.path, b"huge")
+        reloader.request()
+        await eventually(hashed.is_set)
+        put(reloader.path, b"one")
+        reloader.request()
+        await eventually(lambda: words.served == ["one"])
+        await eventually(stopped.is_set)
+
+
+async def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, words: Words) -> None:
+    """It is rejected by its size."""
+    reloader = Reloader(tmp_path / "word", words, 0.05, most_bytes=2**20)
+    async with at_work(reloader.run()):
+        assert (await take(reloader, "x" * 2**20)).outcome == "swapped"
+        last = await take(reloader, "x" * (2**20 + 1))
+    assert (last.reason, last.detail) == (
+        "file_too_large",
+        f"{reloader.path} has 1048577 bytes, more than the 1 MB that a model may have; raise ALS_MAX_MODEL_MB if it "
+        "is one.",
+    )
+
+
+async def test_what_fails_after_a_file_is_served_does_not_reject_it(
+    reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an error of the task, which logs it; the reload was a swap and stays one."""
+
+    async def failing(loaded: str, reading: Reading) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(words, "handed_over", failing)
+    put(reloader.path, b"one")
+    with pytest.raises(OSError, match="Input/output error"):
+        await asyncio.wait_for(reloader.run(), 10)
+    assert [reload.outcome for reload in reloader.history] == ["swapped"]
+    assert words.served == ["one"]
 
 
 async def test_an_operating_system_that_fails_is_asked_again(

@@ -83,9 +83,9 @@ def test_a_long_title_is_cut_at_a_character() -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("", "titles.csv: the header lacks a column called item; it begins with []."),
-        ("title,genre\n", "titles.csv: the header lacks a column called item; it begins with ['title', 'genre']."),
-        ("id,genre\n", "titles.csv: the header lacks a column called title; it begins with ['id', 'genre']."),
+        ("", "titles.csv: the header lacks a column called item; this is not a file of titles."),
+        ("title,genre\n", "titles.csv: the header lacks a column called item; it has title, genre."),
+        ("id,genre\n", "titles.csv: the header lacks a column called title; it has id, genre."),
         ("item_id,sku,title\n", "titles.csv: the header has item_id and sku; keep one."),
         ("id,title\n", "titles.csv has no titles; it needs a row with an id and a title for each item."),
         ("id,title\na,\n", "titles.csv has no titles; it needs a row with an id and a title for each item."),

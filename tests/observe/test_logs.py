@@ -7,6 +7,8 @@ import json
 import logging
 import string
 
+import pytest
+
 from service.observe.logs import EVENTS, log_event, set_up_logging
 
 
@@ -37,6 +39,17 @@ def test_a_json_line_carries_the_event_and_its_facts() -> None:
         "users": 18902,
         "items": 34911,
     }
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_no_fact_reaches_a_terminal_as_it_is(log_format: str) -> None:
+    """Neither control characters nor line breaks nor bytes that are not UTF-8 can forge a line or move a cursor."""
+    stream = logged(log_format)
+    log_event("file_missing", path="a\x1b[2J\x9b\u202e\udce9\r\n✅ Loaded ALS model successfully")
+    written = stream.getvalue()
+    assert written.endswith("\n")
+    assert "\\u001b[2J\\u009b\\u202e\\udce9" in written
+    assert all(line.startswith("    ") for line in written.splitlines()[1:])
 
 
 def test_an_exception_is_one_json_line_too() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -128,3 +129,19 @@ def test_what_was_served_outlives_the_containers(example: Example) -> None:
     example.run("up", "--detach", "--no-build", "--pull=never", "--no-deps", "service")
     example.wait_until(lambda: example.served)
     assert example.served == before
+
+
+def test_the_lines_for_tokens_are_what_compose_takes(tmp_path: Path) -> None:
+    """Those that are commented out: the server gets its file, from a directory that is mounted read-only."""
+    text = (ROOT / "docker-compose.yml").read_text("utf-8")
+    changed = re.sub(r"# (?=ALS_TOKENS_FILE: |- \./access)", "", text)
+    assert changed.count("\n") == text.count("\n")
+    file = tmp_path / "docker-compose.yml"
+    file.write_text(changed)
+    compose = Path(sys.executable).with_name("docker-compose")
+    command = [str(compose), f"--file={file}", "config", "--format=json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
+    service = json.loads(done.stdout)["services"]["service"]
+    assert service["environment"]["ALS_TOKENS_FILE"] == "/access/tokens"
+    (mounted,) = (volume for volume in service["volumes"] if volume["target"] == "/access")
+    assert (mounted["source"], mounted["read_only"]) == (str(tmp_path / "access"), True)

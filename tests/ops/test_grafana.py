@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -85,15 +84,13 @@ def repeated(work: Callable[[], None]) -> Iterator[None]:
 
 
 def ask(server: RunningServer) -> None:
-    """Send one request for each strategy and two that are mistakes."""
+    """Send one request for each strategy, a batch that takes long, and two that are mistakes."""
     factors = make_factors(users=20, items=30, pairs=60)
     for path in (f"{factors.user_ids[0]}/recommendations", "nobody/recommendations", "nobody/items"):
         server.get(f"/v1/users/{path}")
     server.get("/nowhere")
-    body = json.dumps({"items": [{"item_id": int(factors.item_ids[0])}]}).encode()
-    url = f"{server.url}/v1/recommendations/anonymous"
-    with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=30):
-        pass
+    server.post("/v1/recommendations/anonymous", {"items": [{"item_id": int(factors.item_ids[0])}]})
+    server.post("/v1/recommendations", {"users": factors.user_ids.tolist() * 50})
 
 
 @pytest.fixture(scope="module")

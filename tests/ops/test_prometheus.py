@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from service.tokens import digest_of
 from tests.support import ROOT
 from tests.support.helpers import model_bytes, put
 from tests.support.monitoring import SHIPPED, need_prometheus, running_alertmanager, running_prometheus
@@ -112,3 +113,17 @@ def test_a_refused_model_reaches_a_person(tmp_path: Path) -> None:
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert {"summary", "description"} <= rule["annotations"].keys()
         assert rule["annotations"]["runbook_url"] == f"ops/runbook.md#{rule['name'].lower()}"
+
+
+def test_a_server_with_tokens_is_scraped(tmp_path: Path) -> None:
+    """The example that is commented out in our configuration is all that Prometheus needs; without it, it gets 401."""
+    need_prometheus()
+    tokens, token = tmp_path / "tokens", tmp_path / "als-serve.token"
+    token.write_text("als_of-prometheus\n")
+    tokens.write_text(f"prometheus metrics {digest_of('als_of-prometheus')}\n")
+    with running_server(tmp_path / "model.npz", tmp_path / "state", tokens_file=tokens) as server:
+        targets = [server.url.removeprefix("http://")]
+        with running_prometheus(tmp_path, targets, token=token) as prometheus:
+            prometheus.wait_for('als_token_requests_total{token="prometheus", outcome="admitted"} > 0')
+        with running_prometheus(tmp_path, targets) as prometheus:
+            prometheus.wait_for("up == 0")

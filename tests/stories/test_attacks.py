@@ -10,9 +10,11 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import hdrs
 from aiohttp.compression_utils import ZLibDecompressor
@@ -98,6 +100,45 @@ async def test_an_encoded_body_is_counted_by_its_route() -> None:
         await api.raw(encoded("POST", "/v1/recommendations", b"x"))
         labels = {"route": "/v1/recommendations", "method": "POST", "status": "415"}
         assert api.sample("als_http_requests_total", **labels) == 1
+
+
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES} | {"/nowhere"}))
+async def test_no_answer_is_taken_for_another_type(path: str) -> None:
+    """No browser guesses that an answer, or an error, is a script."""
+    async with serving(SNAPSHOT) as api:
+        for method in METHODS:
+            answer = await api.request(method, path.replace("{", "").replace("}", ""))
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_no_answer_names_a_version(tmp_path: Path) -> None:
+    """Neither ours nor those that aiohttp gives to what is not HTTP say which libraries could be attacked."""
+    running, port = await started(without_model(tmp_path))
+    for sent in (b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"nonsense\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        assert b"\r\nServer: als-serve\r\n" in answer
+        assert b"aiohttp" not in answer
+        assert b"Python/" not in answer
+    os.kill(os.getpid(), signal.SIGINT)
+    await running
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("path", ["recommendations", "similar", "scores?items=0", "items", "explanations/0"])
+async def test_no_answer_has_a_number_that_is_not_finite(path: str, bad: float) -> None:
+    """Not even of factors that were changed on disk, after validation: an answer with null would be wrong silently."""
+    snapshot = make_snapshot(replace(make_factors(users=3, items=4), user_ids=np.arange(3), item_ids=np.arange(4)))
+    assert snapshot.model.seen
+    for array in (snapshot.model.user_factors, snapshot.model.item_factors, snapshot.model.seen.weights):
+        array[:] = bad
+    async with serving(snapshot) as api:
+        answer = await api.get(f"/v1/users/0/{path}")
+    assert b"null" not in answer.body
+    assert answer.status in (200, 500)
 
 
 async def test_a_body_that_is_still_to_come_does_not_keep_its_connection() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from service.errors import ImportCpuError, ImportCrashedError, ImportMemoryError, ImportTimeoutError
 from service.model.storage.snapshot import FORMAT_VERSION
-from tests.support.hostile import HostileFile, bombs, corpus
+from tests.support.hostile import bombs, corpus
+from tests.support.hostile.opcodes import array, dtype, found, group, model, number, pairs, raw, text, whole
 from tests.support.load import open_loop
 from tests.support.running import RunningServer, running_server
 from tests.support.swapping import TOP, TwoModels
@@ -36,11 +37,11 @@ async def test_hostile_files_change_nothing_for_requests(tmp_path: Path) -> None
         stop = asyncio.Event()
         load = asyncio.create_task(open_loop(server.url, _path, 50, stop))
         for name, file in files.items():
-            reload = await asyncio.to_thread(_refusal, server, path, file)
-            expected = file.sentence.format(path=path)
-            assert (name, reload["reason"], reload["detail"]) == (name, file.error.code, expected)
+            reload = await asyncio.to_thread(_refusal, server, path, file.content)
+            assert (name, reload["reason"]) == (name, file.error.code)
+            await asyncio.to_thread(server.wait_for, "rejected", detail=file.sentence.format(path=path))
         for name, file in bombs().items():
-            reload = await asyncio.to_thread(_refusal, server, path, file)
+            reload = await asyncio.to_thread(_refusal, server, path, file.content)
             assert reload["reason"] in CHILD_ENDS | {file.error.code}, (name, reload)
         stop.set()
         answers = await load
@@ -57,11 +58,11 @@ def _path(number: int) -> str:
     return f"/v1/users/{number % 300}/recommendations?n={TOP}"
 
 
-def _refusal(server: RunningServer, path: Path, file: HostileFile) -> dict[str, Any]:
+def _refusal(server: RunningServer, path: Path, content: bytes) -> dict[str, Any]:
     """Replace the model by a hostile file and return how its reload ended."""
     earlier = _last_reload(server)["finished_at"]
     beside = path.with_suffix(".new")
-    beside.write_bytes(file.content)
+    beside.write_bytes(content)
     beside.replace(path)
     for _ in range(3000):
         reload = _last_reload(server)
@@ -79,6 +80,33 @@ def _last_reload(server: RunningServer) -> dict[str, Any]:
 def _memory(server: RunningServer) -> int:
     memory: int = psutil.Process(server.process.pid).memory_full_info().uss
     return memory
+
+
+def test_clients_see_nothing_of_what_is_in_a_file(tmp_path: Path) -> None:
+    """Behind a link at the model path may be any file; the log quotes it only if it looks like a model."""
+    ids = {
+        "user_id_map": b"}" + number(0) + text("hunter2") + b"s",
+        "product_id_map": b"}" + number(0) + text("") + b"s",
+    }
+    factors = array(dtype("f4"), group(number(1), number(2)), raw(bytes(8)))
+    others = [b"root:hunter2:0:0::/root:/bin/sh\n", b"<Error><Code>hunter2</Code></Error>", b"\0hunter2", b"{hunter2}"]
+    models = [
+        b"chunter2\nhunter2\n",
+        whole(found("hunter2", "hunter2")),
+        whole(pairs({"model": found("implicit.als", "AlternatingLeastSquares"), **ids})),
+        model(factors).replace(b"K\x07s", text("hunter2") + b"s"),
+    ]
+    path = tmp_path / "model"
+    with running_server(path, tmp_path / "state") as server:
+        server.wait_for("waiting")
+        for content in others:
+            _refusal(server, path, content)
+        server.wait_until(lambda: sum(event["event"] == "rejected" for event in server.events) == len(others))
+        assert "hunter2" not in str(server.events)
+        for content in models:
+            _refusal(server, path, content)
+        assert "hunter2" not in str(server.get("/v1/model"))
+        server.wait_until(lambda: "hunter2" in str(server.events))
 
 
 @pytest.mark.parametrize("good_snapshot", [True, False])

@@ -6,7 +6,7 @@ A closed loop waits for each answer and so hides every stall; here latency count
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +30,17 @@ class Answer:
         return self.done - self.due
 
 
-async def open_loop(url: str, path_of: Callable[[int], str], rate: float, stop: asyncio.Event) -> list[Answer]:
-    """Send ``rate`` requests a second until ``stop`` is set; return every answer."""
+async def open_loop(
+    url: str,
+    path_of: Callable[[int], str],
+    rate: float,
+    stop: asyncio.Event,
+    headers: Mapping[str, str] | None = None,
+) -> list[Answer]:
+    """Send ``rate`` requests a second, with these headers, until ``stop`` is set; return every answer."""
     loop = asyncio.get_running_loop()
     answers: list[asyncio.Task[Answer]] = []
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
         started = loop.time()
         while not stop.is_set():
             due = started + len(answers) / rate

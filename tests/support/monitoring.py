@@ -25,6 +25,11 @@ alerting:
     - static_configs:
         - targets: ["{address}"]
 """
+#: What is commented out, and what becomes of it.
+_AUTHORIZED = (
+    ("# authorization:", "authorization:"),
+    ("#   credentials_file: /etc/prometheus/als-serve.token", "  credentials_file: TOKEN"),
+)
 _ALERTMANAGER = """
 route: {{receiver: webhook, group_by: [alertname], group_wait: 0s, group_interval: 1s}}
 receivers:
@@ -67,17 +72,23 @@ class Prometheus:
 
 
 @contextmanager
-def running_prometheus(directory: Path, targets: Sequence[str], alertmanager: str = "") -> Iterator[Prometheus]:
-    """Run Prometheus with our configuration for the length of a block, against other targets and every second."""
+def running_prometheus(
+    directory: Path, targets: Sequence[str], alertmanager: str = "", token: Path | None = None
+) -> Iterator[Prometheus]:
+    """Run Prometheus with our configuration for the length of a block, against other targets and every second.
+
+    With ``token``, a file, the example that is commented out is used.
+    """
     address = f"127.0.0.1:{free_port()}"
     configuration = (SHIPPED / "prometheus.yml").read_text("utf-8")
     for shipped, ours in (
         ('"service:8080"', ", ".join(f'"{target}"' for target in targets)),
         ("interval: 15s", "interval: 1s"),
         ("rules/", f"{SHIPPED}/rules/"),
+        *(_AUTHORIZED if token else ()),
     ):
         assert shipped in configuration
-        configuration = configuration.replace(shipped, ours)
+        configuration = configuration.replace(shipped, ours.replace("TOKEN", str(token)))
     if alertmanager:
         configuration += _ALERTING.format(address=alertmanager)
     file = directory / "prometheus.yml"

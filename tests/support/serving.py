@@ -21,6 +21,7 @@ from yarl import URL
 
 from service import api
 from service.api.context import Context, Fallback
+from service.api.tokens import Access
 from service.live.importing import ImportLimits
 from service.model.arranging import arrange
 from service.model.factors import Factors
@@ -30,6 +31,7 @@ from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import FORMAT_VERSION, Manifest, Snapshot
 from service.model.storage.source import Signature, Source
 from service.observe.metrics import Metrics
+from service.tokens import Tokens
 from tests.support.stores import Store
 
 
@@ -40,8 +42,10 @@ class ApiSettings:
     max_n: int = 1000
     fallback: Fallback = "popular"
     query_threads: int = 2
+    queue_ms: float = 100
     access_log: float = 0
     cache_mb: int = 0
+    allowed_hosts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +108,22 @@ class Api:
 
 @asynccontextmanager
 async def serving(
-    snapshot: Snapshot | None, settings: ApiSettings | None = None, *, body_seconds: float = api.BODY_SECONDS
+    snapshot: Snapshot | None,
+    settings: ApiSettings | None = None,
+    *,
+    body_seconds: float = api.BODY_SECONDS,
+    tokens: Tokens | None = None,
 ) -> AsyncIterator[Api]:
-    """Serve a snapshot, or none yet, for the length of a block."""
+    """Serve a snapshot, or none yet, for the length of a block; with ``tokens``, only to those that have the scope."""
     metrics = Metrics(CollectorRegistry())
     path = Path("als_model.pkl")
     store = Store(path, Shelf(Path("als_state"), 3), ImportLimits(60, 0, {}), metrics)
     store.current = snapshot
-    router, context = api.create_api(settings or ApiSettings(), store.live.status(), metrics, body_seconds=body_seconds)
+    access = None if tokens is None else Access(tokens, metrics)
+    status = store.live.status()
+    router, context = api.create_api(
+        settings or ApiSettings(), status, metrics, access=access, body_seconds=body_seconds
+    )
     server = RawTestServer(router.answer, host="127.0.0.1")
     await server.start_server(access_log=None, auto_decompress=False)
     served = Api(context, store, server)

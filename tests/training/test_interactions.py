@@ -154,9 +154,8 @@ class TestColumns:
             ("user,item", ColumnNames(user="item", item="item"),
              "the column 'item' is named for more than one of user, item, weight and time"),
             ('user,"item\n', ColumnNames(),
-             r"the header lacks a column of items; it has user, 'item\n\na,x\nb,y\n': "
-             "name the column with --item-column "
-             "(of a server: ALS_TRAINING_COLUMNS)"),
+             r"the header lacks a column of items; it has user, item\u000a\u000aa,x\u000ab,y\u000a: "
+             "name the column with --item-column (of a server: ALS_TRAINING_COLUMNS)"),
             (",".join("abcdefghijklmnopqrstuvwxyz"), ColumnNames(user="0"),
              "the header lacks the column '0'; it has a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, …"),
         ],

@@ -50,9 +50,16 @@ class Running:
         self.said = Said()
         self.hears = asyncio.StreamReader()
         self.shared = make_sheet(), make_turns()
-        settings = {"max_n": 10, "fallback": "none", "access_log": 0, "log_format": "json", "log_level": "error"}
+        settings = {
+            "max_n": 10,
+            "fallback": "none",
+            "access_log": 0,
+            "allowed_hosts": None,
+            "log_format": "json",
+            "log_level": "error",
+        }
         descriptors = {"sockets": (listening.detach(),), "sheet": self.shared[0], "turns": self.shared[1]}
-        share = {"budget": Budget(16), "query_threads": 1, "waiting_queries": 1, "cache_mb": 1}
+        share = {"budget": Budget(16), "query_threads": 1, "queue_ms": 100, "cache_mb": 1}
         assignment = msgspec.convert({"place": 0, **descriptors, **share, **settings}, Assignment)
         self.tell(msgspec.json.encode(assignment) + b"\n")
         self.task = asyncio.create_task(work(self.hears, self.said))

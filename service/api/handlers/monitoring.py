@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from service.api import answers
 from service.api.context import Question
 from service.api.parameters import Anything, Options
-from service.api.sending import WholeResponse
+from service.api.sending import NO_SNIFFING, WholeResponse
 from service.errors import NotReadyError
 
 
@@ -58,6 +58,6 @@ async def metrics(question: Question[None, Anything]) -> web.StreamResponse:
     request = question.request
     accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
     found = await question.context.scrape(accept, request.query.getall("name[]", []))
-    response = web.Response(body=found.body, headers={hdrs.CONTENT_TYPE: found.content_type})
+    response = web.Response(body=found.body, headers={hdrs.CONTENT_TYPE: found.content_type} | NO_SNIFFING)
     response.enable_compression()
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -27,8 +28,11 @@ from service.errors import NoSeenItemsError
 from service.live.generation import Generation
 from service.model.factors import Seen
 from service.model.model import Model
-from service.model.scoring.scoring import explain, item_scores, similar_users
+from service.model.scoring.scoring import Ranked, explain, explain_in_turns, item_scores, similar_users
 from service.model.storage.snapshot import Snapshot
+
+# An explanation that is likely to take longer gives way to other queries between its turns.
+_UNDIVIDED_MICROSECONDS = 10_000
 
 
 async def listed(question: Question[Generation, ListedUsers]) -> web.StreamResponse:
@@ -87,7 +91,11 @@ async def explanation(question: Question[Generation, Entries]) -> web.StreamResp
     item_row = known_item(model, path_id(question, "item"))
     estimate = _explanation_estimate(generation.snapshot, user_row)
     estimate += titling(generation, options.n, wanted=options.titles)
-    return await answered(question, lambda: estimate, _explanation, user_row, item_row, options)
+    if estimate <= _UNDIVIDED_MICROSECONDS:
+        return await answered(question, lambda: estimate, _explanation, user_row, item_row, options)
+    turns = _explanation_in_turns(generation, user_row, item_row, options)
+    answer = await question.context.queries.run_in_turns(estimate, turns)
+    return answers.response(answer.body, generation.version)
 
 
 def _similar(generation: Generation, row: int, n: int) -> Answer:
@@ -122,8 +130,22 @@ def _seen(generation: Generation, row: int, options: Page) -> Answer:
 
 
 def _explanation(generation: Generation, user_row: int, item_row: int, options: Entries) -> Answer:
+    model = generation.snapshot.model
+    found = explain(model, user_row, item_row, len(_known_seen(model).of(user_row)))
+    return _explained(generation, user_row, item_row, found, options)
+
+
+def _explanation_in_turns(
+    generation: Generation, user_row: int, item_row: int, options: Entries
+) -> Iterator[Answer | None]:
+    """Yield None after each turn, and the answer after the last."""
+    model = generation.snapshot.model
+    for found in explain_in_turns(model, user_row, item_row, len(_known_seen(model).of(user_row))):
+        yield None if found is None else _explained(generation, user_row, item_row, found, options)
+
+
+def _explained(generation: Generation, user_row: int, item_row: int, all_items: Ranked, options: Entries) -> Answer:
     model, n = generation.snapshot.model, options.n
-    all_items = explain(model, user_row, item_row, len(_known_seen(model).of(user_row)))
     total = answers.compact(all_items.scores.sum(keepdims=True))[0]
     scores = answers.compact(all_items.scores[:n])
     items = answers.scored_items(generation, all_items.rows[:n], scores, titles=options.titles)

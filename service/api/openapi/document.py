@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import msgspec
@@ -57,8 +56,19 @@ _HEADERS: Json = {
         "required": True,
         "schema": {"const": problems.RETRY_AFTER},
     },
+    "WWW-Authenticate": {
+        "description": "How to send a token, and what is wrong with the one that was sent, if any.",
+        "required": True,
+        "schema": {"enum": sorted(problems.CHALLENGES.values())},
+    },
     "ETag": {"description": "Changes with the content.", "required": True, "schema": _TEXT},
 }
+_TOKEN: Json = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "Only needed by servers with `ALS_TOKENS_FILE`. A token has scopes, and an operation needs one.",
+}
+_HEADERS_BY_STATUS = {401: ["WWW-Authenticate"], 403: ["WWW-Authenticate"], 503: ["Retry-After"]}
 #: Types that answers contain without naming them; see answers.py.
 _UNNAMED = (UserResult, UserFailure, UnknownItem)
 
@@ -78,7 +88,7 @@ def document(routes: Sequence[AnyRoute]) -> Json:
         },
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": _schemas(routes), "headers": _HEADERS},
+        "components": {"schemas": _schemas(routes), "headers": _HEADERS, "securitySchemes": {"token": _TOKEN}},
     }
 
 
@@ -89,6 +99,8 @@ def _operation(route: AnyRoute) -> Json:
         "tags": [route.tag],
         "summary": summary.rstrip("."),
         "description": description,
+        # {} means that a request without a token may be admitted, too: a server may have no tokens.
+        "security": [{}, {"token": [route.scope]}] if route.scope else [],
         "parameters": [*_in_path(route), *_in_query(route), _request_id()],
         "responses": _good(route) | _bad(route),
     }
@@ -164,7 +176,7 @@ def _problem(status: int, codes: dict[str, str]) -> Json:
     narrowed = {"properties": {"status": {"const": status}, "code": {"enum": sorted(codes)}}}
     return {
         "description": "\n\n".join(f"`{code}`: {sentence}" for code, sentence in codes.items()),
-        "headers": _headers(*["Retry-After"] * (status == HTTPStatus.SERVICE_UNAVAILABLE)),
+        "headers": _headers(*_HEADERS_BY_STATUS.get(status, ())),
         "content": {
             problems.CONTENT_TYPE: {
                 "schema": {"allOf": [_ref(Problem), narrowed]},

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import BadDtypeError, BadIdsError, CorruptFileError
-from service.model.raw import shown
+from service.untrusted import quote
 
 _PLAIN = re.compile(r"f[248]|[iu][1248]|b1|[US](0|[1-9][0-9]{0,5})")
 _BYTE_ORDERS = frozenset("<>|=")
 _MOST_DIMENSIONS = 32
 _LONGEST_DIMENSION = 2**48
+_MOST_BYTES = 2**63 - 1
 _LAST_CODE_POINT = 0x10FFFF
 
 
@@ -29,7 +30,7 @@ def plain_dtype(component: str, name: str, order: str = "=") -> np.dtype[Any]:
     """
     if order not in _BYTE_ORDERS or not _PLAIN.fullmatch(name):
         raise BadDtypeError(
-            f"{component} has elements of type {shown(order.strip('=') + name)}; only floats of 2, 4 or 8 bytes, "
+            f"{component} has elements of type {quote(order.strip('=') + name)}; only floats of 2, 4 or 8 bytes, "
             "integers, booleans and text are read."
         )
     return np.dtype(order + name)
@@ -38,7 +39,9 @@ def plain_dtype(component: str, name: str, order: str = "=") -> np.dtype[Any]:
 def byte_count(component: str, dtype: np.dtype[Any], shape: Sequence[object]) -> int:
     """Return how many bytes an array takes. Raises CorruptFileError for an impossible shape."""
     sizes = [size for size in shape if type(size) is int and 0 <= size <= _LONGEST_DIMENSION]
-    if len(sizes) != len(shape) or len(sizes) > _MOST_DIMENSIONS or dtype.itemsize == 0:
+    # NumPy also limits the other dimensions of an array that is empty.
+    largest = math.prod(max(size, 1) for size in sizes) * dtype.itemsize
+    if len(sizes) != len(shape) or len(sizes) > _MOST_DIMENSIONS or not 0 < largest <= _MOST_BYTES:
         raise CorruptFileError(f"{component} has an impossible shape; save the model again.")
     return math.prod(sizes) * dtype.itemsize
 

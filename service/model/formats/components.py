@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from service.errors import MissingComponentsError
 from service.model.formats.standins import AlternatingLeastSquares, Array, SparseMatrix
 from service.model.keys import KEYS
-from service.model.raw import shown
+from service.untrusted import quote
 
 _SHOWN_KEYS = 20
 _SIDES = {
@@ -42,7 +42,7 @@ def hint(content: Components, missing: Iterable[str]) -> str:
     meant = _meant(content, missing)
     if not meant:
         return f"; the dict has {_listed(content)}"
-    pairs = [f"{ours}={shown(theirs)}" for ours, theirs in meant.items()]
+    pairs = [f"{ours}={quote(theirs)}" for ours, theirs in meant.items()]
     flags = " ".join(f"--key {pair}" for pair in pairs)
     return f"; the dict has {_listed(content)}: try {flags} (of a server: ALS_PICKLE_KEYS={','.join(pairs)})"
 
@@ -73,5 +73,5 @@ def _directed(ours: str, key: str, value: object) -> str:
 
 
 def _listed(content: Components) -> str:
-    names = [shown(repr(key)) for key in content if isinstance(key, str)]
+    names = [quote(repr(key)) for key in content if isinstance(key, str)]
     return ", ".join([*names[:_SHOWN_KEYS], *(["…"] if len(names) > _SHOWN_KEYS else [])])

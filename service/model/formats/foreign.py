@@ -5,8 +5,6 @@ from __future__ import annotations
 import codecs
 import re
 
-from service.model.raw import shown
-
 _COMPRESSED = "is compressed with {}: decompress it first"
 _OTHERS = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), what)
@@ -26,7 +24,10 @@ _OTHERS = tuple(
             "looks like an HTML page, perhaps an error page that was downloaded instead of the model",
         ),
         (
-            rb"\s*<.{0,500}<Code>(?P<code>\w{1,80})</Code>",
+            # Only codes that are known, because a message must not quote a file that is not a model.
+            rb"\s*<.{0,500}<Code>(?P<code>AccessDenied|AllAccessDisabled|ExpiredToken|InternalError|InvalidAccessKeyId"
+            rb"|InvalidObjectState|NoSuchBucket|NoSuchKey|NoSuchVersion|PermanentRedirect|RequestTimeTooSkewed"
+            rb"|ServiceUnavailable|SignatureDoesNotMatch|SlowDown|TemporaryRedirect)</Code>",
             "is an S3 error response ({code}) that was downloaded instead of the model",
         ),
         (rb"\s*<", "looks like XML, perhaps an error response that was downloaded instead of the model"),
@@ -49,8 +50,5 @@ def foreign(head: bytes) -> str | None:
 
 
 def unrecognized(head: bytes) -> str:
-    """Describe the first bytes of an unknown file."""
-    if _CONTROL.search(head):
-        return f"has an unknown format (its first bytes are {head[:8].hex(' ')})"
-    line = head.decode(errors="replace").strip().split("\n")[0]
-    return f"is text that begins with “{shown(line)}”"
+    """Describe an unknown file, which is not quoted: through a link, it could be any file of the system."""
+    return "has an unknown format" if _CONTROL.search(head) else "is text and not a model"

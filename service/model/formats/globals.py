@@ -29,7 +29,7 @@ from service.model.formats.standins import (
     UnexpectedError,
     passed,
 )
-from service.model.raw import shown
+from service.untrusted import quote
 
 
 class UnknownGlobalError(UnsafePickleError):
@@ -42,7 +42,7 @@ def find(module: str, name: str) -> StandIn | Sealed:
     if found is None:
         full = f"{module}.{name}"
         raise UnknownGlobalError(
-            f"The pickle refers to {shown(full)}, which is not allowed, and nothing was executed; {_advice(full)}."
+            f"The pickle refers to {quote(full)}, which is not allowed, and nothing was executed; {_advice(full)}."
         )
     return found
 

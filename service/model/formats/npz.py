@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import struct
 import tokenize
 import zipfile
@@ -21,7 +22,8 @@ from service.errors import BadDtypeError, BadShapeError, CorruptFileError, Unkno
 from service.model.formats import arrays
 from service.model.formats.pickle import load
 from service.model.formats.standins import Array
-from service.model.raw import RawIds, RawModel, RawSeen, shown
+from service.model.raw import RawIds, RawModel, RawSeen
+from service.untrusted import quote
 
 _FACTORS = ("user_factors", "item_factors")
 _IDS = ("user_ids", "item_ids")
@@ -43,6 +45,8 @@ _ENDING = ".npy"
 _MISSPELLED = 0.8
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 1
+#: The beginning and the length of the last record of an archive without a comment.
+_END, _END_BYTES = b"PK\x05\x06", 22
 #: The errors that zipfile, zlib and NumPy's header reader raise for foreign bytes.
 _DAMAGES = (
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError),
@@ -60,11 +64,12 @@ def read(file: BinaryIO, _keys: Mapping[str, str] | None = None) -> RawModel:
     or a set limit.
     """
     with _damage_explained(), zipfile.ZipFile(file) as archive:
+        _nothing_around(archive, file)
         members = _members(archive)
         archived = {name: _array(archive, members[name]) for name in _READ if name in members}
     raw = _model(archived)
     if raw.missing:
-        raw.hint = f"; the archive has {_listed(list(members)) or 'nothing'}"
+        raw.hint = f"; the archive has {_listed(list(members)) if members else 'nothing'}"
     return raw
 
 
@@ -79,31 +84,39 @@ def _damage_explained() -> Iterator[None]:
         raise CorruptFileError("The npz archive is damaged or cut short; copy it again, whole.") from error
 
 
+def _nothing_around(archive: zipfile.ZipFile, file: BinaryIO) -> None:
+    """Refuse bytes before and after the archive, which another reader could take for the content."""
+    file.seek(-_END_BYTES, os.SEEK_END)
+    starts_at_0 = not archive.filelist or min(member.header_offset for member in archive.filelist) <= 0
+    if not starts_at_0 or archive.comment or not file.read().startswith(_END):
+        raise CorruptFileError("The npz archive has bytes before its beginning or after its end; save the model again.")
+
+
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return the members by array name. Raises CorruptFileError, UnknownFormatError."""
     listed = archive.infolist()
     if listed and not any(member.filename.endswith(".npy") for member in listed):
         raise UnknownFormatError(
-            f"The file is a zip archive with {shown(listed[0].filename)}, not an npz; save arrays with np.savez."
+            f"The file is a zip archive with {quote(listed[0].filename)}, not an npz; save arrays with np.savez."
         )
-    counts = Counter(member.filename for member in listed)
+    counts = Counter(member.filename.removesuffix(_ENDING) for member in listed)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise CorruptFileError(f"The npz archive has {_listed(twice)} more than once; save the model again.")
     _refuse_other_models(counts)
-    unknown = [name for name in counts if not _may_be_there(name)]
+    unknown = [member.filename.removesuffix(_ENDING) for member in listed if not _may_be_there(member.filename)]
     if unknown:
         raise CorruptFileError(
             f"The npz archive has {_listed(unknown)}, which a model does not need and which could be a mistake for one "
             f"of {', '.join(_READ)}; leave it out."
         )
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
-        raise CorruptFileError(f"The npz archive has {_listed(twice)} more than once; save the model again.")
     return {member.filename.removesuffix(".npy"): member for member in listed}
 
 
 def _refuse_other_models(names: Iterable[str]) -> None:
     """Refuse what other models of implicit save: their factors look alike, but mean something else."""
     for array, model in _OTHER_MODELS.items():
-        if f"{array}.npy" in names:
+        if array in names:
             raise UnknownFormatError(
                 f"The npz archive is of implicit's {model} (it has {array}); only AlternatingLeastSquares is served."
             )
@@ -117,7 +130,7 @@ def _may_be_there(member: str) -> bool:
 
 
 def _listed(names: list[str]) -> str:
-    return shown(", ".join(name.removesuffix(".npy") for name in names))
+    return quote(", ".join(names))
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any] | list[object]:

@@ -13,7 +13,7 @@ from typing import IO, cast
 from service.errors import UnsafePickleError
 from service.model.formats.standins import Array, Instance, Sealed, StandIn
 from service.model.keys import KEYS
-from service.model.raw import shown
+from service.untrusted import quote
 
 
 class _ForeignType(Sealed):
@@ -47,7 +47,7 @@ def foreign_type(module: str, name: str) -> Sealed:
     return _ForeignType(name, (_Foreign,), {"__slots__": (), "__module__": module})
 
 
-def without_records(look_again: Callable[[], object], file: IO[bytes], refusal: Exception) -> object:
+def without_records(look_again: Callable[[], object], file: IO[bytes], refusal: UnsafePickleError) -> object:
     """Return the content of a refused pickle without namedtuples of a user's own.
 
     Raises UnsafePickleError with the refusal's sentence, and the key of what is refused if it is known.
@@ -56,13 +56,13 @@ def without_records(look_again: Callable[[], object], file: IO[bytes], refusal: 
     try:
         content = look_again()
     except Exception:  # whatever it is, the first look has already said what is wrong
-        raise UnsafePickleError(str(refusal)) from None
+        raise UnsafePickleError(refusal.marked) from None
     if type(content) is not dict:
-        raise UnsafePickleError(str(refusal)) from None
+        raise UnsafePickleError(refusal.marked) from None
     foreign = {key: list(_foreign_in(value)) for key, value in content.items()}
     for key, found in foreign.items():
         if found and (key in KEYS or not all(isinstance(value, _Foreign) and value.is_record for value in found)):
-            raise UnsafePickleError(f"{refusal} It is in {shown(repr(key))}.") from None
+            raise UnsafePickleError(f"{refusal.marked} It is in {quote(repr(key))}.") from None
     return {key: value for key, value in content.items() if not foreign[key]}
 
 

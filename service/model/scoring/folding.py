@@ -8,6 +8,7 @@ the item's weight; if it discounted activity, w is divided by the number of the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 import numpy as np
@@ -20,6 +21,12 @@ from service.model.scoring.ranking import Ranked
 
 # The Gram matrix is a float32 sum: directions in which it is smaller than this, relative to its size, are unknown.
 _ROUNDING = float(np.finfo(np.float32).eps)
+# A solution beyond this divides by what rounding has left of the equations. Its products with factors, whose squares
+# float32 can hold, could overflow.
+_LARGEST = 1e17
+
+# A turn takes some 5 ms, and some 10 MB.
+_PRODUCTS_PER_TURN = 2**25
 
 _Float64 = NDArray[np.float64]
 
@@ -34,8 +41,8 @@ def fold_in(model: Model, items: Int32, weights: Float32) -> Float32:
     rows, place = np.unique(items, return_inverse=True)
     totals = np.zeros(len(rows))
     np.add.at(totals, place, weights)
-    factors, confidence = _confidence(model, rows, totals)
-    return least_squares(model.item_gram, factors, confidence, model.regularization).astype(np.float32)
+    confidence = _confidence(model, rows, totals)
+    return least_squares(model.item_gram, _factors(model, rows), confidence, model.regularization).astype(np.float32)
 
 
 def least_squares(gram: Float32 | _Float64, factors: _Float64, confidence: _Float64, regularization: float) -> _Float64:
@@ -54,39 +61,70 @@ def explain(model: Model, user: int, item: int, n: int) -> Ranked:
     if als-serve trained the model. Items with a negative weight contribute nothing and are left out. Raises
     NoSeenItemsError if the model has no seen items.
     """
+    return next(found for found in explain_in_turns(model, user, item, n) if found is not None)
+
+
+def explain_in_turns(model: Model, user: int, item: int, n: int) -> Iterator[Ranked | None]:
+    """Yield None after each turn of some milliseconds, and at last the answer of :func:`explain`.
+
+    Only some items' factors are in memory at a time, however many the user had. Raises NoSeenItemsError.
+    """
     if model.seen is None:
         raise NoSeenItemsError("The served model does not include seen items, so nothing can be explained.")
     rows = model.seen.of(user)
-    factors, confidence = _confidence(model, rows, model.seen.weights_of(user))
-    wanted = model.item_factors[item].astype(np.float64)
-    weighted = _solve(
-        _equations(model.item_gram, factors, confidence, model.regularization), wanted, model.regularization
-    )
-    scores = ((factors @ weighted) * confidence).astype(np.float32)
+    confidence = _confidence(model, rows, model.seen.weights_of(user))
+    parts = list(_parts(len(rows), model.item_factors.shape[1]))
+    equations = model.item_gram + model.regularization * np.eye(model.item_factors.shape[1])
+    for part in parts:
+        equations += _known(_factors(model, rows[part]), confidence[part])
+        yield None
+    weighted = _solve(equations, model.item_factors[item].astype(np.float64), model.regularization)
+    scores = np.empty(len(rows), np.float32)
+    for part in parts:
+        scores[part] = (_factors(model, rows[part]) @ weighted) * confidence[part]
+        yield None
     preferred = np.flatnonzero(confidence >= 0)
     order = preferred[np.argsort(-scores[preferred], kind="stable")][:n]
-    return Ranked(rows[order], scores[order], scanned=len(rows))
+    yield Ranked(rows[order], scores[order], scanned=len(rows))
 
 
-def _confidence(model: Model, rows: Int32, weights: Float32 | _Float64) -> tuple[_Float64, _Float64]:
-    """Return the factors and the signed confidence of these item rows."""
+def _parts(count: int, factors: int) -> Iterator[slice]:
+    """Yield the rows of each turn."""
+    size = max(1, _PRODUCTS_PER_TURN // factors**2)
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def _factors(model: Model, rows: Int32) -> _Float64:
+    return model.item_factors[rows].astype(np.float64)
+
+
+def _confidence(model: Model, rows: Int32, weights: Float32 | _Float64) -> _Float64:
+    """Return the signed confidence of these item rows."""
     scale = model.alpha * max(len(rows), 1) ** -model.activity_discount
-    confidence = scale * model.item_weights[rows].astype(np.float64) * weights
-    return model.item_factors[rows].astype(np.float64), confidence
+    confidence: _Float64 = scale * model.item_weights[rows].astype(np.float64) * weights
+    return confidence
 
 
 def _equations(gram: Float32 | _Float64, factors: _Float64, confidence: _Float64, regularization: float) -> _Float64:
     """Return V'V + lambda I + the sum of (|c| - 1) v v'."""
+    return gram + regularization * np.eye(len(gram)) + _known(factors, confidence)
+
+
+def _known(factors: _Float64, confidence: _Float64) -> _Float64:
+    """Return the sum of (|c| - 1) v v'."""
     known: _Float64 = factors.T @ (factors * (np.abs(confidence) - 1)[:, None])
-    return gram + regularization * np.eye(len(known)) + known
+    return known
 
 
 def _solve(equations: _Float64, right: _Float64, regularization: float) -> _Float64:
-    """Solve by Cholesky; near-singular equations get the shortest least-squares solution."""
+    """Solve by Cholesky; near-singular equations get the shortest least-squares solution, which is never too large."""
     import scipy.linalg  # here, because it would take a third of the time that a server needs to start
 
+    solution: _Float64
     if regularization > 0:
         with suppress(scipy.linalg.LinAlgError):  # relatively so small that rounding outweighs it
-            return scipy.linalg.cho_solve(scipy.linalg.cho_factor(equations), right)
-    solution: _Float64 = scipy.linalg.lstsq(equations, right, cond=len(right) * _ROUNDING)[0]
+            solution = scipy.linalg.cho_solve(scipy.linalg.cho_factor(equations), right)
+            if abs(solution).max() <= _LARGEST:
+                return solution
+    solution = scipy.linalg.lstsq(equations, right, cond=len(right) * _ROUNDING)[0]
     return solution

@@ -12,7 +12,7 @@ from service.errors import NoSeenItemsError
 from service.model.factors import Float32, Int32
 from service.model.model import Model
 from service.model.scoring import blocks
-from service.model.scoring.folding import explain, fold_in
+from service.model.scoring.folding import explain, explain_in_turns, fold_in
 from service.model.scoring.products import scores_of
 from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked
 from service.model.scoring.scan import address, scan_of
@@ -21,6 +21,7 @@ from service.model.scoring.similarity import similar_items, similar_users
 __all__ = [
     "Ranked",
     "explain",
+    "explain_in_turns",
     "fold_in",
     "item_scores",
     "popular",

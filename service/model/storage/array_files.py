@@ -6,16 +6,21 @@ import ctypes
 import hashlib
 import mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from service.errors import SnapshotDamagedError
 from service.files import synced
 
+ManifestT = TypeVar("ManifestT", bound=msgspec.Struct)
+
 _PAGE = 4096
+#: Bytes; a manifest has less than 100 kB, most of them facts about the training.
+_LARGEST_MANIFEST = 2**20
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -26,6 +31,17 @@ class FileFacts(msgspec.Struct, frozen=True):
 
     bytes: int
     sha256: str
+
+
+def read_manifest(path: Path, kind: type[ManifestT]) -> ManifestT:
+    """Read a manifest. Raises SnapshotDamagedError, whatever is wrong with it, and OSError for a disk that fails."""
+    if not path.is_file():
+        raise damaged(path, "is missing")
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_LARGEST_MANIFEST), type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise damaged(path, f"cannot be read ({type(error).__name__})") from None
 
 
 def write_array(directory: Path, name: str, array: NDArray[Any]) -> FileFacts:
@@ -44,7 +60,7 @@ def map_array(path: Path, facts: FileFacts) -> NDArray[Any]:
     if size != facts.bytes:
         raise damaged(path, f"has {size} bytes instead of {facts.bytes}")
     try:
-        mapped: np.memmap[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
+        mapped: np.memmap[Any, np.dtype[Any]] = open_memmap(path, mode="r")
     except OSError:  # pragma: no cover - the file existed a line ago, so the disk fails
         raise
     except Exception as error:  # a damaged header raises any error of Python's parser

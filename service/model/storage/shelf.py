@@ -14,6 +14,7 @@ from pathlib import Path
 
 from service.errors import OutOfResourcesError, SnapshotDamagedError, StateDirectoryError
 from service.model.storage import snapshot
+from service.model.storage.array_files import damaged
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Source, is_lacking
 
@@ -93,25 +94,28 @@ class Shelf:
         found: list[tuple[int, Path]] = []
         for place in self.root.glob(f"{snapshot.FORMAT_VERSION}-*"):
             with suppress(FileNotFoundError):  # another process may clean up at the same time
-                found.append((place.stat().st_mtime_ns, place))
+                found.append((place.lstat().st_mtime_ns, place))
         return [place for _, place in sorted(found, reverse=True)]
 
     def discard(self, place: Path) -> None:
-        """Remove a snapshot; processes that have it mapped can still use it."""
+        """Remove a snapshot, or whatever is in its place; processes that have it mapped can still use it.
+
+        Raises OSError.
+        """
         discarded = self.root / (_DISCARDED + secrets.token_hex(8))
         with suppress(FileNotFoundError):
             place.rename(discarded)
-        shutil.rmtree(discarded, ignore_errors=True)
+        _remove(discarded)
 
     def _find(self, source: Source) -> Snapshot | None:
         place = self.place_of(source)
-        if not place.exists():
+        if not os.path.lexists(place):
             return None
-        with suppress(SnapshotDamagedError):
+        with discarding_damage(self, place):
             found = snapshot.open_snapshot(place)
             if found.manifest.source.sha256 == source.sha256:
                 return found
-        self.discard(place)
+            raise damaged(place, "is of another file")
         return None
 
     def _stage(self) -> tuple[Path, int]:
@@ -132,6 +136,20 @@ class Shelf:
         return [place for version in versions for place in self.root.glob(f"{version}-*")]
 
 
+@contextmanager
+def discarding_damage(shelf: Shelf, place: Path) -> Iterator[None]:
+    """Discard what cannot be opened in a block, so that it is imported again.
+
+    Raises OSError if the system lacks resources, which says nothing about the place.
+    """
+    try:
+        yield
+    except (SnapshotDamagedError, OSError) as error:
+        if isinstance(error, OSError) and is_lacking(error):
+            raise
+        shelf.discard(place)
+
+
 def unwritable(directory: Path, error: OSError) -> StateDirectoryError | OutOfResourcesError:
     """Return the error for an unusable state directory."""
     if is_lacking(error):
@@ -146,6 +164,9 @@ def unwritable(directory: Path, error: OSError) -> StateDirectoryError | OutOfRe
 
 def _remove_abandoned(leftover: Path) -> None:
     """Remove a directory unless the process that staged it still lives and so holds its lock."""
+    if leftover.is_symlink() or not leftover.is_dir():
+        _remove(leftover)
+        return
     with suppress(FileNotFoundError):
         lock = os.open(leftover, os.O_RDONLY)
         try:
@@ -154,3 +175,12 @@ def _remove_abandoned(leftover: Path) -> None:
                 shutil.rmtree(leftover, ignore_errors=True)
         finally:
             os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory, or a link or file that is in its place."""
+    if path.is_symlink() or path.is_file():
+        with suppress(OSError):
+            path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 from numpy.typing import NDArray
 
 from service.files import sync_directory, synced
-from service.model.codes import Codes, stride_of
+from service.model.codes import Codes
 from service.model.factors import Seen
 from service.model.facts import TrainingFacts
 from service.model.ids import IdKind, Ids
@@ -26,10 +26,13 @@ from service.model.scoring.costs import QueryCosts
 from service.model.scoring.score_ranges import ScoreRanges
 from service.model.storage import array_files
 from service.model.storage.array_files import FileFacts, damaged, map_array, resident, sha256_of, touch, write_array
+from service.model.storage.layout import prove_layout, prove_names
 from service.model.storage.source import Source
 
 FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
+
+_Size: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -39,13 +42,13 @@ class Manifest(msgspec.Struct, frozen=True):
     source: Source
     source_format: str
     created_at: datetime
-    users: int
-    items: int
-    factors: int
+    users: _Size
+    items: _Size
+    factors: Annotated[int, msgspec.Meta(ge=0)]
     rho: Annotated[float, msgspec.Meta(ge=0)]
     user_id_kind: IdKind
     item_id_kind: IdKind
-    seen_pairs: int | None
+    seen_pairs: Annotated[int, msgspec.Meta(ge=0)] | None
     regularization: float
     alpha: float
     scores: ScoreRanges
@@ -64,7 +67,7 @@ class Manifest(msgspec.Struct, frozen=True):
     def made_at(self) -> datetime:
         """Return when the model was trained according to its file, else when the file was written."""
         if self.training:
-            return self.training.trained_at.astimezone(UTC)
+            return self.training.trained_at
         return self.source.signature.modified_at
 
 
@@ -141,25 +144,20 @@ def publish(staged: Path, directory: Path) -> None:
 
 
 def open_snapshot(directory: Path) -> Snapshot:
-    """Map a snapshot directory into memory; the size and layout of its files are checked.
+    """Map a snapshot directory into memory; sizes, types, shapes and indices are checked, but not every byte.
 
     Raises SnapshotDamagedError, OSError.
     """
     manifest = read_manifest(directory)
+    prove_names(directory, manifest.files, manifest)
     arrays = {name: map_array(directory / name, facts) for name, facts in manifest.files.items()}
-    try:
-        _prove_layout(directory, arrays, manifest)
-        return Snapshot(directory, manifest, _model(arrays, manifest))
-    except KeyError as error:
-        raise damaged(directory, f"lacks {error.args[0]}") from None
+    prove_layout(directory, arrays, manifest)
+    return Snapshot(directory, manifest, _model(arrays, manifest))
 
 
 def read_manifest(directory: Path) -> Manifest:
     """Read a snapshot's manifest. Raises SnapshotDamagedError, OSError."""
-    try:
-        return msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
-    except (FileNotFoundError, msgspec.DecodeError) as error:
-        raise damaged(directory / MANIFEST, f"cannot be read: {error}") from None
+    return array_files.read_manifest(directory / MANIFEST, Manifest)
 
 
 def verify(directory: Path) -> None:
@@ -215,28 +213,6 @@ def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
             "popularity_order.npy": model.popularity.order,
         }
     return arrays
-
-
-def _prove_layout(directory: Path, arrays: dict[str, NDArray[Any]], manifest: Manifest) -> None:
-    """Compare the arrays that are read by their addresses with what the manifest says. Raises SnapshotDamagedError."""
-    for name, (kind, shape) in _layout(manifest).items():
-        array = arrays[name]
-        if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
-            raise damaged(directory / name, f"has {array.dtype} {array.shape} instead of {kind} {shape}")
-
-
-def _layout(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
-    users, items, factors = manifest.users, manifest.items, manifest.factors
-    layout: dict[str, tuple[str, tuple[int, ...]]] = {
-        "user_factors.npy": ("float32", (users, factors)),
-        "item_factors.npy": ("float32", (items, factors)),
-        "item_norms.npy": ("float32", (items,)),
-        "item_codes.npy": ("int8", (items, stride_of(factors))),
-        "item_steps.npy": ("float32", (items,)),
-    }
-    if manifest.seen_pairs is not None:
-        layout |= {"seen_indptr.npy": ("int64", (users + 1,)), "seen_items.npy": ("int32", (manifest.seen_pairs,))}
-    return layout
 
 
 def _model(arrays: dict[str, NDArray[Any]], manifest: Manifest) -> Model:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
 
 from service.errors import (
+    CorruptFileError,
     OutOfResourcesError,
     PathTakenError,
     SourceChangedError,
     SourceMissingError,
+    SourceTooLargeError,
     TrainingError,
     UnreadableSourceError,
 )
@@ -29,11 +32,34 @@ from service.files import written_whole
 #: Errors of a system that temporarily lacks resources, which are not the file's fault.
 _LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR})
 
+_CHUNK = 2**20
+#: A file of more bytes is refused if less than a 16th was ever written. Zeros in a model can be holes.
+_SPARSE_BYTES, _SPARSENESS = 2**26, 16
+_URI = "file:///"
+_QUOTED = re.compile(rb"%([0-9A-Fa-f]{2})")
+#: Of a file in more pieces, the rest does not count.
+_MOST_EXTENTS = 10_000
+
+
+def text_of(path: Path) -> str:
+    """Return a path as text: itself, or a URI (file:///…) if its bytes are not UTF-8."""
+    text = str(path)
+    return path.absolute().as_uri() if any("\udc80" <= letter <= "\udcff" for letter in text) else text
+
+
+def path_of(text: str) -> Path:
+    """Return the path of which :func:`text_of` made a text; no other path begins like a URI."""
+    if text.startswith(_URI):
+        quoted = text.removeprefix(_URI[:-1]).encode()
+        return Path(os.fsdecode(_QUOTED.sub(lambda byte: bytes.fromhex(byte[1].decode()), quoted)))
+    return Path(text)
+
 
 class Signature(msgspec.Struct, frozen=True):
     """The ``stat`` of a file; two equal signatures mean that it did not change in between.
 
-    Times are in nanoseconds. ``ctime_ns`` cannot be set, so a replacement with an older mtime is detected too.
+    realpath: see :func:`text_of`. Times are in nanoseconds. ``ctime_ns`` cannot be set, so a replacement with an older
+    mtime is detected too.
     """
 
     realpath: str
@@ -53,11 +79,11 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A file whose content is known: its signature and the sha256 (hex) of all its bytes."""
+    """A file whose content is known: its path, see :func:`text_of`, its signature and the sha256 (hex) of its bytes."""
 
     path: str
     signature: Signature
-    sha256: str
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
     @property
     def version(self) -> str:
@@ -76,7 +102,7 @@ def signature(path: Path) -> Signature:
         raise unreadable(path, error) from None
     if not stat.S_ISREG(found.st_mode):
         raise UnreadableSourceError(f"{path} is not a regular file; put one there.")
-    return Signature(str(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return Signature(text_of(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def look(path: Path) -> Signature | str:
@@ -87,20 +113,62 @@ def look(path: Path) -> Signature | str:
         return str(error)
 
 
-def identify(path: Path) -> Source:
-    """Hash the whole file.
+def identify(path: Path, most_bytes: int | None = None, is_stopped: Callable[[], bool] = lambda: False) -> Source:
+    """Hash the whole file, unless it is larger than ``most_bytes``, or ``is_stopped`` returns True meanwhile.
 
-    Raises SourceMissingError, UnreadableSourceError, OutOfResourcesError, SourceChangedError.
+    Raises SourceMissingError, UnreadableSourceError, SourceTooLargeError, CorruptFileError, OutOfResourcesError,
+    SourceChangedError.
     """
     seen = signature(path)
     if seen.size == 0:
         raise UnreadableSourceError(f"{path} is empty (0 bytes).")
+    if most_bytes is not None and seen.size > most_bytes:
+        raise SourceTooLargeError(
+            f"{path} has {seen.size} bytes, more than the {most_bytes // 2**20} MB that a model may have; raise "
+            "ALS_MAX_MODEL_MB if it is one."
+        )
     with opened(path, seen) as file:
         try:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            _refuse_sparse(path, file, seen.size)
+            digest = _digest(path, file, is_stopped)
         except OSError as error:
             raise unreadable(path, error) from None
-    return Source(str(path), seen, digest)
+    return Source(text_of(path), seen, digest)
+
+
+def _digest(path: Path, file: BufferedReader, is_stopped: Callable[[], bool]) -> str:
+    digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    while size := file.readinto(chunk):
+        digest.update(chunk[:size])
+        if is_stopped():
+            raise SourceChangedError(f"{path} is no longer wanted.")
+    return digest.hexdigest()
+
+
+def _refuse_sparse(path: Path, file: BufferedReader, size: int) -> None:
+    """Refuse a large file that is mostly holes: its size costs nobody anything but the reader."""
+    written = written_bytes(file.fileno())
+    if size > _SPARSE_BYTES and written < size / _SPARSENESS:
+        raise CorruptFileError(f"{path} has {size} bytes, but only {written} were ever written; copy it again, whole.")
+
+
+def written_bytes(descriptor: int) -> int:
+    """Return how many bytes of an open file are not in holes, as far as its file system knows. Raises OSError.
+
+    The number of blocks would be wrong if the file system compresses, or has not allocated them yet.
+    """
+    at = written = 0
+    for _ in range(_MOST_EXTENTS):
+        try:
+            start = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole follows
+                break
+            raise
+        at = os.lseek(descriptor, start, os.SEEK_HOLE)
+        written += at - start
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return written
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.errors import BadSeenMatrixError
 from service.model.factors import Float32, Int64, Seen
-from service.model.raw import RawModel, RawSeen
+from service.model.raw import RawModel, RawSeen, quoted
 
 
 def prove_seen(raw: RawModel, users: int, items: int) -> Seen:
@@ -22,7 +22,7 @@ def prove_seen(raw: RawModel, users: int, items: int) -> Seen:
     _check_shape(raw.seen, name, users, items)
     user, item = _coordinates(raw.seen, name, users, items)
     weights = _weights(raw.seen, name, len(user))
-    return _compressed(user, item, weights, users, items)
+    return _compressed(user, item, weights, users, items, name)
 
 
 def _check_shape(seen: RawSeen, name: str, users: int, items: int) -> None:
@@ -32,7 +32,9 @@ def _check_shape(seen: RawSeen, name: str, users: int, items: int) -> None:
         raise BadSeenMatrixError(
             f"{name} is {items} x {users} (items x users); it must be users x items: save {name}.T.tocsr()."
         )
-    raise BadSeenMatrixError(f"{name} has the shape {seen.shape}; the factors have {users} users x {items} items.")
+    raise BadSeenMatrixError(
+        f"{name} has the shape {quoted(seen.shape)}; the factors have {users} users x {items} items."
+    )
 
 
 def _coordinates(seen: RawSeen, name: str, users: int, items: int) -> tuple[Int64, Int64]:
@@ -55,12 +57,12 @@ def _expand(seen: RawSeen, name: str, rows: int) -> tuple[Int64, Int64]:
     indptr, indices = _whole(seen.indptr, f"{name}.indptr"), _whole(seen.indices, f"{name}.indices")
     if len(indptr) != rows + 1:
         raise BadSeenMatrixError(f"{name}.indptr has {len(indptr)} entries instead of {rows + 1} (rows + 1).")
-    counts = np.diff(indptr)
-    if indptr[0] != 0 or (counts < 0).any():
+    if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
         raise BadSeenMatrixError(f"{name}.indptr must start at 0 and never decrease.")
     if indptr[-1] != len(indices):
         raise BadSeenMatrixError(f"{name}.indptr ends at {indptr[-1]}; there are {len(indices)} indices.")
-    return np.repeat(np.arange(rows, dtype=np.int64), counts), indices
+    # Only now, because the differences of numbers that are out of order can wrap around.
+    return np.repeat(np.arange(rows, dtype=np.int64), np.diff(indptr)), indices
 
 
 def _whole(values: NDArray[Any] | None, name: str) -> Int64:
@@ -84,15 +86,15 @@ def _weights(seen: RawSeen, name: str, pairs: int) -> Float32:
         raise BadSeenMatrixError(f"{name} has {pairs} pairs but {len(seen.weights)} weights.")
     with np.errstate(over="ignore"):
         weights = seen.weights.astype(np.float32)
-    if not np.isfinite(weights).all():
-        raise BadSeenMatrixError(f"{name} has a weight that is NaN or infinite.")
     return weights
 
 
-def _compressed(user: Int64, item: Int64, weights: Float32, users: int, items: int) -> Seen:
+def _compressed(user: Int64, item: Int64, weights: Float32, users: int, items: int, name: str) -> Seen:
     pair = user * items + item
     if not (pair[1:] > pair[:-1]).all():  # SciPy writes sorted indices, and sorting costs memory
         pair, weights = _summed(pair, weights)
+    if not np.isfinite(weights).all():  # only now, because sums can overflow
+        raise BadSeenMatrixError(f"{name} has a weight, or a sum of the weights of a pair, that is NaN or infinite.")
     indptr = np.searchsorted(pair, np.arange(users + 1, dtype=np.int64) * items)
     return Seen(indptr.astype(np.int64), (pair % items).astype(np.int32), weights)
 
@@ -102,4 +104,5 @@ def _summed(pair: Int64, weights: Float32) -> tuple[Int64, Float32]:
     order = np.argsort(pair, kind="stable")
     pair = pair[order]
     first = np.flatnonzero(np.concatenate(([True], pair[1:] > pair[:-1])))
-    return pair[first], np.add.reduceat(weights[order], first)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return pair[first], np.add.reduceat(weights[order], first)

@@ -26,6 +26,7 @@ _ROWS_AT_ONCE = 65_536
 LARGEST_PARAMETER = 1e9  # beyond this, fold-in would compute with infinities
 _LARGEST_DISCOUNT = 1.0
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT32_MIN = float(np.finfo(np.float32).tiny)
 
 
 def validate(raw: RawModel) -> Factors:
@@ -111,13 +112,18 @@ def _finite(raw: RawModel, component: str, matrix: NDArray[Any]) -> Float32:
 
 
 def _scores_stay_finite(users: Float32, items: Float32) -> None:
-    """Reject factors with which a score, or V'V in fold-in, could overflow."""
+    """Reject factors with which a score, or V'V in fold-in, could overflow, or V'V would vanish."""
     longest = _largest_norm(items)
     largest = max(_largest_norm(users) * longest, len(items) * longest * longest)
     if largest > _FLOAT32_MAX:
         raise NotFiniteError(
             f"The factors are so large that sums of their products can reach {largest:.3g}, which float32 cannot "
             "hold; train the model again with regularization."
+        )
+    if 0 < longest * longest < _FLOAT32_MIN:
+        raise NotFiniteError(
+            f"The item factors are so small (the largest norm is {longest:.3g}) that float32 cannot hold their "
+            "products; train the model again with less regularization."
         )
 
 

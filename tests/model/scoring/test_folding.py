@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from scipy.sparse import csr_matrix
 
 from service.errors import NoSeenItemsError
 from service.model.arranging import arrange
-from service.model.factors import Float32, Int32, Seen
+from service.model.factors import Factors, Float32, Int32, Seen
 from service.model.model import Model
-from service.model.scoring import scoring
+from service.model.scoring import folding, scoring
 from service.model.scoring.ranking import NO_ROWS, NO_SCORES
 from tests.support.models import make_factors
 
@@ -106,6 +107,18 @@ def test_too_little_regularization_is_no_failure(seed: int) -> None:
     np.testing.assert_allclose(flat @ folded[1], flat @ folded[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("alpha", [1.0, 1e9])
+def test_what_rounding_has_left_of_tiny_items_is_not_divided_by(alpha: float) -> None:
+    """With almost no regularization, a tiny item beside a large one still has finite scores and explanations."""
+    items = np.array([[1, 0], [0, 1e-30], [0, 1e-25]], np.float32)
+    tiny = dataclasses.replace(make_factors(users=2, items=3, factors=2, pairs=6), item_factors=items)
+    model = arrange(dataclasses.replace(tiny, regularization=1e-300, alpha=alpha, item_weights=None))
+    for row in range(3):
+        vector = scoring.fold_in(model, np.array([row], np.int32), np.ones(1, np.float32))
+        assert np.isfinite(model.item_factors @ vector).all()
+        assert np.isfinite(scoring.explain(model, 0, row, 3).scores).all()
+
+
 @implicit_warns_of_threads
 @pytest.mark.parametrize("user", range(5))
 def test_explanations_agree_with_implicit(user: int) -> None:
@@ -135,6 +148,35 @@ def test_what_a_user_disliked_explains_nothing() -> None:
     assert set(found.rows.tolist()) == set(liked.tolist())
     folded = scoring.fold_in(model, model.seen.of(0), model.seen.weights_of(0))
     np.testing.assert_allclose(found.scores.sum(), model.item_factors[7] @ folded, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("user", range(5))
+def test_an_explanation_is_the_same_in_any_number_of_turns(monkeypatch: pytest.MonkeyPatch, user: int) -> None:
+    """With the factors of three items at a time, it yields between them, and finds what it finds with those of all."""
+    model = arrange(moderate)
+    assert model.seen is not None
+    expected = scoring.explain(model, user, 7, 1000)
+    monkeypatch.setattr(folding, "_PRODUCTS_PER_TURN", 3 * model.item_factors.shape[1] ** 2)
+    *turns, found = scoring.explain_in_turns(model, user, 7, 1000)
+    assert turns == [None] * (2 * -(-len(model.seen.of(user)) // 3))
+    assert found
+    assert found.rows.tolist() == expected.rows.tolist()
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-7)
+
+
+def test_an_explanation_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many items a user had: the factors of all as they are added up would take 26 MB here."""
+    monkeypatch.setattr(folding, "_PRODUCTS_PER_TURN", 2**18)
+    items = 100_000
+    seen = Seen(np.array([0, items]), np.arange(items, dtype=np.int32), np.ones(items, np.float32))
+    ids, factors = np.arange(items), np.ones((items, 32), np.float32)
+    model = arrange(Factors(factors[:1], factors, ids[:1], ids, seen, 0.05, 2.0))
+    tracemalloc.start()
+    try:
+        scoring.explain(model, 0, 7, 10)
+        assert tracemalloc.get_traced_memory()[1] < 8e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_user_without_items_has_no_explanation() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -62,6 +63,52 @@ def test_a_damaged_snapshot_is_discarded(shelf: Shelf) -> None:
     place = fill(shelf, 1)
     os.truncate(place / "user_ids.npy", 10)
     assert shelf.find(source(1)) is None
+    assert names(shelf) == set()
+
+
+def in_place_of(place: Path, what: str) -> None:
+    """Put something else in the place of a snapshot, or of its manifest."""
+    if what == "a manifest that is a pipe":
+        (place / snapshot.MANIFEST).unlink()
+        os.mkfifo(place / snapshot.MANIFEST)
+        return
+    if what == "a manifest of bytes":
+        (place / snapshot.MANIFEST).write_bytes(b'{"source_format": "\xff"}')
+        return
+    shutil.rmtree(place)
+    if what == "a file":
+        place.write_text("in the way")
+    elif what == "a loop":
+        place.symlink_to(place)
+    elif what == "a link to nothing":
+        place.symlink_to("nowhere")
+    else:
+        place.mkdir()
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["a file", "a loop", "a link to nothing", "nothing", "a manifest that is a pipe", "a manifest of bytes"],
+)
+def test_whatever_is_in_its_place_is_discarded(shelf: Shelf, what: str) -> None:
+    """It makes room for the import that follows, which is published where it was."""
+    place = fill(shelf, 1)
+    in_place_of(place, what)
+    assert shelf.last_used() is None
+    assert shelf.find(source(1)) is None
+    assert names(shelf) == set()
+    with shelf.staging() as staged:
+        snapshot.publish(staged, place)
+    assert names(shelf) == {place.name}
+
+
+@pytest.mark.parametrize("what", ["a file", "a loop", "a link to nothing"])
+def test_leftovers_of_any_kind_are_swept(shelf: Shelf, what: str) -> None:
+    """Housekeeping never stops at something that is not a directory."""
+    for name in (".discarded-1", ".staged-1"):
+        (shelf.root / name).mkdir(parents=True)
+        in_place_of(shelf.root / name, what)
+    shelf.tidy()
     assert names(shelf) == set()
 
 

@@ -18,7 +18,7 @@ from service.model.arranging import arrange
 from service.model.factors import Factors
 from service.model.model import Model
 from service.model.scoring import costs, score_ranges
-from service.model.storage import snapshot
+from service.model.storage import layout, snapshot
 from service.model.storage.snapshot import Analysis, Snapshot
 from service.model.storage.source import Signature, Source
 from tests.support.models import make_factors
@@ -124,7 +124,13 @@ def test_a_missing_file_is_damage(directory: Path) -> None:
     assert "item_gram.npy is missing" in refused(directory)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\xff", b'{"format_version": "x"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"{}", b"\xff", b'{"format_version": "x"}', b'{"source_format": "\xff"}', b'{"users": 1e999}'),
+        *(b'{"x":' + b"[" * 100_000, b"[" * 2**21, b'{"files": {"\\ud800": 1}}'),
+    ],
+)
 def test_a_damaged_manifest_is_damage(directory: Path, content: bytes) -> None:
     """Whatever stands in the manifest's place."""
     (directory / snapshot.MANIFEST).write_bytes(content)
@@ -136,7 +142,7 @@ def test_a_manifest_without_an_array_is_damage(directory: Path) -> None:
     manifest = directory / snapshot.MANIFEST
     manifest.write_text(manifest.read_text().replace('"item_norms.npy"', '"another.npy"'))
     (directory / "item_norms.npy").rename(directory / "another.npy")
-    assert "lacks item_norms.npy" in refused(directory)
+    assert "lacks or should not have another.npy, item_norms.npy" in refused(directory)
 
 
 def test_a_damaged_header_never_opens_as_another_array(directory: Path) -> None:
@@ -166,16 +172,83 @@ def test_a_damaged_header_never_opens_as_another_array(directory: Path) -> None:
         ("user_factors.npy", lambda array: array.view(">f4")),
         ("seen_indptr.npy", lambda array: array[None]),
         ("seen_items.npy", lambda array: array.view(np.float32)),
+        ("user_ids.npy", lambda array: array[0]),
+        ("item_ids.npy", lambda array: array.astype("S8")),
+        ("item_sorter.npy", lambda array: array.astype(np.int32)),
+        ("item_gram.npy", lambda array: array[0]),
+        ("item_weights.npy", lambda array: array.astype(np.float64)),
+        ("seen_weights.npy", lambda array: array[1:]),
+        ("popularity.npy", lambda array: array[0]),
+        ("popularity_order.npy", lambda array: array.astype(np.int64)),
     ],
 )
 def test_an_array_of_another_layout_is_damage(
     directory: Path, name: str, change: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> None:
     """What the kernel reads by its address has the type, the shape and the order that the manifest says."""
-    array = change(np.load(directory / name))
+    replace_array(directory, name, change(np.load(directory / name)))
+    assert f"{directory / name} has " in refused(directory)
+
+
+def replace_array(directory: Path, name: str, array: NDArray[Any]) -> None:
+    """Replace an array of a snapshot, of which the manifest has the new size."""
+    size = (directory / name).stat().st_size
     (directory / name).unlink()
     np.save(directory / name, array)
-    assert f"{directory / name} has " in refused(directory)
+    manifest = directory / snapshot.MANIFEST
+    facts = f'"{name}": {{\n      "bytes": '
+    assert f"{facts}{size}" in manifest.read_text()
+    new_size = (directory / name).stat().st_size
+    manifest.write_text(manifest.read_text().replace(f"{facts}{size}", f"{facts}{new_size}"))
+
+
+@pytest.mark.parametrize("number", [-1, 60, 2**31 - 1])
+@pytest.mark.parametrize("name", ["item_sorter.npy", "seen_items.npy", "popularity_order.npy"])
+def test_an_index_beyond_the_rows_is_damage(directory: Path, name: str, number: int) -> None:
+    """Of the right size, type and shape, and yet no query may read there."""
+    array = np.load(directory / name)
+    array[len(array) // 2] = number
+    replace_array(directory, name, array)
+    assert f"{directory / name} refers to rows beyond 59" in refused(directory)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_the_ends_of_a_long_array_are_checked(directory: Path, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+    """Opening takes no longer the more pairs there are, and still looks at both ends."""
+    monkeypatch.setattr(layout, "_MOST_CHECKED", 20)
+    monkeypatch.setattr(layout, "_PARTS", 2)
+    monkeypatch.setattr(layout, "_PART", 4)
+    snapshot.open_snapshot(directory)
+    array = np.load(directory / "seen_items.npy")
+    array[place] = 60
+    replace_array(directory, "seen_items.npy", array)
+    assert "refers to rows beyond 59" in refused(directory)
+
+
+@pytest.mark.parametrize(("place", "number"), [(0, 1), (20, -(2**63)), (20, 2**63 - 1), (40, 0)])
+def test_an_indptr_that_does_not_ascend_is_damage(directory: Path, place: int, number: int) -> None:
+    """Every user's seen items are a part of all."""
+    array = np.load(directory / "seen_indptr.npy")
+    array[place] = number
+    replace_array(directory, "seen_indptr.npy", array)
+    assert "does not ascend" in refused(directory)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere.npy", "/etc/passwd", ""])
+def test_a_name_of_another_place_is_damage(directory: Path, name: str) -> None:
+    """Only the files of the directory are opened."""
+    manifest = directory / snapshot.MANIFEST
+    manifest.write_text(manifest.read_text().replace('"item_norms.npy"', f'"{name}"'))
+    assert "lacks or should not have" in refused(directory)
+
+
+def test_an_archive_in_place_of_an_array_is_damage(directory: Path) -> None:
+    """NumPy would open it as something else."""
+    file = directory / "item_norms.npy"
+    size = file.stat().st_size
+    np.savez(directory / "made.npz", a=np.zeros(0))
+    file.write_bytes((directory / "made.npz").read_bytes()[:size].ljust(size, b"\0"))
+    assert "item_norms.npy has a damaged header" in refused(directory)
 
 
 def test_a_rho_that_is_none_is_damage(directory: Path) -> None:

@@ -10,8 +10,25 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.errors import OutOfResourcesError, SourceChangedError, SourceMissingError, UnreadableSourceError
-from service.model.storage.source import Signature, identify, look, opened, signature
+from service.errors import (
+    CorruptFileError,
+    OutOfResourcesError,
+    SourceChangedError,
+    SourceMissingError,
+    SourceTooLargeError,
+    UnreadableSourceError,
+)
+from service.model.storage.source import (
+    Signature,
+    Source,
+    identify,
+    look,
+    opened,
+    path_of,
+    signature,
+    text_of,
+    written_bytes,
+)
 
 
 @pytest.fixture
@@ -143,7 +160,7 @@ def test_an_unreadable_disk_is_said(path: Path, monkeypatch: pytest.MonkeyPatch)
     def broken(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(hashlib, "file_digest", broken)
+    monkeypatch.setattr("service.model.storage.source._digest", broken)
     sentence = f"^{path} cannot be read for now: Input/output error; it will be retried\\.$"
     with pytest.raises(OutOfResourcesError, match=sentence):
         identify(path)
@@ -172,3 +189,54 @@ def test_a_time_that_is_none_does_no_harm() -> None:
     assert seen.modified_at == datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
     for beyond in (253402387139 * 10**9, -(10**20)):
         assert msgspec.structs.replace(seen, mtime_ns=beyond).modified_at == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def test_a_file_that_is_mostly_holes_is_refused_before_it_is_read(path: Path) -> None:
+    """Its size costs its author nothing, and would cost the server minutes."""
+    os.truncate(path, 2**40)
+    with pytest.raises(CorruptFileError, match=r"^.* has 1099511627776 bytes, but only \d+ were ever written; copy it"):
+        identify(path)
+
+
+def test_a_file_with_some_holes_is_read(path: Path) -> None:
+    """Copying tools and file systems turn the zeros of good models into holes."""
+    with path.open("wb") as file:
+        for _ in range(10):
+            file.write(os.urandom(2**20))
+            file.seek(2**23, os.SEEK_CUR)
+        file.write(b"end")
+    with path.open("rb") as file:
+        assert 10 * 2**20 <= written_bytes(file.fileno()) < path.stat().st_size / 4
+    assert identify(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_small_file_may_be_all_holes(path: Path) -> None:
+    """What is read quickly is judged by its content."""
+    os.truncate(path, 2**20)
+    assert identify(path).signature.size == 2**20
+
+
+def test_a_file_beyond_the_limit_is_not_read(path: Path) -> None:
+    """At the limit, it still is."""
+    assert identify(path, 5).signature.size == 5
+    with pytest.raises(SourceTooLargeError, match="ALS_MAX_MODEL_MB"):
+        identify(path, 4)
+
+
+@pytest.mark.parametrize(
+    "name", [b"model", b"caf\xe9", b"caf\xc3\xa9", b"%e9", b"\xff\xfe\n\x80", b"file:x", b"\xe9%41"]
+)
+def test_any_path_can_be_text(tmp_path: Path, name: bytes) -> None:
+    """Text that JSON can have, and that gives the same path back."""
+    path = tmp_path / os.fsdecode(name)
+    assert path_of(text_of(path).encode().decode()) == path
+    path.write_bytes(b"content")
+    source = identify(path)
+    assert msgspec.json.decode(msgspec.json.encode(source), type=Source) == source
+    assert text_of(Path("file:///x")) == "file:/x", "no other path begins like a URI"
+
+
+def test_hashing_can_be_stopped(path: Path) -> None:
+    """Between two chunks."""
+    with pytest.raises(SourceChangedError):
+        identify(path, is_stopped=lambda: True)

@@ -100,6 +100,12 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
         BadShapeError,
         "user_factors has 2 factors and item_factors has 3; both must come from the same training.",
     ),
+    "items whose products vanish": (
+        lambda: raw_model(item_factors=np.full((4, 2), 1e-30, np.float32)),
+        NotFiniteError,
+        "The item factors are so small (the largest norm is 1.41e-30) that float32 cannot hold their products; train "
+        "the model again with less regularization.",
+    ),
     "whole numbers": (
         lambda: raw_model(user_factors=np.zeros((3, 2), np.int64)),
         BadDtypeError,
@@ -285,6 +291,17 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
         BadSeenMatrixError,
         "sparse_matrix.indptr must start at 0 and never decrease.",
     ),
+    "indptr whose differences wrap around": (
+        lambda: raw_model(seen=seen("csr", indptr=[0, 2**63 - 1, -(2**63), 0], indices=np.zeros(0, int))),
+        BadSeenMatrixError,
+        "sparse_matrix.indptr must start at 0 and never decrease.",
+    ),
+    "a shape without end": (
+        lambda: raw_model(seen=seen("csr", (10**50,) * 5000, indptr=[0], indices=[0])),
+        BadSeenMatrixError,
+        "sparse_matrix has the shape (100000000000000000...0000000000000000000, 100000000000000000...0000000000000000…"
+        "; the factors have 3 users x 4 items.",
+    ),
     "indptr beyond the indices": (
         lambda: raw_model(seen=seen("csr", indptr=[0, 1, 2, 2**40], indices=[0, 1])),
         BadSeenMatrixError,
@@ -323,7 +340,12 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "weight is NaN": (
         lambda: raw_model(seen=seen("csr", indptr=[0, 1, 1, 1], indices=[0], weights=[np.nan])),
         BadSeenMatrixError,
-        "sparse_matrix has a weight that is NaN or infinite.",
+        "sparse_matrix has a weight, or a sum of the weights of a pair, that is NaN or infinite.",
+    ),
+    "weights whose sum overflows": (
+        lambda: raw_model(seen=seen("csr", indptr=[0, 2, 2, 2], indices=[1, 1], weights=np.full(2, 3e38, np.float32))),
+        BadSeenMatrixError,
+        "sparse_matrix has a weight, or a sum of the weights of a pair, that is NaN or infinite.",
     ),
     "alpha is text": (lambda: raw_model(alpha="1"), BadDtypeError, "alpha is a str, not a number."),
     "an activity discount beyond 1": (
@@ -426,7 +448,7 @@ def _laid_out(pairs: list[tuple[int, int, int]], layout: str) -> RawSeen:
     return RawSeen(layout, (USERS, ITEMS), weight[order], indptr=indptr, indices=other[order])
 
 
-@pytest.mark.parametrize("facts", ["{}", "no JSON", 7, " " * 70_000, "\ud800"])
+@pytest.mark.parametrize("facts", ["{}", "no JSON", 7, " " * 70_000, "\ud800", '{"x":' + "[" * 60_000])
 def test_facts_that_make_no_sense_are_left_out(facts: object) -> None:
     """No answer depends on how a model was made, so no model is refused for what it says of that."""
     assert validate(raw_model(training_facts=facts)).facts is None

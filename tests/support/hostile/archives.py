@@ -62,6 +62,7 @@ def archives() -> dict[str, HostileFile]:
 def _broken_archives() -> dict[str, tuple[bytes, str]]:
     good = with_factors()
     broken = "The npz archive is damaged or cut short; copy it again, whole."
+    around = f"The npz archive has bytes before its beginning or after its end; {AGAIN}"
     method = "user_factors is encrypted or compressed in a way NumPy does not write; use np.savez."
     stored = npz({"user_factors.npy": npy(), "item_factors.npy": npy()}, zipfile.ZIP_STORED)
     encrypted = bytearray(good)
@@ -77,6 +78,9 @@ def _broken_archives() -> dict[str, tuple[bytes, str]]:
             good[:-6] + struct.pack("<I", 2**31) + good[-2:],
             broken,
         ),
+        "npz with bytes after its end": (good + b"more", around),
+        "npz with a comment": (good[:-2] + b"\x04\x00more", around),
+        "npz behind another": (good + good, around),
         "npz encrypted": (bytes(encrypted), method),
         "npz compressed with bzip2": (npz({"user_factors.npy": npy()}, zipfile.ZIP_BZIP2), method),
         "npz with no header": (with_factors(user_factors=b"hello, world"), broken),
@@ -144,6 +148,10 @@ def _misnamed_archives() -> dict[str, tuple[bytes, str]]:
         "npz with a path": (
             npz({"../../user_factors.npy": npy()}),
             f"The npz archive has ../../user_factors, {known}",
+        ),
+        "npz with a name beside itself": (
+            npz({"user_factors.npy": npy(), "item_factors.npy": npy(), "user_factors": npy()}),
+            f"The npz archive has user_factors more than once; {AGAIN}",
         ),
         "npz with one name twice": (twice, f"The npz archive has user_factors more than once; {AGAIN}"),
     }

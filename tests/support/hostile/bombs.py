@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zipfile
 
 from service.errors import ImportCpuError, ImportCrashedError, ImportMemoryError
 from tests.support.hostile.archives import npy
 from tests.support.hostile.file import HostileFile
-from tests.support.hostile.opcodes import whole
+from tests.support.hostile.opcodes import number, whole
 
 
 def bombs() -> dict[str, HostileFile]:
@@ -26,10 +27,16 @@ def bombs() -> dict[str, HostileFile]:
         "npz of zeros": _zeros(),
     }
     return {
+        "keys that collide": HostileFile(whole(b"}(" + _colliding(100_000) + b"u"), ImportCpuError, ""),
         **{name: HostileFile(content, ImportMemoryError, "") for name, content in memory.items()},
         "a key of nested tuples": HostileFile(whole(b"}" + doubled + b"Ns"), ImportCpuError, ""),
         "a key nested five million deep": HostileFile(whole(b"}" + deep + b"Ns"), ImportCrashedError, ""),
     }
+
+
+def _colliding(count: int) -> bytes:
+    """Push numbers whose hash is 0, which makes a dict compare each with all before it."""
+    return b"".join(number(factor * sys.hash_info.modulus) + b"N" for factor in range(1, count))
 
 
 def _zeros() -> bytes:

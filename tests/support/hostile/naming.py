@@ -88,7 +88,7 @@ def reaching(marker: Path) -> dict[str, HostileFile]:
             whole(found("numpy.core.multiarray", "scalar ")), "numpy.core.multiarray.scalar "
         ),
         "a name with a line of its own": _unsafe(
-            whole(stack_found("numpy\x1b[2J", "x" * 90)), "numpy?[2J." + "x" * 70 + "…"
+            whole(stack_found("numpy\x1b[2J", "x" * 90)), "numpy\\u001b[2J." + "x" * 70 + "…"
         ),
     }
 

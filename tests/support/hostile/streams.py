@@ -65,6 +65,10 @@ def not_models() -> dict[str, HostileFile]:
         "HTML": (b"<!DOCTYPE html>\n<html>502", f"looks like an HTML page, perhaps an error page {instead}"),
         "HTML without a type": (b"\n <HTML><body>", f"looks like an HTML page, perhaps an error page {instead}"),
         "S3 error": (denied, f"is an S3 error response (AccessDenied) {instead}"),
+        "an error of an unknown code": (
+            b"<Error><Code>hunter2</Code></Error>",
+            f"looks like XML, perhaps an error response {instead}",
+        ),
         "XML": (b"\xef\xbb\xbf<?xml version='1.0'?><a/>", f"looks like XML, perhaps an error response {instead}"),
         "JSON": (b'{"error": "not found"}', f"looks like JSON, perhaps an error response {instead}"),
         "JSON list": (b"[1, 2]", f"looks like JSON, perhaps an error response {instead}"),
@@ -87,10 +91,10 @@ def not_models() -> dict[str, HostileFile]:
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
             "is a Git LFS pointer, not the model: fetch the file with git lfs pull",
         ),
-        "text": ("user,ítem\n1,2\n".encode(), "is text that begins with “user,ítem”"),
-        "text of an old encoding": (b"caf\xe9 au lait", "is text that begins with “caf\ufffd au lait”"),
-        "zeros": (bytes(100), "has an unknown format (its first bytes are 00 00 00 00 00 00 00 00)"),
-        "one byte of a pickle": (b"\x80", "is text that begins with “\ufffd”"),
+        "text": ("user,ítem\n1,2\n".encode(), "is text and not a model"),
+        "text of an old encoding": (b"caf\xe9 au lait", "is text and not a model"),
+        "zeros": (bytes(100), "has an unknown format"),
+        "one byte of a pickle": (b"\x80", "is text and not a model"),
     }
     wanted = "a model is a pickled dict or an npz archive"
     return {
