@@ -47,8 +47,8 @@ def _undecodable(table: DataFile, error: UnicodeDecodeError) -> TrainingError:
     where = table.path if line is None else f"{table.path}, line {line}"
     byte = error.object[error.start : error.start + 1].hex()
     return TrainingError(
-        f"{where}: the byte {quote('0x' + byte)} is not {error.encoding.upper()}; save the file as UTF-8, or name its encoding, as "
-        f"in --encoding latin-1{option('encoding', 'latin-1')}."
+        f"{where}: the byte {quote('0x' + byte)} is not {error.encoding.upper()}; save the file as UTF-8, or name its "
+        f"encoding, as in --encoding latin-1{option('encoding', 'latin-1')}."
     )
 
 
