@@ -136,6 +136,10 @@ class Settings:
     import_memory_mb: int = _at_least_zero(
         0, "Address space limit of the import process in MB; 0 derives it from the file's size."
     )
+    pickle_keys: str | None = _setting(
+        None,
+        "Keys of a pickled dict that have other names, as in user_id_map=user_mapping, product_id_map=items.",
+    )
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
     )
@@ -147,6 +151,13 @@ class Settings:
     training_data: Path | None = _setting(
         None, "Interactions (a file or a directory) to train on if there is no usable model at the start."
     )
+    training_columns: str | None = _setting(
+        None,
+        "The columns of the training data: user,item,rating,time in their order (- for others) for files without a "
+        "header; user=NAME,item=NAME,weight=,time=NAME for files with one.",
+    )
+    training_delimiter: str | None = _setting(None, "The delimiter of the training data, if it is not detected.")
+    training_encoding: str | None = _setting(None, "The encoding of the training data, such as latin-1, if not UTF-8.")
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
     tokens_file: Path | None = _setting(
         None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
