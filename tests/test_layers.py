@@ -20,6 +20,7 @@ LAYERS = {
     "untrusted": set[str](),
     "errors": {"untrusted"},
     "files": set[str](),
+    "health": {"errors", "files"},
     "tokens": {"errors"},
     "settings": {"errors"},
     "observe": {"errors"},
@@ -39,7 +40,13 @@ WIRING = {"__main__", "app", "cli", "server"}
 #: ... except that training is reached by few roads, so that no server has it in its process, and commands by one.
 ONLY_FROM = {
     "training": {
-        *("service.children.training", "service.cli.demo", "service.cli.evaluation", "service.cli.progress"),
+        *(
+            "service.children.training",
+            "service.cli.data",
+            "service.cli.demo",
+            "service.cli.evaluation",
+            "service.cli.progress",
+        ),
         "service.cli.training",
     },
     "cli": {"service.__main__"},

@@ -17,8 +17,10 @@ from service.errors import BadParameterError
 #: Reads the text of a parameter by its name.
 Reader: TypeAlias = Callable[[str, str], Any]
 
-_WHOLE_NUMBER = re.compile("[0-9]{1,9}")
+_WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(\.0{1,9})?")  # 1.0 is an integer, as JSON Schema has it
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?")
+#: What an id in a list does not begin or end with; the API's document has it as a pattern.
+BLANKS = " \t\n\r\v\f"
 _LONGEST_SHOWN = 80
 _TRUTH = {"true": True, "false": False}
 
@@ -47,12 +49,13 @@ class QueryReader(Generic[OptionsT]):
         assert isinstance(described, inspect.StructType)
         self._kind = kind
         self._readers = {field.name: _reader(field.type) for field in described.fields}
+        self._lists = {field.name for field in described.fields if _is_list(field.type)}
         self._required = {field.name for field in described.fields if field.required}
         #: Parses a query string as sent; cached, because most are repeated. Raises BadParameterError.
         self.read: Callable[[str], OptionsT] = lru_cache(self._read)
 
     def _read(self, raw: str) -> OptionsT:
-        given = _parse(raw, self._readers)
+        given = _parse(raw, self._readers, self._lists)
         return self._kind(
             **{
                 name: read(name, _decode(given.get(name, ""), f"The parameter {name}"))
@@ -82,7 +85,7 @@ def _reader(kind: inspect.Type) -> Reader:
 
 def _number(kind: inspect.IntType | inspect.FloatType) -> Reader:
     whole, low, high = isinstance(kind, inspect.IntType), kind.ge, kind.le
-    form, number = (_WHOLE_NUMBER, int) if whole else (_NUMBER, float)
+    form, number = (_WHOLE_NUMBER, _whole) if whole else (_NUMBER, float)
     bounds = [f" from {low}"] * (low is not None) + [f" to {high}"] * (high is not None)
     allowed = f"a {'whole ' * whole}number{''.join(bounds)}"
 
@@ -92,6 +95,10 @@ def _number(kind: inspect.IntType | inspect.FloatType) -> Reader:
         raise BadParameterError(f"The parameter {name} is {_shown(text)}; it must be {allowed}.")
 
     return read
+
+
+def _whole(text: str) -> int:
+    return int(text.partition(".")[0])
 
 
 def _one_of(choices: Collection[str], name: str, text: str) -> str:
@@ -115,13 +122,21 @@ def _ids(kind: inspect.VarTupleType) -> Reader:
             raise BadParameterError(f"The parameter {name} lists {len(ids)} ids; at most {most} are allowed.")
         if "" in ids:
             raise BadParameterError(f"The parameter {name} has an empty id; give ids separated by commas.")
+        if blank := next((each for each in ids if each != each.strip(BLANKS)), None):
+            raise BadParameterError(
+                f"The parameter {name} has the id {blank!r} with a blank at an end; separate ids by commas alone."
+            )
         return ids
 
     return read
 
 
-def _parse(raw: str, known: Collection[str]) -> dict[str, str]:
-    """Return the values as sent, by name."""
+def _is_list(kind: inspect.Type) -> bool:
+    return isinstance(kind.type if isinstance(kind, inspect.Metadata) else kind, inspect.VarTupleType)
+
+
+def _parse(raw: str, known: Collection[str], lists: Collection[str]) -> dict[str, str]:
+    """Return the values as sent, by name; a list may be given in parts, as many clients do."""
     given: dict[str, str] = {}
     for part in filter(None, raw.split("&")):
         name, _, value = part.partition("=")
@@ -129,7 +144,9 @@ def _parse(raw: str, known: Collection[str]) -> dict[str, str]:
         if name not in known:
             allowed = f"allowed: {', '.join(sorted(known))}" if known else "this path takes no parameters"
             raise BadParameterError(f"The parameter {_shown(name)} is unknown here; {allowed}.")
-        if name in given:
+        if name in given and name in lists:
+            value = f"{given[name]},{value}"
+        elif name in given:
             raise BadParameterError(f"The parameter {name} is given more than once; give it once.")
         given[name] = value
     return given

@@ -75,7 +75,7 @@ def import_titles(job: Job) -> None:
 
 def _read(job: Job) -> RawModel:
     with _opened(job) as file:
-        return read(path_of(job.source.path), file)
+        return read(path_of(job.source.path), file, job.keys)
 
 
 def _write(job: Job, model: Model, analysis: Analysis, source_format: str, seconds: dict[str, float]) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,15 +41,17 @@ _Lent = TypeVar("_Lent")
 
 @dataclass(frozen=True, slots=True)
 class ImportLimits:
-    """The limits of one import. ``memory_mb`` 0 derives the address space from the file's size.
+    """The limits of one import, and how to read the file.
 
-    file_mb: the size of the largest file that is read at all.
+    ``memory_mb`` 0 derives the address space from the file's size. file_mb: the size of the largest file that is read
+    at all. keys: those of a pickled dict, by ours.
     """
 
     timeout_seconds: float
     memory_mb: int
     environment: Mapping[str, str]
     file_mb: int = 2**20
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def file_bytes(self) -> int:
@@ -92,7 +94,7 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
     ):
         written = await asyncio.to_thread(written_bytes, file.fileno())
         limited = (limits.memory_bytes(written), await asyncio.to_thread(memory_left), limits.cpu_seconds(written))
-        job = Job(source, file.fileno(), directory, text_of(shelf.root), *limited, content)
+        job = Job(source, file.fileno(), directory, text_of(shelf.root), *limited, content, dict(limits.keys))
         await _run(job, limits)
         try:
             await asyncio.to_thread(_publish, staged, shelf.place_of(source))

@@ -47,7 +47,7 @@ def facts_of(
         data=TrainingData(
             files=[escaped(path.name) for path in files],
             rows=learned.rows,
-            skipped_rows=learned.skipped,
+            skipped_rows=learned.account.count,
             pairs=learned.weights.nnz,
             users=len(learned.user_ids),
             items=len(learned.item_ids),

@@ -34,7 +34,8 @@ REFUSED = [
     (f"{RECOMMENDATIONS}?n=-1", f"The parameter n is '-1'; it must be {N}"),
     (f"{RECOMMENDATIONS}?n=", f"The parameter n is ''; it must be {N}"),
     (f"{RECOMMENDATIONS}?n", f"The parameter n is ''; it must be {N}"),
-    (f"{RECOMMENDATIONS}?n=1.0", f"The parameter n is '1.0'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=1.5", f"The parameter n is '1.5'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=1.", f"The parameter n is '1.'; it must be {N}"),
     (f"{RECOMMENDATIONS}?n=%201", f"The parameter n is ' 1'; it must be {N}"),
     (f"{RECOMMENDATIONS}?n=1_0", f"The parameter n is '1_0'; it must be {N}"),
     (f"{RECOMMENDATIONS}?n=%D9%A3", f"The parameter n is '٣'; it must be {N}"),
@@ -47,6 +48,11 @@ REFUSED = [
     (f"{RECOMMENDATIONS}?fallback=random", "The parameter fallback is 'random'; it must be none or popular."),
     (f"{RECOMMENDATIONS}?n=1&n=1", "The parameter n is given more than once; give it once."),
     (f"{RECOMMENDATIONS}?n=1&%6E=1", "The parameter n is given more than once; give it once."),
+    (f"{RECOMMENDATIONS}?exclude=7&exclude=", "The parameter exclude has an empty id; give ids separated by commas."),
+    (
+        f"{RECOMMENDATIONS}?exclude={','.join(['7'] * 600)}&exclude={','.join(['7'] * 401)}",
+        "The parameter exclude lists 1001 ids; at most 1000 are allowed.",
+    ),
     (f"{RECOMMENDATIONS}?limit=5", f"The parameter 'limit' is unknown here; {KNOWN}"),
     (f"{RECOMMENDATIONS}?N=5", f"The parameter 'N' is unknown here; {KNOWN}"),
     (f"{RECOMMENDATIONS}?=5", f"The parameter '' is unknown here; {KNOWN}"),
@@ -68,6 +74,19 @@ REFUSED = [
     (SCORES, "The parameter items is missing; give ids separated by commas."),
     (f"{SCORES}?items=", "The parameter items is missing; give ids separated by commas."),
     (f"{SCORES}?items=1,,2", "The parameter items has an empty id; give ids separated by commas."),
+    *(
+        (
+            f"{path}={sent}",
+            f"The parameter {path.rpartition('?')[2]} has the id {blank!r} with a blank at an end; separate ids by "
+            "commas alone.",
+        )
+        for path, sent, blank in (
+            (f"{RECOMMENDATIONS}?exclude", "1,%20b", " b"),
+            (f"{RECOMMENDATIONS}?exclude", "a+,b", "a "),
+            (f"{SCORES}?items", "%09a", "\ta"),
+            (f"{SCORES}?items", "a,%0A", "\n"),
+        )
+    ),
     (f"{RECOMMENDATIONS}?exclude=1,", "The parameter exclude has an empty id; give ids separated by commas."),
     (f"{SCORES}?items=1&normalize=yes", "The parameter normalize is 'yes'; it must be true or false."),
     (f"{SCORES}?items=" + "," * 1000, "The parameter items lists 1001 ids; at most 1000 are allowed."),
@@ -96,11 +115,13 @@ async def test_a_malformed_parameter_is_named(path: str, detail: str) -> None:
         ("", "n=10"),
         ("n=1000&offset=10000", "offset=10000"),
         ("n=0010", "n=10"),
+        ("n=3.0&offset=2.00", "n=3&offset=2"),
         ("%6E=%33", "n=3"),
         ("exclude_seen=true&normalize=false&fallback=popular&offset=0", ""),
         ("exclude=", ""),
         ("exclude=a%2Cb", "exclude=a,b"),
         (f"exclude={ITEM}%2C1", f"exclude=1,{ITEM}"),
+        (f"exclude={ITEM}&n=3&exclude=1,2", f"exclude=1,2,{ITEM}&n=3"),
     ],
 )
 async def test_two_ways_to_ask_for_the_same(query: str, plain: str) -> None:

@@ -291,7 +291,7 @@ def test_the_demonstration_trains_serves_and_shows_what_to_try(tmp_path: Path) -
     versions = {json.loads(answer.stdout)["model_version"] for answer in answers}
     assert len(lines) == 5
     assert len(versions) == 1
-    assert "pairs of 3000 users and" in said
+    assert "users      3000 (text ids)" in said
 
 
 def test_sample_writes_data_to_train_on(tmp_path: Path) -> None:

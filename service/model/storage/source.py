@@ -101,6 +101,8 @@ def signature(path: Path) -> Signature:
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13
         raise unreadable(path, error) from None
     if not stat.S_ISREG(found.st_mode):
+        if (real / "itemFactors").is_dir():
+            raise UnreadableSourceError(f"{path} is a model of Spark; save its factors and ids with np.savez.")
         raise UnreadableSourceError(f"{path} is not a regular file; put one there.")
     return Signature(text_of(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 

@@ -116,6 +116,8 @@ def test_a_look_never_raises(path: Path, tmp_path: Path) -> None:
     assert look(path) == signature(path)
     assert look(tmp_path / "no") == look(tmp_path / "no") == f"Model file not found: {tmp_path / 'no'}"
     assert look(tmp_path) == f"{tmp_path} is not a regular file; put one there."
+    (tmp_path / "itemFactors").mkdir()
+    assert look(tmp_path) == f"{tmp_path} is a model of Spark; save its factors and ids with np.savez."
 
 
 def test_a_reader_is_not_disturbed_by_a_rename(path: Path) -> None:
