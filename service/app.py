@@ -203,4 +203,5 @@ def _follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
         poll=settings.s3_poll_seconds,
         timeout=settings.s3_timeout_seconds,
         payer=settings.s3_request_payer,
+        most_bytes=settings.max_model_mb * 2**20,
     )

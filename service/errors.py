@@ -292,6 +292,12 @@ class DownloadCutError(S3Error):
     code = "cut_short"
 
 
+class DownloadTooLargeError(S3Error):
+    """The model in S3 is larger than a model may be; it was not downloaded."""
+
+    code = "too_large"
+
+
 class DownloadCorruptError(S3Error):
     """The downloaded model's length or checksum is not that of the published one."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Never
 
 import msgspec
 
-from service.errors import AlsServeError, DownloadCorruptError, S3NotFoundError
+from service.errors import AlsServeError, DownloadCorruptError, DownloadTooLargeError, S3NotFoundError
 from service.files import written_whole
 from service.live.report import Following, Poll
 from service.model.storage.source import Signature, look
@@ -60,8 +60,9 @@ class S3Follower:
         poll: float,
         timeout: float,
         payer: str = "owner",
+        most_bytes: int | None = None,
     ) -> None:
-        """``poll`` is the seconds between polls, ``timeout`` the limit of one download.
+        """``poll`` is the seconds between polls, ``timeout`` and ``most_bytes`` are the limits of one download.
 
         ``payer`` pays for requests: the "owner" of the bucket, or the "requester".
         """
@@ -75,6 +76,7 @@ class S3Follower:
         self._poll_seconds = poll
         self._timeout = timeout
         self._payer = payer
+        self._most_bytes = most_bytes
         self._region: Region | None = None
         self._marker: Marker | None = None
         self._succeeded = time.monotonic()
@@ -151,6 +153,11 @@ class S3Follower:
         )
 
     async def _download(self, client: S3Client, found: Found) -> Download:
+        if self._most_bytes is not None and found.size > self._most_bytes:
+            raise DownloadTooLargeError(
+                f"{self._location.at(found.key)} has {found.size} bytes, more than the {self._most_bytes // 2**20} MB "
+                "that a model may have, and was not downloaded; raise ALS_MAX_MODEL_MB if it is one."
+            )
         log_event("s3_downloading", key=found.key, bytes=found.size)
         async with deadline(self._timeout, self._location.at(found.key)):
             download = await fetch(client, self._location.bucket, found, self._path, self._received)
@@ -225,7 +232,7 @@ class S3Follower:
 
 def _longest_pause(error: AlsServeError) -> float:
     match error:
-        case DownloadCorruptError():
+        case DownloadCorruptError() | DownloadTooLargeError():
             return _LONGEST_CORRUPT_PAUSE_SECONDS
         case S3NotFoundError():
             return 0.0  # S3 is healthy, and a missing object may appear at any moment

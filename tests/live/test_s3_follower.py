@@ -185,6 +185,17 @@ async def test_a_hundred_followers_do_not_ask_at_once(tmp_path: Path, monkeypatc
     assert max(by_second) <= 10
 
 
+async def test_a_model_beyond_the_limit_is_not_downloaded(tmp_path: Path, bucket: Bucket, proxy: FaultProxy) -> None:
+    """It fills no disk; a smaller one after it is taken."""
+    large = NEW + bytes(10_000)
+    await bucket.publish(large)
+    async with following(tmp_path, bucket, most_bytes=len(NEW)) as followed:
+        await eventually(lambda: followed.failed("too_large"))
+        assert downloads(proxy) == 0
+        await bucket.publish(NEW)
+        await eventually(lambda: followed.has(NEW))
+
+
 @pytest.mark.parametrize("size", [len(NEW), 5])
 async def test_the_sha256_of_the_pointer_decides(tmp_path: Path, bucket: Bucket, proxy: FaultProxy, size: int) -> None:
     """Fault 44: whatever S3 says of an object, it is not taken unless it is what was published."""
