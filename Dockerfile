@@ -1,4 +1,7 @@
-FROM docker.io/library/python:3.11-slim AS build
+# To pin it by its digest: docker build --build-arg PYTHON_IMAGE=docker.io/library/python@sha256:…
+ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim
+
+FROM ${PYTHON_IMAGE} AS build
 
 # Third-party packages go into /venv, exactly as locked, without pip and without 50 MB of their tests.
 COPY requirements.lock /src/
@@ -20,7 +23,7 @@ RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-is
     && pip --python /venv/bin/python uninstall --yes setuptools
 
 
-FROM docker.io/library/python:3.11-slim
+FROM ${PYTHON_IMAGE}
 
 LABEL org.opencontainers.image.title="als-serve" \
     org.opencontainers.image.description="An asyncio server for ALS recommendation models: safe loading, exact top-N, hot swap" \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,7 @@ from service.live.status import Status
 from service.live.titles import TitlesLoader
 from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
+from service.model.keys import keys_of
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
 from service.observe.sheets import Sums
@@ -45,14 +47,17 @@ if TYPE_CHECKING:
 
 def create_live(settings: Settings, metrics: Metrics, following: Following | None = None) -> Live:
     """Build the parts that import, keep and serve the model of these settings."""
-    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots)
+    keys = keys_of(settings.pickle_keys)
+    reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
+    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading)
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
     return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds)
 
 
 def _limits(settings: Settings) -> ImportLimits:
     memory, file = settings.import_memory_mb, settings.max_model_mb
-    return ImportLimits(settings.import_timeout_seconds, memory, child_environment(), file)
+    keys = keys_of(settings.pickle_keys)
+    return ImportLimits(settings.import_timeout_seconds, memory, child_environment(), file, keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,9 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
             child_environment(),
             metrics,
             after=follower.polled if follower else None,
+            columns=settings.training_columns,
+            delimiter=settings.training_delimiter,
+            encoding=settings.training_encoding,
         )
         works["Training a fallback model"] = trainer.run
     if settings.item_titles:

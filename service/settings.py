@@ -121,10 +121,12 @@ class Settings:
         allowed="1 to 64",
         check=lambda value: 1 <= value <= 64,
     )
-    queue_ms: float = _positive(
+    queue_ms: float = _setting(
         100.0,
         "Milliseconds that such a query may wait for a thread before it is refused (503); batches and long "
         "explanations may wait 50 times as long.",
+        allowed="more than 0, at most 60000",
+        check=lambda value: 0 < value <= 60_000,
     )
     cache_mb: int = _at_least_zero(
         16, "Memory for answers that are given again to equal requests, until the model changes; 0 keeps none."
@@ -133,6 +135,10 @@ class Settings:
     import_timeout_seconds: float = _positive(600.0, "How long one model may take to import.")
     import_memory_mb: int = _at_least_zero(
         0, "Address space limit of the import process in MB; 0 derives it from the file's size."
+    )
+    pickle_keys: str | None = _setting(
+        None,
+        "Keys of a pickled dict that have other names, as in user_id_map=user_mapping, product_id_map=items.",
     )
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
@@ -145,6 +151,13 @@ class Settings:
     training_data: Path | None = _setting(
         None, "Interactions (a file or a directory) to train on if there is no usable model at the start."
     )
+    training_columns: str | None = _setting(
+        None,
+        "The columns of the training data: user,item,rating,time in their order (- for others) for files without a "
+        "header; user=NAME,item=NAME,weight=,time=NAME for files with one.",
+    )
+    training_delimiter: str | None = _setting(None, "The delimiter of the training data, if it is not detected.")
+    training_encoding: str | None = _setting(None, "The encoding of the training data, such as latin-1, if not UTF-8.")
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
     tokens_file: Path | None = _setting(
         None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
@@ -191,6 +204,13 @@ def refuse_unknown_variables() -> None:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
             remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
             raise SettingsError(f"The environment variable {name} is not a setting of als-serve; {remedy}")
+
+
+def refuse_empty_tokens_file() -> None:
+    """Raise SettingsError if ALS_TOKENS_FILE is empty: it would count as unset, and so open the server to everybody."""
+    name = variable("tokens_file")
+    if os.environ.get(name) == "":
+        raise SettingsError(f"The environment variable {name} is empty; name a file of tokens, or unset it.")
 
 
 def _refuse_link(name: str, value: str) -> None:

@@ -168,3 +168,12 @@ def test_every_scope_is_documented_with_its_routes() -> None:
     assert documented == {
         scope: {(route.method, route.path) for route in ROUTES if route.scope == scope} for scope in SCOPES
     }
+
+
+def test_every_test_that_security_names_is_there() -> None:
+    """Each promise is held by a file of tests."""
+    named = [
+        path for row in rows_below("SECURITY.md", "| promise | tested by |") for path in re.findall("`(.+?)`", row[1])
+    ]
+    assert named
+    assert [path for path in named if not (ROOT / path).is_file()] == []

@@ -24,6 +24,7 @@ def test_the_defaults_are_settings() -> None:
         ({"keep_snapshots": 0}, "ALS_KEEP_SNAPSHOTS is 0; it must be 1 or more."),
         ({"max_n": 0}, "ALS_MAX_N is 0; it must be 1 to 10000."),
         ({"query_threads": 65}, "ALS_QUERY_THREADS is 65; it must be 1 to 64."),
+        ({"queue_ms": float("inf")}, "ALS_QUEUE_MS is inf; it must be more than 0, at most 60000."),
         ({"fallback": "random"}, "ALS_FALLBACK is 'random'; it must be popular or none."),
         ({"drain_seconds": -1.0}, "ALS_DRAIN_SECONDS is -1.0; it must be 0 or more."),
         ({"import_timeout_seconds": 0.0}, "ALS_IMPORT_TIMEOUT_SECONDS is 0.0; it must be more than 0."),

@@ -49,12 +49,13 @@ class QueryReader(Generic[OptionsT]):
         assert isinstance(described, inspect.StructType)
         self._kind = kind
         self._readers = {field.name: _reader(field.type) for field in described.fields}
+        self._lists = {field.name for field in described.fields if _is_list(field.type)}
         self._required = {field.name for field in described.fields if field.required}
         #: Parses a query string as sent; cached, because most are repeated. Raises BadParameterError.
         self.read: Callable[[str], OptionsT] = lru_cache(self._read)
 
     def _read(self, raw: str) -> OptionsT:
-        given = _parse(raw, self._readers)
+        given = _parse(raw, self._readers, self._lists)
         return self._kind(
             **{
                 name: read(name, _decode(given.get(name, ""), f"The parameter {name}"))
@@ -130,8 +131,12 @@ def _ids(kind: inspect.VarTupleType) -> Reader:
     return read
 
 
-def _parse(raw: str, known: Collection[str]) -> dict[str, str]:
-    """Return the values as sent, by name."""
+def _is_list(kind: inspect.Type) -> bool:
+    return isinstance(kind.type if isinstance(kind, inspect.Metadata) else kind, inspect.VarTupleType)
+
+
+def _parse(raw: str, known: Collection[str], lists: Collection[str]) -> dict[str, str]:
+    """Return the values as sent, by name; a list may be given in parts, as many clients do."""
     given: dict[str, str] = {}
     for part in filter(None, raw.split("&")):
         name, _, value = part.partition("=")
@@ -139,7 +144,9 @@ def _parse(raw: str, known: Collection[str]) -> dict[str, str]:
         if name not in known:
             allowed = f"allowed: {', '.join(sorted(known))}" if known else "this path takes no parameters"
             raise BadParameterError(f"The parameter {_shown(name)} is unknown here; {allowed}.")
-        if name in given:
+        if name in given and name in lists:
+            value = f"{given[name]},{value}"
+        elif name in given:
             raise BadParameterError(f"The parameter {name} is given more than once; give it once.")
         given[name] = value
     return given

@@ -39,7 +39,7 @@ from service.model.scoring import costs, score_ranges
 from service.model.storage import snapshot
 from service.model.storage.shelf import unwritable
 from service.model.storage.snapshot import Analysis
-from service.model.storage.source import unchanged
+from service.model.storage.source import path_of, unchanged
 from service.model.validation.validation import validate
 
 _SHOWN_CALLS = 10
@@ -66,7 +66,7 @@ def import_titles(job: Job) -> None:
 
     Raises BadTitlesError, ModelRejectedError and its subclasses.
     """
-    path = Path(job.source.path)
+    path = path_of(job.source.path)
     with _opened(job) as file:
         found = titles.read_titles(path, file)
     with _writing(job):
@@ -75,7 +75,7 @@ def import_titles(job: Job) -> None:
 
 def _read(job: Job) -> RawModel:
     with _opened(job) as file:
-        return read(Path(job.source.path), file)
+        return read(path_of(job.source.path), file, job.keys)
 
 
 def _write(job: Job, model: Model, analysis: Analysis, source_format: str, seconds: dict[str, float]) -> None:
@@ -84,7 +84,7 @@ def _write(job: Job, model: Model, analysis: Analysis, source_format: str, secon
 
 
 def _opened(job: Job) -> AbstractContextManager[BufferedReader]:
-    return unchanged(os.fdopen(job.descriptor, "rb"), Path(job.source.path), job.source.signature)
+    return unchanged(os.fdopen(job.descriptor, "rb"), path_of(job.source.path), job.source.signature)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class Job(msgspec.Struct, frozen=True):
 
     descriptor, staged: the open file and directory, inherited. memory_bytes: limits the address space and each written
     file. private_bytes: limits memory other than files, if a control group does. cpu_seconds: limits CPU time.
+    keys: the keys of a pickled dict in the file, by ours.
     """
 
     source: Source
@@ -27,6 +28,7 @@ class Job(msgspec.Struct, frozen=True):
     private_bytes: int | None
     cpu_seconds: int
     content: Content = "model"
+    keys: dict[str, str] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -41,6 +43,14 @@ class Outcome(msgspec.Struct, frozen=True):
         return cls(error.code, error.marked)
 
 
+class DataLayout(msgspec.Struct, frozen=True):
+    """The layout of training data, as the settings have it."""
+
+    columns: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+
+
 class TrainingJob(msgspec.Struct, frozen=True):
     """Train on ``data``, a path relative to ``directory``, and write the model to ``model``.
 
@@ -53,6 +63,7 @@ class TrainingJob(msgspec.Struct, frozen=True):
     model: int
     popularity: int
     place: str
+    layout: DataLayout = DataLayout()
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
@@ -74,6 +85,12 @@ class SkippedRows(msgspec.Struct, frozen=True, tag=True):
     first: str
 
 
+class Remark(msgspec.Struct, frozen=True, tag=True):
+    """A sentence about the data, which was read all the same."""
+
+    text: str
+
+
 class Trained(msgspec.Struct, frozen=True, tag=True):
     """The model is written."""
 
@@ -86,4 +103,4 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     detail: str
 
 
-Message: TypeAlias = Progress | PopularityReady | SkippedRows | Trained | Failed
+Message: TypeAlias = Progress | PopularityReady | SkippedRows | Remark | Trained | Failed

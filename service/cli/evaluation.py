@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from service.cli.data import show_data
 from service.cli.models import imported
 from service.cli.options import LOADING, recipe_options, settings_options
 from service.errors import TrainingError
@@ -54,12 +55,16 @@ def recipe_of(values: dict[str, Any]) -> Recipe:
     """Build a recipe from a command's values, which it removes."""
     from service.training.columns import ColumnNames
     from service.training.counting import Counting
+    from service.training.layout import layout_of
     from service.training.recipe import Recipe
 
     counting = Counting(values.pop("half_life"), values.pop("rated_above"))
     names = ColumnNames(**{role: values.pop(f"{role}_column") for role in ("user", "item", "weight", "time")})
+    layout = layout_of(
+        names=names, **{name: values.pop(name) for name in ("columns", "no_header", "delimiter", "encoding")}
+    )
     return Recipe(
-        names=names,
+        layout=layout,
         counting=counting,
         **{name: values.pop(name) for name in ("paths", "skip_bad_rows", "threads", "gpu", "k", "sample")},
     )
@@ -76,6 +81,7 @@ async def evaluate_models(settings: Settings, against: Sequence[Path], recipe: R
     scored = []
     with bars() as report:
         test = recipe.read(report)
+        show_data(recipe.paths, test, as_json=as_json)
         for path in paths:
             async with imported(replace(settings, model_path=path)) as snapshot:
                 scored.append(_judge(snapshot.model, recipe, test, report))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, Final
 
 import click
@@ -11,7 +13,7 @@ from service import __version__
 from service.cli.options import settings_options
 from service.errors import AlsServeError
 from service.observe.logs import set_up_logging
-from service.settings import Settings, refuse_unknown_variables
+from service.settings import Settings, refuse_empty_tokens_file, refuse_unknown_variables
 
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
@@ -45,6 +47,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             refuse_unknown_variables()
+            refuse_empty_tokens_file()
             return super().invoke(ctx)
         except AlsServeError as error:
             raise click.ClickException(str(error)) from None
@@ -57,6 +60,9 @@ def main() -> None:
 
     Settings can also be given as environment variables; each command's --help names them.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for paths that are not UTF-8
 
 
 @main.command("serve")

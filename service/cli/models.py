@@ -40,16 +40,17 @@ _ANY_WIDTH = 10_000
 
 
 @click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--deep", is_flag=True, help="Also verify the sha256 of the model's files in the state directory.")
 @settings_options(*LOADING)
-def check(deep: bool, **values: Any) -> None:
-    """Check whether a model would be served.
+def check(file: Path | None, deep: bool, **values: Any) -> None:
+    """Check whether a model would be served: FILE, or the one at the model path.
 
     Exit 0 if so, 1 if not. The model is imported into a temporary directory (TMPDIR); a server's state directory is
     not touched.
     """
     set_up_logging("console", "info", sys.stdout)
-    asyncio.run(check_model(Settings(**values), deep=deep))
+    asyncio.run(check_model(Settings(**values | ({"model_path": file} if file else {})), deep=deep))
 
 
 @click.command()
@@ -73,7 +74,7 @@ async def check_model(settings: Settings, *, deep: bool) -> None:
     click.echo(f"📁 Model path: {path}\n📁 Current directory: {Path.cwd()}")
     found = source.signature(path)
     click.echo(f"✅ Model file exists: {path} ({found.size} bytes)")
-    await asyncio.to_thread(source.identify, path)
+    await asyncio.to_thread(source.identify, path, settings.max_model_mb * 2**20)
     click.echo("✅ Model file verification passed\n🚀 Testing model initialization...")
     async with imported(settings) as snapshot:
         if deep:
@@ -108,7 +109,7 @@ def print_table(table: Table) -> None:
 
 
 def _best(model: Model, row: int, n: int) -> Ranked:
-    if model.limited and model.seen:
+    if model.seen and not model.user_factors[row].any():
         return scoring.popular(model, n, exclude=model.seen.of(row))
     return scoring.recommend(model, row, n)
 

@@ -15,7 +15,10 @@ from service.settings import Settings, variable
 Command = Callable[..., None]
 
 #: The settings of commands that import a model.
-LOADING = ("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb", "max_model_mb")
+LOADING = (
+    *("model_path", "state_dir", "keep_snapshots", "import_timeout_seconds", "import_memory_mb", "max_model_mb"),
+    "pickle_keys",
+)
 
 #: What service.training.plan has, which nothing that serves may import.
 PRESETS = ("fast", "default", "quality")
@@ -67,6 +70,25 @@ _COLUMNS = {
 }
 
 
+class _Listed(click.ParamType[str]):
+    """Text, of which a variable has several, with commas between them."""
+
+    name = "text"
+    envvar_list_splitter = ","
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        return str(value)
+
+
+#: The shorter flag of a setting that can be given several times.
+_MORE_FLAGS = {"pickle_keys": ("--key",)}
+_REPEATED: dict[str, Any] = {
+    "type": _Listed(),
+    "multiple": True,
+    "callback": lambda _context, _option, values: ",".join(values) or None,
+}
+
+
 def settings_options(*names: str) -> Callable[[Command], Command]:
     """Add a flag for each of these settings to a command (for all settings if none is named)."""
     types = get_type_hints(Settings)
@@ -74,12 +96,14 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
     return _options(
         click.option(
             _flag(setting.name),
-            type=_option_type(types[setting.name]),
-            default=setting.default,
+            *_MORE_FLAGS.get(setting.name, ()),
+            setting.name,
             envvar=variable(setting.name),
             show_envvar=True,
             show_default=True,
             help=setting.metadata["help"],
+            default=setting.default,
+            **(_REPEATED if setting.name in _MORE_FLAGS else {"type": _option_type(types[setting.name])}),
         )
         for setting in chosen
     )
@@ -109,10 +133,20 @@ def recipe_options(data: str) -> Callable[[Command], Command]:
         else click.argument("paths", metavar=data, type=paths, nargs=-1, required=True)
     )
     columns = [click.option(f"--{role}-column", metavar="NAME", help=text) for role, text in _COLUMNS.items()]
-    return _options([files, *columns, *_reading_options(), *_evaluating_options()])
+    return _options([files, *columns, *_layout_options(), *_counting_options(), *_evaluating_options()])
 
 
-def _reading_options() -> list[Callable[[Command], Command]]:
+def _layout_options() -> list[Callable[[Command], Command]]:
+    columns = "The columns of files without a header, as in user,item,rating,time; - for each that is not needed."
+    return [
+        click.option("--columns", metavar="NAMES", help=columns),
+        click.option("--no-header", is_flag=True, help="The files have no header: user, item, rating and time."),
+        click.option("--delimiter", metavar="TEXT", help="The delimiter of text files, if it is not detected."),
+        click.option("--encoding", metavar="NAME", help="The encoding of text files, such as latin-1, if not UTF-8."),
+    ]
+
+
+def _counting_options() -> list[Callable[[Command], Command]]:
     age = "A row this much older than the newest counts half."
     rated = "Weights are ratings: only what exceeds this counts; 2 suits ratings from 1 to 5."
     return [

@@ -35,7 +35,7 @@ _ATTEMPTS = 5
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Afterwards, remove all but the newest N models.")
 @protection_options()
 @click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="A tag for the model; can be repeated.")
-@settings_options("state_dir", "import_timeout_seconds", "import_memory_mb", "s3_request_payer")
+@settings_options("state_dir", "import_timeout_seconds", "import_memory_mb", "pickle_keys", "s3_request_payer")
 def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
     """Upload a model to S3 and make it the latest.
 

@@ -12,10 +12,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from service.cli.data import show_data
 from service.cli.evaluation import recipe_of, show_evaluation
 from service.cli.options import parameter_options, recipe_options, settings_options
 from service.errors import TrainingError
-from service.model.facts import TrainingData, TrainingFacts
+from service.model.facts import TrainingFacts
 
 if TYPE_CHECKING:
     from service.training.plan import Plan
@@ -62,8 +63,8 @@ def train(
 ) -> None:
     """Train a model on interactions and write it to the model path.
 
-    DATA are CSV or TSV files (gzipped or not), Parquet files, or directories of them. The file at the model path is
-    replaced atomically, so a server that watches it swaps the model in.
+    DATA are CSV files and the like (compressed or not), Parquet files, or directories of them. The file at the model
+    path is replaced atomically, so a server that watches it swaps the model in.
     """
     recipe, plan = recipe_of(values), _plan(values)
     options = {"with_evaluation": with_evaluation, "with_loss": with_loss, "as_json": as_json}
@@ -135,8 +136,9 @@ def train_model(
     with_evaluation: bool,
     with_loss: bool,
     as_json: bool,
+    with_data: bool = True,
 ) -> None:
-    """Train a model and print its facts. Raises TrainingError."""
+    """Train a model and print its facts, ``with_data`` also what was read before it. Raises TrainingError."""
     from service.cli.progress import bars  # imported here and below, because serving never imports training code
     from service.training.recipe import make_model
 
@@ -149,6 +151,7 @@ def train_model(
             with_evaluation=with_evaluation,
             with_loss=with_loss,
             report=report,
+            on_read=lambda read: show_data(recipe.paths, read, as_json=as_json) if with_data else None,
         )
     if as_json:
         click.echo(msgspec.json.encode(facts))
@@ -164,17 +167,19 @@ def tune_model(recipe: Recipe, output: Path, storage: Path, budget: Budget, tuni
 
     prove_target(output)
     with bars() as report:
-        trials = search(recipe.read(report), storage, budget, tuning, report=report)
+        read = recipe.read(report)
+        show_data(recipe.paths, read, as_json=as_json)
+        trials = search(read, storage, budget, tuning, report=report)
     if not trials:
         raise TrainingError("No trial finished in time; allow more with --minutes.")
     if not as_json:
         _show_trials(trials[:_TRIALS_SHOWN], f"{tuning.metric}@{tuning.k}")
         click.echo("⚖️ These values chose the best trial and flatter it. The table below is of pairs that no trial saw.")
-    train_model(recipe, output, trials[0].plan, "npz", with_evaluation=True, with_loss=False, as_json=as_json)
+    options = {"with_evaluation": True, "with_loss": False, "as_json": as_json, "with_data": False}
+    train_model(recipe, output, trials[0].plan, "npz", **options)
 
 
 def _show_made(facts: TrainingFacts, output: Path) -> None:
-    click.echo(_learned_from(facts.data))
     if facts.evaluation:
         show_evaluation(facts.evaluation)
     parameters, seconds = facts.parameters, facts.seconds["train"]
@@ -182,11 +187,6 @@ def _show_made(facts: TrainingFacts, output: Path) -> None:
         f"✅ Wrote {output} ({output.stat().st_size} bytes): {parameters.factors} factors, "
         f"{parameters.iterations} iterations, trained in {seconds:.1f} s"
     )
-
-
-def _learned_from(data: TrainingData) -> str:
-    skipped = f" ({data.skipped_rows} bad rows skipped)" if data.skipped_rows else ""
-    return f"📚 Learned from {data.rows} rows: {data.pairs} pairs of {data.users} users and {data.items} items{skipped}"
 
 
 def _show_trials(trials: list[Trial], metric: str) -> None:

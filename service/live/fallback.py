@@ -13,7 +13,7 @@ from service.live.preparing import Preparation
 from service.live.reading import Reading
 from service.live.report import announce_rejection
 from service.model.storage.snapshot import Snapshot
-from service.model.storage.source import identify
+from service.model.storage.source import identify, text_of
 from service.observe.logs import log_event
 
 
@@ -38,7 +38,7 @@ class Fallback:
         reading = Reading(str(self.path))
         with reading.phase("open"):
             snapshot = await asyncio.to_thread(self._preparation.shelf.last_used)
-        if snapshot is None or snapshot.manifest.source.path != str(self.path):
+        if snapshot is None or snapshot.manifest.source.path != text_of(self.path):
             return False
         await self._serve(snapshot, reading)
         log_event("resumed", model_version=snapshot.version)

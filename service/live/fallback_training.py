@@ -15,10 +15,12 @@ from typing import Any, BinaryIO, NamedTuple, Never
 import msgspec
 
 from service.children.jobs import (
+    DataLayout,
     Failed,
     Message,
     PopularityReady,
     Progress,
+    Remark,
     SkippedRows,
     Trained,
     TrainingJob,
@@ -28,7 +30,7 @@ from service.live.children import child_process, end_of, listen
 from service.live.models import Live
 from service.live.report import Training
 from service.model.storage.shelf import unwritable
-from service.model.storage.source import written_model
+from service.model.storage.source import text_of, written_model
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
 from service.threads import in_threads
@@ -67,8 +69,9 @@ class FallbackTrainer:
         environment: Mapping[str, str],
         metrics: Metrics,
         after: asyncio.Event | None = None,
+        **layout: str | None,
     ) -> None:
-        """``after`` is set once every source of models has been tried once."""
+        """``after`` is set once every source of models has been tried once; ``layout`` is that of the data."""
         self._live = live
         self._path = live.reloader.path
         self._data = data
@@ -76,6 +79,7 @@ class FallbackTrainer:
         self._environment = environment
         self._metrics = metrics
         self._after = after
+        self._layout = DataLayout(**layout)
         self._popularity: Path | None = None
 
     async def run(self) -> Never:
@@ -91,7 +95,7 @@ class FallbackTrainer:
     async def _train_until_a_model_arrives(self) -> None:
         log_event("no_model", path=str(self._path), data=str(self._data))
         log_event("training")
-        self._live.training.report = Training("running", str(self._data), datetime.now(UTC))
+        self._live.training.report = Training("running", text_of(self._data), datetime.now(UTC))
         training = asyncio.create_task(self._train())
         arrival = asyncio.create_task(self._live.slot.good.wait())
         try:
@@ -143,7 +147,7 @@ class FallbackTrainer:
 
     async def _run(self, outputs: _Outputs) -> Trained | Failed:
         lent = (outputs.directory, outputs.model.fileno(), outputs.popularity.fileno())
-        job = msgspec.json.encode(TrainingJob(str(self._data), *lent, place=str(self._state_dir)))
+        job = msgspec.json.encode(TrainingJob(text_of(self._data), *lent, text_of(self._state_dir), self._layout))
         try:
             async with child_process(_MODULE, job, self._environment, pass_fds=lent) as child:
                 ended, _ = await asyncio.gather(self._converse(child, outputs), listen(child))
@@ -172,6 +176,8 @@ class FallbackTrainer:
                 self._note(phase=phase, done=done, total=total)
             case SkippedRows(count, first):
                 log_event("skipped_rows", count=count, first=first)
+            case Remark(text):
+                log_event("training_data", text=text)
             case Trained() | Failed():
                 return message
         return None

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from service.live.children import child_process, end_of, last_of, listen
 from service.live.control_groups import memory_left
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf, unwritable
-from service.model.storage.source import Source, is_lacking, opened, written_bytes
+from service.model.storage.source import Source, is_lacking, opened, path_of, text_of, written_bytes
 from service.threads import in_threads
 
 _MODULE = "service.children.importing"
@@ -41,15 +41,17 @@ _Lent = TypeVar("_Lent")
 
 @dataclass(frozen=True, slots=True)
 class ImportLimits:
-    """The limits of one import. ``memory_mb`` 0 derives the address space from the file's size.
+    """The limits of one import, and how to read the file.
 
-    file_mb: the size of the largest file that is read at all.
+    ``memory_mb`` 0 derives the address space from the file's size. file_mb: the size of the largest file that is read
+    at all. keys: those of a pickled dict, by ours.
     """
 
     timeout_seconds: float
     memory_mb: int
     environment: Mapping[str, str]
     file_mb: int = 2**20
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def file_bytes(self) -> int:
@@ -86,13 +88,13 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
     """
     # Opened here, because by the time the child has started, the path may name another file.
     async with (
-        in_threads(opened(Path(source.path), source.signature)) as file,
+        in_threads(opened(path_of(source.path), source.signature)) as file,
         in_threads(shelf.staging()) as staged,
         in_threads(_descriptor_of(staged)) as directory,
     ):
         written = await asyncio.to_thread(written_bytes, file.fileno())
         limited = (limits.memory_bytes(written), await asyncio.to_thread(memory_left), limits.cpu_seconds(written))
-        job = Job(source, file.fileno(), directory, str(shelf.root), *limited, content)
+        job = Job(source, file.fileno(), directory, text_of(shelf.root), *limited, content, dict(limits.keys))
         await _run(job, limits)
         try:
             await asyncio.to_thread(_publish, staged, shelf.place_of(source))

@@ -180,6 +180,9 @@ def announce_first(snapshot: Snapshot, *, trained: bool) -> None:
     log_event("loaded", model_version=snapshot.version)
     log_event("model_info", users=manifest.users, items=manifest.items)
     log_event("model_factors", factors=manifest.factors)
+    model = snapshot.model
+    if model.seen is None and model.user_ids.are_row_numbers and model.item_ids.are_row_numbers:
+        log_event("row_numbers")
     log_event("analyzing_scores")
     log_event("analyzed_scores")
     for kind, statistics in score_ranges(snapshot).items():

@@ -61,6 +61,6 @@ def _reorder(seen: Seen, users: NDArray[Any], items: NDArray[Any]) -> Seen:
 
 
 def _popularity(seen: Seen, by_id: Int64) -> Popularity:
-    users = np.bincount(seen.items, minlength=len(by_id)).astype(np.int64)
+    users = seen.users_of_items(len(by_id))
     order = by_id[np.argsort(-users[by_id], kind="stable")]
     return Popularity(users, order.astype(np.int32))

@@ -34,6 +34,10 @@ class Seen:
         start, stop = self.indptr[user : user + 2].tolist()
         return self.items[start:stop]
 
+    def users_of_items(self, items: int) -> Int64:
+        """Return how many users had each of so many items, int64 [items]: only a weight above 0 means that one did."""
+        return np.bincount(self.items[self.weights > 0], minlength=items).astype(np.int64)
+
     def weights_of(self, user: int) -> Float32:
         """Return the weights of the items in :meth:`of`."""
         start, stop = self.indptr[user : user + 2].tolist()

@@ -48,6 +48,14 @@ class Ids:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def are_row_numbers(self) -> bool:
+        """Return whether the ids are all numbers from 0, as of a source that has none; they may be in another order."""
+        if self.kind == "str" or not len(self.values):
+            return False
+        ends = np.array([0, -1]) if self.sorter is None else self.sorter[[0, -1]]
+        return self.at(ends) == [0, len(self.values) - 1]
+
     def row(self, wanted: Id) -> int | None:
         """Return the row of an id, None if it is unknown.
 

@@ -41,7 +41,7 @@ class RawModel:
     (``{"item_ids": "product_id_map"}``); others have the name used here.
     An ``*_ids`` maps row number -> id, a ``reverse_*_ids`` maps id -> row number; if both are missing and not required,
     the row numbers are the ids. ``missing`` names, in the source's words, every required component that the source
-    lacks. ``popularity_only``: the source declares that it has no factors.
+    lacks, ``hint`` what to do about it. ``popularity_only``: the source declares that it has no factors.
     """
 
     format: str = ""
@@ -59,12 +59,13 @@ class RawModel:
     training_facts: object | None = None
     popularity_only: bool = False
     missing: tuple[str, ...] = ()
+    hint: str = ""
     names: dict[str, str] = field(default_factory=dict)
 
 
 def kind(value: object) -> str:
     """Name a value's type, with its article; the value itself is never printed, because it could be hostile."""
-    name = "None" if value is None else type(value).__name__
+    name = "None" if value is None else getattr(type(value), "described", type(value).__name__)
     return name if value is None else f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 

@@ -10,6 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -35,8 +36,9 @@ MAX_TITLE_BYTES = 1024
 #: Common names of the id column, as normalized by :func:`plain`.
 ITEM_COLUMNS = (
     *("item", "itemid", "iid", "product", "productid", "movie", "movieid", "article", "articleid", "book", "bookid"),
-    *("track", "trackid", "song", "songid", "artist", "artistid", "sku", "asin", "isbn"),
+    *("track", "trackid", "song", "songid", "artist", "artistid", "sku", "asin", "parentasin", "isbn", "stockcode"),
 )
+_DELIMITERS = ",;\t"
 # In each, the preferred names, then the alternatives.
 _ID_COLUMNS = ITEM_COLUMNS, ("id",)
 _TITLE_COLUMNS = ("title", "itemtitle", "producttitle"), ("name", "itemname", "productname")
@@ -89,10 +91,12 @@ def plain(name: str) -> str:
 def read_titles(path: Path, file: BufferedReader) -> Titles:
     """Read a UTF-8 CSV file whose header names ids and titles. Raises BadTitlesError, which names it as ``path``.
 
-    The last title of a repeated id counts. Empty titles are ignored.
+    Semicolons or tabs may separate fields, too; with tabs, a quote is a letter unless the header is in quotes. The last
+    title of a repeated id counts. Empty titles are ignored.
     """
+    form = _form(file)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    rows = csv.reader(text, strict=True)
+    rows = csv.reader(text, strict=True, **form)
     try:
         titles = {key: title for key, title in _pairs(path, rows) if title}
     except UnicodeDecodeError:
@@ -136,6 +140,16 @@ def _prove_layout(directory: Path, ids: NDArray[Any], starts: NDArray[Any], text
         )
     if starts[0] != 0 or starts[-1] != len(text) or (starts[1:] < starts[:-1]).any():
         raise damaged(directory / "starts.npy", f"does not ascend from 0 to {len(text)}")
+
+
+def _form(file: BufferedReader) -> dict[str, Any]:
+    """Return the delimiter that gives the header the most names, and whether quotes quote."""
+    header = file.peek().decode("utf-8-sig", "replace").partition("\n")[0]
+    with suppress(csv.Error):
+        delimiter = max(_DELIMITERS, key=lambda one: len(next(csv.reader([header], delimiter=one), [])))
+        quotes = delimiter != "\t" or '"' in header
+        return {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE}
+    return {}
 
 
 def _pairs(path: Path, rows: Any) -> Iterator[tuple[bytes, bytes]]:

@@ -32,6 +32,11 @@ EVENTS: dict[str, tuple[int, str]] = {
     "loaded": (_I, "✅ Loaded ALS model successfully"),
     "model_info": (_I, "📊 Model info: {users} users, {items} products"),
     "model_factors": (_I, "📊 Model factors: {factors} dimensions"),
+    "row_numbers": (
+        _W,
+        "⚠️ The model file has no ids and no seen items: ids are row numbers, items that a user had are recommended "
+        "again, and nothing is popular",
+    ),
     "analyzing_scores": (_I, "🔍 Analyzing ALS score ranges..."),
     "analyzed_scores": (_I, "✅ ALS score range analysis completed"),
     "score_range": (
@@ -60,6 +65,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "no_model": (_W, "⚠️ No usable model at {path}: training one on {data}"),
     "training": (_I, "🔄 Training new ALS model..."),
     "skipped_rows": (_W, "⚠️ Skipped {count} bad rows of the training data; the first: {first}"),
+    "training_data": (_W, "⚠️ Training data: {text}"),
     "trained": (_I, "✅ Trained an ALS model in {seconds:.1f} s and saved it to: {path}"),
     "trained_elsewhere": (
         _W,

@@ -12,16 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import TrainingError
+from service.training.account import Account
 
-_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+_COMPRESSED = ("", ".gz", ".zst", ".bz2", ".lz4")
+_ENDINGS = (*(f".{kind}{packed}" for kind in ("csv", "tsv") for packed in _COMPRESSED), ".parquet")
+#: What marks a directory as a table whose log says which of its files count.
+_LOGS = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
+_ICEBERG = "metadata/*.metadata.json"
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file and its size in bytes; ``descriptor`` if it is already open."""
+    """A file and its size in bytes; ``found`` if a directory led to it, ``descriptor`` if it is already open."""
 
     path: Path
     size: int
+    found: bool = False
     descriptor: int | None = None
 
     def open(self) -> io.BufferedReader:
@@ -29,9 +35,12 @@ class DataFile:
         return self.path.open("rb") if self.descriptor is None else io.BufferedReader(_Reader(self.descriptor))
 
 
-def files_of(paths: Sequence[Path]) -> list[DataFile]:
-    """Return the files in these paths, including those in directories, in order. Raises TrainingError."""
-    return [DataFile(file, _status(file).st_size) for path in paths for file in _files_at(path)]
+def files_of(paths: Sequence[Path], account: Account) -> list[DataFile]:
+    """Return the files in these paths, including those in directories, in order; the account notes all others.
+
+    Raises TrainingError.
+    """
+    return [file for path in paths for file in _files_at(path, account)]
 
 
 @contextmanager
@@ -73,17 +82,46 @@ class _Reader(io.RawIOBase):
         return self._place
 
 
-def _files_at(path: Path) -> list[Path]:
-    mode = _status(path).st_mode
-    if stat.S_ISDIR(mode):
-        inside = sorted(file for file in path.rglob("*") if _is_table(file, path))
+def _files_at(path: Path, account: Account) -> list[DataFile]:
+    status = _status(path)
+    for directory in (path, *path.absolute().parents):
+        _refuse_log(directory)
+    if stat.S_ISDIR(status.st_mode):
+        inside = [DataFile(file, _status(file).st_size, found=True) for file in _tables_in(path, account)]
         if not inside:
             raise TrainingError(f"{path} has no file that ends in {', '.join(_ENDINGS)}.")
         return inside
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         # A pipe can only be read once, but the header is read before the rows.
         raise TrainingError(f"{path} is neither a file nor a directory; write its content to a file.")
-    return [path]
+    return [DataFile(path, status.st_size)]
+
+
+def _tables_in(directory: Path, account: Account) -> list[Path]:
+    """Return the tables in a directory and below; everything else is noted. Raises TrainingError."""
+
+    def unreadable(error: OSError) -> None:
+        raise _unreadable(Path(error.filename), error)
+
+    found = []
+    for parent, directories, names in os.walk(directory, onerror=unreadable):
+        _refuse_log(Path(parent))
+        links = [name for name in directories if Path(parent, name).is_symlink()]
+        found += [Path(parent, name) for name in (*names, *links)]
+    tables = {path for path in found if _is_table(path, directory)}
+    account.passed_over += sorted(set(found) - tables)
+    return sorted(tables)
+
+
+def _refuse_log(directory: Path) -> None:
+    """Raise TrainingError if a log in the directory says which files count, because others may be old or deleted."""
+    kinds = [kind for name, kind in _LOGS.items() if (directory / name).is_dir()]
+    kinds += ["Iceberg"] if any(directory.glob(_ICEBERG)) else []
+    if kinds:
+        raise TrainingError(
+            f"{directory} is a {kinds[0]} table, whose log says which of its files count; export its rows to a "
+            "directory of Parquet or CSV files."
+        )
 
 
 def _is_table(file: Path, directory: Path) -> bool:

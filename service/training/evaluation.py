@@ -185,7 +185,8 @@ class _Popularity:
     """Items by their number of users, equal ones by row."""
 
     def __init__(self, seen: Pairs) -> None:
-        self.order = np.argsort(-np.bincount(seen.indices, minlength=seen.shape[1]), kind="stable")
+        had = Seen(seen.indptr.astype(np.int64), seen.indices, seen.data)
+        self.order = np.argsort(-had.users_of_items(seen.shape[1]), kind="stable")
         self.place = np.empty_like(self.order)
         self.place[self.order] = np.arange(len(self.order))
 

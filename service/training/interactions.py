@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,16 @@ from scipy.sparse import csr_matrix
 
 from service.errors import TrainingError
 from service.model.factors import Int64
-from service.training.columns import ColumnNames
+from service.training import ids
+from service.training.account import Account
 from service.training.counting import Counting
 from service.training.data_files import DataFile, files_of
-from service.training.rows import BadRows, Float64, Rows
+from service.training.layout import Layout
+from service.training.rows import Float64, Rows
 from service.training.tables import read_rows
+from service.untrusted import quote
 
-_CANONICAL_INT = r"^(0|-?[1-9][0-9]{0,18})$"
-_USUAL_NAMES = ColumnNames()
+_AS_DETECTED = Layout()
 _AS_IT_IS = Counting()
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -38,7 +39,7 @@ class Interactions:
     user_ids, item_ids: int64 or str, [rows], ascending, unique. weights: float32 [users, items], positive if a user had
     an item; columns ascend within a row and do not repeat. first_met: float64 [pairs], in the order of
     ``weights.data``, in seconds since 1970 or the data's own unit; None unless all rows have times. rows: the number of
-    rows read; skipped: the number of bad rows skipped; first_skipped: what was wrong with the first.
+    rows read; account: what became of all others.
     """
 
     user_ids: NDArray[Any]
@@ -46,49 +47,51 @@ class Interactions:
     weights: csr_matrix[np.float32]
     first_met: Float64 | None = None
     rows: int = 0
-    skipped: int = 0
-    first_skipped: str = ""
+    account: Account = field(default_factory=Account)
     counting: Counting = _AS_IT_IS
 
 
 def read_interactions(
     paths: Sequence[Path],
-    names: ColumnNames = _USUAL_NAMES,
+    layout: Layout = _AS_DETECTED,
     *,
     skip_bad_rows: bool = False,
     counting: Counting = _AS_IT_IS,
     on_read: OnRead = lambda _read, _total: None,
 ) -> Interactions:
-    """Read CSV, TSV (plain or gzipped) and Parquet files, including those in directories, like :func:`read_files`."""
+    """Read text and Parquet files, including those in directories, like :func:`read_files`."""
     where = ", ".join(map(str, paths))
-    return read_files(files_of(paths), where, names, skip_bad_rows=skip_bad_rows, counting=counting, on_read=on_read)
+    account = Account(skip_bad_rows)
+    return read_files(files_of(paths, account), where, layout, account, counting=counting, on_read=on_read)
 
 
 def read_files(
     files: Sequence[DataFile],
     where: str,
-    names: ColumnNames = _USUAL_NAMES,
+    layout: Layout,
+    account: Account,
     *,
-    skip_bad_rows: bool = False,
     counting: Counting = _AS_IT_IS,
     on_read: OnRead = lambda _read, _total: None,
 ) -> Interactions:
-    """Read files as one data set; ``where`` names them in messages.
+    """Read files as one data set; ``where`` names them in messages, ``account`` says what to do with bad rows.
 
     The weights of a repeated pair are summed; without a weight column, every row weighs 1. The ids of a column are
-    numbers if all are in canonical form ("42", not "042"), else text. Raises TrainingError, which names the first bad
-    row unless bad rows are skipped.
+    numbers if all are in canonical form ("42", not "042"), else text. Without the times of some rows, none has one.
+    Raises TrainingError, which names the first bad row unless bad rows are skipped.
     """
-    bad, gathered = BadRows(skip_bad_rows), _Gathered()
+    gathered = _Gathered()
     sizes = [file.size for file in files]
     for number, file in enumerate(files):
-        for rows, read in read_rows(file, names, bad):
+        for rows, read in read_rows(file, layout, account):
             gathered.add(rows)
             on_read(sum(sizes[:number]) + read, sum(sizes))
     if not gathered.rows:
-        what = f"no valid row ({bad.first})" if bad.count else "no interactions"
+        what = f"no valid row ({account.first})" if account.count else "no interactions"
         raise TrainingError(f"{where} has {what}.")
-    return _assemble(gathered, bad, where, counting)
+    found = _assemble(gathered, account, where, counting)
+    _remark_texts(files, layout, found)
+    return found
 
 
 @dataclass(slots=True)
@@ -107,8 +110,8 @@ class _Gathered:
         if not count:
             return
         self.rows += count
-        self.users.append(rows.users.dictionary_encode())
-        self.items.append(rows.items.dictionary_encode())
+        self.users.append(rows.users)
+        self.items.append(rows.items)
         self.weights.append(np.ones(count) if rows.weights is None else rows.weights)
         if rows.times is None:
             self.timed = False
@@ -116,16 +119,20 @@ class _Gathered:
             self.times.append(rows.times)
 
 
-def _assemble(gathered: _Gathered, bad: BadRows, where: str, counting: Counting) -> Interactions:
+def _assemble(gathered: _Gathered, account: Account, where: str, counting: Counting) -> Interactions:
     user_ids, rows = _codes(gathered.users)
     item_ids, columns = _codes(gathered.items)
-    for what, ids in (("user", user_ids), ("item", item_ids)):
-        if len(ids) == 1:
-            raise TrainingError(f"{where} has interactions of only one {what}, {ids[0]}; training needs at least two.")
+    for what, known in (("user", user_ids), ("item", item_ids)):
+        if len(known) == 1:
+            raise TrainingError(
+                f"{where} has interactions of only one {what}, {known[0]}; training needs at least two."
+            )
+    if counting.half_life is not None and account.untimed:
+        raise TrainingError(f"A half-life needs the times of all rows: {account.untimed}.")
     times = np.concatenate(gathered.times) if gathered.timed else None
     counted = counting.count(np.concatenate(gathered.weights), times)
     weights, first_met = _summed(counted, times, rows * len(item_ids) + columns, (len(user_ids), len(item_ids)))
-    return Interactions(user_ids, item_ids, weights, first_met, gathered.rows, bad.count, bad.first, counting)
+    return Interactions(user_ids, item_ids, weights, first_met, gathered.rows, account, counting)
 
 
 def _codes(chunks: list[Any]) -> tuple[NDArray[Any], Int64]:
@@ -141,10 +148,33 @@ def _codes(chunks: list[Any]) -> tuple[NDArray[Any], Int64]:
 
 def _as_ids(texts: Any) -> Any:
     """Turn unique ids into numbers, if every one is the text of a number."""
-    if pc.all(pc.match_substring_regex(texts, _CANONICAL_INT)).as_py():
-        with suppress(pa.ArrowInvalid):  # one is beyond int64
-            return texts.cast(pa.int64())
-    return texts
+    return texts.cast(pa.int64()) if ids.are_numbers(texts).all() else texts
+
+
+def _remark_texts(files: Sequence[DataFile], layout: Layout, found: Interactions) -> None:
+    """Name the first id that is not a number where most ids are, because it makes all of them text."""
+    for what, texts in (("user", found.user_ids), ("item", found.item_ids)):
+        if texts.dtype.kind == "U":
+            numbers = ids.are_numbers(pa.array(texts.tolist()))
+            if 2 * numbers.sum() > len(numbers):
+                others = pa.array(texts[~numbers].tolist())
+                found.account.remark(
+                    f"{len(others)} of {len(texts)} {what} ids are not whole numbers, so all are text; "
+                    f"the first is {_first_of(files, layout, what, others)}"
+                )
+
+
+def _first_of(files: Sequence[DataFile], layout: Layout, what: str, wanted: Any) -> str:
+    """Return the first of these ids and where it is, from a second look at the files."""
+    for file in files:
+        for rows, _ in read_rows(file, layout, Account(skip=True)):
+            column = rows.users if what == "user" else rows.items
+            is_wanted = pc.is_in(column.dictionary, value_set=wanted).to_numpy(zero_copy_only=False)
+            places = np.flatnonzero(is_wanted[column.indices.to_numpy()])
+            if len(places):
+                row = int(places[0])
+                return f"{quote(repr(column[row].as_py()))} in {rows.place(row)}"
+    raise AssertionError("an id that was read is not there any more")
 
 
 def _summed(

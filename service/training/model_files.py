@@ -20,6 +20,7 @@ from service.model.formats.table import UNRECOGNIZED, format_of
 from service.model.storage.source import written_model
 from service.training.als import TrainedModel
 from service.training.interactions import Interactions
+from service.untrusted import escaped
 
 _LIBRARIES = ("als-serve", "implicit", "numpy", "scipy", "pyarrow")
 # Imported now, because a confined training process cannot read installed packages later.
@@ -44,9 +45,9 @@ def facts_of(
     return TrainingFacts(
         trained_at=datetime.now(UTC),
         data=TrainingData(
-            files=[path.name for path in files],
+            files=[escaped(path.name) for path in files],
             rows=learned.rows,
-            skipped_rows=learned.skipped,
+            skipped_rows=learned.account.count,
             pairs=learned.weights.nnz,
             users=len(learned.user_ids),
             items=len(learned.item_ids),

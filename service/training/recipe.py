@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from service.model.facts import Evaluation, TrainingFacts
 from service.training.als import train
-from service.training.columns import ColumnNames
 from service.training.counting import Counting
 from service.training.evaluation import evaluate, sample_users
 from service.training.fitting import Gpu, Machine, Report, silent
 from service.training.interactions import Interactions, read_interactions
+from service.training.layout import Layout
 from service.training.model_files import SAVE, facts_of, prove_target
 from service.training.plan import DEFAULT, Plan
 from service.training.splitting import hold_out
@@ -32,7 +32,7 @@ class Recipe:
     """
 
     paths: Sequence[Path]
-    names: ColumnNames = ColumnNames()  # noqa: RUF009 - it is frozen
+    layout: Layout = Layout()  # noqa: RUF009 - it is frozen
     skip_bad_rows: bool = False
     counting: Counting = Counting()  # noqa: RUF009 - it is frozen
     threads: int = 0
@@ -49,7 +49,7 @@ class Recipe:
         """Read the interactions. Raises TrainingError."""
         return read_interactions(
             self.paths,
-            self.names,
+            self.layout,
             skip_bad_rows=self.skip_bad_rows,
             counting=self.counting,
             on_read=lambda read, total: report("reading", read, total),
@@ -81,6 +81,7 @@ def make_model(
     with_evaluation: bool = False,
     with_loss: bool = False,
     report: Report = silent,
+    on_read: Callable[[Interactions], object] = lambda _: None,
 ) -> TrainingFacts:
     """Read, optionally evaluate, train on everything, and replace the output. Raises TrainingError.
 
@@ -89,6 +90,7 @@ def make_model(
     prove_target(output)
     started = time.perf_counter()
     interactions = recipe.read(report)
+    on_read(interactions)
     seconds = {"read": time.perf_counter() - started}
     evaluation = None
     if with_evaluation:

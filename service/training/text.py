@@ -1,13 +1,11 @@
-"""Interactions as text: CSV and TSV in UTF-8, plain or gzipped, read block by block with Arrow.
+"""Interactions as text: CSV, TSV and the like, compressed or not, read block by block with Arrow.
 
 Arrow is fast but ignores invalid UTF-8 in unread columns and unclosed quotes, so both are checked here.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
 import io
 import itertools
 import sys
@@ -16,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
-from typing import Any, TextIO
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,37 +22,55 @@ import pyarrow.csv
 
 from service.errors import TrainingError
 from service.model.factors import Int64
-from service.training.columns import ColumnNames, naming
+from service.training.account import Account, Faults
+from service.training.baskets import read_baskets
+from service.training.columns import naming
 from service.training.data_files import DataFile
-from service.training.rows import BadRows, Faults, Rows, check_batch
+from service.training.forms import TextForm, form_of
+from service.training.layout import Layout
+from service.training.quotes import swallowing_rows
+from service.training.rows import Place, Rows, check_batch
+from service.training.streams import decompressed, opened_text, utf8_chunks
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_DELIMITERS = ",\t;"
-_LONGEST_HEADER = 2**16
 _BLOCK_BYTES = 2**24
 
 _TOO_LONG = sys.maxsize  # stands for the number of the first row that is longer than a block
+_SWALLOWED = "within a quoted field"
+_MISFIT = "another number of fields than the header"
 
 
-def read_text(file: DataFile, raw: BufferedReader, names: ColumnNames, bad: BadRows) -> Iterator[tuple[Rows, int]]:
+def read_text(file: DataFile, raw: BufferedReader, layout: Layout, account: Account) -> Iterator[tuple[Rows, int]]:
     """Yield the good rows of a text file block by block, with the number of bytes read so far.
 
-    Raises TrainingError, and the errors of reading, unzipping and decoding.
+    Raises TrainingError, and the errors of reading, decompressing and decoding.
     """
-    table = _TextTable(file, names)
+    form = form_of(file, layout, account)
+    if form is None:
+        if not file.found:
+            raise TrainingError(f"{file.path} is empty.")
+        account.passed_over.append(file.path)
+    elif form.baskets:
+        yield from read_baskets(file, raw, form, account, _BLOCK_BYTES)
+    else:
+        yield from _read_table(_TextTable(file, form, layout, account), raw, account)
+
+
+def _read_table(table: _TextTable, raw: BufferedReader, account: Account) -> Iterator[tuple[Rows, int]]:
     for batch in table.batches(raw):
-        rows = check_batch(batch, table.columns)
-        bad.meet(table.faults(rows))
+        numbers = table.numbers(batch.num_rows)
+        rows = check_batch(batch, table.columns, account, table.places(numbers))
+        account.meet(table.faults(numbers, rows))
         yield rows.good(), raw.tell()
-    bad.meet(table.faults())
+    account.meet(table.faults(None, None))
     table.prove_ended()
+    account.meet(table.swallowed())
 
 
 class _Sealed(io.RawIOBase):
-    """A text's bytes, checked to be UTF-8, followed by a seal; Arrow reads them in its own thread."""
+    """The chunks of a text, followed by a seal; Arrow reads them in its own thread."""
 
-    def __init__(self, source: Any, seal: str) -> None:
-        self._chunks = self._sealed(source, b"\n" + seal.encode())
+    def __init__(self, chunks: Iterator[bytes], seal: str) -> None:
+        self._chunks = self._sealed(chunks, b"\n" + seal.encode())
 
     def readable(self) -> bool:
         return True
@@ -63,34 +79,33 @@ class _Sealed(io.RawIOBase):
         # Arrow requests a block each time, and a chunk is at most that.
         return next(self._chunks, b"")
 
-    def _sealed(self, source: Any, seal: bytes) -> Iterator[bytes]:  # pragma: no cover - as above
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        here = source.read(_BLOCK_BYTES - len(seal))
-        while here:
-            ahead = source.read(_BLOCK_BYTES - len(seal))
-            decoder.decode(here, final=not ahead)
-            yield here if ahead else here + seal
+    def _sealed(self, chunks: Iterator[bytes], seal: bytes) -> Iterator[bytes]:  # pragma: no cover - as above
+        here = next(chunks, b"")
+        for ahead in chunks:
+            yield here
             here = ahead
+        yield here + seal
 
 
 class _TextTable:
-    """One CSV file: its format, and the numbers of its rows, starting with 1 after the header.
+    """One CSV file: its form, and the numbers of its rows, starting with 1 after the header.
 
     Arrow skips rows whose number of fields differs from the header's, and reports them a block in advance.
     """
 
-    def __init__(self, file: DataFile, names: ColumnNames) -> None:
+    def __init__(self, file: DataFile, form: TextForm, layout: Layout, account: Account) -> None:
         self._file = file
-        self._path = file.path
-        self._delimiter, header = _form_of(file)
+        self._form = form
         with naming(file.path):
-            self.columns = names.found_in(header)
-        self._expected = len(header)
+            self.columns = layout.names.found_in(form.header, account.lose_times)
+        account.take(self.columns.roles())
+        self._expected = len(form.header)
         # Arrow ignores an unclosed quote: the field continues to the end. So this seal is appended. By itself it is a
         # row of one field; after an open quote, it closes the quote and adds fields beyond the header's.
-        self._seal = '"\0 the end \0' + self._delimiter * self._expected
+        self._seal = '"\0 the end \0' + form.character * self._expected
         self._endless: int | None = None
         self._next = 1
+        self._lines = 0
         # Numbers of malformed rows, ascending, and their numbers of fields, as bytes rather than objects, because every
         # row may be malformed. Arrow may add to them from its own thread.
         self._misshapen, self._fields = array("q"), array("q")
@@ -98,15 +113,28 @@ class _TextTable:
 
     def batches(self, raw: BufferedReader) -> Iterator[Any]:
         """Yield the columns of the file as text, block by block."""
-        wanted = self.columns.given()
-        source = pa.input_stream(raw, compression="gzip") if _is_zipped(raw) else raw
+        wanted, form = self.columns.given(), self._form
+        source = decompressed(raw)  # kept, because Arrow's closes the file with itself
+        chunks = utf8_chunks(
+            source,
+            form.encoding,
+            # What a replacement may hold back, and the seal, are still to fit into a block.
+            _BLOCK_BYTES - len(self._seal) - len(form.delimiter),
+            skipped=form.skipped,
+            renamed=form.renamed,
+        )
         try:
             with pa.csv.open_csv(
-                _Sealed(source, self._seal),
+                _Sealed(self._counted(chunks) if form.quoted else chunks, self._seal),
                 # On one thread, because otherwise Arrow does not report the position of a malformed row.
-                pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+                pa.csv.ReadOptions(
+                    use_threads=False, block_size=_BLOCK_BYTES, column_names=None if form.titled else form.header
+                ),
                 pa.csv.ParseOptions(
-                    delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=self._leave_out
+                    delimiter=form.character,
+                    quote_char='"' if form.quoted else False,
+                    newlines_in_values=form.quoted,
+                    invalid_row_handler=self._leave_out,
                 ),
                 pa.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())),
             ) as reader:
@@ -116,8 +144,35 @@ class _TextTable:
                 raise
             self._endless = _TOO_LONG
 
+    def _counted(self, chunks: Iterator[bytes]) -> Iterator[bytes]:  # pragma: no cover - in Arrow's thread
+        """Count the lines of a text on its way."""
+        chunk = b""
+        for chunk in chunks:
+            self._lines += chunk.count(b"\n")
+            yield chunk
+        self._lines += not chunk.endswith(b"\n")
+
+    def swallowed(self) -> Faults:
+        """Return how many rows are within a quoted field; they are looked for if there are more lines than rows."""
+        rows = max([self._next - 1, *self._misshapen[-1:]])
+        found: list[tuple[int, int]] = []
+        if self._lines > rows + self._form.titled and self._endless is None:
+            needed = [self._form.header.index(name) for name in self.columns.given()[:2]]
+            layout = self._form.character, self._expected, needed, 1 + self._form.skipped
+            with opened_text(self._file, self._form.encoding, self._form.skipped) as text, _longest_field(_BLOCK_BYTES):
+                found = list(swallowing_rows(text, *layout))
+
+        def describe() -> str:
+            line, lines = found[0]
+            return (
+                f"{self._file.path}, line {line}: the row that begins here ends {lines - 1} lines on, and all of these "
+                "look like rows; is a closing quote missing?"
+            )
+
+        return {_SWALLOWED: sum(lines - 1 for _, lines in found)}, describe
+
     def _leave_out(self, row: Any) -> str:
-        number = row.number - 1  # Arrow counts the header
+        number = row.number - self._form.titled  # Arrow counts the header
         if not row.text.endswith(self._seal):
             self._fields.append(row.actual_columns)
             self._misshapen.append(number)
@@ -128,24 +183,24 @@ class _TextTable:
     def prove_ended(self) -> None:
         """Raise TrainingError if a row continues to the end or is longer than a block."""
         if self._endless is not None:
-            where = f"{self._path}, line {self._line(self._endless)}"
+            where = self.place(self._endless)
             raise TrainingError(f"{where}: the row that begins here never ends; is a closing quote missing?")
 
-    def faults(self, rows: Rows | None = None) -> Faults:
-        """Return how many of the next rows, including skipped ones, are bad; without rows, of the rest."""
-        numbers = self._numbers(0 if rows is None else len(rows.bad))
-        misshapen = self._passed_by(sys.maxsize if rows is None else self._next)
-        bad = [] if rows is None else np.flatnonzero(rows.bad).tolist()
+    def faults(self, numbers: Int64 | None, rows: Rows | None) -> Faults:
+        """Return how many of these rows, including skipped ones, are bad; without rows, of the rest."""
+        misshapen = self._passed_by(sys.maxsize if numbers is None else self._next)
+        bad = np.zeros(0, np.int64) if rows is None else np.flatnonzero(rows.bad)
 
         def describe() -> str:
             first = [(self._misshapen[index], self._misfit(index)) for index in misshapen[:1]]
-            first += [(int(numbers[row]), rows.fault(row)) for row in bad[:1] if rows]
+            if rows is not None and numbers is not None:
+                first += [(int(numbers[row]), rows.fault(row)) for row in bad[:1].tolist()]
             number, fault = min(first)
-            return f"{self._path}, line {self._line(number)}: {fault}"
+            return f"{self.place(number)}: {fault}"
 
-        return len(misshapen) + len(bad), describe
+        return {**(rows.reasons() if len(bad) and rows else {}), _MISFIT: len(misshapen)}, describe
 
-    def _numbers(self, count: int) -> Int64:
+    def numbers(self, count: int) -> Int64:
         """Return the numbers of the next rows that were not skipped."""
         ahead = self._misshapen[self._passed :]
         numbers = np.arange(self._next, self._next + count + len(ahead))
@@ -162,30 +217,30 @@ class _TextTable:
     def _misfit(self, index: int) -> str:
         return f"there are {self._fields[index]} fields, but the header has {self._expected}"
 
+    def places(self, numbers: Int64) -> Place:
+        """Return where each of the rows with these numbers is."""
+        return lambda row: self.place(int(numbers[row]))
+
+    def place(self, number: int) -> str:
+        """Return the file and the line of a row."""
+        return f"{self._file.path}, line {self._line(number)}"
+
     def _line(self, number: int) -> int:
         """Find the line where a row begins, on demand, because rows may span lines and lines may be empty."""
-        line = 1
+        line = 1 + self._form.skipped
         # Arrow counts bytes, but csv counts characters, of up to four bytes.
         longest = _BLOCK_BYTES // 8 if number == _TOO_LONG else _BLOCK_BYTES
-        with _open_text(self._file) as text, _longest_field(longest), suppress(csv.Error):
-            rows = csv.reader(text, delimiter=self._delimiter)
-            left = itertools.count(number, -1)
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if self._form.quoted else csv.QUOTE_NONE
+        with (
+            opened_text(self._file, self._form.encoding, self._form.skipped) as text,
+            _longest_field(longest),
+            suppress(csv.Error),
+        ):
+            rows = csv.reader(text, delimiter=self._form.character, quoting=quoting)
+            left = itertools.count(number - (not self._form.titled), -1)
             for _ in itertools.takewhile(lambda row: not row or (next(left) and sum(map(len, row)) <= longest), rows):
-                line = rows.line_num + 1
+                line = rows.line_num + 1 + self._form.skipped
         return line
-
-
-def _form_of(file: DataFile) -> tuple[str, list[str]]:
-    """Return the delimiter of a file and the names in its header: the delimiter that gives the most names."""
-    with _open_text(file) as text:
-        head = text.read(_LONGEST_HEADER)
-    if not head.strip():
-        raise TrainingError(f"{file.path} is empty.")
-    headers = {
-        delimiter: next(filter(None, csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)))
-        for delimiter in _DELIMITERS
-    }
-    return max(headers.items(), key=lambda form: len(form[1]))
 
 
 @contextmanager
@@ -195,15 +250,3 @@ def _longest_field(characters: int) -> Iterator[None]:
         yield
     finally:
         csv.field_size_limit(before)
-
-
-@contextmanager
-def _open_text(file: DataFile) -> Iterator[TextIO]:
-    with file.open() as raw:
-        binary = gzip.GzipFile(fileobj=raw) if _is_zipped(raw) else raw
-        with io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
-            yield text
-
-
-def _is_zipped(raw: BufferedReader) -> bool:
-    return raw.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)

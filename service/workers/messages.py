@@ -12,7 +12,7 @@ from service.connections import Budget
 from service.live.generation import Generation
 from service.live.report import Following, Reload, Served, Training
 from service.live.status import Status
-from service.model.storage.source import Source
+from service.model.storage.source import Source, path_of, text_of
 from service.tokens import Tokens
 
 #: The longest line: the answer to a scrape.
@@ -138,10 +138,10 @@ FromWorker: TypeAlias = Taken | Ask
 
 def line(message: msgspec.Struct) -> bytes:
     """Encode a message as a line."""
-    return msgspec.json.encode(message, enc_hook=str) + b"\n"
+    return msgspec.json.encode(message, enc_hook=text_of) + b"\n"
 
 
 def read_path(kind: type, value: str) -> Path:
     """Decode a path; msgspec calls this for types that it does not know."""
     assert kind is Path
-    return Path(value)
+    return path_of(value)

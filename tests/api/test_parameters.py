@@ -48,6 +48,11 @@ REFUSED = [
     (f"{RECOMMENDATIONS}?fallback=random", "The parameter fallback is 'random'; it must be none or popular."),
     (f"{RECOMMENDATIONS}?n=1&n=1", "The parameter n is given more than once; give it once."),
     (f"{RECOMMENDATIONS}?n=1&%6E=1", "The parameter n is given more than once; give it once."),
+    (f"{RECOMMENDATIONS}?exclude=7&exclude=", "The parameter exclude has an empty id; give ids separated by commas."),
+    (
+        f"{RECOMMENDATIONS}?exclude={','.join(['7'] * 600)}&exclude={','.join(['7'] * 401)}",
+        "The parameter exclude lists 1001 ids; at most 1000 are allowed.",
+    ),
     (f"{RECOMMENDATIONS}?limit=5", f"The parameter 'limit' is unknown here; {KNOWN}"),
     (f"{RECOMMENDATIONS}?N=5", f"The parameter 'N' is unknown here; {KNOWN}"),
     (f"{RECOMMENDATIONS}?=5", f"The parameter '' is unknown here; {KNOWN}"),
@@ -116,6 +121,7 @@ async def test_a_malformed_parameter_is_named(path: str, detail: str) -> None:
         ("exclude=", ""),
         ("exclude=a%2Cb", "exclude=a,b"),
         (f"exclude={ITEM}%2C1", f"exclude=1,{ITEM}"),
+        (f"exclude={ITEM}&n=3&exclude=1,2", f"exclude=1,2,{ITEM}&n=3"),
     ],
 )
 async def test_two_ways_to_ask_for_the_same(query: str, plain: str) -> None:

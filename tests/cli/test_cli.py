@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shlex
 import signal
@@ -94,6 +95,23 @@ def test_check_shows_facts_as_they_are(tmp_path: Path) -> None:
     assert "[bold]a[/nothing]" in result.stdout
     assert "b\\u001b[2J\\u009b1m" in result.stdout.replace("\n", "").replace(" ", "")
     assert not {"\x1b", "\x9b", "\u202e"} & set(result.stdout)
+
+
+def test_check_of_a_file_beyond_the_limit(tmp_path: Path) -> None:
+    """It is refused by its size, without reading it."""
+    path = tmp_path / "m.npz"
+    path.write_bytes(bytes(2**20 + 1))
+    result = als_serve("check", "--model-path", path, "--max-model-mb", 1)
+    assert result.exit_code == 1
+    assert "more than the 1 MB that a model may have" in result.stderr
+
+
+def test_check_of_a_path_that_is_not_utf_8(model: Path) -> None:
+    """A path is bytes; those that are not text are shown as escapes."""
+    path = model.rename(model.with_name(os.fsdecode(b"caf\xe9.npz")))
+    result = als_serve("check", "--model-path", path)
+    assert result.exit_code == 0, result.output
+    assert "caf\\udce9.npz" in result.stdout
 
 
 @pytest.fixture
@@ -273,7 +291,7 @@ def test_the_demonstration_trains_serves_and_shows_what_to_try(tmp_path: Path) -
     versions = {json.loads(answer.stdout)["model_version"] for answer in answers}
     assert len(lines) == 5
     assert len(versions) == 1
-    assert "pairs of 3000 users and" in said
+    assert "users      3000 (text ids)" in said
 
 
 def test_sample_writes_data_to_train_on(tmp_path: Path) -> None:

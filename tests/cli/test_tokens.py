@@ -56,6 +56,16 @@ def test_a_bad_file_stops_the_start(tmp_path: Path, workers: str) -> None:
     )
 
 
+def test_an_empty_variable_does_not_open_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a template leaves empty by mistake is not taken for unset, as it is of other settings."""
+    monkeypatch.setenv("ALS_TOKENS_FILE", "")
+    refused = CliRunner().invoke(main, ["serve", "--port", "70000"])  # which would stop it, too
+    assert refused.exit_code == 1
+    assert refused.output == (
+        "Error: The environment variable ALS_TOKENS_FILE is empty; name a file of tokens, or unset it.\n"
+    )
+
+
 def test_the_documented_token_is_the_one_in_the_documented_file() -> None:
     """docs/deploy.md shows what the command prints, and a file that a server takes."""
     text = page("docs/deploy.md").partition("## Tokens\n")[2]

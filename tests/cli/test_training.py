@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,26 @@ def good(*arguments: object) -> Result:
     return result
 
 
+def facts_in(lines: list[str]) -> dict[str, str]:
+    """Return the rows of the table of what was read."""
+    cells = (re.split(r" {2,}", line.strip()) for line in lines if line.startswith("  "))
+    return {row[0]: row[1] for row in cells if len(row) == 2}
+
+
 def test_train(data: Path) -> None:
     """What was read, where the model is and how it was trained is printed; the bars are not in the way of a pipe."""
     lines = good("train", data, "--model-path", "m.npz", *FEW).stdout.splitlines()
     size = Path("m.npz").stat().st_size
-    assert lines[0] == "📚 Learned from 150 rows: 150 pairs of 30 users and 20 items"
-    assert lines[1].startswith(f"✅ Wrote m.npz ({size} bytes): 4 factors, 3 iterations, trained in ")
-    assert len(lines) == 2
+    assert lines[0] == f"📚 Read {data}"
+    assert facts_in(lines) == {
+        "rows": "150",
+        "users": "30 (text ids)",
+        "items": "20 (number ids)",
+        "pairs": "150",
+        "columns": "user_id (user), item_id (item)",
+        "left out": "nothing",
+    }
+    assert lines[-1].startswith(f"✅ Wrote m.npz ({size} bytes): 4 factors, 3 iterations, trained in ")
 
 
 @pytest.mark.parametrize("model_format", ["npz", "pickle"])
@@ -118,7 +132,8 @@ def test_facts_as_json(data: Path) -> None:
 def test_an_evaluation_is_a_table(data: Path) -> None:
     """ALS and popularity, one below the other."""
     lines = good("train", data, "--model-path", "m", "--evaluate", "--loss", *FEW).stdout.splitlines()
-    assert lines[1].strip() == "🎯 Top 20 against 30 held-out pairs of 30 users"
+    top = next(line for line in lines if line.startswith("🎯"))
+    assert top.strip() == "🎯 Top 20 against 30 held-out pairs of 30 users"
     rows = {cells[0]: cells[1:] for line in lines if (cells := line.split())}
     assert rows["ranking"] == ["precision", "recall", "ndcg", "map", "coverage"]
     assert all(0 <= float(value) <= 1 for ranking in ("ALS", "popularity") for value in rows[ranking])
@@ -131,7 +146,33 @@ def test_columns_can_be_named(data: Path) -> None:
     result = als_serve("train", data, "--model-path", "m", *names, *FEW)
     assert (result.exit_code, "line 4" in result.stderr) == (1, True)
     lines = good("train", data, "--model-path", "m", *names, "--skip-bad-rows", *FEW).stdout.splitlines()
-    assert lines[0] == "📚 Learned from 2 rows: 2 pairs of 2 users and 2 items (1 bad rows skipped)"
+    facts = facts_in(lines)
+    assert (facts["rows"], facts["columns"]) == ("2", "who (user), what (item), how often (weight)")
+    assert facts["left out"] == "1 rows: no weight, or not a number other than 0"
+
+
+def test_files_without_a_header(data: Path) -> None:
+    """The flags say how the files are written; what was taken and what is worth a warning is printed."""
+    data.write_bytes(
+        b"1\xa3u\xe9\xa3-\xa37\n2\xa3ben\xa3-\xa38\nx\xa3ben\xa3-\xa3\n3\xa3y\xa3\xa38\n".replace(b"\xa3", b"^")
+    )
+    flags = ("--columns", "item,user,-,quantity", "--delimiter", "^", "--encoding", "latin-1", "--skip-bad-rows")
+    lines = good("train", data, "--model-path", "m", *flags, *FEW).stdout.splitlines()
+    facts = facts_in(lines)
+    assert (facts["rows"], facts["columns"]) == ("3", "user (user), item (item), quantity (weight)")
+    assert f"the first: {data}, line 3: the weight is missing" in "\n".join(lines)
+    found = json.loads(good("train", data, "--model-path", "m", *flags, *FEW, "--json").stdout)
+    assert found["data"]["skipped_rows"] == 1
+
+
+def test_remarks_do_not_disturb_json(data: Path) -> None:
+    """They go to standard error."""
+    data.write_text("user,item,time\na,x,noon\nb,y,1\n")
+    result = good("train", data, "--model-path", "m", *FEW, "--json")
+    json.loads(result.stdout)
+    assert "⚠️" in result.stderr
+    assert "the order of times is not used" in result.stderr
+    assert "⚠️" in good("train", data, "--model-path", "m", *FEW).stdout
 
 
 def test_evaluate(data: Path, tmp_path: Path) -> None:
@@ -140,7 +181,7 @@ def test_evaluate(data: Path, tmp_path: Path) -> None:
     test = tmp_path / "test.csv"
     test.write_text("user_id,item_id\n" + "".join(f"user-{user},{item}\n" for user in range(31) for item in range(20)))
     shown = good("evaluate", "--model-path", "m", "--test", test).stdout
-    assert shown.splitlines()[:2] == [
+    assert [line for line in shown.splitlines() if line[0:1] in {"🎯", "⚠"}] == [
         "🎯 Top 20 against 450 held-out pairs of 30 users",
         "⚠️ The model does not know 1 other users, nor the items of 0 pairs",
     ]
@@ -191,7 +232,7 @@ def test_tune(data: Path) -> None:
     assert lines[-1].startswith("✅ Wrote m (")
     assert Path("als_tuning.db").exists()
     told = next(place for place, line in enumerate(lines) if "The table below is of pairs that no trial saw" in line)
-    assert lines[told + 2].startswith("🎯 Top 20 against 30 held-out pairs of 30 users")
+    assert lines[told + 1].startswith("🎯 Top 20 against 30 held-out pairs of 30 users")
     facts = json.loads(good(*command, "--json").stdout)
     assert facts["evaluation"]["pairs"] == 30
 

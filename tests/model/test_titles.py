@@ -65,6 +65,26 @@ def test_a_spreadsheet_s_mark_is_no_part_of_the_header() -> None:
     assert titles_of(read('\ufeff"id\n",title\n1,One\n'), "1") == ["One"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'id;title\na;One, two\nb;"Th;ree"\n',
+        "id\ttitle\r\na\tOne, two\r\nb\tTh;ree\r\n",
+        '"id"\t"title"\na\t"One, two"\nb\t"Th;ree"\n',
+    ],
+    ids=["semicolons", "tabs", "tabs and quotes"],
+)
+def test_other_delimiters(text: str) -> None:
+    """Semicolons and tabs separate fields as well, as in what als-serve trains on."""
+    assert titles_of(read(text), "a", "b") == ["One, two", "Th;ree"]
+
+
+def test_quotes_are_letters_where_tabs_separate() -> None:
+    """A title that begins with a quote ends at the line's end."""
+    titles = read('id\ttitle\na\t"Weird Al" Yankovic\nb\t"Heroes\n')
+    assert titles_of(titles, "a", "b") == ['"Weird Al" Yankovic', '"Heroes']
+
+
 def test_what_is_no_title_is_none() -> None:
     """Empty titles, empty lines and ids that no model can have are passed over; of two titles the last counts."""
     titles = read(f"id,title\na,first\n\nb,\nc,   \n,empty id\n{'x' * 257},too long\nz\0,NUL\na,last\n")

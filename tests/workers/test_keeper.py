@@ -61,7 +61,9 @@ async def started(directory: Path) -> AsyncIterator[Started]:
 
 def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
     """Return how long the keeper waited after each end of a worker."""
-    return [vars(record)["facts"]["seconds"] for record in caplog.records if vars(record)["event"] == "worker_ended"]
+    return [
+        vars(record)["facts"]["seconds"] for record in caplog.records if vars(record).get("event") == "worker_ended"
+    ]
 
 
 async def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:

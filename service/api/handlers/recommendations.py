@@ -46,8 +46,8 @@ _ENTRY_MICROSECONDS = 0.5
 async def for_user(question: Question[Generation, Recommending]) -> web.StreamResponse:
     """Recommend items to one user.
 
-    The exact top n, best first. ``strategy`` is ``als``, or ``popular`` for a user who is not in the model. Equal
-    scores always come in the same order.
+    The exact top n, best first. ``strategy`` is ``als``, or ``popular`` for a user who is not in the model or whose
+    factors are all 0. Equal scores always come in the same order.
     """
     generation, options = question.generation, question.options
     user = path_id(question, "user")
@@ -113,7 +113,7 @@ def _many_users(generation: Generation, options: BatchBody, results: Results) ->
     """Yield None after each turn of the scan, and the answer after the last."""
     model, exclude = generation.snapshot.model, item_rows(generation.snapshot.model, options.exclude)
     rows = [model.user_ids.row(user) for user in options.users]
-    known = [] if model.limited else [row for row in rows if row is not None]
+    known = [row for row in rows if row is not None and not _gets_popular(model, row, options)]
     scanned: list[msgspec.Raw] = []
     for found in _scan(model, known, options, exclude):
         # One by one, because encoding all at once would hold the interpreter lock throughout.
@@ -128,7 +128,7 @@ def _many_users(generation: Generation, options: BatchBody, results: Results) ->
             generation.version,
             [
                 _encoded(_result_or_failure(generation, user, options, exclude, results))
-                if row is None or model.limited
+                if row is None or _gets_popular(model, row, options)
                 else next(of_known)
                 for user, row in zip(options.users, rows, strict=True)
             ],
@@ -168,7 +168,7 @@ def _result(generation: Generation, user: Id, options: Recommending, exclude: In
     row = model.user_ids.row(user)
     if row is None:
         return _fallback(generation, user, options, exclude)
-    if model.limited:
+    if _gets_popular(model, row, options):
         return _popular(generation, user, options, np.concatenate((exclude, _seen(model, row, options))))
     ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
     return _scanned(generation, row, ranked, options)
@@ -183,6 +183,12 @@ def _scanned(generation: Generation, row: int, ranked: Ranked, options: Recommen
 
 def _seen(model: Model, row: int, options: Recommending) -> Int32:
     return model.seen.of(row) if options.exclude_seen and model.seen else NO_ROWS
+
+
+def _gets_popular(model: Model, row: int, options: Recommending) -> bool:
+    """Return whether a user of the model gets what is popular, because the factors are all 0 or there are none."""
+    falls_back = options.fallback != "none" and model.popularity is not None
+    return model.limited or (falls_back and not model.user_factors[row].any())
 
 
 def _fallback(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:

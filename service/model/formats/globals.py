@@ -22,12 +22,18 @@ from service.model.formats.standins import (
     Instance,
     Named,
     Opaque,
+    Passed,
     Sealed,
     SparseMatrix,
     StandIn,
     UnexpectedError,
+    passed,
 )
 from service.untrusted import quote
+
+
+class UnknownGlobalError(UnsafePickleError):
+    """The pickle names something that no model needs."""
 
 
 def find(module: str, name: str) -> StandIn | Sealed:
@@ -35,7 +41,7 @@ def find(module: str, name: str) -> StandIn | Sealed:
     found = _TABLE.get((module, name))
     if found is None:
         full = f"{module}.{name}"
-        raise UnsafePickleError(
+        raise UnknownGlobalError(
             f"The pickle refers to {quote(full)}, which is not allowed, and nothing was executed; {_advice(full)}."
         )
     return found
@@ -70,7 +76,9 @@ def _frombuffer(arguments: tuple[object, ...]) -> Array:
 
 def _scalar(arguments: tuple[object, ...]) -> object:
     match arguments:
-        case (Dtype() as of, bytes(data)) if len(data) == of.dtype.itemsize and not of.holds_objects:
+        case (Dtype() as of, bytes(data)) if of.unread or (len(data) == of.dtype.itemsize and not of.holds_objects):
+            if of.unread:
+                return Passed()
             if of.dtype.kind != "U":
                 return np.frombuffer(data, of.dtype).item() if data else b""
             return _text(data, big_endian=of.dtype.byteorder == ">")
@@ -86,9 +94,9 @@ def _text(data: bytes, *, big_endian: bool) -> str:
         raise UnexpectedError from None
 
 
-def _reconstructor(arguments: tuple[object, ...]) -> Instance:
+def _reconstructor(arguments: tuple[object, ...]) -> StandIn:
     match arguments:
-        case (Sealed() as known, Named(name="builtins.object"), None) if issubclass(known, Instance):
+        case (Sealed() as known, Named(name="builtins.object"), None) if issubclass(known, Instance | Passed):
             return known()
     raise UnexpectedError
 
@@ -129,16 +137,30 @@ def _frozenset(arguments: tuple[object, ...]) -> frozenset[object]:
     return frozenset(_set(arguments))
 
 
-def _ordered_dict(arguments: tuple[object, ...]) -> dict[object, object]:
-    if arguments:
-        raise UnexpectedError
-    return {}
+def _dict(arguments: tuple[object, ...]) -> dict[object, object]:
+    match arguments:
+        case ():
+            return {}
+        case (dict(counts),):
+            return counts
+    raise UnexpectedError
 
 
 def _default_dict(arguments: tuple[object, ...]) -> dict[object, object]:
     match arguments:
-        case () | (None | Named(),):
+        case () | (None | Named() | Sealed(),):
             return {}
+    raise UnexpectedError
+
+
+def _index(arguments: tuple[object, ...]) -> Array | range:
+    match arguments:
+        case (Named(), {"data": Array() as array}):
+            return array
+        case (Named(), {"start": int(start), "stop": int(stop), "step": int(step)}) if step and all(
+            abs(end) < 2**62 for end in (start, stop, step)
+        ):
+            return range(start, stop, step)
     raise UnexpectedError
 
 
@@ -147,7 +169,12 @@ def _opaque(arguments: tuple[object, ...]) -> Opaque:
 
 
 def _table() -> dict[tuple[str, str], StandIn | Sealed]:
-    table: dict[tuple[str, str], StandIn | Sealed] = {}
+    table: dict[tuple[str, str], StandIn | Sealed] = {
+        (module, name): passed(name.rpartition(".")[2])
+        for modules, names in _PASSED_OVER
+        for module in modules.split()
+        for name in names.split()
+    }
     for modules, names, stand_in in _GROUPS:
         table |= {(module, name): stand_in for module in modules.split() for name in names.split()}
     return table | {
@@ -165,6 +192,7 @@ def _table() -> dict[tuple[str, str], StandIn | Sealed]:
 
 _BUILTINS = "builtins __builtin__"
 _RANDOM = "numpy.random._pickle"
+_INDEXES = "pandas.core.indexes.base"
 
 _GROUPS: tuple[tuple[str, str, StandIn | Sealed], ...] = (
     ("numpy.core.multiarray numpy._core.multiarray", "_reconstruct", Function("numpy's _reconstruct", _reconstruct)),
@@ -172,8 +200,10 @@ _GROUPS: tuple[tuple[str, str, StandIn | Sealed], ...] = (
     ("numpy.core.numeric numpy._core.numeric", "_frombuffer", Function("numpy's _frombuffer", _frombuffer)),
     ("numpy", "ndarray", Named("numpy.ndarray")),
     ("numpy", "dtype", Function("numpy.dtype", _dtype)),
-    ("numpy", "float16 float32 float64 int32 int64", Named("a NumPy number type")),
-    ("implicit.als implicit.cpu.als", "AlternatingLeastSquares", AlternatingLeastSquares),
+    (_INDEXES, "_new_Index", Function("pandas' _new_Index", _index)),
+    (f"{_INDEXES} pandas.core.indexes.numeric", "Index Int64Index UInt64Index", Named("a pandas Index")),
+    ("pandas.core.indexes.range", "RangeIndex", Named("a pandas Index")),
+    ("implicit.als implicit.cpu.als implicit.gpu.als", "AlternatingLeastSquares", AlternatingLeastSquares),
     ("copyreg copy_reg", "_reconstructor", Function("copyreg._reconstructor", _reconstructor)),
     ("_codecs", "encode", Function("_codecs.encode", _encode)),
     (_BUILTINS, "object", Named("builtins.object")),
@@ -182,13 +212,33 @@ _GROUPS: tuple[tuple[str, str, StandIn | Sealed], ...] = (
     (_BUILTINS, "bytearray", Function("bytearray", _bytearray)),
     (_BUILTINS, "set", Function("set", _set)),
     (_BUILTINS, "frozenset", Function("frozenset", _frozenset)),
-    ("collections", "OrderedDict", Function("collections.OrderedDict", _ordered_dict)),
+    ("collections", "OrderedDict", Function("collections.OrderedDict", _dict)),
+    ("collections", "Counter", Function("collections.Counter", _dict)),
     ("collections", "defaultdict", Function("collections.defaultdict", _default_dict)),
     (_RANDOM, "__randomstate_ctor __generator_ctor __bit_generator_ctor", Function("a random state", _opaque)),
     ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence", Function("a random state", _opaque)),
     ("numpy.random.bit_generator", "SeedSequence", Named("a random state")),
     ("numpy.random._mt19937", "MT19937", Named("a random state")),
     ("numpy.random._pcg64", "PCG64", Named("a random state")),
+)
+
+#: Types whose values, and which themselves, a model may have beside its components.
+_PASSED_OVER = (
+    (_BUILTINS, "bool complex dict float list range slice str tuple type unicode xrange"),
+    ("datetime", "date datetime time timedelta timezone"),
+    ("decimal _decimal _pydecimal", "Decimal"),
+    ("fractions", "Fraction"),
+    ("uuid", "UUID SafeUUID"),
+    ("pathlib pathlib._local", "Path PosixPath PurePosixPath WindowsPath PureWindowsPath"),
+    ("types", "SimpleNamespace"),
+    ("zoneinfo", "ZoneInfo ZoneInfo._unpickle"),
+    ("pandas._libs.tslibs.timestamps", "Timestamp _unpickle_timestamp"),
+    ("pandas._libs.tslibs.timedeltas", "Timedelta _timedelta_unpickle"),
+    (
+        "numpy",
+        "bool bool_ bytes_ complex64 complex128 datetime64 float16 float32 float64 int8 int16 int32 int64 longlong "
+        "object_ str_ timedelta64 uint8 uint16 uint32 uint64 ulonglong",
+    ),
 )
 
 _SPARSE: dict[str, type[SparseMatrix]] = {"csr": CsrMatrix, "csc": CscMatrix, "coo": CooMatrix}
@@ -201,6 +251,7 @@ _ADVICE = tuple(
         (r"joblib\.", "write the file with pickle.dump instead of joblib.dump"),
         (r"(cloudpickle|dill)\.", "write the file with the standard library's pickle.dump"),
         (r"pandas\.", "save ids as plain lists or dicts, with series.tolist() or series.to_dict()"),
+        (r"numpy\._core\._internal\._convert_to_stringdtype|numpy\.dtypes\.", "save text as np.array(ids, dtype=str)"),
         (r"polars\.", "save ids as plain lists, with series.to_list()"),
         (r"(torch|tensorflow|jax)\b", "save factors as NumPy arrays in an npz file"),
         (r"sklearn\.", "save implicit's AlternatingLeastSquares itself, without scikit-learn objects"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import struct
@@ -9,7 +10,7 @@ import tokenize
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any, BinaryIO
 
@@ -19,14 +20,17 @@ from numpy.typing import NDArray
 
 from service.errors import BadDtypeError, BadShapeError, CorruptFileError, UnknownFormatError
 from service.model.formats import arrays
-from service.model.raw import RawModel, RawSeen
+from service.model.formats.pickle import load
+from service.model.formats.standins import Array
+from service.model.raw import RawIds, RawModel, RawSeen
 from service.untrusted import quote
 
 _FACTORS = ("user_factors", "item_factors")
+_IDS = ("user_ids", "item_ids")
 _SEEN = ("seen_indptr", "seen_indices", "seen_weights")
-_POPULARITY = ("user_ids", "item_ids", *_SEEN[:2])
+_POPULARITY = (*_IDS, *_SEEN[:2])
 _READ = (
-    *(*_FACTORS, "user_ids", "item_ids", *_SEEN, "item_weights", "regularization", "alpha"),
+    *(*_FACTORS, *_IDS, *_SEEN, "item_weights", "regularization", "alpha"),
     *("activity_discount", "training_facts", "popularity_only"),
 )
 #: Other members that implicit saves; accepted but never read.
@@ -34,6 +38,11 @@ _SKIPPED = (
     *("factors", "num_threads", "iterations", "use_native", "use_cg", "cg_steps"),
     *("calculate_training_loss", "dtype", "random_state"),
 )
+#: An array that only another model saves.
+_OTHER_MODELS = {"verify_negative_samples": "BayesianPersonalizedRanking", "neg_prop": "LogisticMatrixFactorization"}
+_ENDING = ".npy"
+#: How alike two names are of which one is taken for a misspelling of the other.
+_MISSPELLED = 0.8
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 1
 #: The beginning and the length of the last record of an archive without a comment.
@@ -45,11 +54,11 @@ _DAMAGES = (
 )
 _CHUNK = 2**20
 
-_Archived = dict[str, NDArray[Any]]
+_Archived = dict[str, Any]
 
 
-def read(file: BinaryIO) -> RawModel:
-    """Read the known arrays, each checked against its header before memory is allocated.
+def read(file: BinaryIO, _keys: Mapping[str, str] | None = None) -> RawModel:
+    """Read the known arrays, each checked against its header before memory is allocated; they have no other names.
 
     Raises CorruptFileError, UnknownFormatError, BadDtypeError, BadShapeError, BadIdsError; MemoryError at the machine's
     or a set limit.
@@ -58,7 +67,10 @@ def read(file: BinaryIO) -> RawModel:
         _nothing_around(archive, file)
         members = _members(archive)
         archived = {name: _array(archive, members[name]) for name in _READ if name in members}
-    return _model(archived)
+    raw = _model(archived)
+    if raw.missing:
+        raw.hint = f"; the archive has {_listed(list(members)) if members else 'nothing'}"
+    return raw
 
 
 @contextmanager
@@ -87,29 +99,48 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         raise UnknownFormatError(
             f"The file is a zip archive with {quote(listed[0].filename)}, not an npz; save arrays with np.savez."
         )
-    counts = Counter(member.filename.removesuffix(".npy") for member in listed)
-    unknown = [name for name in counts if name not in {*_READ, *_SKIPPED}]
-    if unknown:
-        raise CorruptFileError(
-            f"The npz archive has {_listed(unknown)}, which a model does not need; allowed are {', '.join(_READ)} "
-            "and what model.save of implicit's AlternatingLeastSquares writes."
-        )
+    counts = Counter(member.filename.removesuffix(_ENDING) for member in listed)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise CorruptFileError(f"The npz archive has {_listed(twice)} more than once; save the model again.")
+    _refuse_other_models(counts)
+    unknown = [member.filename.removesuffix(_ENDING) for member in listed if not _may_be_there(member.filename)]
+    if unknown:
+        raise CorruptFileError(
+            f"The npz archive has {_listed(unknown)}, which a model does not need and which could be a mistake for one "
+            f"of {', '.join(_READ)}; leave it out."
+        )
     return {member.filename.removesuffix(".npy"): member for member in listed}
+
+
+def _refuse_other_models(names: Iterable[str]) -> None:
+    """Refuse what other models of implicit save: their factors look alike, but mean something else."""
+    for array, model in _OTHER_MODELS.items():
+        if array in names:
+            raise UnknownFormatError(
+                f"The npz archive is of implicit's {model} (it has {array}); only AlternatingLeastSquares is served."
+            )
+
+
+def _may_be_there(member: str) -> bool:
+    """Return whether an array is known, or another that is passed over: it must not be a misspelled one."""
+    name, ending = member[: -len(_ENDING)], member[-len(_ENDING) :]
+    known = name in {*_READ, *_SKIPPED}
+    return ending == _ENDING and (known or not difflib.get_close_matches(name, _READ, n=1, cutoff=_MISSPELLED))
 
 
 def _listed(names: list[str]) -> str:
     return quote(", ".join(names))
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any] | list[object]:
     name = member.filename.removesuffix(".npy")
     if member.flag_bits & _ENCRYPTED or member.compress_type not in _METHODS:
         raise CorruptFileError(f"{name} is encrypted or compressed in a way NumPy does not write; use np.savez.")
     with archive.open(member) as stream:
         shape, fortran, dtype = _header(name, stream)
+        if dtype.hasobject:
+            return _objects(name, shape, stream)
         size = arrays.byte_count(name, dtype, shape)
         if stream.tell() + size != member.file_size:
             raise CorruptFileError(
@@ -126,8 +157,23 @@ def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dty
         raise CorruptFileError(f"{name} uses a version of npy that np.savez does not write for numbers or text.")
     shape, fortran, dtype = reader(stream)
     if dtype.hasobject:
-        raise BadDtypeError(f"{name} is an array of Python objects; convert it to an array of numbers or text.")
+        if name not in _IDS or dtype != np.dtype(object):
+            raise BadDtypeError(f"{name} is an array of Python objects; convert it to an array of numbers or text.")
+        return shape, fortran, dtype
     return shape, fortran, arrays.plain_dtype(name, dtype.str[1:], dtype.str[0])
+
+
+def _objects(name: str, shape: tuple[int, ...], stream: IO[bytes]) -> NDArray[Any] | list[object]:
+    """Return ids that NumPy has pickled, as it does with those of a pandas Index; the pickle is read, not executed."""
+    found = load(stream)
+    if not isinstance(found, Array):
+        raise CorruptFileError(f"{name} is not the array that its header declares; save the model again.")
+    ids = found.ids(name)
+    if len(shape) != 1 or len(ids) != shape[0]:
+        raise CorruptFileError(
+            f"{name} does not have the shape {shape} that its header declares; save the model again."
+        )
+    return ids
 
 
 def _content(name: str, stream: IO[bytes], size: int) -> bytearray:
@@ -165,8 +211,9 @@ def _missing(archived: _Archived) -> tuple[str, ...]:
     return tuple(name for name in (*_FACTORS, *with_seen) if name not in archived)
 
 
-def _ids(archived: _Archived, name: str) -> NDArray[Any] | None:
-    return arrays.ids(name, archived[name]) if name in archived else None
+def _ids(archived: _Archived, name: str) -> RawIds | None:
+    found = archived.get(name)
+    return arrays.ids(name, found) if isinstance(found, np.ndarray) else found
 
 
 def _seen(archived: _Archived) -> RawSeen | None:

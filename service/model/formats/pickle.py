@@ -6,7 +6,7 @@ import copyreg
 import os
 import pickle
 from collections.abc import Mapping
-from typing import Any, BinaryIO, NoReturn
+from typing import IO, Any, NoReturn
 
 from numpy.typing import NDArray
 
@@ -18,7 +18,9 @@ from service.errors import (
     UnknownFormatError,
     UnsafePickleError,
 )
-from service.model.formats.globals import find
+from service.model.formats.components import hint, named
+from service.model.formats.globals import UnknownGlobalError, find
+from service.model.formats.records import foreign_type, without_records
 from service.model.formats.standins import AlternatingLeastSquares, Array, Sealed, SparseMatrix, StandIn
 from service.model.raw import RawIds, RawModel, RawSeen, kind
 
@@ -33,18 +35,21 @@ _NAMES = {
     "regularization": "model.regularization",
     "alpha": "model.alpha",
 }
+_AS_THEY_ARE: Mapping[str, str] = {}
 _WANTED = "a dict with the keys 'model', 'user_id_map' and 'product_id_map'"
 
 
-def read(file: BinaryIO) -> RawModel:
-    """Read a pickle of any protocol from its first byte to its last.
+def read(file: IO[bytes], keys: Mapping[str, str] = _AS_THEY_ARE) -> RawModel:
+    """Read a pickle of any protocol from its first byte to its last; ``keys`` are those in the file, by ours.
 
-    Raises UnsafePickleError, CorruptFileError, UnknownFormatError, BadDtypeError, BadIdsError and
-    BadSeenMatrixError; MemoryError at the machine's or a set limit.
+    Raises UnsafePickleError, CorruptFileError, UnknownFormatError, MissingComponentsError, BadDtypeError, BadIdsError
+    and BadSeenMatrixError; MemoryError at the machine's or a set limit.
     """
-    content = _load(file)
+    content = load(file)
     _expect_end(file)
-    return _model(_components(content))
+    if isinstance(content, AlternatingLeastSquares):
+        return _bare(content)
+    return _model(named(_components(content), keys), {**_NAMES, **_renamed(keys)})
 
 
 class _Unpickler(pickle.Unpickler):
@@ -60,18 +65,31 @@ class _Unpickler(pickle.Unpickler):
         )
 
 
-def _load(file: BinaryIO) -> object:
+class _Lenient(_Unpickler):
+    """Finds an inert stand-in for everything, for a second look at a pickle that is refused otherwise."""
+
+    def find_class(self, module: str, name: str) -> StandIn | Sealed:
+        try:
+            return find(module, name)
+        except UnknownGlobalError:
+            return foreign_type(module, name)
+
+
+def load(file: IO[bytes]) -> object:
+    """Return what is pickled, made of plain values and inert stand-ins. Raises as :func:`read`."""
     # An extension code could bypass find_class through this process's extension cache.
     copyreg.clear_extension_cache()
     try:
         return _Unpickler(file).load()
+    except UnknownGlobalError as error:
+        return without_records(lambda: _Lenient(file).load(), file, error)
     except (ModelRejectedError, MemoryError, OSError):
         raise
     except Exception as error:  # a crafted pickle can make the unpickler raise anything
         raise _explained(error, file) from error
 
 
-def _explained(error: Exception, file: BinaryIO) -> ModelRejectedError:
+def _explained(error: Exception, file: IO[bytes]) -> ModelRejectedError:
     if isinstance(error, EOFError) or "truncated" in str(error):
         size = file.seek(0, os.SEEK_END)
         return CorruptFileError(f"The pickle is cut short: the file ends after {size} bytes; copy it again, whole.")
@@ -82,7 +100,7 @@ def _explained(error: Exception, file: BinaryIO) -> ModelRejectedError:
     return CorruptFileError("The pickle is damaged: pickle.dump never writes a file like this; save the model again.")
 
 
-def _expect_end(file: BinaryIO) -> None:
+def _expect_end(file: IO[bytes]) -> None:
     end = file.tell()
     rest = file.seek(0, os.SEEK_END) - end
     if rest:
@@ -92,18 +110,25 @@ def _expect_end(file: BinaryIO) -> None:
         )
 
 
+def _bare(model: AlternatingLeastSquares) -> RawModel:
+    """Return a model alone, as what ``model.save`` writes is: row numbers are the ids, and nothing is seen."""
+    raw = RawModel(names=dict(_NAMES))
+    _take_factors(raw, model)
+    return raw
+
+
+def _renamed(keys: Mapping[str, str]) -> dict[str, str]:
+    """Return the names of components in the words of the file."""
+    return {component: keys[name] for component, name in _NAMES.items() if name in keys}
+
+
 def _components(content: object) -> dict[object, object]:
-    if isinstance(content, AlternatingLeastSquares):
-        raise UnknownFormatError(
-            f"The pickle is a bare AlternatingLeastSquares; save {_WANTED} (both maps give the id of each row), or "
-            "use model.save('model.npz')."
-        )
     if type(content) is not dict:
         raise UnknownFormatError(f"The pickle is {kind(content)}; save {_WANTED}.")
     return content
 
 
-def _model(components: dict[object, object]) -> RawModel:
+def _model(components: dict[object, object], names: dict[str, str]) -> RawModel:
     model = components.get("model")
     if model is not None and not isinstance(model, AlternatingLeastSquares):
         raise UnknownFormatError(f"model is {kind(model)}; save implicit's AlternatingLeastSquares itself.")
@@ -114,11 +139,13 @@ def _model(components: dict[object, object]) -> RawModel:
         reverse_item_ids=_reverse_ids(components, "reverse_product_id_map"),
         seen=_seen(components.get("sparse_matrix")),
         item_weights=_numbers("item_weights", components.get("item_weights")),
-        activity_discount=components.get("activity_discount"),
-        training_facts=components.get("training_facts"),
+        activity_discount=_single("activity_discount", components.get("activity_discount")),
+        training_facts=_single("training_facts", components.get("training_facts")),
         missing=_missing(components),
-        names=dict(_NAMES),
+        names=names,
     )
+    if raw.missing:
+        raw.hint = hint(components, raw.missing)
     if model is not None:
         _take_factors(raw, model)
     return raw
@@ -136,19 +163,23 @@ def _missing(components: dict[object, object]) -> tuple[str, ...]:
 def _take_factors(raw: RawModel, model: AlternatingLeastSquares) -> None:
     raw.user_factors = _numbers("model.user_factors", model.get("user_factors"))
     raw.item_factors = _numbers("model.item_factors", model.get("item_factors"))
-    raw.regularization = model.get("regularization")
-    raw.alpha = model.get("alpha")
+    raw.regularization = _single("model.regularization", model.get("regularization"))
+    raw.alpha = _single("model.alpha", model.get("alpha"))
 
 
 def _numbers(component: str, value: object) -> object:
     return value.numbers(component) if isinstance(value, Array) else value
 
 
+def _single(component: str, value: object) -> object:
+    return value.single(component) if isinstance(value, Array) else value
+
+
 def _ids(components: dict[object, object], component: str) -> RawIds | None:
     match components.get(component):
         case None:
             return None
-        case dict() | list() | tuple() as ids:
+        case dict() | list() | tuple() | range() as ids:
             return ids
         case Array() as array:
             return array.ids(component)

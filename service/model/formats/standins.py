@@ -6,6 +6,7 @@ only the functions can be called.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
@@ -16,6 +17,8 @@ from service.errors import BadDtypeError, CorruptFileError, UnsafePickleError
 from service.model.formats import arrays
 from service.model.raw import kind
 
+#: Types of arrays that no component has: complex numbers, times and durations.
+_UNREAD = re.compile(r"c(8|16|32)|f(12|16)|[Mm]8")
 _DTYPE_FLAGS = {"O": 63, "U": 8}
 
 
@@ -105,6 +108,29 @@ class Opaque(StandIn):
         pass
 
 
+class Passed(StandIn):
+    """A value that is passed over, of a harmless type: only its type is known.
+
+    It can be a key, but equals only itself, so that an ignored dict of dates is read.
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__  # type: ignore[assignment]  # as above: by identity
+
+    def __new__(cls, *_arguments: object) -> Passed:
+        """Return a value, whatever it is made of."""
+        return super().__new__(cls)
+
+    def __init__(self, *_arguments: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+def passed(name: str) -> Sealed:
+    """Return the stand-in of one such type."""
+    return Sealed(name, (Passed,), {"__slots__": ()})
+
+
 class Instance(StandIn):
     """An object of a known class, which only collects its attributes."""
 
@@ -158,15 +184,20 @@ class CooMatrix(SparseMatrix):
 class Dtype(StandIn):
     """A dtype by its name; in the machine's byte order unless BUILD changes it."""
 
-    __slots__ = ("dtype", "holds_objects")
+    __slots__ = ("dtype", "holds_objects", "unread")
     dtype: np.dtype[Any]
     holds_objects: bool
+    unread: str
 
     def __init__(self, name: str) -> None:
         self._keep("holds_objects", name in {"O8", "O4", "O"})
-        self._keep("dtype", np.dtype("u1") if self.holds_objects else arrays.plain_dtype("The pickle", name))
+        self._keep("unread", name if _UNREAD.fullmatch(name) else "")
+        known = not self.holds_objects and not self.unread
+        self._keep("dtype", arrays.plain_dtype("The pickle", name) if known else np.dtype("u1"))
 
     def __setstate__(self, state: object) -> None:
+        if self.unread:  # whatever it is, nothing is made of it
+            return
         usual_flags = _DTYPE_FLAGS.get("O" if self.holds_objects else self.dtype.kind, 0)
         sizes = (-1, self.dtype.itemsize)
         match state:
@@ -185,6 +216,7 @@ class Array(StandIn):
     """An ndarray in parts, assembled only after the whole pickle is read and can no longer change anything."""
 
     __slots__ = ("_data", "_dtype", "_fortran", "_shape")
+    described: ClassVar[str] = "dense NumPy array"
     _data: object
     _dtype: Dtype
     _fortran: bool
@@ -206,11 +238,18 @@ class Array(StandIn):
         """Return the array. Raises CorruptFileError, and BadDtypeError if its elements are Python objects."""
         if not hasattr(self, "_data"):
             raise CorruptFileError(f"{component} is an array without contents; save the model again.")
+        if self._dtype.unread:
+            arrays.plain_dtype(component, self._dtype.unread)
         if self._dtype.holds_objects:
             raise BadDtypeError(f"{component} is an array of Python objects; convert it to an array of numbers.")
         if not isinstance(self._data, bytes | bytearray):
             raise CorruptFileError(f"{component} is an array without bytes; save the model again.")
         return arrays.build(component, self._dtype.dtype, self._shape, self._data, fortran=self._fortran)
+
+    def single(self, component: str) -> object:
+        """Return the value of an array without dimensions, else the array. Raises like :meth:`numbers`."""
+        array = self.numbers(component)
+        return array.item() if array.shape == () else array
 
     def ids(self, component: str) -> NDArray[Any] | list[object]:
         """Return the array, with bytes as text and objects as a list. Raises like :meth:`numbers`, and BadIdsError."""

@@ -23,7 +23,7 @@ class Format:
     """A format: its name in facts and in messages, how its files begin, and its reader.
 
     extensions: file extensions in S3, without the dot; new files get the first. reader: the module whose ``read`` takes
-    an open file and returns a RawModel.
+    an open file and the keys of a pickled dict, and returns a RawModel.
     """
 
     name: str

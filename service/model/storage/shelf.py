@@ -27,14 +27,16 @@ class Shelf:
     """The directory ``<state dir>/snapshots``, which keeps the ``keep`` last used snapshots.
 
     Several processes may share it: snapshots appear and disappear by a rename, and processes lock what they stage.
+    reading: the end of the names of snapshots, another for each way to read the same file.
     """
 
     root: Path
     keep: int
+    reading: str = ""
 
     def place_of(self, source: Source) -> Path:
         """Return the path of a source's snapshot, which may not exist."""
-        return self.root / snapshot.directory_name(source)
+        return self.root / (snapshot.directory_name(source) + self.reading)
 
     def find(self, source: Source) -> Snapshot | None:
         """Open the snapshot of a source if it was imported before; a damaged one is discarded.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
@@ -34,14 +35,31 @@ _LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, e
 _CHUNK = 2**20
 #: A file of more bytes is refused if less than a 16th was ever written. Zeros in a model can be holes.
 _SPARSE_BYTES, _SPARSENESS = 2**26, 16
+_URI = "file:///"
+_QUOTED = re.compile(rb"%([0-9A-Fa-f]{2})")
 #: Of a file in more pieces, the rest does not count.
 _MOST_EXTENTS = 10_000
+
+
+def text_of(path: Path) -> str:
+    """Return a path as text: itself, or a URI (file:///…) if its bytes are not UTF-8."""
+    text = str(path)
+    return path.absolute().as_uri() if any("\udc80" <= letter <= "\udcff" for letter in text) else text
+
+
+def path_of(text: str) -> Path:
+    """Return the path of which :func:`text_of` made a text; no other path begins like a URI."""
+    if text.startswith(_URI):
+        quoted = text.removeprefix(_URI[:-1]).encode()
+        return Path(os.fsdecode(_QUOTED.sub(lambda byte: bytes.fromhex(byte[1].decode()), quoted)))
+    return Path(text)
 
 
 class Signature(msgspec.Struct, frozen=True):
     """The ``stat`` of a file; two equal signatures mean that it did not change in between.
 
-    Times are in nanoseconds. ``ctime_ns`` cannot be set, so a replacement with an older mtime is detected too.
+    realpath: see :func:`text_of`. Times are in nanoseconds. ``ctime_ns`` cannot be set, so a replacement with an older
+    mtime is detected too.
     """
 
     realpath: str
@@ -61,7 +79,7 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A file whose content is known: its signature and the sha256 (hex) of all its bytes."""
+    """A file whose content is known: its path, see :func:`text_of`, its signature and the sha256 (hex) of its bytes."""
 
     path: str
     signature: Signature
@@ -83,8 +101,10 @@ def signature(path: Path) -> Signature:
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13
         raise unreadable(path, error) from None
     if not stat.S_ISREG(found.st_mode):
+        if (real / "itemFactors").is_dir():
+            raise UnreadableSourceError(f"{path} is a model of Spark; save its factors and ids with np.savez.")
         raise UnreadableSourceError(f"{path} is not a regular file; put one there.")
-    return Signature(str(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return Signature(text_of(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def look(path: Path) -> Signature | str:
@@ -115,7 +135,7 @@ def identify(path: Path, most_bytes: int | None = None, is_stopped: Callable[[],
             digest = _digest(path, file, is_stopped)
         except OSError as error:
             raise unreadable(path, error) from None
-    return Source(str(path), seen, digest)
+    return Source(text_of(path), seen, digest)
 
 
 def _digest(path: Path, file: BufferedReader, is_stopped: Callable[[], bool]) -> str:

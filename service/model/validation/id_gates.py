@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 
 from service.errors import BadIdsError
 from service.model.ids import MAX_ID_BYTES
-from service.model.raw import RawIds, RawModel, quoted
+from service.model.raw import RawIds, RawModel, kind, quoted
 
+_REMEDIES = {
+    "UUID": "save ids as text, str(u)",
+    "float": "save whole numbers as int, and leave out missing ones",
+    "NoneType": "leave out what has no id",
+    "bytes": "save text, id.decode()",
+    "tuple": "save one number or text",
+}
 _INT64 = np.iinfo(np.int64)
 
 
@@ -112,10 +119,21 @@ def _as_array(ids: list[Any], name: str) -> NDArray[Any]:
     elif kinds == {str}:
         values = _texts(ids, name)
     else:
-        found = " and ".join(sorted(kind.__name__ for kind in kinds))
-        raise BadIdsError(f"{name} has ids of type {found}; all must be int, or all str.")
+        raise _mixed(ids, name)
     _unique(values, ids, name)
     return values
+
+
+def _mixed(ids: list[Any], name: str) -> BadIdsError:
+    """Return the error for the first id that is neither, or not what the first is."""
+    row = next((row for row, identity in enumerate(ids) if type(identity) not in {int, str}), None)
+    if row is not None:
+        remedy = _REMEDIES.get(type(ids[row]).__name__, "an id is a whole number or text")
+        return BadIdsError(f"{name} has {kind(ids[row])} in row {row}; {remedy}.")
+    row = next(row for row, identity in enumerate(ids) if type(identity) is not type(ids[0]))
+    return BadIdsError(
+        f"{name} has ids of type int and str, first in row {row}; all must be int, or all str: save text, str(id)."
+    )
 
 
 def _numbers(ids: list[int], name: str) -> NDArray[np.int64]:

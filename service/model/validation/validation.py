@@ -54,7 +54,7 @@ def validate(raw: RawModel) -> Factors:
 
 def _complete(raw: RawModel) -> None:
     if raw.missing:
-        raise MissingComponentsError(f"Model file is missing required components: {list(raw.missing)}")
+        raise MissingComponentsError(f"Model file is missing required components: {list(raw.missing)}{raw.hint}")
 
 
 def _factors(raw: RawModel) -> tuple[Float32, Float32]:

@@ -33,12 +33,6 @@ def test_what_is_missing_is_named(changes: dict[str, object], missing: tuple[str
     ("content", "error", "sentence"),
     [
         (
-            pickle.dumps(make_model()),
-            UnknownFormatError,
-            "The pickle is a bare AlternatingLeastSquares; save a dict with the keys 'model', 'user_id_map' and "
-            "'product_id_map' (both maps give the id of each row), or use model.save('model.npz').",
-        ),
-        (
             pickle.dumps([1]),
             UnknownFormatError,
             "The pickle is a list; save a dict with the keys 'model', 'user_id_map' and 'product_id_map'.",

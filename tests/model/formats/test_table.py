@@ -22,7 +22,7 @@ PATH = Path("/models/m")
 def with_new_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Add a format to the table, and the module with its reader."""
     (tmp_path / "new_format.py").write_text(
-        "from service.model.raw import RawModel\ndef read(file): return RawModel(missing=('everything',))\n"
+        "from service.model.raw import RawModel\ndef read(file, keys): return RawModel(missing=('everything',))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     new = Format("new", "a file of the new kind", ("new",), re.compile(b"NEW"), "new_format")

@@ -18,7 +18,17 @@ from service.errors import (
     SourceTooLargeError,
     UnreadableSourceError,
 )
-from service.model.storage.source import Signature, identify, look, opened, signature, written_bytes
+from service.model.storage.source import (
+    Signature,
+    Source,
+    identify,
+    look,
+    opened,
+    path_of,
+    signature,
+    text_of,
+    written_bytes,
+)
 
 
 @pytest.fixture
@@ -106,6 +116,8 @@ def test_a_look_never_raises(path: Path, tmp_path: Path) -> None:
     assert look(path) == signature(path)
     assert look(tmp_path / "no") == look(tmp_path / "no") == f"Model file not found: {tmp_path / 'no'}"
     assert look(tmp_path) == f"{tmp_path} is not a regular file; put one there."
+    (tmp_path / "itemFactors").mkdir()
+    assert look(tmp_path) == f"{tmp_path} is a model of Spark; save its factors and ids with np.savez."
 
 
 def test_a_reader_is_not_disturbed_by_a_rename(path: Path) -> None:
@@ -211,6 +223,19 @@ def test_a_file_beyond_the_limit_is_not_read(path: Path) -> None:
     assert identify(path, 5).signature.size == 5
     with pytest.raises(SourceTooLargeError, match="ALS_MAX_MODEL_MB"):
         identify(path, 4)
+
+
+@pytest.mark.parametrize(
+    "name", [b"model", b"caf\xe9", b"caf\xc3\xa9", b"%e9", b"\xff\xfe\n\x80", b"file:x", b"\xe9%41"]
+)
+def test_any_path_can_be_text(tmp_path: Path, name: bytes) -> None:
+    """Text that JSON can have, and that gives the same path back."""
+    path = tmp_path / os.fsdecode(name)
+    assert path_of(text_of(path).encode().decode()) == path
+    path.write_bytes(b"content")
+    source = identify(path)
+    assert msgspec.json.decode(msgspec.json.encode(source), type=Source) == source
+    assert text_of(Path("file:///x")) == "file:/x", "no other path begins like a URI"
 
 
 def test_hashing_can_be_stopped(path: Path) -> None:

@@ -209,17 +209,17 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
     "mixed ids": (
         lambda: raw_model(user_ids=["ann", 2, "cid"]),
         BadIdsError,
-        "user_id_map has ids of type int and str; all must be int, or all str.",
+        "user_id_map has ids of type int and str, first in row 1; all must be int, or all str: save text, str(id).",
     ),
     "true is not an id": (
         lambda: raw_model(user_ids=[True, False, True]),
         BadIdsError,
-        "user_id_map has ids of type bool; all must be int, or all str.",
+        "user_id_map has a bool in row 0; an id is a whole number or text.",
     ),
     "None is not an id": (
         lambda: raw_model(user_ids=[None, None, None]),
         BadIdsError,
-        "user_id_map has ids of type NoneType; all must be int, or all str.",
+        "user_id_map has None in row 0; leave out what has no id.",
     ),
     "id beyond 64 bits": (
         lambda: raw_model(user_ids=[1, 2, 2**63]),

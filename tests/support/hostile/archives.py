@@ -131,19 +131,15 @@ def _lying_archives() -> dict[str, tuple[bytes, str]]:
 
 def _misnamed_archives() -> dict[str, tuple[bytes, str]]:
     known = (
-        "which a model does not need; allowed are user_factors, item_factors, user_ids, item_ids, seen_indptr, "
-        "seen_indices, seen_weights, item_weights, regularization, alpha, activity_discount, training_facts, "
-        "popularity_only and what model.save of implicit's AlternatingLeastSquares writes."
+        "which a model does not need and which could be a mistake for one of user_factors, item_factors, user_ids, "
+        "item_ids, seen_indptr, seen_indices, seen_weights, item_weights, regularization, alpha, activity_discount, "
+        "training_facts, popularity_only; leave it out."
     )
     twice = with_factors(user_factorz=npy()).replace(b"user_factorz", b"user_factors")
     return {
-        "npz with an unknown array": (
-            with_factors(payload=npy()),
-            f"The npz archive has payload, {known}",
-        ),
-        "npz of scipy": (
-            _saved(indptr=[0], indices=[0], format=b"csr"),
-            f"The npz archive has indptr, indices, format, {known}",
+        "npz with an array that is nearly known": (
+            with_factors(user_id=npy()),
+            f"The npz archive has user_id, {known}",
         ),
         "npz with a pickle": (
             npz({"user_factors.npy": npy(), "data.pkl": b"."}),
@@ -200,17 +196,18 @@ def _unfit_archives() -> dict[str, HostileFile]:
         "npz without item factors": HostileFile(
             _saved(user_factors=factors),
             MissingComponentsError,
-            "Model file is missing required components: ['item_factors']",
+            "Model file is missing required components: ['item_factors']; the archive has user_factors",
         ),
         "npz with weights alone": HostileFile(
             _saved(user_factors=factors, item_factors=factors, seen_weights=factors[0]),
             MissingComponentsError,
-            "Model file is missing required components: ['seen_indptr', 'seen_indices']",
+            "Model file is missing required components: ['seen_indptr', 'seen_indices']; the archive has user_factors, "
+            "item_factors, seen_weights",
         ),
         "npz of nothing": HostileFile(
             npz({}),
             MissingComponentsError,
-            "Model file is missing required components: ['user_factors', 'item_factors']",
+            "Model file is missing required components: ['user_factors', 'item_factors']; the archive has nothing",
         ),
         "npz with many alphas": HostileFile(
             _saved(user_factors=factors, item_factors=factors, alpha=factors),

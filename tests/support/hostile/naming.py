@@ -11,8 +11,9 @@ from tests.support.hostile.opcodes import ALS, call, found, group, model, pairs,
 _GENERAL = "save a dict of an implicit model, id maps and a scipy matrix, plus only numbers and text"
 
 
-def _unsafe(content: bytes, name: str, advice: str = _GENERAL) -> HostileFile:
-    sentence = f"The pickle refers to {name}, which is not allowed, and nothing was executed; {advice}."
+def _unsafe(content: bytes, name: str, advice: str = _GENERAL, key: str = "") -> HostileFile:
+    where = f" It is in {key!r}." if key else ""
+    sentence = f"The pickle refers to {name}, which is not allowed, and nothing was executed; {advice}.{where}"
     return HostileFile(content, UnsafePickleError, sentence)
 
 
@@ -33,7 +34,7 @@ def executions(marker: Path) -> dict[str, HostileFile]:
     return {
         "os.system": _unsafe(whole(call(found("os", "system"), text(command))), "os.system"),
         "posix.system at protocol 0": _unsafe(b"cposix\nsystem\n(V" + command.encode() + b"\ntR.", "posix.system"),
-        "os.system beside a good model": _unsafe(model(call(system, text(command))), "posix.system"),
+        "os.system beside a good model": _unsafe(model(call(system, text(command))), "posix.system", key="model"),
         "subprocess": _unsafe(
             whole(call(found("subprocess", "check_output"), text(command))), "subprocess.check_output"
         ),
@@ -100,11 +101,10 @@ def other_libraries() -> dict[str, HostileFile]:
         "cloudpickle.cloudpickle _make_function": "write the file with the standard library's pickle.dump",
         "dill._dill _create_function": "write the file with the standard library's pickle.dump",
         "pandas.core.series Series": plain_ids,
-        "pandas.core.indexes.base _new_Index": plain_ids,
         "polars.series.series Series": "save ids as plain lists, with series.to_list()",
         "torch._utils _rebuild_tensor_v2": "save factors as NumPy arrays in an npz file",
         "sklearn.pipeline Pipeline": ("save implicit's AlternatingLeastSquares itself, without scikit-learn objects"),
-        "implicit.gpu.als AlternatingLeastSquares": "save what model.to_cpu() returns",
+        "implicit.gpu.als BayesianPersonalizedRanking": "save what model.to_cpu() returns",
         "implicit.cpu.bpr BayesianPersonalizedRanking": (
             "AlternatingLeastSquares is the only implicit model that is supported"
         ),
@@ -116,6 +116,6 @@ def other_libraries() -> dict[str, HostileFile]:
         "__main__ Recommender": "save the dict itself, not an object of a class of your own",
     }
     return {
-        name: _unsafe(whole(pairs({"user_id_map": found(*name.split())})), name.replace(" ", "."), what)
+        name: _unsafe(whole(pairs({"user_id_map": found(*name.split())})), name.replace(" ", "."), what, "user_id_map")
         for name, what in advice.items()
     }

@@ -1,0 +1,127 @@
+"""The text of a file as a stream: decompressed, and in UTF-8 whatever its encoding."""
+
+from __future__ import annotations
+
+import codecs
+import encodings.utf_16  # noqa: F401 - a confined process cannot load an encoding when it meets one
+import gzip
+import io
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from typing import Any, TextIO
+
+import pyarrow as pa
+
+from service.training.data_files import DataFile
+
+_GZIP = b"\x1f\x8b"
+#: Compressions that Arrow reads, by the first bytes of a file.
+_COMPRESSIONS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\x04\x22\x4d\x18": "lz4"}
+_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_LONGEST_MAGIC = 4
+#: The most bytes of UTF-8 for a byte of another encoding.
+_GROWTH = 3
+
+
+def decompressed(raw: BufferedReader) -> Any:
+    """Return a reader of the content, whatever it is compressed with, if that can be read."""
+    head = raw.peek(_LONGEST_MAGIC)
+    if head.startswith(_GZIP):
+        # Python's reader, unlike Arrow's, allows zeros after the end, with which tapes and some copies fill a file up.
+        return gzip.GzipFile(fileobj=raw)
+    for magic, compression in _COMPRESSIONS.items():
+        if head.startswith(magic):
+            return pa.input_stream(raw, compression=compression)
+    return raw
+
+
+def first_bytes(file: DataFile, count: int) -> bytes:
+    """Return the beginning of a file's content. Raises the errors of reading and decompressing."""
+    with file.open() as raw:
+        return bytes(decompressed(raw).read(count))
+
+
+def marked_encoding(head: bytes) -> str | None:
+    """Return the encoding that a byte order mark declares, if it is not UTF-8."""
+    return next((encoding for mark, encoding in _MARKS.items() if head.startswith(mark)), None)
+
+
+@contextmanager
+def opened_text(file: DataFile, encoding: str, skipped: int = 0) -> Iterator[TextIO]:
+    """Open a file's content as text with its line breaks as they are, without a byte order mark and skipped lines."""
+    with file.open() as raw, text_of(raw, encoding, skipped) as text:
+        yield text
+
+
+def text_of(raw: BufferedReader, encoding: str, skipped: int) -> TextIO:
+    """Return a reader of the content of an open file, as :func:`opened_text` does."""
+    source = io.BufferedReader(_Readable(decompressed(raw)))
+    text = io.TextIOWrapper(source, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
+    for _ in range(skipped):
+        text.readline()
+    return text
+
+
+def utf8_chunks(
+    source: Any, encoding: str, size: int, *, skipped: int = 0, renamed: tuple[str, str] | None = None
+) -> Iterator[bytes]:
+    """Yield content without its first lines as valid UTF-8, in chunks of at most ``size`` bytes.
+
+    renamed: text to replace, and by what. Raises UnicodeDecodeError, and the errors of reading and decompressing.
+    """
+    chunks = _transcoded(source, encoding, size if encoding == "utf-8" else size // _GROWTH)
+    if skipped:
+        first = next(chunks, b"").split(b"\n", skipped)[-1]
+        chunks = itertools.chain((first,), chunks)
+    return chunks if renamed is None else _replaced(chunks, *(text.encode() for text in renamed))
+
+
+def undecodable_line(file: DataFile, encoding: str) -> int | None:
+    """Return the first line that is not valid in an encoding whose line breaks are those of ASCII."""
+    if encoding.startswith(("utf-16", "utf-32")):
+        return None
+    with file.open() as raw:
+        for number, line in enumerate(io.BufferedReader(_Readable(decompressed(raw))), 1):
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError:
+                return number
+    return None
+
+
+def _transcoded(source: Any, encoding: str, size: int) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    here = source.read(size)
+    while here:
+        ahead = source.read(size)
+        text = decoder.decode(here, final=not ahead)
+        yield here if encoding == "utf-8" else text.encode()
+        here = ahead
+
+
+def _replaced(chunks: Iterator[bytes], old: bytes, new: bytes) -> Iterator[bytes]:
+    """Replace every occurrence, even one that is cut by the end of a chunk."""
+    held = b""
+    for chunk in chunks:
+        found = (held + chunk).replace(old, new)
+        cut = next(length for length in reversed(range(len(old))) if found.endswith(old[:length]))
+        held = found[len(found) - cut :]
+        yield found[: len(found) - cut]
+    yield held
+
+
+class _Readable(io.RawIOBase):
+    """Makes a raw stream of anything with ``read``."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._source.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
