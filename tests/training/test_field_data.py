@@ -161,6 +161,7 @@ class TestPublicDataSets:
         assert as_dict(found) == {(0, 5): 1, (0, 7): 1, (1, 5): 1, (3, 7): 1, (3, 8): 1, (3, 9): 1}
         assert found.account.left_out == {"a user without items": 1}
         assert found.account.first == f"{path}, line 3: there are no items"
+        assert read(path, layout_of(no_header=True)).rows == found.rows
         same_length = write(tmp_path / "same.txt", "ann,5,7\nben,5,8\n")
         assert as_dict(read(same_length, layout_of("user,items"))).keys() == {
             ("ann", 5), ("ann", 7), ("ben", 5), ("ben", 8),
