@@ -1,4 +1,7 @@
-FROM docker.io/library/python:3.11-slim AS build
+# To pin it by its digest: docker build --build-arg PYTHON_IMAGE=docker.io/library/python@sha256:…
+ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim
+
+FROM ${PYTHON_IMAGE} AS build
 
 # Third-party packages go into /venv, exactly as locked, without pip and without 50 MB of their tests.
 COPY requirements.lock /src/
@@ -20,7 +23,7 @@ RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --no-build-is
     && pip --python /venv/bin/python uninstall --yes setuptools
 
 
-FROM docker.io/library/python:3.11-slim
+FROM ${PYTHON_IMAGE}
 
 LABEL org.opencontainers.image.title="als-serve" \
     org.opencontainers.image.description="An asyncio server for ALS recommendation models: safe loading, exact top-N, hot swap" \
@@ -37,11 +40,12 @@ COPY --from=build /venv /venv
 
 # /app is only for the model, which is replaced by a rename: the user may add files to /app, but only replace its own
 # (the sticky bit). No module in /app is ever imported, although PYTHONPATH names it, because every process runs Python
-# isolated. The same user owns the volume; its number is fixed so that a host can give it a directory.
-RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin als \
-    && install -d -g als -m 1775 /app \
-    && install -d -o als -g als -m 0750 /var/lib/als-serve /var/lib/als-serve/models /var/lib/als-serve/state
-USER 10001:10001
+# isolated. The same user owns the volume; its number is fixed so that a host can give it a directory. OpenShift runs
+# the image as any user of group 0, so the group may do what the user may.
+RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin als \
+    && install -d -g 0 -m 1775 /app \
+    && install -d -o als -g 0 -m 0770 /var/lib/als-serve /var/lib/als-serve/models /var/lib/als-serve/state
+USER 10001:0
 WORKDIR /app
 VOLUME /var/lib/als-serve
 
@@ -54,7 +58,7 @@ ENV PATH=/venv/bin:$PATH \
 
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["python", "-I", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('ALS_PORT', '8080') + '/healthz', timeout=2)"]
+    CMD ["als-serve", "health"]
 
 # After SIGTERM the server drains, finishes requests in flight, and exits with 0. The kernel drops signals that the
 # first process does not handle yet, so Python would miss one during its imports; tini handles it, and exits with 143

@@ -157,6 +157,18 @@ def traffic() -> Iterator[AnyPanel]:
         {"{{strategy}}": f"sum by (strategy) ({rate('als_results_total')})"},
         "ops",
     )
+    yield lines(
+        "Answers from the cache",
+        "The share of cacheable requests that were answered before by the same model; 0 after each swap.",
+        {"{{instance}}": _share_of_hits()},
+        "percentunit",
+    )
+    yield lines(
+        "Memory read by searches",
+        "Bytes of codes and factors read per second; each search reads all of a model whose norms hardly differ.",
+        {"{{strategy}}": f"sum by (strategy) ({rate('als_result_scanned_bytes_total')})"},
+        "Bps",
+    )
 
 
 def process() -> Iterator[AnyPanel]:
@@ -250,6 +262,11 @@ def process() -> Iterator[AnyPanel]:
 
 def _raising(orange: float, red: float) -> Steps:
     return [(None, "green"), (orange, "orange"), (red, "red")]
+
+
+def _share_of_hits() -> str:
+    hits, misses = rate("als_response_cache_hits_total"), rate("als_response_cache_misses_total")
+    return f"{hits} / ({hits} + {misses} > 0)"
 
 
 def _error_ratio() -> str:

@@ -7,12 +7,14 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Never
+from typing import Any, Never
 
 from aiohttp import web, web_response
+from aiohttp.http_exceptions import HttpProcessingError
 
 from service.api import Api
 from service.api.context import Context, Lifecycle
+from service.api.routing import Router
 from service.api.sending import SERVER
 from service.connections import Budget, Connections
 from service.listening import Listener
@@ -33,11 +35,37 @@ SENDING_SECONDS = 5.0
 web_response.SERVER_SOFTWARE = SERVER  # type: ignore[attr-defined]  # not exported
 
 
+class Server(web.Server):
+    """An HTTP server for a router, which also answers what aiohttp cannot read as a request."""
+
+    def __init__(self, router: Router, **options: Any) -> None:
+        super().__init__(router.answer, **options)
+        self.router = router
+
+    def __call__(self) -> web.RequestHandler:
+        """Create the protocol of a connection."""
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class _Protocol(web.RequestHandler):
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to something unreadable; the router answers all other errors."""
+        if isinstance(exc, HttpProcessingError) and isinstance(self._manager, Server):
+            return self._manager.router.refuse_unreadable(exc)
+        return super().handle_error(request, status, exc, message)
+
+
 @asynccontextmanager
-async def running(api: Api, works: Mapping[str, Work]) -> AsyncIterator[web.Server]:
+async def running(api: Api, works: Mapping[str, Work]) -> AsyncIterator[Server]:
     """Run an API's server and background work for the length of a block; nothing is listened to yet."""
-    server = web.Server(
-        api.router.answer,
+    server = Server(
+        api.router,
         access_log=None,
         auto_decompress=False,  # no body is decompressed, not even one that is discarded
         keepalive_timeout=KEEP_ALIVE_SECONDS,

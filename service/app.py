@@ -124,6 +124,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         queue_ms=queue_ms,
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
+        allow_origins=settings.allow_origins,
         fallback=settings.fallback,
         access_log=settings.access_log,
         allowed_hosts=settings.allowed_hosts,
@@ -201,4 +202,5 @@ def _follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
         metrics,
         poll=settings.s3_poll_seconds,
         timeout=settings.s3_timeout_seconds,
+        payer=settings.s3_request_payer,
     )

@@ -24,6 +24,7 @@ _MOST_CONNECTIONS: Final = 10_000
 _LEAST_CONNECTIONS: Final = 16
 #: Bytes; a batch of 100,000 items with their titles is smaller.
 _LARGE_ANSWER: Final = 12 * 2**20
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Budget:
     """The limits of connections.
 
     connections: how many may be open. unsent, unsent_in_all: unread bytes of answers, of one connection and of all.
-    send_seconds: how long an answer may remain unread.
+    send_seconds: how long an answer may remain unread. head_seconds: how long the first request's head may take to
+    arrive; the later ones have the time for which aiohttp keeps an idle connection.
 
     An answer counts while the kernel has not taken all of it, since aiohttp keeps the whole answer until then. It
     counts with what the kernel has taken: an answer of 3.5 MB with 0.7 MB unsent takes 5 MB of memory.
@@ -41,6 +43,7 @@ class Budget:
     unsent: int = _LARGE_ANSWER
     unsent_in_all: int = 64 * 2**20
     send_seconds: float = 30.0
+    head_seconds: float = 30.0
 
     def share(self, processes: int) -> Budget:
         """Return the share of one of several processes.
@@ -159,7 +162,7 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One connection: forwards events to aiohttp's protocol and reports them to the limits."""
 
-    __slots__ = ("_connections", "_deadline", "handler", "transport")
+    __slots__ = ("_connections", "_deadline", "_end", "_head_deadline", "handler", "transport")
 
     transport: asyncio.Transport
 
@@ -167,17 +170,24 @@ class Connection(asyncio.Protocol):
         self.handler = handler
         self._connections = connections
         self._deadline: asyncio.TimerHandle | None = None
+        self._head_deadline: asyncio.TimerHandle | None = None
+        self._end = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start, with a write buffer whose limit is zero, so that every unsent byte is reported."""
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one without inheriting from it
         self.transport.set_write_buffer_limits(0)
         self.handler.connection_made(transport)
+        seconds = self._connections.budget.head_seconds
+        closing = self._connections.close
+        self._head_deadline = asyncio.get_running_loop().call_later(seconds, closing, self, "head_timeout")
         self._connections.admit(self)
 
     def data_received(self, data: bytes) -> None:
         """Forward received data."""
         self._connections.heard(self)
+        if self._head_deadline:
+            self._look_for_end(data)
         self.handler.data_received(data)
 
     def unread(self) -> int:
@@ -206,8 +216,21 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_waiting()
+        self._stop_looking()
         self._connections.forget(self)
         self.handler.connection_lost(exc)
+
+    def _look_for_end(self, data: bytes) -> None:
+        """Stop the deadline for the first head once its end has arrived, which may be in two pieces."""
+        if _END_OF_HEAD in self._end + data:
+            self._stop_looking()
+        else:
+            self._end = (self._end + data)[1 - len(_END_OF_HEAD) :]
+
+    def _stop_looking(self) -> None:
+        if self._head_deadline:
+            self._head_deadline.cancel()
+            self._head_deadline = None
 
     def _stop_waiting(self) -> None:
         if self._deadline:

@@ -37,6 +37,12 @@ class SettingsError(AlsServeError):
     code = "bad_setting"
 
 
+class UnhealthyError(AlsServeError):
+    """The server does not answer its health check."""
+
+    code = "unhealthy"
+
+
 # ---------------------------------------------------------------- models
 
 
@@ -220,6 +226,12 @@ class S3DeniedError(S3Error):
     code = "access_denied"
 
 
+class S3ConfigurationError(S3Error):
+    """A setting keeps S3 from being asked: the region, the endpoint, the URI, or the AWS configuration file."""
+
+    code = "configuration"
+
+
 class S3KeyDeniedError(S3Error):
     """The key that encrypts the object is disabled or its use is not permitted."""
 
@@ -230,6 +242,18 @@ class S3NotFoundError(S3Error):
     """The bucket, object or version does not exist."""
 
     code = "not_found"
+
+
+class S3ArchivedError(S3Error):
+    """The object is in an archive (Glacier) and has to be restored first."""
+
+    code = "archived"
+
+
+class S3UnsupportedError(S3Error):
+    """The store does not support what the request needs."""
+
+    code = "unsupported"
 
 
 class S3ChangedError(S3Error):

@@ -27,7 +27,7 @@ _SECONDS_BETWEEN_LINES = 60.0
 def open_sockets(host: str, port: int, setting: str = "ALS_PORT") -> list[socket.socket]:
     """Listen at every address of a host, all with the same port; 0 picks a free one.
 
-    Raises SettingsError, which names the setting of the port.
+    "::" stands for every address of IPv6 and IPv4. Raises SettingsError, which names the setting of the port.
     """
     with ExitStack() as undone:
         try:
@@ -35,14 +35,29 @@ def open_sockets(host: str, port: int, setting: str = "ALS_PORT") -> list[socket
             opened: list[socket.socket] = []
             for family, _, _, _, address in dict.fromkeys(addresses):
                 port = opened[0].getsockname()[1] if opened else port
-                opened.append(socket.create_server((address[0], port), family=family, backlog=_BACKLOG))
+                both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+                opened.append(
+                    socket.create_server((address[0], port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+                )
                 undone.callback(opened[-1].close)
                 opened[-1].setblocking(False)
-        except OSError as error:
-            reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-            raise SettingsError(f"Cannot listen on {host}:{port}: {reason}; set ALS_HOST or {setting}.") from None
+        except (OSError, UnicodeError) as error:
+            raise SettingsError(
+                f"Cannot listen on {authority(host, port)}: {_reason(error)}; set ALS_HOST or {setting}."
+            ) from None
         undone.pop_all()
     return opened
+
+
+def authority(host: str, port: int) -> str:
+    """Return an address as a URL has it, with IPv6 addresses in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(error: OSError | UnicodeError) -> str | None:
+    if isinstance(error, UnicodeError):
+        return "not a host name"
+    return error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
 
 
 class Listener:

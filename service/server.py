@@ -14,7 +14,8 @@ from service.api.context import Context, Lifecycle
 from service.app import create_app, create_keeper
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.errors import SettingsError
-from service.listening import open_sockets
+from service.health import note_address
+from service.listening import authority, open_sockets
 from service.model.scoring import kernel
 from service.observe.logs import log_event
 from service.settings import Settings
@@ -53,8 +54,9 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[Context, int]]:
     ):
         answered = _by_workers(settings, workers, sockets) if workers > 1 else _by_itself(settings, sockets)
         async with answered as context, _managed(settings, management, context):
+            _note_address(settings, (management or sockets)[0])
             port = _port_of(sockets)
-            log_event("listening", host=settings.host, port=port)
+            log_event("listening", host=settings.host, port=port, address=authority(settings.host, port))
             log_event("scan_kernel" if kernel.name() == "int8" else "no_scan_kernel")
             yield context, port
 
@@ -97,7 +99,8 @@ async def _managed(settings: Settings, sockets: Sequence[socket.socket], context
         running(monitoring, {}) as server,
         answering(server, context, sockets, _MANAGEMENT, exposed=False),
     ):
-        log_event("managing", host=settings.host, port=_port_of(sockets))
+        port = _port_of(sockets)
+        log_event("managing", host=settings.host, port=port, address=authority(settings.host, port))
         yield
 
 
@@ -115,6 +118,13 @@ def _listening(host: str, port: int | None, setting: str) -> Iterator[list[socke
 def _port_of(sockets: Sequence[socket.socket]) -> int:
     port: int = sockets[0].getsockname()[1]
     return port
+
+
+def _note_address(settings: Settings, listening: socket.socket) -> None:
+    try:
+        note_address(settings.state_dir, listening)
+    except OSError as error:  # only als-serve health needs it
+        log_event("housekeeping_failed", detail=str(error))
 
 
 def _make_state_directory(settings: Settings) -> None:

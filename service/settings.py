@@ -17,6 +17,23 @@ Check = Callable[[Any], bool]
 #: Variables that the import process inherits: how to find Python and encode text, no secrets.
 _CHILD_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")
 
+_ORIGIN = re.compile(r"\*|https?://[^\s/,?#@]+")
+_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
+_NUMBER, _ADDRESS, _PROTOCOL = re.compile(r"\d{1,5}"), re.compile(r"[0-9a-fA-F.:]+"), re.compile("tcp|udp|sctp")
+#: Names of service links (after the service's own name), and their values; a port with a number could be a typo.
+_LINKS = tuple(
+    (re.compile(rf"ALS_(\w+_)?{name}"), value)
+    for name, value in {
+        "PORT": _LINK,
+        r"PORT_\d+_(TCP|UDP|SCTP)": _LINK,
+        r"PORT_\d+_(TCP|UDP|SCTP)_ADDR": _ADDRESS,
+        r"PORT_\d+_(TCP|UDP|SCTP)_PORT": _NUMBER,
+        r"PORT_\d+_(TCP|UDP|SCTP)_PROTO": _PROTOCOL,
+        "SERVICE_HOST": _ADDRESS,
+        r"SERVICE_PORT(_\w+)?": _NUMBER,
+        "NAME": re.compile(r"/[^/]+/[^/]+"),
+    }.items()
+)
 _HOSTS = re.compile(r"(?: *(?:[\w.-]+|\[[\da-fA-F:.]+\]) *(?:,|$))+(?<!,)")
 
 
@@ -54,6 +71,12 @@ class Settings:
         "A separate port for /healthz, /readyz and /metrics; 0 picks a free one.",
         allowed="0 to 65535",
         check=lambda value: value is None or 0 <= value <= 65535,
+    )
+    allow_origins: str | None = _setting(
+        None,
+        "Origins of web pages that may call the API (CORS), separated by commas; * allows all.",
+        allowed="* or origins such as https://shop.example",
+        check=lambda value: not value or all(map(_ORIGIN.fullmatch, value.split(","))),
     )
     allowed_hosts: str | None = _setting(
         None,
@@ -122,6 +145,9 @@ class Settings:
     )
     s3_poll_seconds: float = _positive(30.0, "How often to check S3 for a newer model, ±20%.")
     s3_timeout_seconds: float = _positive(600.0, "How long one download from S3 may take.")
+    s3_request_payer: Literal["owner", "requester"] = _one_of(
+        "owner", "Who pays for requests to S3: the bucket's owner, or the requester.", "owner", "requester"
+    )
     training_data: Path | None = _setting(
         None, "Interactions (a file or a directory) to train on if there is no usable model at the start."
     )
@@ -136,7 +162,9 @@ class Settings:
     tokens_file: Path | None = _setting(
         None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
     )
-    log_format: Literal["console", "json"] = _one_of("console", "The log format: console or json.", "console", "json")
+    log_format: Literal["console", "timed", "json"] = _one_of(
+        "console", "The log format: console, timed (with the time) or json.", "console", "timed", "json"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _one_of(
         "info", "The lowest level of log lines to show.", "debug", "info", "warning", "error"
     )
@@ -163,10 +191,16 @@ def variable(name: str) -> str:
 
 
 def refuse_unknown_variables() -> None:
-    """Raise SettingsError if the environment has an ALS_* variable that is not a setting (most likely a typo)."""
+    """Raise SettingsError if the environment has an ALS_* variable that is not a setting (most likely a typo).
+
+    Variables that Kubernetes and Docker set for a service whose name begins with "als" are passed over, unless one has
+    the name of a setting.
+    """
     known = [variable(setting.name) for setting in fields(Settings)]
-    for name in sorted(os.environ):
-        if name.startswith("ALS_") and name not in known:
+    for name in sorted(name for name in os.environ if name.startswith("ALS_")):
+        if name in known:
+            _refuse_link(name, os.environ[name])
+        elif not is_service_link(name, os.environ[name]):
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
             remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
             raise SettingsError(f"The environment variable {name} is not a setting of als-serve; {remedy}")
@@ -177,6 +211,20 @@ def refuse_empty_tokens_file() -> None:
     name = variable("tokens_file")
     if os.environ.get(name) == "":
         raise SettingsError(f"The environment variable {name} is empty; name a file of tokens, or unset it.")
+
+
+def _refuse_link(name: str, value: str) -> None:
+    if name.endswith("_PORT") and _LINK.fullmatch(value):
+        service = name.removesuffix("_PORT").lower().replace("_", "-")
+        raise SettingsError(
+            f"{name} is {value}, which Kubernetes sets for a service called {service} (a service link); set "
+            "enableServiceLinks: false in the pod's spec, or give the service another name."
+        )
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """Return whether Kubernetes or Docker sets this variable in every container that can reach some service."""
+    return any(named.fullmatch(name) and valued.fullmatch(value) for named, valued in _LINKS)
 
 
 def child_environment() -> Mapping[str, str]:

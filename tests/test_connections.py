@@ -150,6 +150,45 @@ async def test_a_connection_whose_request_is_answered_is_not_closed() -> None:
         assert (served.closed("refused"), served.closed("idle")) == (1, 0)
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r"])
+async def test_a_head_that_does_not_arrive_in_time_closes_its_connection(sent: bytes) -> None:
+    """However much of it has come, and whether anyone else needs the place or not."""
+    async with serving(replace(BUDGET, head_seconds=0.05)) as served, connected(served, 1) as (client,):
+        client.writer.write(sent)
+        assert await client.is_closed()
+        await eventually(lambda: served.closed("head_timeout") == 1)
+
+
+async def test_a_dripping_head_has_no_more_time() -> None:
+    """Each byte is heard, and none puts the deadline off."""
+
+    async def drip(client: Client) -> None:
+        client.writer.write(b"GET / HTTP/1.1\r\nX: ")
+        while True:
+            client.writer.write(b"x")
+            await asyncio.sleep(0.001)
+
+    async with serving(replace(BUDGET, head_seconds=0.05)) as served, connected(served, 1) as (client,):
+        dripping = asyncio.create_task(drip(client))
+        assert await client.is_closed()
+        dripping.cancel()
+        assert served.closed("head_timeout") == 1
+
+
+async def test_a_head_in_pieces_is_a_head() -> None:
+    """A connection that has asked once is kept, even if the end of its head came in two pieces."""
+    async with serving(replace(BUDGET, head_seconds=1)) as served, connected(served, 2) as (client, silent):
+        for piece in (b"GET /1 HTTP/1.1\r\nHost: x\r", b"\n\r", b"\n"):
+            client.writer.write(piece)
+            await client.writer.drain()
+            await asyncio.sleep(0)
+        await client.reader.readuntil(b"\r\n\r\n")
+        assert await client.reader.readexactly(1) == b"\0"
+        assert await silent.is_closed()
+        assert served.closed("head_timeout") == 1
+        assert await client.ask(1) == b"\0"
+
+
 async def test_an_answer_that_is_not_read_in_time_is_dropped() -> None:
     """The connection is closed at the deadline, and what it held is gone."""
     async with serving(replace(BUDGET, send_seconds=0.2)) as served, connected(served, 1) as (client,):

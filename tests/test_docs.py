@@ -68,6 +68,7 @@ def test_every_error_of_a_request_is_documented_with_its_status() -> None:
     rows = {(int(status), code.strip("`")) for status, code, _ in table}
     raised = {(status, error.code) for error, status in HTTP_STATUS.items()}
     by_http = {(404, "no_such_path"), (405, "method_not_allowed"), (500, "internal_error")}
+    by_http |= {(400, "bad_request"), (431, "request_header_fields_too_large")}
     unavailable = {(status, code) for status, code in raised if status == 503}
     assert rows == raised - unavailable | by_http
     assert [code for _, code in unavailable if f"`{code}`" not in page("docs/api.md")] == []
@@ -167,3 +168,12 @@ def test_every_scope_is_documented_with_its_routes() -> None:
     assert documented == {
         scope: {(route.method, route.path) for route in ROUTES if route.scope == scope} for scope in SCOPES
     }
+
+
+def test_every_test_that_security_names_is_there() -> None:
+    """Each promise is held by a file of tests."""
+    named = [
+        path for row in rows_below("SECURITY.md", "| promise | tested by |") for path in re.findall("`(.+?)`", row[1])
+    ]
+    assert named
+    assert [path for path in named if not (ROOT / path).is_file()] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ LAYERS = {
     "untrusted": set[str](),
     "errors": {"untrusted"},
     "files": set[str](),
+    "health": {"errors", "files"},
     "tokens": {"errors"},
     "settings": {"errors"},
     "observe": {"errors"},
@@ -262,3 +264,12 @@ def test_a_wrong_import_is_found(module: str, statement: str, complaint: str) ->
 def test_a_right_import_is_let_be(module: str, statement: str) -> None:
     """The rules above do not forbid what is meant to be."""
     assert violations(module, statement) == []
+
+
+@pytest.mark.parametrize(("module", "path"), modules().items(), ids=modules())
+def test_intervals_do_not_depend_on_the_wall_clock(module: str, path: Path) -> None:
+    """It may jump; only dates are taken from it: that of an answer, and the order of use on disk."""
+    used = re.findall(
+        r"\btime\.time(?:_ns)?\(|^from time import .*\btime\b", path.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert not used or module in {"service.api.sending", "service.model.storage.shelf"}

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from service import listening
 from service.connections import Budget, Connections
 from service.errors import SettingsError
-from service.listening import Listener, open_sockets
+from service.listening import Listener, authority, open_sockets
 from service.observe.metrics import Metrics
 from tests.support.helpers import events, eventually, no_descriptor_left
 
@@ -135,6 +135,32 @@ def test_a_host_that_is_not_there_is_said_in_the_systems_words() -> None:
     """Not as a number that nobody knows."""
     with pytest.raises(SettingsError, match=r"^Cannot listen on no\.such\.host\.invalid:0: .*[nN]ame.*; set ALS_HOST"):
         open_sockets("no.such.host.invalid", 0)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+async def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
+    """A server at :: answers both, and the port is free in both."""
+    (listens,) = open_sockets("::", 0)
+    with listens:
+        port = listens.getsockname()[1]
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            with socket.socket(family) as client:
+                client.connect((address, port))
+
+
+@pytest.mark.parametrize("host", ["[::1]", "unix:/run/als.sock", "no such host", "a..b", "x" * 70, "http://127.0.0.1"])
+def test_what_is_no_host_is_one_sentence(host: str) -> None:
+    """In the system's words, with the settings that may be wrong."""
+    with pytest.raises(SettingsError, match=r"^Cannot listen on .*:0: .*[Nn]ame.*; set ALS_HOST or ALS_PORT\.$"):
+        open_sockets(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "written"), [("::", "[::]:8080"), ("fe80::1%eth0", "[fe80::1%eth0]:8080"), ("localhost", "localhost:8080")]
+)
+def test_an_address_is_written_as_in_a_url(host: str, written: str) -> None:
+    """So that it can be copied from the log."""
+    assert authority(host, 8080) == written
 
 
 def test_a_taken_port_lets_go_of_what_was_opened_before() -> None:

@@ -29,7 +29,7 @@ def test_the_defaults_are_settings() -> None:
         ({"drain_seconds": -1.0}, "ALS_DRAIN_SECONDS is -1.0; it must be 0 or more."),
         ({"import_timeout_seconds": 0.0}, "ALS_IMPORT_TIMEOUT_SECONDS is 0.0; it must be more than 0."),
         ({"import_memory_mb": -1}, "ALS_IMPORT_MEMORY_MB is -1; it must be 0 or more."),
-        ({"log_format": "xml"}, "ALS_LOG_FORMAT is 'xml'; it must be console or json."),
+        ({"log_format": "xml"}, "ALS_LOG_FORMAT is 'xml'; it must be console or timed or json."),
         ({"log_level": "loud"}, "ALS_LOG_LEVEL is 'loud'; it must be debug or info or warning or error."),
     ],
 )
@@ -67,6 +67,68 @@ def test_known_variables_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Known settings are accepted."""
     monkeypatch.setenv("ALS_PORT", "8080")
     refuse_unknown_variables()
+
+
+LINKS = {
+    "als-serve": {
+        "ALS_SERVE_SERVICE_HOST": "10.43.7.9",
+        "ALS_SERVE_SERVICE_PORT": "8080",
+        "ALS_SERVE_SERVICE_PORT_HTTP": "8080",
+        "ALS_SERVE_PORT": "tcp://10.43.7.9:8080",
+        "ALS_SERVE_PORT_8080_TCP": "tcp://10.43.7.9:8080",
+        "ALS_SERVE_PORT_8080_TCP_PROTO": "tcp",
+        "ALS_SERVE_PORT_8080_TCP_PORT": "8080",
+        "ALS_SERVE_PORT_8080_TCP_ADDR": "10.43.7.9",
+    },
+    "als, but its port": {
+        "ALS_SERVICE_HOST": "fd00::9",
+        "ALS_SERVICE_PORT": "80",
+        "ALS_SERVICE_PORT_WEB_UI": "80",
+        "ALS_PORT_80_TCP": "tcp://[fd00::9]:80",
+        "ALS_PORT_53_UDP_PROTO": "udp",
+        "ALS_PORT_53_UDP_ADDR": "fd00::9",
+    },
+    "als-model of SCTP": {"ALS_MODEL_PORT": "sctp://10.0.0.1:1", "ALS_MODEL_PORT_1_SCTP_PROTO": "sctp"},
+    "a Docker link": {"ALS_WEB_NAME": "/shop/als_web", "ALS_WEB_PORT": "udp://172.17.0.5:53"},
+}
+
+
+@pytest.mark.parametrize("service", LINKS)
+def test_variables_of_services_are_passed_over(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    """Kubernetes and Docker set them in every container beside a service of that name; nobody wrote them."""
+    for name, value in LINKS[service].items():
+        monkeypatch.setenv(name, value)
+    refuse_unknown_variables()
+
+
+@pytest.mark.parametrize(("name", "service"), [("ALS_PORT", "als"), ("ALS_MANAGEMENT_PORT", "als-management")])
+def test_a_service_that_takes_the_name_of_a_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, service: str
+) -> None:
+    """It is not said to be a number that is wrong, and the remedy is named."""
+    monkeypatch.setenv(name, "tcp://10.43.7.9:8080")
+    with pytest.raises(SettingsError) as refusal:
+        refuse_unknown_variables()
+    assert str(refusal.value) == (
+        f"{name} is tcp://10.43.7.9:8080, which Kubernetes sets for a service called {service} (a service link); set "
+        "enableServiceLinks: false in the pod's spec, or give the service another name."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALS_MANAGMENT_PORT", "9090"),
+        ("ALS_SERVICE_HOST", "example.com/path"),
+        ("ALS_SERVE_SERVICE_PORT", "many"),
+        ("ALS_MODEL_NAME", "als"),
+    ],
+)
+def test_a_typo_is_not_taken_for_a_link(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Only addresses, ports and protocols are; a port with a plain number is most likely a typo."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{name} is not a setting"):
+        refuse_unknown_variables()
 
 
 def test_the_child_is_given_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ background work are elsewhere. This file wires the modules together:
 - ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
 - ``handlers/``: the handlers, one module per topic
 - ``context``: what the handlers share; ``queries``: threads for long queries, and ``lanes``, where they wait
-- ``hosts``: the host names that clients may use
+- ``cors``: which pages of other origins may call the API; ``hosts``: the host names that clients may use
 - ``instrument``: the wrapper around every handler; ``static``: the files of pages
 - ``openapi/``: the document generated from the routes, parameters and answers
 """
@@ -22,6 +22,7 @@ from typing import NamedTuple, Protocol
 from service.api import answers
 from service.api.cache import ResponseCache
 from service.api.context import Context, Fallback, Limits, Results, Scrape
+from service.api.cors import read_origins
 from service.api.instrument import Instrument
 from service.api.openapi.document import document
 from service.api.queries import Queries
@@ -51,6 +52,10 @@ class Configured(Protocol):
     @property
     def query_threads(self) -> int:
         """The number of threads for long queries."""
+
+    @property
+    def allow_origins(self) -> str | None:
+        """The origins of web pages that may call the API."""
 
     @property
     def queue_ms(self) -> float:
@@ -103,7 +108,8 @@ def create_api(
         scrape=scrape or partial(own_scrape, status, metrics),
         access=access,
     )
-    return Api(Router(routes, Instrument(context, settings.access_log, settings.allowed_hosts), access), context)
+    instrument = Instrument(context, settings.access_log, settings.allowed_hosts)
+    return Api(Router(routes, instrument, access, read_origins(settings.allow_origins)), context)
 
 
 def create_monitoring(context: Context, access_log: float) -> Api:

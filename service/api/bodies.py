@@ -7,6 +7,7 @@ is never mistaken for JSON.
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from typing import TypeVar
 
 import msgspec
@@ -35,13 +36,37 @@ async def read_body(request: web.BaseRequest, decoder: msgspec.json.Decoder[Body
         raise UnsupportedMediaTypeError(
             "The body must be JSON; send it with the header Content-Type: application/json."
         )
-    raw = await _in_time(request, context)
+    raw = (await _in_time(request, context)).removeprefix(BOM_UTF8)  # which RFC 8259, section 8.1, lets parsers ignore
+    if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise BadBodyError("The body is not JSON: it is UTF-16; send it as UTF-8.")
     try:
-        return decoder.decode(raw)
+        return _decode(raw, decoder)
     except msgspec.ValidationError as error:
         raise InvalidBodyError(f"The body is invalid: {error}.") from None
     except (msgspec.DecodeError, UnicodeError) as error:
         raise BadBodyError(f"The body is not JSON: {error}.") from None
+
+
+def _decode(raw: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
+    """Decode a body; a number such as 1.0 is an integer, as JSON Schema has it."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        if "got `float`" not in str(error):
+            raise
+        try:
+            converted: Body = msgspec.convert(_INTEGRAL.decode(raw), decoder.type)
+        except RecursionError:  # the rest is nested without end
+            raise error from None
+        return converted
+
+
+def _integral(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+_INTEGRAL = msgspec.json.Decoder(float_hook=_integral)
 
 
 async def _in_time(request: web.BaseRequest, context: Context) -> bytes:

@@ -33,13 +33,14 @@ def host_check(allowed: str | None, route: str) -> Check | None:
         return None
     names = frozenset(name.strip().lower() for name in allowed.split(","))
 
-    @lru_cache(_REMEMBERED)
-    def is_allowed(header: str) -> bool:
-        found = _HOST.fullmatch(header)
-        return found is not None and found[1].lower().removesuffix(".") in names
-
     def check(request: web.BaseRequest) -> None:
-        if not is_allowed(request.headers.get(hdrs.HOST, "")):
+        if not _is_one_of(names, request.headers.get(hdrs.HOST, "")):
             raise MisdirectedError("The Host header names another host; add it to ALS_ALLOWED_HOSTS if it is this one.")
 
     return check
+
+
+@lru_cache(_REMEMBERED)
+def _is_one_of(names: frozenset[str], header: str) -> bool:
+    found = _HOST.fullmatch(header)
+    return found is not None and found[1].lower().removesuffix(".") in names

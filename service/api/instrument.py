@@ -87,6 +87,14 @@ class Instrument:
 
         return answer
 
+    def refuse_unreadable(self, route: str, error: Exception) -> web.StreamResponse:
+        """Answer what cannot be read as a request, and count it; it has no method that is known."""
+        request_id = f"{_PROCESS}{next(_requests):08x}"
+        response = problems.unreadable(error, request_id)
+        response.headers[REQUEST_ID] = request_id
+        RequestNumbers(self._context.metrics, route).count("", response.status, 0.0)
+        return response
+
 
 def _refuse_encoding() -> NoReturn:
     raise EncodedBodyError("A body with a Content-Encoding is not accepted; send it unencoded, without that header.")

@@ -3,8 +3,7 @@
 ``type`` is the URI reference ``/problems/<code>``: a stable name for the kind of problem, relative to the server.
 ``title`` is the status phrase, ``code`` is for machines, ``detail`` for people.
 
-One answer does not have this shape, because aiohttp sends it before any of our code runs: 400 to bytes that are not an
-HTTP request.
+Bytes that are not an HTTP request, or a too long one, get such an answer, too.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from http import HTTPStatus
 
 import msgspec
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import LineTooLong
 
 from service.api.sending import WholeResponse
 from service.errors import (
@@ -80,6 +80,8 @@ _NOT_FOUND = (
     f"There is nothing at this path; the API has {_API_PATHS}. Write a slash within an id as %2F, or send the id in "
     "the body of a POST."
 )
+_TOO_LONG = "The URL or a header is longer than 8190 bytes; send long lists of ids in the body of a POST."
+_NOT_HTTP = "This is not a valid HTTP/1.1 request; percent-encode its URL, and speak HTTP without TLS at this port."
 UNEXPECTED = "The server failed because of an internal error; its log says more under this request_id."
 
 
@@ -114,6 +116,14 @@ def from_http(error: web.HTTPException, method: str, request_id: str) -> WholeRe
     response = problem(error.status, _code(error), _detail(error, method), request_id)
     if hdrs.ALLOW in error.headers:
         response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+    return response
+
+
+def unreadable(error: Exception, request_id: str) -> WholeResponse:
+    """Answer what cannot be read as a request; the connection closes, because the next one may begin anywhere."""
+    status, detail = (431, _TOO_LONG) if isinstance(error, LineTooLong) else (400, _NOT_HTTP)
+    response = problem(status, HTTPStatus(status).name.lower(), detail, request_id)
+    response.force_close()
     return response
 
 

@@ -17,8 +17,10 @@ from service.errors import BadParameterError
 #: Reads the text of a parameter by its name.
 Reader: TypeAlias = Callable[[str, str], Any]
 
-_WHOLE_NUMBER = re.compile("[0-9]{1,9}")
+_WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(\.0{1,9})?")  # 1.0 is an integer, as JSON Schema has it
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?")
+#: What an id in a list does not begin or end with; the API's document has it as a pattern.
+BLANKS = " \t\n\r\v\f"
 _LONGEST_SHOWN = 80
 _TRUTH = {"true": True, "false": False}
 
@@ -83,7 +85,7 @@ def _reader(kind: inspect.Type) -> Reader:
 
 def _number(kind: inspect.IntType | inspect.FloatType) -> Reader:
     whole, low, high = isinstance(kind, inspect.IntType), kind.ge, kind.le
-    form, number = (_WHOLE_NUMBER, int) if whole else (_NUMBER, float)
+    form, number = (_WHOLE_NUMBER, _whole) if whole else (_NUMBER, float)
     bounds = [f" from {low}"] * (low is not None) + [f" to {high}"] * (high is not None)
     allowed = f"a {'whole ' * whole}number{''.join(bounds)}"
 
@@ -93,6 +95,10 @@ def _number(kind: inspect.IntType | inspect.FloatType) -> Reader:
         raise BadParameterError(f"The parameter {name} is {_shown(text)}; it must be {allowed}.")
 
     return read
+
+
+def _whole(text: str) -> int:
+    return int(text.partition(".")[0])
 
 
 def _one_of(choices: Collection[str], name: str, text: str) -> str:
@@ -116,6 +122,10 @@ def _ids(kind: inspect.VarTupleType) -> Reader:
             raise BadParameterError(f"The parameter {name} lists {len(ids)} ids; at most {most} are allowed.")
         if "" in ids:
             raise BadParameterError(f"The parameter {name} has an empty id; give ids separated by commas.")
+        if blank := next((each for each in ids if each != each.strip(BLANKS)), None):
+            raise BadParameterError(
+                f"The parameter {name} has the id {blank!r} with a blank at an end; separate ids by commas alone."
+            )
         return ids
 
     return read

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 
 from service.api.bodies import read_body
 from service.api.context import Context, Handler, Ids, Question
+from service.api.cors import allowing, preflight
 from service.api.instrument import Instrument, Instrumented
 from service.api.parameters import Anything, Options
 from service.api.query_strings import QueryReader
@@ -45,14 +46,26 @@ class _Shape:
 class Router:
     """Calls the handlers of one API's routes; where there is no route, the answer is an error."""
 
-    def __init__(self, routes: Iterable[AnyRoute], instrument: Instrument, access: Access | None = None) -> None:
-        """``access`` admits requests by their tokens, if there are any."""
+    def __init__(
+        self,
+        routes: Iterable[AnyRoute],
+        instrument: Instrument,
+        access: Access | None = None,
+        origins: frozenset[str] = frozenset(),
+    ) -> None:
+        """``access`` admits requests by their tokens, if there are any; pages of the ``origins`` may read answers."""
+        self._instrument = instrument
         #: By number of segments; shapes with fewer ids first, so that /items/popular comes before /items/{item}.
         self._shapes: dict[int, list[_Shape]] = {}
-        self._refuse = instrument.wrap(UNMATCHED, self._refuse_unmatched)
+        unmatched = self._preflight if origins else self._refuse_unmatched
+        self._refuse = allowing(origins, instrument.wrap(UNMATCHED, unmatched))
         for route in routes:
             answer = _answering_body(route) if route.has_body else _answering_query(route)
-            self._add(route, instrument.wrap(route.path, guarded(answer, route.scope, access)))
+            self._add(route, allowing(origins, instrument.wrap(route.path, guarded(answer, route.scope, access))))
+
+    def refuse_unreadable(self, error: Exception) -> web.StreamResponse:
+        """Answer what cannot be read as a request."""
+        return self._instrument.refuse_unreadable(UNMATCHED, error)
 
     def answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Answer a request."""
@@ -88,6 +101,12 @@ class Router:
         shapes.append(_Shape(places, itemgetter(*sorted({*range(segments)} - {*places}))))
         shapes.sort(key=lambda shape: len(shape.places))
         return self._shape(segments, places)
+
+    async def _preflight(self, request: web.BaseRequest, context: Context, ids: Ids) -> web.StreamResponse:
+        """Answer a browser that asks whether a page may make a request; else as _refuse_unmatched."""
+        if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
+            return preflight(self._find(request)[1])
+        return await self._refuse_unmatched(request, context, ids)
 
     async def _refuse_unmatched(self, request: web.BaseRequest, _context: Context, _ids: Ids) -> web.Response:
         """Raise HTTPMethodNotAllowed if the path has other methods, else HTTPNotFound."""

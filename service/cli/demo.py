@@ -12,6 +12,7 @@ import uvloop
 from service.api.context import Context
 from service.cli.options import settings_options
 from service.cli.training import train_model
+from service.listening import authority
 from service.model.storage.snapshot import Snapshot
 from service.observe.logs import set_up_logging
 from service.server import check_port, serve
@@ -82,7 +83,7 @@ async def serve_demo(model_path: Path, titles: Path, host: str, port: int) -> No
     tasks: set[asyncio.Task[None]] = set()
 
     def on_start(context: Context, bound_port: int) -> None:
-        tasks.add(asyncio.create_task(_show_tour(context, f"http://{host}:{bound_port}")))
+        tasks.add(asyncio.create_task(_show_tour(context, f"http://{authority(host, bound_port)}")))
 
     await serve(settings, on_start)
 

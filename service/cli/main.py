@@ -1,4 +1,4 @@
-"""The command line: als-serve serve | check | recommend | train | evaluate | tune | publish | versions | … | demo."""
+"""The command line: als-serve serve | health | check | recommend | train | … | publish | versions | … | demo."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from service.settings import Settings, refuse_empty_tokens_file, refuse_unknown_
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
     "check": "models",
+    "health": "health",
     "recommend": "models",
     "train": "training",
     "evaluate": "evaluation",

@@ -74,7 +74,7 @@ async def check_model(settings: Settings, *, deep: bool) -> None:
     click.echo(f"📁 Model path: {path}\n📁 Current directory: {Path.cwd()}")
     found = source.signature(path)
     click.echo(f"✅ Model file exists: {path} ({found.size} bytes)")
-    await asyncio.to_thread(source.identify, path)
+    await asyncio.to_thread(source.identify, path, settings.max_model_mb * 2**20)
     click.echo("✅ Model file verification passed\n🚀 Testing model initialization...")
     async with imported(settings) as snapshot:
         if deep:

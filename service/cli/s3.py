@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ _ATTEMPTS = 5
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Afterwards, remove all but the newest N models.")
 @protection_options()
 @click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="A tag for the model; can be repeated.")
-@settings_options("state_dir", "import_timeout_seconds", "import_memory_mb", "pickle_keys")
+@settings_options("state_dir", "import_timeout_seconds", "import_memory_mb", "pickle_keys", "s3_request_payer")
 def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
     """Upload a model to S3 and make it the latest.
 
@@ -48,30 +49,33 @@ def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
 @click.command()
 @click.argument("uri", metavar="s3://BUCKET/PREFIX/")
 @click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON.")
-def versions(uri: str, as_json: bool) -> None:
+@settings_options("s3_request_payer")
+def versions(uri: str, as_json: bool, s3_request_payer: str) -> None:
     """List the models in S3, newest first, and mark the latest."""
-    asyncio.run(show_versions(uri, as_json=as_json))
+    asyncio.run(show_versions(uri, s3_request_payer, as_json=as_json))
 
 
 @click.command()
 @click.argument("uri", metavar="s3://BUCKET/PREFIX/MODEL")
 @protection_options()
-def promote(uri: str, **values: Any) -> None:
+@settings_options("s3_request_payer")
+def promote(uri: str, s3_request_payer: str, **values: Any) -> None:
     """Make an earlier model the latest, to roll back or forward."""
-    asyncio.run(promote_model(uri, _protection(values)))
+    asyncio.run(promote_model(uri, _protection(values), s3_request_payer))
 
 
 @click.command()
 @click.argument("uri", metavar="s3://BUCKET/PREFIX/")
 @click.option("--to", "path", type=click.Path(path_type=Path), required=True, help="Where to put the model.")
-@settings_options("s3_timeout_seconds")
-def pull(uri: str, path: Path, s3_timeout_seconds: float) -> None:
+@settings_options("state_dir", "import_timeout_seconds", "import_memory_mb", "s3_timeout_seconds", "s3_request_payer")
+def pull(uri: str, path: Path, **values: Any) -> None:
     """Download the latest model from S3, once.
 
-    Exits with 0 if the model is then at the path, 1 if not. The file at the path is replaced atomically, so a server
-    that watches it swaps the model in. A URI that does not end with "/" names one model.
+    Exits with 0 if the model is then at the path, 1 if not. The model is first checked as a server would check it; a
+    bad one replaces nothing. The file at the path is replaced atomically, so a server that watches it swaps the model
+    in. A URI that does not end with "/" names one model.
     """
-    asyncio.run(pull_model(uri, path, s3_timeout_seconds))
+    asyncio.run(pull_model(Settings(model_path=path, **values), uri))
 
 
 def _protection(values: dict[str, Any]) -> Protection:
@@ -100,7 +104,7 @@ async def publish_model(settings: Settings, uri: str, protection: Protection, ke
     async with imported(settings) as snapshot:
         model = _described(snapshot)
     click.echo(f"🧪 {path} would be served: version {model.sha256[:16]}, {_counted(model)} (users × items)")
-    async with connected(prefix, attempts=_ATTEMPTS) as client:
+    async with connected(prefix, settings.s3_request_payer, attempts=_ATTEMPTS) as client:
         with bar(f"⬆️ Uploading {path.name}", model.size) as on_bytes:
             pointer, is_latest = await publishing.publish(client, prefix, path, model, protection, on_bytes)
         click.echo(f"✅ Published {prefix.at(pointer.key)} ({pointer.size} bytes)")
@@ -110,13 +114,13 @@ async def publish_model(settings: Settings, uri: str, protection: Protection, ke
             click.echo(f"🧹 Removed {prefix.at(key)}")
 
 
-async def show_versions(uri: str, *, as_json: bool) -> None:
+async def show_versions(uri: str, payer: str, *, as_json: bool) -> None:
     """Print the models under a prefix, newest first. Raises S3Error."""
     from service.s3 import publishing
     from service.s3.client import connected
 
     prefix = parse_prefix(uri)
-    async with connected(prefix, attempts=_ATTEMPTS) as client:
+    async with connected(prefix, payer, attempts=_ATTEMPTS) as client:
         found = await publishing.versions(client, prefix)
     if as_json:
         click.echo(msgspec.json.encode(found))
@@ -130,7 +134,7 @@ async def show_versions(uri: str, *, as_json: bool) -> None:
     click.echo(f"{models} under {prefix}; ▶ marks the one that servers follow")
 
 
-async def promote_model(uri: str, protection: Protection) -> None:
+async def promote_model(uri: str, protection: Protection, payer: str) -> None:
     """Make a model that was published earlier the latest. Raises S3Error."""
     from service.s3 import publishing
     from service.s3.client import connected
@@ -138,31 +142,40 @@ async def promote_model(uri: str, protection: Protection) -> None:
     place = parse_location(uri)
     if place.is_prefix:
         raise SettingsError(f"{uri} is a prefix, not a model; als-serve versions {uri} lists its models.")
-    async with connected(place, attempts=_ATTEMPTS) as client:
+    async with connected(place, payer, attempts=_ATTEMPTS) as client:
         pointer = await publishing.promote(client, place, protection)
     click.echo(f"✅ {place} is now the latest: version {pointer.sha256[:16]}")
 
 
-async def pull_model(uri: str, path: Path, seconds: float) -> None:
-    """Download the latest model to the path, unless it is there already, within the given seconds. Raises S3Error."""
+async def pull_model(settings: Settings, uri: str) -> None:
+    """Download the latest model to the model path, unless it is there already. Raises ModelRejectedError, S3Error."""
     from service.cli.progress import bar
     from service.s3.client import connected
     from service.s3.failures import deadline
     from service.s3.fetching import fetch, stands_at, sweep
     from service.s3.finding import find
 
-    location = parse_location(uri)
+    location, path = parse_location(uri), settings.model_path
+
+    async def admit(part: Path) -> None:
+        limit.reschedule(None)  # which is over downloads, and an import has its own
+        async with imported(replace(settings, model_path=part)):
+            pass
+
     sweep(path)
-    async with connected(location, attempts=_ATTEMPTS) as client, deadline(seconds, location):
+    async with (
+        connected(location, settings.s3_request_payer, attempts=_ATTEMPTS) as client,
+        deadline(settings.s3_timeout_seconds, location) as limit,
+    ):
         found = await find(client, location, None)
         assert found  # no version is known yet, so it cannot be unchanged
         place = location.at(found.key)
         if found.sha256 and stands_at(path, found.size, found.sha256):
-            click.echo(f"💤 {path} is already {place}")
+            click.echo(f"💤 {path} is already {plain(str(place))}")
             return
-        with bar(f"⬇️ Downloading {found.key}", found.size) as on_bytes:
-            download = await fetch(client, location.bucket, found, path, on_bytes)
-    click.echo(f"✅ Downloaded {place} to {path} ({download.bytes} bytes, version {download.sha256[:16]})")
+        with bar(f"⬇️ Downloading {plain(found.key)}", found.size) as on_bytes:
+            download = await fetch(client, location.bucket, found, path, on_bytes, admit)
+    click.echo(f"✅ Downloaded {plain(str(place))} to {path} ({download.bytes} bytes, version {download.sha256[:16]})")
 
 
 def _described(snapshot: Snapshot) -> Pointer:

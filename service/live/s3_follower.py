@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Never
 
 import msgspec
 
-from service.errors import DownloadCorruptError, S3Error, S3NotFoundError
+from service.errors import AlsServeError, DownloadCorruptError, S3NotFoundError
 from service.files import written_whole
 from service.live.report import Following, Poll
 from service.model.storage.source import Signature, look
@@ -25,6 +25,7 @@ from service.s3.fetching import fetch, stands_at, sweep
 from service.s3.finding import find
 from service.s3.location import Location
 from service.s3.pointer import MALFORMED
+from service.s3.session import Region
 from service.s3.versions import Download, Found, Marker
 
 if TYPE_CHECKING:
@@ -50,9 +51,20 @@ class S3Follower:
     """
 
     def __init__(
-        self, location: Location, path: Path, state_dir: Path, metrics: Metrics, *, poll: float, timeout: float
+        self,
+        location: Location,
+        path: Path,
+        state_dir: Path,
+        metrics: Metrics,
+        *,
+        poll: float,
+        timeout: float,
+        payer: str = "owner",
     ) -> None:
-        """``poll`` is the seconds between polls, ``timeout`` the limit of one download."""
+        """``poll`` is the seconds between polls, ``timeout`` the limit of one download.
+
+        ``payer`` pays for requests: the "owner" of the bucket, or the "requester".
+        """
         self.following = Following(str(location))
         self.polled = asyncio.Event()
         self._location = location
@@ -62,6 +74,8 @@ class S3Follower:
         self._metrics = metrics
         self._poll_seconds = poll
         self._timeout = timeout
+        self._payer = payer
+        self._region: Region | None = None
         self._marker: Marker | None = None
         self._succeeded = time.monotonic()
         metrics.s3_poll_interval.set(poll)
@@ -83,15 +97,20 @@ class S3Follower:
         while True:
             try:
                 # A client reads its credentials once, so after a failure only a new client can recover.
-                async with connected(self._location) as client:
+                async with connected(self._location, self._payer, on_region=self._name_region) as client:
                     while True:
                         await self._poll(client)
                         failures = 0
                         await asyncio.sleep(self._poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - as above
-            except S3Error as error:
+            except AlsServeError as error:  # and nothing else comes out of there
                 self._fail(error)
                 await asyncio.sleep(self._pause(failures, error))
                 failures += 1
+
+    def _name_region(self, region: Region) -> None:
+        if region != self._region:  # once, not with every client
+            self._region = region
+            log_event("s3_region", region=region.name, source=region.source)
 
     async def _poll(self, client: S3Client) -> None:
         """Poll once, and download a new model. Raises S3Error."""
@@ -154,13 +173,15 @@ class S3Follower:
         self._measure_downloads()
         await asyncio.to_thread(self._remember)
 
-    def _fail(self, error: S3Error) -> None:
+    def _fail(self, error: AlsServeError) -> None:
         last = self.following.last_poll
         if last is None or last.reason != error.code:  # once, not with every attempt
             log_event("s3_failed", reason=error.code, detail=str(error))
         self._conclude("failed", error)
 
-    def _conclude(self, outcome: Literal["unchanged", "downloaded", "failed"], error: S3Error | None = None) -> None:
+    def _conclude(
+        self, outcome: Literal["unchanged", "downloaded", "failed"], error: AlsServeError | None = None
+    ) -> None:
         """Record how a poll ended; every outcome passes through here."""
         last, now = self.following.last_poll, datetime.now(UTC)
         if error is None:
@@ -172,7 +193,7 @@ class S3Follower:
         self._metrics.s3_polls.labels(outcome, reason).inc()
         self.polled.set()
 
-    def _pause(self, failures: int, error: S3Error) -> float:
+    def _pause(self, failures: int, error: AlsServeError) -> float:
         """Return the pause after this many failures in a row: random, up to a limit that doubles (full jitter)."""
         limit = min(max(_longest_pause(error), self._poll_seconds), 2.0 ** min(failures, 32))
         return random.uniform(0, limit)  # noqa: S311 - as above
@@ -202,7 +223,7 @@ class S3Follower:
             self._metrics.s3_model_info.labels(download.sha256[:16], download.key, download.version_id or "").set(1)
 
 
-def _longest_pause(error: S3Error) -> float:
+def _longest_pause(error: AlsServeError) -> float:
     match error:
         case DownloadCorruptError():
             return _LONGEST_CORRUPT_PAUSE_SECONDS

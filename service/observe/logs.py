@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -82,6 +83,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "stood_in": (_I, "🔁 Now serving model {model_version} in place of {path}"),
     "s3_following": (_I, "☁️ Following {uri}: checking for a newer model every {seconds:g} s"),
+    "s3_region": (_I, "☁️ Requests to S3 are signed for the region {region}, from {source}"),
     "s3_downloading": (_I, "⬇️ Downloading {key} from S3 ({bytes} bytes)"),
     "s3_downloaded": (_I, "✅ Downloaded {key} from S3 ({bytes} bytes in {seconds:.1f} s)"),
     "s3_failed": (_W, "⚠️ {detail} S3 will be retried; the served model does not change"),
@@ -101,8 +103,8 @@ EVENTS: dict[str, tuple[int, str]] = {
         "⚠️ File events stopped ({detail}): checking every {seconds:g} s, watching again soon",
     ),
     "task_failed": (_E, "❌ {task} failed and starts again in {seconds:g} s: {detail}"),
-    "listening": (_I, "🌐 Listening on http://{host}:{port}"),
-    "managing": (_I, "🌐 Health and metrics on http://{host}:{port}"),
+    "listening": (_I, "🌐 Listening on http://{address}"),
+    "managing": (_I, "🌐 Health and metrics on http://{address}"),
     "accept_failed": (_W, "⚠️ Cannot accept new connections: {detail}. Retrying ten times a second"),
     "worker_ended": (_E, "❌ A worker {detail}. Its replacement starts in {seconds:g} s"),
     "worker_hung": (_E, "❌ Killing worker {pid}: it has not responded for {seconds:.0f} s"),
@@ -154,10 +156,22 @@ class JsonFormatter(logging.Formatter):
         return escaped(json.dumps(line, ensure_ascii=False, default=str))
 
 
+def _formatter(log_format: str) -> logging.Formatter:
+    match log_format:
+        case "json":
+            return JsonFormatter()
+        case "timed":
+            timed = ConsoleFormatter("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S")
+            timed.converter = time.gmtime
+            return timed
+        case _:
+            return ConsoleFormatter()
+
+
 def set_up_logging(log_format: str, level: str, stream: TextIO | None = None) -> None:
     """Send our events, and other libraries' warnings, to ``stream`` (standard error by default)."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
+    handler.setFormatter(_formatter(log_format))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # aiohttp itself answers 400 to bytes that are not HTTP, and would log a traceback for every such client.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

@@ -289,9 +289,10 @@ class Metrics:
     connections_closed: TallyCounter = _metric(
         TallyCounter,
         "als_connections_closed_total",
-        "Connections closed to stay within the budget, by reason: idle, refused, send_timeout, unsent_bytes.",
+        "Connections closed to stay within the budget, by reason: "
+        "head_timeout, idle, refused, send_timeout, unsent_bytes.",
         "reason",
-        known=[("idle",), ("refused",), ("send_timeout",), ("unsent_bytes",)],
+        known=[("head_timeout",), ("idle",), ("refused",), ("send_timeout",), ("unsent_bytes",)],
     )
     unsent_bytes: TallyGauge = _metric(
         TallyGauge, "als_unsent_bytes", "Bytes of answers that clients have not read yet."

@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from service.errors import DownloadCorruptError, DownloadCutError, ModelPathErro
 from service.files import sync, take_place
 from service.model.storage.source import identify, signature
 from service.s3.failures import speaking_of
-from service.s3.finding import get_object, sha256_of
+from service.s3.finding import get_object, plausible, sha256_of
 from service.s3.location import Location
 from service.s3.versions import Counted, Download, Found
 from service.threads import in_threads
@@ -29,32 +29,44 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
     from types_aiobotocore_s3.type_defs import GetObjectOutputTypeDef
 
+#: Looks at a complete download before it replaces anything.
+Admit = Callable[[Path], Awaitable[None]]
 #: The bytes hashed and written at a time, in a thread: large enough to be efficient, small enough for memory.
 _CHUNK = 2**20
 
 
-async def fetch(client: S3Client, bucket: str, found: Found, path: Path, on_bytes: Counted) -> Download:
+async def fetch(
+    client: S3Client, bucket: str, found: Found, path: Path, on_bytes: Counted, admit: Admit | None = None
+) -> Download:
     """Download a found version to the path, replacing the file there; ``on_bytes`` is called for each piece.
+
+    Before it replaces anything, ``admit`` is awaited with the path of the complete download, and may raise.
 
     Its length and a sha256 are verified: the pointer's, else the one in its metadata. If neither is known, S3's own
     checksum is verified, if it covers the whole object and botocore supports its kind (CRC64NVME, which AWS adds by
     default, needs an extra library). Raises S3Error.
     """
     place, started = Location(bucket, found.key), time.perf_counter()
+    if not found.size:
+        raise DownloadCorruptError(f"{place} is empty, so the model that is there stays; publish it again.")
     answer = await get_object(client, place, **_version(found))
     assert answer  # an exact version cannot be "unchanged"
     async with answer["Body"] as body:
         _expect("length", found.size, answer.get("ContentLength", found.size), place)
         expected = found.sha256 or _published(answer)
-        async with in_threads(_replacing(path, found.modified_at or answer["LastModified"])) as part:
+        async with in_threads(_replacing(path, found.modified_at or plausible(answer["LastModified"]))) as part:
             with speaking_of(place):
                 async for piece in _pieces(body):
+                    # Nothing is written past the stated size, however long the body may go on.
+                    _expect_at_most(found.size, part.size + len(piece), place)
                     await asyncio.to_thread(part.take, piece)
                     on_bytes(len(piece))
             if part.size < found.size:
                 raise DownloadCutError(f"{place} was cut short after {part.size} of {found.size} bytes; try again.")
-            _expect("length", found.size, part.size, place)
             _expect("sha256", expected or part.sha256, part.sha256, place)
+            if admit:
+                await asyncio.to_thread(part.flush)
+                await admit(part.path)
             part.is_whole = True
     return Download(
         key=found.key,
@@ -113,12 +125,18 @@ class _Part:
         with _writing(self._target):
             self._file.write(piece)
 
-    def become(self, modified_at: datetime) -> None:
+    def flush(self) -> None:
+        """Let others read everything that was taken."""
+        with _writing(self._target):
+            self._file.flush()
+
+    def become(self, modified_at: datetime | None) -> None:
         """Replace the path by this file, once it is synced to disk."""
         with _writing(self._target):
             self._file.flush()
-            # The time of publication, not of the download, so that a model has the same age on every server.
-            os.utime(self._file.fileno(), (modified_at.timestamp(),) * 2)
+            if modified_at:
+                # The time of publication, not of the download, so that a model has the same age on every server.
+                os.utime(self._file.fileno(), (modified_at.timestamp(),) * 2)
             sync(self._file)
             take_place(self.path, self._target)
 
@@ -131,7 +149,7 @@ class _Part:
 
 
 @contextmanager
-def _replacing(path: Path, modified_at: datetime) -> Iterator[_Part]:
+def _replacing(path: Path, modified_at: datetime | None) -> Iterator[_Part]:
     """Yield a part that replaces the path at the end of the block if complete. Raises ModelPathError."""
     part = _Part(path)
     try:
@@ -189,6 +207,13 @@ async def _pieces(body: Any) -> AsyncIterator[bytes]:
             piece.clear()
     if piece:
         yield bytes(piece)
+
+
+def _expect_at_most(expected: int, found: int, place: Location) -> None:
+    if found > expected:
+        raise DownloadCorruptError(
+            f"{place} has more bytes than the {expected} as published; publish it again if this persists."
+        )
 
 
 def _expect(what: str, expected: int | str, found: int | str, place: Location) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from service.errors import BadPointerError, S3NotFoundError, S3UnavailableError
-from service.s3.failures import code_of, speaking_of
-from service.s3.location import LATEST, Location, is_model, timestamp_of
+from service.errors import BadPointerError, S3ConfigurationError, S3NotFoundError, S3UnavailableError
+from service.s3.answers import code_of
+from service.s3.failures import speaking_of
+from service.s3.location import LATEST, MODEL_NAMES, Location, is_model, timestamp_of
 from service.s3.pointer import LARGEST, Pointer, decode_pointer
 from service.s3.versions import Found, Marker
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 SHA256 = "sha256"
 #: Headers that S3 sends for every object, unlike the error or login pages of a proxy.
 _ALWAYS = {"ETag", "LastModified"}
+_MOST_LISTED = 100_000
+_YEARS = (1971, 2200)
 
 
 async def find(client: S3Client, location: Location, known: Marker | None) -> Found | None:
@@ -80,20 +83,47 @@ def sha256_of(answer: GetObjectOutputTypeDef) -> str | None:
     return sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else None
 
 
-async def list_models(client: S3Client, location: Location) -> tuple[list[ObjectTypeDef], bool]:
-    """Return the models directly under a prefix, newest first, and whether there is a pointer. Raises S3Error."""
+class Listing(NamedTuple):
+    """The models directly under a prefix, newest first, whether there is a pointer, and the number of other objects."""
+
+    models: list[ObjectTypeDef]
+    has_pointer: bool
+    others: int
+
+
+async def list_models(client: S3Client, location: Location) -> Listing:
+    """List what is directly under a prefix. Raises S3Error, also if there are more objects than anyone publishes."""
     with speaking_of(location):
         pages = client.get_paginator("list_objects_v2").paginate(
             Bucket=location.bucket, Prefix=location.key, Delimiter="/"
         )
-        listed = [entry async for page in pages for entry in page.get("Contents", [])]
-    names = {entry["Key"].removeprefix(location.key): entry for entry in listed}
-    models = [entry for name, entry in names.items() if is_model(name)]
-    return sorted(models, key=_age, reverse=True), LATEST in names
+        listed: list[ObjectTypeDef] = []
+        async for page in pages:
+            if "IsTruncated" not in page:
+                raise _not_s3(location, "IsTruncated")
+            listed += page.get("Contents", [])
+            if len(listed) > _MOST_LISTED:
+                raise S3ConfigurationError(f"There are over {_MOST_LISTED} objects in {location}; use another prefix.")
+        names = {entry["Key"].removeprefix(location.key): entry for entry in listed}
+        models = sorted((entry for name, entry in names.items() if is_model(name)), key=_age, reverse=True)
+    has_pointer = LATEST in names
+    return Listing(models, has_pointer, len(names) - len(models) - has_pointer)
+
+
+def plausible(moment: datetime) -> datetime | None:
+    """Return a time of S3 in UTC, None if no model was written then: the time only orders and dates models."""
+    return moment.astimezone(UTC) if _YEARS[0] <= moment.year < _YEARS[1] else None
 
 
 def _not_s3(place: Location, missing: str) -> S3UnavailableError:
     return S3UnavailableError(f"The server that answered for {place} is not S3 (no {missing}); check AWS_ENDPOINT_URL.")
+
+
+def _counted(others: int) -> str:
+    if not others:
+        return ""
+    objects = "1 object" if others == 1 else f"{others} objects"
+    return f", only {objects} with other names than {LATEST} and {MODEL_NAMES}"
 
 
 def _unless(known: Marker | None) -> dict[str, str]:
@@ -118,7 +148,7 @@ async def _exact(client: S3Client, place: Location, known: Marker | None) -> Fou
         etag=answer["ETag"],
         size=answer["ContentLength"],
         sha256=sha256_of(answer),
-        modified_at=answer["LastModified"].astimezone(UTC),
+        modified_at=plausible(answer["LastModified"]),
         marker=Marker(place.key, answer["ETag"]),
     )
 
@@ -139,11 +169,13 @@ async def _pointed(client: S3Client, place: Location, known: Marker | None) -> F
 
 
 async def _newest(client: S3Client, location: Location, known: Marker | None) -> Found | None:
-    models, has_pointer = await list_models(client, location)
+    models, has_pointer, others = await list_models(client, location)
     if has_pointer:
         return await _pointed(client, location.at(location.key + LATEST), None)
     if not models:
-        raise S3NotFoundError(f"There is no model under {location}; als-serve publish puts one there.")
+        raise S3NotFoundError(
+            f"There is no model under {location}{_counted(others)}; als-serve publish puts one there."
+        )
     newest = models[0]
     marker = Marker(newest["Key"], newest["ETag"])
     if marker == known:
@@ -152,6 +184,6 @@ async def _newest(client: S3Client, location: Location, known: Marker | None) ->
         key=marker.key,
         etag=marker.etag,
         size=newest["Size"],
-        modified_at=newest["LastModified"].astimezone(UTC),
+        modified_at=plausible(newest["LastModified"]),
         marker=marker,
     )

@@ -14,6 +14,8 @@ LATEST = "latest.json"
 MODEL_PREFIX = "als_model_"
 _EXTENSIONS = {known.name: known.extensions for known in FORMATS}
 _MODEL_ENDINGS = tuple(f".{extension}" for known in FORMATS for extension in known.extensions)
+#: The names that count under a prefix, for people.
+MODEL_NAMES = f"{MODEL_PREFIX}*{', '.join(_MODEL_ENDINGS)}"
 _TIMESTAMP = "%Y%m%d_%H%M%S"
 _NAME = re.compile(rf"{MODEL_PREFIX}(\d{{8}}_\d{{6}})(?!\d)", re.ASCII)
 _URI = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?", re.DOTALL)

@@ -51,7 +51,7 @@ def decode_pointer(raw: bytes, place: Location) -> Pointer:
         ) from None
     if not pointer.key.startswith(place.parent.key) or not _is_name(pointer.key.removeprefix(place.parent.key)):
         raise BadPointerError(
-            f"{place} points to {pointer.key!r}, which is not in the same prefix; publish or promote a model."
+            f"{place} points to {pointer.key[:200]!r}, which is not in the same prefix; publish or promote a model."
         )
     if pointer.created_at and not 2000 <= pointer.created_at.year < 2200:
         raise BadPointerError(f"{place} has an implausible created_at {pointer.created_at}; publish a model.")

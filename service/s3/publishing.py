@@ -12,7 +12,7 @@ import msgspec
 
 from service.errors import BadPointerError, PublishError, S3ChangedError, S3NotFoundError
 from service.s3.failures import speaking_of
-from service.s3.finding import SHA256, list_models, read_pointer
+from service.s3.finding import SHA256, list_models, plausible, read_pointer
 from service.s3.location import LATEST, Location, model_key, timestamp_of
 from service.s3.pointer import MALFORMED, Pointer
 from service.s3.uploading import Protection, Upload, upload
@@ -32,7 +32,7 @@ class Version(msgspec.Struct, frozen=True):
 
     key: str
     size: int
-    modified_at: datetime
+    modified_at: datetime | None
     pointer: Pointer | None
     is_latest: bool
 
@@ -76,21 +76,20 @@ async def promote(client: S3Client, place: Location, protection: Protection) -> 
 async def versions(client: S3Client, prefix: Location) -> list[Version]:
     """Return the models under a prefix, newest first. Raises S3Error."""
     latest, _ = await _latest(client, prefix)
-    models, _ = await list_models(client, prefix)
+    models = (await list_models(client, prefix)).models
     found: list[Version] = []
     for entry in models:
         with suppress(S3NotFoundError):  # it has been removed since
             pointer = _pointer_of(entry["Key"], await _head(client, prefix.at(entry["Key"])))
             is_latest = latest is not None and latest.key == entry["Key"]
-            modified_at = entry["LastModified"].astimezone(UTC)
-            found.append(Version(entry["Key"], entry["Size"], modified_at, pointer, is_latest))
+            found.append(Version(entry["Key"], entry["Size"], plausible(entry["LastModified"]), pointer, is_latest))
     return found
 
 
 async def prune(client: S3Client, prefix: Location, keep: int) -> list[str]:
     """Remove all but the newest ``keep`` models and the latest one; return the removed keys. Raises S3Error."""
     latest, _ = await _latest(client, prefix)
-    models, _ = await list_models(client, prefix)
+    models = (await list_models(client, prefix)).models
     outdated = [entry["Key"] for entry in models[keep:] if latest is None or entry["Key"] != latest.key]
     for key in outdated:
         with speaking_of(prefix.at(key)):

@@ -41,6 +41,7 @@ class Assignment(msgspec.Struct, frozen=True):
     allowed_hosts: str | None
     log_format: str
     log_level: str
+    allow_origins: str | None = None
     has_tokens: bool = False
 
 

@@ -87,7 +87,7 @@ async def test_a_body_of_another_shape_is_refused(path: str, body: Any, wrong: s
         b'{"users": ["\xff"]}',
         b'{"users": ["\\ud800"]}',
         b'{"users": [NaN]}',
-        b"\xef\xbb\xbf{}",
+        b'\xef\xbb\xbf\xef\xbb\xbf{"users": [1]}',
         b'{"users": [1]}'.decode().encode("utf-16"),
     ],
 )
@@ -97,6 +97,46 @@ async def test_what_is_no_json_is_refused(body: bytes) -> None:
         answer = await api.request("POST", BATCH, data=body, headers=AS_JSON)
     assert (answer.status, answer.json["code"]) == (400, "bad_body")
     assert answer.json["detail"].startswith("The body is not JSON: ")
+
+
+@pytest.mark.parametrize("body", ['{"users": [1], "n": 3.0}', '{"users": [1.0], "n": 3}', '{"users": [1e0], "n": 3e0}'])
+async def test_a_number_without_a_fraction_is_an_integer(body: str) -> None:
+    """As in JSON Schema, by which the API is published: clients in JavaScript, Lua or R may write 3.0."""
+    async with serving(SNAPSHOT) as api:
+        answers = [
+            await api.request("POST", BATCH, data=each, headers=AS_JSON) for each in (body, '{"users": [1], "n": 3}')
+        ]
+    assert answers[0].status == 200
+    assert answers[0].json == answers[1].json
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ('{"users": [1], "n": 1.5}', "Expected `int`, got `float` - at `$.n`"),
+        ('{"users": [1], "n": 1e30}', "Expected `int` <= 1000 - at `$.n`"),
+        ('{"users": [1], "n": 0.0}', "Expected `int` >= 1 - at `$.n`"),
+        ('{"users": [1.0], "limit": 5}', "Object contains unknown field `limit`"),
+        ('{"n": 1.0, "users": ' + "[" * 50_000, "Expected `int`, got `float` - at `$.n`"),
+    ],
+)
+async def test_a_fraction_is_no_integer(body: str, wrong: str) -> None:
+    """What is wrong in a body with floats is said as in any other."""
+    async with serving(SNAPSHOT) as api:
+        answer = await api.request("POST", BATCH, data=body, headers=AS_JSON)
+    assert (answer.status, answer.json["detail"]) == (422, f"The body is invalid: {wrong}.")
+
+
+@pytest.mark.parametrize("path", [BATCH, ANONYMOUS])
+async def test_a_byte_order_mark_is_ignored(path: str) -> None:
+    """As RFC 8259 allows: programs on Windows write one."""
+    body = json.dumps({"users": [USER]} if path == BATCH else {"items": GIVEN}).encode()
+    async with serving(SNAPSHOT) as api:
+        answers = [
+            await api.request("POST", path, data=each, headers=AS_JSON) for each in (body, b"\xef\xbb\xbf" + body)
+        ]
+    assert answers[0].status == 200
+    assert answers[0].json == answers[1].json
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from typing import Any
+from urllib.parse import urljoin
 
 import msgspec
 import pytest
@@ -156,6 +157,14 @@ async def test_a_version_is_described_alike_everywhere() -> None:
     version = msgspec.json.schema(Version)
     assert described.count(version) > 8
     assert all(field in (None, version) or field["anyOf"][0] == version for field in described)
+
+
+@pytest.mark.parametrize("at", ["http://127.0.0.1:8080/", "https://gateway.example/shop/reco/"])
+async def test_the_server_is_where_the_document_is(at: str) -> None:
+    """Also behind a gateway that removes a prefix: /docs and generated clients then ask at the prefix."""
+    async with serving(SNAPSHOT) as api:
+        (server,) = (await document_of(api))["servers"]
+    assert urljoin(at + "openapi.json", server["url"]) == at
 
 
 async def test_every_scope_is_described() -> None:

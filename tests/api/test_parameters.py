@@ -34,7 +34,8 @@ REFUSED = [
     (f"{RECOMMENDATIONS}?n=-1", f"The parameter n is '-1'; it must be {N}"),
     (f"{RECOMMENDATIONS}?n=", f"The parameter n is ''; it must be {N}"),
     (f"{RECOMMENDATIONS}?n", f"The parameter n is ''; it must be {N}"),
-    (f"{RECOMMENDATIONS}?n=1.0", f"The parameter n is '1.0'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=1.5", f"The parameter n is '1.5'; it must be {N}"),
+    (f"{RECOMMENDATIONS}?n=1.", f"The parameter n is '1.'; it must be {N}"),
     (f"{RECOMMENDATIONS}?n=%201", f"The parameter n is ' 1'; it must be {N}"),
     (f"{RECOMMENDATIONS}?n=1_0", f"The parameter n is '1_0'; it must be {N}"),
     (f"{RECOMMENDATIONS}?n=%D9%A3", f"The parameter n is '٣'; it must be {N}"),
@@ -73,6 +74,19 @@ REFUSED = [
     (SCORES, "The parameter items is missing; give ids separated by commas."),
     (f"{SCORES}?items=", "The parameter items is missing; give ids separated by commas."),
     (f"{SCORES}?items=1,,2", "The parameter items has an empty id; give ids separated by commas."),
+    *(
+        (
+            f"{path}={sent}",
+            f"The parameter {path.rpartition('?')[2]} has the id {blank!r} with a blank at an end; separate ids by "
+            "commas alone.",
+        )
+        for path, sent, blank in (
+            (f"{RECOMMENDATIONS}?exclude", "1,%20b", " b"),
+            (f"{RECOMMENDATIONS}?exclude", "a+,b", "a "),
+            (f"{SCORES}?items", "%09a", "\ta"),
+            (f"{SCORES}?items", "a,%0A", "\n"),
+        )
+    ),
     (f"{RECOMMENDATIONS}?exclude=1,", "The parameter exclude has an empty id; give ids separated by commas."),
     (f"{SCORES}?items=1&normalize=yes", "The parameter normalize is 'yes'; it must be true or false."),
     (f"{SCORES}?items=" + "," * 1000, "The parameter items lists 1001 ids; at most 1000 are allowed."),
@@ -101,6 +115,7 @@ async def test_a_malformed_parameter_is_named(path: str, detail: str) -> None:
         ("", "n=10"),
         ("n=1000&offset=10000", "offset=10000"),
         ("n=0010", "n=10"),
+        ("n=3.0&offset=2.00", "n=3&offset=2"),
         ("%6E=%33", "n=3"),
         ("exclude_seen=true&normalize=false&fallback=popular&offset=0", ""),
         ("exclude=", ""),

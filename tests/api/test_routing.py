@@ -35,7 +35,7 @@ class Naming(Instrument):
         """Return what gives the route's path."""
 
         def answer(_: web.BaseRequest, ids: Ids) -> Any:
-            return route, list(ids.values())
+            return route, [] if route == UNMATCHED else list(ids.values())
 
         return answer
 

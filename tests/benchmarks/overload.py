@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.overload [--items 250000] [--seconds 6] [--rounds 3] [--threads 2] [--python PATH]
     python -m tests.benchmarks.overload cheap [--seconds 4] [--rounds 5]
+    python -m tests.benchmarks.overload batches [--items 1000000] [--seconds 20]
 
 Every query is for another user of a model without taste: the norms of its items do not differ, so all are scanned.
 Requests leave at random moments on a fixed average schedule, whether or not earlier ones are answered, and latencies
@@ -9,6 +10,7 @@ count from those moments. Capacity is what a few clients get who ask again as so
 second of each step is not counted. Goodput is relative to capacity, p99 to that of one client alone. Per processor
 second, goodput is relative to the same of the capacity: this also tells something while others use the machine.
 ``cheap`` asks for queries of microseconds instead, on three times the connections that saturate the server, by wrk.
+``batches`` sends 34 large batches at once, and then asks for single users, one after the other.
 ``--python`` names the interpreter of another installation, to compare two versions. Every step ends by itself.
 """
 
@@ -16,11 +18,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,6 +42,8 @@ from tests.support.running import RunningServer, running_server
 FACTORS = 64
 #: Clients that ask again at once, to find the capacity.
 BUSY = 4
+#: Batches of 1000 users.
+BATCHES = 34
 #: An open loop has this many connections; a request that finds none free counts as not answered.
 MOST_CONNECTIONS = 400
 WARM_UP_SECONDS = 1.0
@@ -225,6 +231,30 @@ def heavy(directory: Path, options: argparse.Namespace) -> None:
             asyncio.run(times_the_capacity(server, options.seconds))
 
 
+def batches(directory: Path, options: argparse.Namespace) -> None:
+    """Measure single queries while there are too many batches."""
+    users, items = gaussian(USERS, options.items, FACTORS, seed=0)
+    np.savez(directory / "als_model.npz", user_factors=users, item_factors=items)
+    with served(directory, options, query_threads=options.threads) as server:
+        asyncio.run(beside_batches(int(server.url.rpartition(":")[2]), options.seconds))
+
+
+async def beside_batches(port: int, seconds: float) -> None:
+    """Print what becomes of single requests, and of the batches meanwhile."""
+    body = json.dumps({"users": list(range(1000)), "exclude": list(range(1000))}).encode()
+    head = "POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+    clients = await connect(port, BATCHES)
+    answers = [client.ask(f"{head}{len(body)}\r\n\r\n".encode() + body) for client in clients]
+    step = await closed_loop(port, 1, seconds)
+    done = Counter(answer.result() for answer in answers if answer.done())
+    print(f"batches after {WARM_UP_SECONDS + seconds:.0f} s: {dict(done)}, {BATCHES - done.total()} not answered yet")
+    for status, latencies in step.latencies.items():
+        slowest = 1000 * max(latencies)
+        print(f"single: {len(latencies)} x {status}, p50 {step.quantile(0.5, status):.0f} ms, slowest {slowest:.0f} ms")
+    for client in clients:
+        client.transport.close()
+
+
 def cheap(directory: Path, options: argparse.Namespace) -> None:
     """Measure queries of microseconds."""
     if not shutil.which("wrk"):
@@ -257,7 +287,7 @@ def served(directory: Path, options: argparse.Namespace, query_threads: int = 2)
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("queries", nargs="?", choices=["heavy", "cheap"], default="heavy")
+    parser.add_argument("queries", nargs="?", choices=["heavy", "cheap", "batches"], default="heavy")
     parser.add_argument("--items", type=int, default=250_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=6)
@@ -265,7 +295,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        {"heavy": heavy, "cheap": cheap}[options.queries](Path(directory), options)
+        {"heavy": heavy, "cheap": cheap, "batches": batches}[options.queries](Path(directory), options)
 
 
 if __name__ == "__main__":

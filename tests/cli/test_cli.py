@@ -97,6 +97,15 @@ def test_check_shows_facts_as_they_are(tmp_path: Path) -> None:
     assert not {"\x1b", "\x9b", "\u202e"} & set(result.stdout)
 
 
+def test_check_of_a_file_beyond_the_limit(tmp_path: Path) -> None:
+    """It is refused by its size, without reading it."""
+    path = tmp_path / "m.npz"
+    path.write_bytes(bytes(2**20 + 1))
+    result = als_serve("check", "--model-path", path, "--max-model-mb", 1)
+    assert result.exit_code == 1
+    assert "more than the 1 MB that a model may have" in result.stderr
+
+
 def test_check_of_a_path_that_is_not_utf_8(model: Path) -> None:
     """A path is bytes; those that are not text are shown as escapes."""
     path = model.rename(model.with_name(os.fsdecode(b"caf\xe9.npz")))

@@ -291,6 +291,25 @@ def test_a_pull_that_brings_nothing_fails(shop: Shop) -> None:
     assert list(shop.directory.iterdir()) == [to]
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"", "is empty"), (b"<html>", "HTML page"), (model_bytes()[:-40], ""), (b"PK" + bytes(100), "")],
+    ids=["empty", "a page", "cut short", "damaged"],
+)
+@pytest.mark.parametrize("name", ["als_model_20260131_021500.npz", "latest of the names"])
+def test_a_pull_checks_what_came_before_it_replaces_anything(
+    shop: Shop, content: bytes, sentence: str, name: str
+) -> None:
+    """A bad model, of one name or found under the prefix, exits with 1; the good one stays, with nothing beside it."""
+    key = "als_model_20260131_021500.npz"
+    shop.asked(lambda models: models.put(key, content))
+    to = shop.file(1)
+    result = shop.run("pull", shop.uri + (key if name == key else ""), "--to", to)
+    assert sentence in failed(result)
+    assert to.read_bytes() == model_bytes(1)
+    assert list(shop.directory.iterdir()) == [to]
+
+
 def test_a_pull_that_was_killed_does_no_harm(shop: Shop, seaweed: Seaweed) -> None:
     """The next one removes what it left, but has the model; one that is too slow says so."""
     name = shop.publish(1)

@@ -59,7 +59,7 @@ def test_a_bad_file_stops_the_start(tmp_path: Path, workers: str) -> None:
 def test_an_empty_variable_does_not_open_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a template leaves empty by mistake is not taken for unset, as it is of other settings."""
     monkeypatch.setenv("ALS_TOKENS_FILE", "")
-    refused = CliRunner().invoke(main, ["serve"])
+    refused = CliRunner().invoke(main, ["serve", "--port", "70000"])  # which would stop it, too
     assert refused.exit_code == 1
     assert refused.output == (
         "Error: The environment variable ALS_TOKENS_FILE is empty; name a file of tokens, or unset it.\n"

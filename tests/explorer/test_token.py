@@ -68,8 +68,8 @@ async def give(page: Page, token: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_asks_once_and_keeps_the_token_in_its_tab(chromium: Browser, guarded: Guarded, scheme: str) -> None:
-    """One question for all refused requests; after a reload it is not asked again, in another tab it is."""
+async def test_it_asks_and_keeps_the_token_in_its_tab(chromium: Browser, guarded: Guarded, scheme: str) -> None:
+    """After a reload it does not ask again, in another tab it does."""
     async with visiting(chromium, guarded.url, failing=True, color_scheme=scheme) as page:
         await page.goto(guarded.url + "/#popular=")
         await expect(question(page)).to_contain_text("This needs a token with the scope read")
@@ -102,9 +102,10 @@ async def test_a_token_that_no_header_can_have_is_not_taken(chromium: Browser, g
     """The question stays open until there is one that can be sent."""
     async with visiting(chromium, guarded.url, failing=True) as page:
         await page.goto(guarded.url + "/#popular=")
-        for impossible in ("", "two words", "Schlüssel"):
+        for impossible in ("", "two words", "Schlüssel", "ключ"):
             await give(page, impossible)
             await expect(question(page)).to_be_visible()
+            assert await page.evaluate("sessionStorage.length") == 0
         await give(page, ALL)
         await expect(page.locator("h1")).to_have_text("Popular items")
 
@@ -160,7 +161,7 @@ async def test_a_token_for_nothing_here_can_be_replaced(chromium: Browser, guard
 
 
 async def test_where_all_may_read_it_asks_only_for_users(chromium: Browser, guarded: Guarded) -> None:
-    """Views of items need no token then."""
+    """Views of items need no token then; there is one question for all requests that are refused together."""
     guarded.admit("read,metrics")
     try:
         async with visiting(chromium, guarded.url, failing=True) as page:

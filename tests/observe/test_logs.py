@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import string
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -24,6 +26,16 @@ def test_a_console_line_is_the_sentence_alone() -> None:
     stream = logged("console")
     log_event("model_info", users=18902, items=34911)
     assert stream.getvalue() == "📊 Model info: 18902 users, 34911 products\n"
+
+
+def test_a_timed_line_begins_with_the_time() -> None:
+    """In UTC, to the millisecond; the rest is the sentence."""
+    stream = logged("timed")
+    log_event("model_info", users=18902, items=34911)
+    moment, sentence = stream.getvalue().split(" ", 1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", moment)
+    assert abs(datetime.fromisoformat(moment) - datetime.now(UTC)) < timedelta(hours=1)
+    assert sentence == "📊 Model info: 18902 users, 34911 products\n"
 
 
 def test_a_json_line_carries_the_event_and_its_facts() -> None:

@@ -64,6 +64,22 @@ def test_the_model_is_checked_in_the_container(container: Container) -> None:
     assert checked.stdout.endswith("✅ Model loading test completed successfully!\n")
 
 
+def test_any_user_of_group_0_may_write_where_the_image_writes(image: str) -> None:
+    """OpenShift picks a user for each project; a model can be put into /app and the volume, and state kept."""
+    paths = [f"{place}/new" for place in ("/app", "/var/lib/als-serve/models", "/var/lib/als-serve/state")]
+    options = ("--user=1000650000:0", "--cap-drop=all", "--security-opt=no-new-privileges", "--entrypoint=touch")
+    done = run_once(image, *paths, options=options)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_health_check_needs_no_port_of_the_environment(image: str, models: Path) -> None:
+    """A port that the server picks, several workers, a management port, and a proxy that does not answer."""
+    variables = {"ALS_WORKERS": "2", "ALS_MANAGEMENT_PORT": "0", "HTTP_PROXY": "http://127.0.0.1:1"}
+    with running_container(image, models, **variables) as started:
+        started.wait_until(lambda: started.get("/readyz")[0] == 200)
+        assert started.is_healthy()
+
+
 def test_nothing_runs_as_root(container: Container) -> None:
     """The user has a number of its own, and may not change the code that it runs."""
     assert container.run("id", "-u").stdout == f"{USER}\n"
@@ -192,7 +208,8 @@ def test_the_image_says_what_it_is(image: str) -> None:
     assert {name: config["Labels"][f"org.opencontainers.image.{name}"] for name in names} == {
         name: package[field] for name, field in names.items()
     }
-    assert config["User"] == f"{USER}:{USER}"
+    assert config["User"] == f"{USER}:0"
+    assert config["Healthcheck"]["Test"] == ["CMD", "als-serve", "health"]
     assert list(config["Volumes"]) == ["/var/lib/als-serve"]
     assert config["StopSignal"] == "SIGTERM"
     assert {"PYTHONPATH=/app", "PYTHONUNBUFFERED=1", "ALS_MODEL_PATH=/app/als_model.pkl"} <= set(config["Env"])

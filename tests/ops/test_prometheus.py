@@ -107,12 +107,13 @@ def test_a_refused_model_reaches_a_person(tmp_path: Path) -> None:
     }
     assert alert["status"] == "firing"
     assert alert["annotations"]["summary"] == f"{target} rejected the last model file"
+    assert alert["annotations"]["runbook_url"] == "ops/runbook.md#alsreloadfailed"
     described = [rule for rule in rules if rule["type"] == "alerting"]
     assert [rule["name"] for rule in described] == ALERTS
     for rule in described:
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert {"summary", "description"} <= rule["annotations"].keys()
-        assert rule["annotations"]["runbook_url"] == f"ops/runbook.md#{rule['name'].lower()}"
+        assert rule["annotations"]["runbook_url"].endswith(f"ops/runbook.md{{{{ end }}}}#{rule['name'].lower()}")
 
 
 def test_a_server_with_tokens_is_scraped(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ async def client(seaweed: Seaweed, proxy: FaultProxy, monkeypatch: pytest.Monkey
     """Return the product's own client, with all rights, as has everything that finds its credentials meanwhile."""
     let_in(monkeypatch, seaweed.environment(), proxy.endpoint)
     with monkeypatch.context() as patch:
-        patch.setattr(clients, "_session", session)
-        lent = connected(Location("any", ""))
+        patch.setattr(clients, "Session", session)
+        lent = connected(Location("any", ""), "owner")
         connection = await lent.__aenter__()
     try:
         yield connection

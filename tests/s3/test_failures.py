@@ -17,6 +17,7 @@ from service.errors import (
     DownloadCorruptError,
     DownloadCutError,
     S3ChangedError,
+    S3ConfigurationError,
     S3CredentialsError,
     S3DeniedError,
     S3Error,
@@ -45,7 +46,7 @@ NO_CREDENTIALS = "; give the instance a role, or set AWS_ACCESS_KEY_ID and AWS_S
 async def failure_of(location: Location, kind: type[S3Error] = S3Error) -> str:
     """Look at a place with the credentials of the environment, and return the sentence."""
     with pytest.raises(kind) as failure:
-        async with connected(location) as client:
+        async with connected(location, "owner") as client:
             await find(client, location, None)
     return told(failure.value)
 
@@ -87,7 +88,7 @@ async def test_credentials_that_s3_does_not_accept(
     sentence = f"S3 rejected the credentials for {pointer} ({code}); renew them."
     assert await failure_of(location, S3CredentialsError) == sentence
     with pytest.raises(S3CredentialsError) as failure:
-        async with connected(location) as client:
+        async with connected(location, "owner") as client:
             await promote(client, location.at("models/als_model_1"), Protection())
     assert told(failure.value) == sentence
 
@@ -118,14 +119,15 @@ async def test_what_is_not_allowed(
     environment(seaweed.environment("reader"))
     file = tmp_path / "als_model.npz"
     file.write_bytes(model_bytes())
-    async with connected(models.prefix) as client:
+    async with connected(models.prefix, "owner") as client:
         assert await find(client, models.prefix, None)
         with pytest.raises(S3DeniedError) as failure:
             await publish(client, models.prefix, file, described(model_bytes()), Protection(), nobody)
     sentence = told(failure.value)
     assert sentence.startswith(f"S3 denied access to {models.prefix}als_model_")
     assert sentence.endswith(
-        " (AccessDenied); grant it to this role. Without s3:ListBucket, S3 also denies access to missing objects."
+        " (AccessDenied); grant it to this role. Without s3:ListBucket, S3 also denies access to missing objects; "
+        "if the requester pays, set ALS_S3_REQUEST_PAYER=requester."
     )
 
 
@@ -133,11 +135,11 @@ async def test_what_is_not_allowed(
     ("endpoint", "reason"),
     [
         ("http://127.0.0.1:1", 'Could not connect to the endpoint URL: "http://127.0.0.1:1/'),
-        ("not a url", "Invalid endpoint: not a url; check AWS_ENDPOINT_URL."),
+        ("http://no-such-host.invalid", 'Could not connect to the endpoint URL: "http://no-such-host.invalid/'),
     ],
 )
 async def test_nobody_there(environment: Callable[[dict[str, str]], None], endpoint: str, reason: str) -> None:
-    """A closed port or an invalid endpoint is a one-sentence error."""
+    """A closed port or a name that nobody has is a one-sentence error."""
     environment({"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"})
     assert (await failure_of(PLACE, S3UnreachableError)).startswith(f"{PLACE} cannot be reached: {reason}")
 
@@ -158,7 +160,8 @@ ANSWERS = {
     (403, "AccessDenied"): (
         S3DeniedError,
         "S3 denied access to {} (AccessDenied); grant it to this role. "
-        "Without s3:ListBucket, S3 also denies access to missing objects.",
+        "Without s3:ListBucket, S3 also denies access to missing objects; "
+        "if the requester pays, set ALS_S3_REQUEST_PAYER=requester.",
     ),
     (400, "KMS.DisabledException"): (
         S3KeyDeniedError,
@@ -213,16 +216,16 @@ async def test_a_prefix_is_not_told_to_be_written_as_one() -> None:
     """The remedy for a missing object would make no sense."""
     place = Location("bucket", "models/")
     with pytest.raises(S3NotFoundError) as failure, speaking_of(place):
-        raise client_error(404, "NoSuchBucket")
-    assert told(failure.value) == "s3://bucket/models/ does not exist (NoSuchBucket)."
+        raise client_error(404, "NoSuchKey")
+    assert told(failure.value) == "s3://bucket/models/ does not exist (NoSuchKey)."
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(400, S3Error), (403, S3DeniedError), (404, S3NotFoundError), (502, S3UnavailableError)],
+    [(status, S3UnavailableError) for status in (400, 403, 404, 502)],
 )
 async def test_a_page_in_place_of_an_error(models: Models, proxy: FaultProxy, status: int, kind: type[S3Error]) -> None:
-    """What a proxy on the way says in HTML is taken by its status."""
+    """What says it in HTML is a proxy on the way or another server, whatever the status: S3 speaks XML."""
     proxy.fail(page(status))
     with pytest.raises(kind) as failure:
         await find(models.client, models.at("m"), None)
@@ -291,7 +294,13 @@ def client_error(status: int, code: str) -> ClientError:
         (botocore.ConnectTimeoutError(endpoint_url="http://s3"), S3UnreachableError),
         (botocore.ReadTimeoutError(endpoint_url="http://s3"), S3UnreachableError),
         (botocore.SSLError(endpoint_url="http://s3", error=OSError("self-signed")), S3UnreachableError),
-        (botocore.NoRegionError(), S3UnreachableError),
+        (botocore.NoRegionError(), S3ConfigurationError),
+        (botocore.ParamValidationError(report="Invalid bucket name"), S3ConfigurationError),
+        (ValueError("Invalid timestamp"), S3UnavailableError),
+        (KeyError("ETag"), S3UnavailableError),
+        (RecursionError(), S3UnavailableError),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), S3UnavailableError),
+        (ExceptionGroup("several", [ValueError()]), S3UnavailableError),
         (aiohttp.ServerDisconnectedError(), S3UnreachableError),
         (ConnectionResetError(), S3UnreachableError),
     ],
@@ -307,9 +316,9 @@ def test_what_botocore_raises_is_one_of_our_errors(error: Exception, kind: type[
     assert "()" not in str(failure.value)
 
 
-@pytest.mark.parametrize("error", [ValueError("a bug"), UnknownUserError("no such"), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [UnknownUserError("no such"), asyncio.CancelledError(), KeyboardInterrupt()])
 def test_what_is_not_s3s_is_not_said_to_be(error: BaseException) -> None:
-    """A bug, an error of ours or a cancellation passes as it is."""
+    """An error of ours or a cancellation passes as it is."""
     with pytest.raises(type(error)) as failure, speaking_of(PLACE):
         raise error
     assert failure.value is error

@@ -31,8 +31,8 @@ async def found(models: Models, known: Marker | None = None, name: str = "") -> 
 
 async def names_found(models: Models) -> list[str]:
     """Return the names of the models, the newest first."""
-    listed, _ = await list_models(models.client, models.prefix)
-    return [entry["Key"].removeprefix(models.prefix.key) for entry in listed]
+    listing = await list_models(models.client, models.prefix)
+    return [entry["Key"].removeprefix(models.prefix.key) for entry in listing.models]
 
 
 async def put_later(models: Models, name: str, than: str) -> None:
@@ -249,7 +249,9 @@ async def test_nothing_to_be_found_is_said(models: Models) -> None:
 async def test_a_missing_bucket_is_said(models: Models, key: str) -> None:
     """Whatever is looked for in it."""
     location = Location("no-such-bucket", key)
-    with pytest.raises(S3NotFoundError, match=rf"^{location} does not exist \(NoSuchBucket\)\."):
+    with pytest.raises(
+        S3NotFoundError, match=rf"^There is no bucket no-such-bucket \(NoSuchBucket\); check the name in {location} and"
+    ):
         await find(models.client, location, None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import re
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from aiohttp.compression_utils import ZLibDecompressor
 
 from service.api.context import Lifecycle
 from service.api.routes import ROUTES
+from service.live.reading import Reading
 from tests.support.helpers import eventually, model_bytes, put
 from tests.support.models import make_factors
 from tests.support.running import RunningServer, running_server
@@ -100,6 +102,66 @@ async def test_an_encoded_body_is_counted_by_its_route() -> None:
         await api.raw(encoded("POST", "/v1/recommendations", b"x"))
         labels = {"route": "/v1/recommendations", "method": "POST", "status": "415"}
         assert api.sample("als_http_requests_total", **labels) == 1
+
+
+NEXT = b"GET /v1/model HTTP/1.1\r\nHost: x\r\n\r\n"
+START = b"POST /v1/recommendations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+NOTHING = b"0\r\n\r\n"
+SMUGGLED = {
+    "a length before chunks": START + b"Content-Length: 4\r\n" + CHUNKED + NOTHING,
+    "a length after chunks": START + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + NOTHING,
+    "two lengths": START + b"Content-Length: 0\r\nContent-Length: 40\r\n\r\n",
+    "one length twice": START + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    "a list of lengths": START + b"Content-Length: 0, 40\r\n\r\n",
+    "a signed length": START + b"Content-Length: +2\r\n\r\n{}",
+    "a negative length": START + b"Content-Length: -1\r\n\r\n",
+    "a hexadecimal length": START + b"Content-Length: 0x2\r\n\r\n{}",
+    "a space before the colon": START + b"Transfer-Encoding : chunked\r\n\r\n" + NOTHING,
+    "a folded line": START + b"Transfer-Encoding:\r\n chunked\r\n\r\n" + NOTHING,
+    "another coding": START + b"Transfer-Encoding: xchunked\r\n\r\n" + NOTHING,
+    "a coding after chunks": START + b"Transfer-Encoding: chunked, identity\r\n\r\n" + NOTHING,
+    "a chunk of another notation": START + CHUNKED + b"0x2\r\n{}\r\n" + NOTHING,
+    "a chunk of a negative size": START + CHUNKED + b"-2\r\n{}\r\n" + NOTHING,
+    "chunks without CR": START + CHUNKED + b"2\n{}\n0\n\n",
+    "lines without CR": START.replace(b"\r", b"") + b"Content-Length: 0\n\n",
+    "a CR within a line": START + b"X: a\rContent-Length: 40\r\n\r\n",
+    "a NUL": START + b"X: a\0b\r\nContent-Length: 0\r\n\r\n",
+    "no colon": START + b"Content-Length 0\r\n\r\n",
+    "chunks in HTTP/1.0": START.replace(b"1.1", b"1.0") + CHUNKED + NOTHING,
+}
+
+
+@pytest.mark.parametrize("case", SMUGGLED)
+async def test_no_request_is_smuggled(case: str) -> None:
+    """What two readers could take for different requests gets one 400, and nothing after it is read."""
+    async with serving(SNAPSHOT) as api:
+        answer = await api.raw(SMUGGLED[case] + NEXT)
+    assert answer.split(b" ", 2)[1] == b"400"
+    assert answer.count(b"\r\nServer: ") == 1
+    assert b"last_reload" not in answer
+
+
+async def test_a_scrape_during_swaps_is_of_one_model() -> None:
+    """Its version, its size and its scores belong together, whenever it comes."""
+    other = make_snapshot(make_factors(users=7, items=9), "other")
+    users = {SNAPSHOT.version: 40, other.version: 7}
+    async with serving(SNAPSHOT) as api:
+
+        async def swap() -> None:
+            while True:
+                for snapshot in (other, SNAPSHOT):
+                    api.store.slot.serve(snapshot, Reading(""))
+                    await asyncio.sleep(0)
+
+        api.store.slot.serve(SNAPSHOT, Reading(""))
+        swapping = asyncio.create_task(swap())
+        for _ in range(50):
+            text = (await api.get("/metrics")).body.decode()
+            (info,) = re.findall(r'^als_model_info\{.*\bversion="(\w+)".*\} 1\.0$', text, re.MULTILINE)
+            (count,) = re.findall(r"^als_model_users (\S+)$", text, re.MULTILINE)
+            assert float(count) == users[info]
+        swapping.cancel()
 
 
 @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES} | {"/nowhere"}))

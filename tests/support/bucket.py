@@ -8,11 +8,9 @@ import uuid
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from aiobotocore.session import AioSession
-
-from service.s3.client import _session as made
 from service.s3.location import LATEST, Location
 from service.s3.pointer import Counts, Pointer, decode_pointer
+from service.s3.session import Session
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -84,6 +82,6 @@ def nobody(_: int) -> None:
 
 
 @cache
-def session() -> AioSession:
+def session() -> Session:
     """Return a session that all tests share: reading its files takes longer than most of them."""
-    return made()
+    return Session()

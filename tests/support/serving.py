@@ -45,6 +45,7 @@ class ApiSettings:
     queue_ms: float = 100
     access_log: float = 0
     cache_mb: int = 0
+    allow_origins: str | None = None
     allowed_hosts: str | None = None
 
 

@@ -168,9 +168,12 @@ def _result(generation: Generation, user: Id, options: Recommending, exclude: In
     row = model.user_ids.row(user)
     if row is None:
         return _fallback(generation, user, options, exclude)
-    if _gets_popular(model, row, options):
-        return _popular(generation, user, options, np.concatenate((exclude, _seen(model, row, options))))
+    if model.limited:
+        return _instead(generation, user, row, options, exclude)
     ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
+    # Only scores of 0 make it worth looking whether the factors are all 0, which takes 2 µs.
+    if len(ranked.scores) and not ranked.scores.item(0) and _gets_popular(model, row, options):
+        return _instead(generation, user, row, options, exclude)
     return _scanned(generation, row, ranked, options)
 
 
@@ -189,6 +192,14 @@ def _gets_popular(model: Model, row: int, options: Recommending) -> bool:
     """Return whether a user of the model gets what is popular, because the factors are all 0 or there are none."""
     falls_back = options.fallback != "none" and model.popularity is not None
     return model.limited or (falls_back and not model.user_factors[row].any())
+
+
+def _instead(
+    generation: Generation, user: Id, row: int, options: Recommending, exclude: Int32
+) -> tuple[UserResult, Listed]:
+    """Recommend what is popular to a user of the model, without what the user had."""
+    seen = _seen(generation.snapshot.model, row, options)
+    return _popular(generation, user, options, np.concatenate((exclude, seen)))
 
 
 def _fallback(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:

@@ -38,6 +38,8 @@ _ABOUT = (
 )
 _IN_A_PATH = "Percent-encode it; a slash is `%2F`. The ids `.` and `..` cannot be sent in a path; use the POST forms."
 _ID = {"type": "string", "minLength": 1}
+#: An id in a comma-separated list, as query_strings.BLANKS has it.
+_NO_BLANK_ENDS = r"^[^ \t\n\r\v\f]([\s\S]*[^ \t\n\r\v\f])?$"
 _PATH: dict[str, Json] = {
     "user": {"description": f"The user's id. {_IN_A_PATH}", "schema": _ID, "example": examples.USER},
     "item": {"description": f"The item's id. {_IN_A_PATH}", "schema": _ID, "example": examples.ITEM},
@@ -86,6 +88,7 @@ def document(routes: Sequence[AnyRoute]) -> Json:
             "description": _ABOUT,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        "servers": [{"url": "./", "description": "Where this document is, also behind a path prefix."}],
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": paths,
         "components": {"schemas": _schemas(routes), "headers": _HEADERS, "securitySchemes": {"token": _TOKEN}},
@@ -124,7 +127,7 @@ def _in_query(route: AnyRoute) -> Iterator[Json]:
     for name, schema in options["properties"].items():
         described = {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
         if schema["type"] == "array":
-            schema["items"] = _ID
+            schema["items"] = _ID | {"pattern": _NO_BLANK_ENDS}
             described |= {"style": "form", "explode": False}
         if name in options["required"]:
             described |= {"required": True, "example": examples.IDS}
