@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -51,7 +52,8 @@ def open_sockets(host: str, port: int, setting: str = "ALS_PORT") -> list[socket
 
 def authority(host: str, port: int) -> str:
     """Return an address as a URL has it, with IPv6 addresses in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    is_ipv6 = re.fullmatch(r"[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(%.+)?", host)
+    return f"[{host}]:{port}" if is_ipv6 else f"{host}:{port}"
 
 
 def _reason(error: OSError | UnicodeError) -> str | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
+import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ def health(state_dir: Path) -> subprocess.CompletedProcess[str]:
     """Run the command behind a proxy that does not answer."""
     command = [sys.executable, "-I", "-m", "service", "health", "--state-dir", str(state_dir)]
     proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
-    return subprocess.run(command, env=proxy, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=os.environ | proxy, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +71,12 @@ def test_a_silent_server_is_not_healthy(tmp_path: Path) -> None:
         note_address(tmp_path, listening)
         with pytest.raises(UnhealthyError, match="does not answer"):
             ask_health(tmp_path, 0.05)
+
+
+def test_an_answer_that_is_not_200_is_not_healthy(tmp_path: Path) -> None:
+    """Something else may listen there by now."""
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.handle_request).start()
+        note_address(tmp_path, other.socket)
+        with pytest.raises(UnhealthyError, match=r"is not healthy \(status 501\); see its log\.$"):
+            ask_health(tmp_path, 10)

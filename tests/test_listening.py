@@ -156,7 +156,15 @@ def test_what_is_no_host_is_one_sentence(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "written"), [("::", "[::]:8080"), ("fe80::1%eth0", "[fe80::1%eth0]:8080"), ("localhost", "localhost:8080")]
+    ("host", "written"),
+    [
+        ("::", "[::]:8080"),
+        ("::ffff:10.0.0.1", "[::ffff:10.0.0.1]:8080"),
+        ("fe80::1%eth0", "[fe80::1%eth0]:8080"),
+        ("[::1]", "[::1]:8080"),
+        ("unix:/run/als.sock", "unix:/run/als.sock:8080"),
+        ("localhost", "localhost:8080"),
+    ],
 )
 def test_an_address_is_written_as_in_a_url(host: str, written: str) -> None:
     """So that it can be copied from the log."""

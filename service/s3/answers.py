@@ -76,7 +76,7 @@ _BUSY = _Kind(S3UnavailableError, "S3 is unavailable for {place} ({status} {code
 _FULL = _Kind(PublishError, "The store has no room for {place} ({code}); free space or raise its quota.")
 _DAMAGED = _Kind(PublishError, "What arrived for {place} is not what was sent ({code}); try again.")
 _REFUSED = _Kind(S3Error, "S3 refused the request for {place} ({status} {code}); check the region and the version.")
-_TOKEN_SIZE = _Kind(S3ConfigurationError, "S3 does not accept the URI {place} ({code}); check ALS_S3_URI.")
+_NAME = _Kind(S3ConfigurationError, "S3 does not accept the URI {place} ({code}); check ALS_S3_URI.")
 _FOREIGN = _Kind(
     S3UnavailableError,
     "The server that answered for {place} is not S3 ({status}, {type}); check AWS_ENDPOINT_URL and the proxy.",
@@ -112,7 +112,7 @@ _CODES: dict[str, _Kind] = {
         "ProvisionedThroughputExceededException XMinioServerNotInitialized SlowDownRead SlowDownWrite",
         _FULL: "EntityTooLarge QuotaExceeded InsufficientStorage XMinioStorageFull",
         _DAMAGED: "BadDigest InvalidDigest XAmzContentSHA256Mismatch XAmzContentChecksumMismatch IncompleteBody",
-        _TOKEN_SIZE: "InvalidBucketName InvalidURI KeyTooLongError InvalidObjectName",
+        _NAME: "InvalidBucketName InvalidURI KeyTooLongError InvalidObjectName",
     }.items()
     for code in codes.split()
 }

@@ -39,13 +39,16 @@ class Transport(AIOHTTPSession):
         """Return the answer, with its body unless that is an object. Raises RedirectedError, OversizedError."""
         is_object, request.stream_output = request.stream_output, True  # so that the body is read here
         answer = await super().send(request)
-        if 300 <= answer.status_code < 400 and answer.status_code != 304:
-            _check_redirect(request.method, answer)
-        if not is_object or answer.status_code >= 300:
-            try:
+        try:
+            if 300 <= answer.status_code < 400 and answer.status_code != 304:
+                _check_redirect(request.method, answer)
+            if not is_object or answer.status_code >= 300:
                 answer._content = await _body(answer)
-            except (aiohttp.ClientError, TimeoutError) as error:
+        except BaseException as error:
+            answer.raw.close()
+            if isinstance(error, aiohttp.ClientError | TimeoutError):
                 raise ConnectionClosedError(endpoint_url=request.url, request=request, error=error) from error
+            raise
         return answer
 
 
@@ -73,6 +76,5 @@ async def _body(answer: Any) -> bytes:
     async for piece in answer.raw.content.iter_any():
         body += piece
         if len(body) > limit:
-            answer.raw.close()
             raise OversizedError(f"over {limit} bytes")
     return bytes(body)

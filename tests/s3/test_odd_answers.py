@@ -1,11 +1,10 @@
-"""Whatever S3, STS, another server or the machine's AWS settings do, a poll ends with one code and one sentence."""
+"""Whatever S3 or another server on its port answers, a poll ends with one code and one sentence."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import hashlib
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,14 @@ from service.s3.client import connected
 from service.s3.location import LATEST, Location
 from service.s3.publishing import publish
 from service.s3.uploading import Protection
+from tests.s3.conftest import Be, Poll, is_one_sentence
 from tests.support.bucket import described, nobody
 from tests.support.helpers import at_work, eventually
-from tests.support.odd_store import OBJECT, entry, error, html, listing, odd_store, refused, reply
+from tests.support.odd_store import OBJECT, entry, error, html, listing, odd_store, reply
 from tests.support.running import running_server
 
 OBJECT_PLACE, PREFIX = Location("bucket", "models/als_model.npz"), Location("bucket", "models/")
-OLD = b"the older one"
-GET, POINTER, LIST, PUT, STS = "^GET /bucket/models/als_model", LATEST, r"\?list-type=2", "^PUT ", "^POST / "
+GET, POINTER, LIST, PUT = "^GET /bucket/models/als_model", LATEST, r"\?list-type=2", "^PUT "
 FOREIGN = "http://127.0.0.1:9/elsewhere"
 SHA = base64.b64encode(hashlib.sha256(b"another").digest()).decode()
 
@@ -89,6 +88,7 @@ OBJECTS: dict[str, tuple[bytes | None, str, str]] = {
     "text error": (reply(400, "no", {"Content-Type": "text/plain"}), "unavailable", "AWS_ENDPOINT_URL"),
     "XML that is something else": (reply(400, "<odd/>"), "s3_failed", "check"),
     "XML cut short": (reply(403, "<Error><Code>Acc"), "access_denied", "grant it"),
+    "error cut short": (reply(403, "<Error>", {"Content-Length": "99"}), "unreachable", "AWS_ENDPOINT_URL"),
     # nothing
     "empty 400": (reply(400), "s3_failed", "check the region"),
     "empty 403": (reply(403), "access_denied", "s3:ListBucket"),
@@ -207,83 +207,6 @@ UPLOADS: dict[str, tuple[bytes | None, str, str]] = {
     "redirect": (reply(307, "", {"Location": FOREIGN}), "configuration", "AWS_ENDPOINT_URL"),
 }
 
-TOKENS: dict[str, tuple[bytes | None, str]] = {
-    "the role may not be assumed": (refused(403, "AccessDenied"), "allow it in the role's trust policy"),
-    "a token of another": (refused(400, "InvalidIdentityToken"), "check the token file"),
-    "expired": (refused(400, "ExpiredTokenException"), "renew the token"),
-    "rejected": (refused(403, "IDPRejectedClaim"), "trust policy"),
-    "region disabled": (refused(403, "RegionDisabledException"), "set AWS_REGION to another"),
-    "throttling": (refused(400, "Throttling"), "try again"),
-    "unavailable": (refused(503, "ServiceUnavailable"), "try again"),
-    "anything else": (refused(400, "MalformedPolicyDocument"), "check the role"),
-    "page": (html(200), "check"),
-    "page 500": (html(500), "check"),
-    "redirect": (reply(302, "", {"Location": FOREIGN}), "check"),
-    "empty answer": (reply(200), "check"),
-    "no credentials": (reply(200, "<AssumeRoleWithWebIdentityResponse/>"), "check"),
-    "without end": (reply(200, LONG * 130), "over 8388608 bytes"),
-    "closed": (None, "network"),
-}
-
-Be = Callable[[dict[str, str]], None]
-Poll = Callable[[Location], Awaitable[tuple[str, str]]]
-
-
-@pytest.fixture
-def be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Be:
-    """Return what sets variables of AWS, of which there are no others, nor files."""
-
-    def set_(variables: dict[str, str]) -> None:
-        names = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL")
-        for name in names:
-            monkeypatch.delenv(name, raising=False)
-        usual = {
-            "AWS_ACCESS_KEY_ID": "somebody",
-            "AWS_SECRET_ACCESS_KEY": "something",
-            "AWS_SESSION_TOKEN": "the-token",
-            "AWS_REGION": "us-east-1",
-            "AWS_CONFIG_FILE": str(tmp_path / "config"),
-            "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        for name, value in (usual | variables).items():
-            if value:
-                monkeypatch.setenv(name, value)
-            else:
-                monkeypatch.delenv(name, raising=False)
-
-    set_({})
-    return set_
-
-
-@pytest.fixture
-def poll(be: Be, tmp_path: Path) -> Poll:
-    """Return what polls a place once and returns the code and the sentence, after a look at all that reports them."""
-    path = tmp_path / "als_model.npz"
-    path.write_bytes(OLD)
-
-    async def polled(place: Location) -> tuple[str, str]:
-        metrics = Metrics(CollectorRegistry())
-        follower = S3Follower(place, path, tmp_path / "state", metrics, poll=0.001, timeout=10)
-        async with at_work(follower.run()) as task:
-            await eventually(lambda: follower.following.last_poll is not None)
-            assert not task.done(), "it goes on"
-        last = follower.following.last_poll
-        assert last
-        assert last.outcome == "failed"
-        labels = {"outcome": "failed", "reason": last.reason}
-        assert metrics.registry.get_sample_value("als_s3_polls_total", labels)
-        assert path.read_bytes() == OLD
-        assert is_one_sentence(last.detail)
-        return last.reason, last.detail
-
-    return polled
-
-
-def is_one_sentence(text: str) -> bool:
-    """Say whether this is one line that ends with a full stop, and no longer than people read."""
-    return text.endswith((".", "there.")) and text.isprintable() and len(text) < 700
-
 
 @pytest.mark.parametrize("row", OBJECTS)
 async def test_an_odd_answer_in_place_of_an_object(be: Be, poll: Poll, row: str) -> None:
@@ -331,107 +254,6 @@ async def test_an_odd_answer_to_an_upload(be: Be, tmp_path: Path, row: str) -> N
     assert failure.value.code == code, str(failure.value)
     assert is_one_sentence(str(failure.value))
     assert words in str(failure.value)
-
-
-def role(directory: Path, token: bytes | None = b"token") -> dict[str, str]:
-    """Return the variables of a pod whose role is assumed with a token, which stands in a file."""
-    file = directory / "token"
-    if token is not None:
-        file.write_bytes(token)
-    keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "")
-    return keys | {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/als", "AWS_WEB_IDENTITY_TOKEN_FILE": str(file)}
-
-
-@pytest.mark.parametrize("row", TOKENS)
-async def test_an_odd_answer_of_sts(be: Be, poll: Poll, tmp_path: Path, row: str) -> None:
-    """What fails before a request is signed is about credentials, and S3 is not said to have denied anything."""
-    answer, words = TOKENS[row]
-    async with odd_store({STS: answer, "": error(500, "NotReached")}) as store:
-        be(role(tmp_path) | {"AWS_ENDPOINT_URL": store.endpoint, "AWS_MAX_ATTEMPTS": "1"})
-        reason, sentence = await poll(OBJECT_PLACE)
-        assert all(head.startswith("POST / ") for head in store.heads)
-    assert reason == "credentials", sentence
-    assert words in sentence
-
-
-CONFIG = "AWS configuration file"
-SETTINGS: dict[str, tuple[dict[str, str], str, str]] = {
-    "no credentials": ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "credentials", "give the instance"),
-    "half of them": ({"AWS_SECRET_ACCESS_KEY": ""}, "credentials", "AWS_SECRET_ACCESS_KEY"),
-    "unknown profile": ({"AWS_PROFILE": "nobody"}, "credentials", "(nobody)"),
-    "key with a line break": ({"AWS_ACCESS_KEY_ID": "somebody\n"}, "credentials", "access key begins or ends with"),
-    "secret with a line break": ({"AWS_SECRET_ACCESS_KEY": "something\r\n"}, "credentials", "the secret key begins or"),
-    "token with a line break": ({"AWS_SESSION_TOKEN": "a\nb"}, "credentials", "the session token contains"),
-    "key in another script": ({"AWS_ACCESS_KEY_ID": "jemänd"}, "credentials", "the access key contains"),
-    "key of blanks": ({"AWS_ACCESS_KEY_ID": " "}, "credentials", "the access key begins"),
-    "region that is none": ({"AWS_REGION": "eu central 1"}, "configuration", "AWS_REGION"),
-    "endpoint without a scheme": ({"AWS_ENDPOINT_URL": "127.0.0.1:8333"}, "configuration", "AWS_ENDPOINT_URL"),
-    "endpoint that is none": ({"AWS_ENDPOINT_URL": "not a url"}, "configuration", "AWS_ENDPOINT_URL"),
-    "endpoint with a bad port": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:x"}, "configuration", "AWS_ENDPOINT_URL"),
-    "nobody there": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "unreachable", "AWS_ENDPOINT_URL"),
-    "no such certificates": (
-        {"AWS_ENDPOINT_URL": "https://127.0.0.1:1", "AWS_CA_BUNDLE": "/no/such/file"},
-        "configuration",
-        "AWS settings",
-    ),
-    "container credentials of elsewhere": (
-        {
-            "AWS_ACCESS_KEY_ID": "",
-            "AWS_SECRET_ACCESS_KEY": "",
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://example.com/",
-        },
-        "credentials",
-        "example.com",
-    ),
-}
-FILES: dict[str, tuple[bytes, str, str]] = {
-    "section without an end": (b"[profile", "configuration", CONFIG),
-    "binary": (b"\xff\xfe\x00\x01[default]", "configuration", CONFIG),
-    "no section": (b"region = eu-west-1", "configuration", CONFIG),
-    "process that is not there": (
-        b"[default]\ncredential_process = /no/such/program",
-        "credentials",
-        "/no/such/program",
-    ),
-    "process that fails": (b"[default]\ncredential_process = false", "credentials", "custom-process"),
-    "process that says nothing": (b"[default]\ncredential_process = true", "credentials", ""),
-    "role without a source": (b"[default]\nrole_arn = arn:aws:iam::1:role/x", "credentials", "source_profile"),
-    "role of nobody": (b"[default]\nrole_arn = arn:aws:iam::1:role/x\nsource_profile = no", "credentials", "no"),
-    "addressing that is none": (b"[default]\ns3 =\n  addressing_style = odd", "configuration", "odd"),
-}
-
-
-@pytest.mark.parametrize("row", SETTINGS)
-async def test_an_odd_setting_of_the_environment(be: Be, poll: Poll, row: str) -> None:
-    """What keeps a request from being signed or sent is credentials or configuration, and no secret is quoted."""
-    variables, code, words = SETTINGS[row]
-    be({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"} | variables)
-    reason, sentence = await poll(OBJECT_PLACE)
-    assert reason == code, sentence
-    assert words in sentence
-    assert "something" not in sentence
-
-
-@pytest.mark.parametrize("row", FILES)
-async def test_an_odd_configuration_file(be: Be, poll: Poll, tmp_path: Path, row: str) -> None:
-    """A file that cannot be read, or that names credentials which cannot be had."""
-    content, code, words = FILES[row]
-    (tmp_path / "config").write_bytes(content)
-    be({"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""})
-    reason, sentence = await poll(OBJECT_PLACE)
-    assert reason == code, sentence
-    assert words in sentence
-
-
-@pytest.mark.parametrize("token", [None, b"\xff\xfe"], ids=["missing", "not text"])
-async def test_an_odd_token_file(be: Be, poll: Poll, tmp_path: Path, token: bytes | None) -> None:
-    """The sentence names the file, and the network is not blamed."""
-    be({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"} | role(tmp_path, token))
-    reason, sentence = await poll(OBJECT_PLACE)
-    assert reason == "credentials", sentence
-    assert "cannot be reached" not in sentence
-    if token is None:
-        assert f"{tmp_path / 'token'}: No such file" in sentence
 
 
 async def test_a_redirect_is_not_followed_with_the_token(be: Be, poll: Poll) -> None:

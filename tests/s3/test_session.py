@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,32 +12,19 @@ from service.observe.metrics import Metrics
 from service.s3.client import connected
 from service.s3.location import Location
 from service.s3.session import Region, Session, find_region
+from tests.s3.conftest import Be
 from tests.support.helpers import at_work, eventually
 from tests.support.odd_store import OddStore, error, odd_store, reply
 
 PLACE = Location("bucket", "models/als_model.npz")
 DEFAULT = Region("us-east-1", "the default, because neither AWS_REGION nor a profile has one")
-Be = Callable[[dict[str, str]], None]
 
 
 @pytest.fixture
-def be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Be:
-    """Return what sets variables; there is a configuration file with two profiles, and no instance."""
+def be(be: Be, tmp_path: Path) -> Be:
+    """Return what sets variables; a configuration file has two profiles, and nothing else names a region."""
     (tmp_path / "config").write_text("[default]\nregion = eu-west-2\n[profile shop]\nregion = eu-west-3\n")
-
-    def set_(variables: dict[str, str]) -> None:
-        for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE"):
-            monkeypatch.delenv(name, raising=False)
-        usual = {
-            "AWS_ACCESS_KEY_ID": "somebody",
-            "AWS_SECRET_ACCESS_KEY": "something",
-            "AWS_CONFIG_FILE": str(tmp_path / "config"),
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        for name, value in (usual | variables).items():
-            monkeypatch.setenv(name, value)
-
-    return set_
+    return lambda variables: be({"AWS_REGION": ""} | variables)
 
 
 @pytest.mark.parametrize(
