@@ -5,6 +5,7 @@ What a message quotes from a file is marked, so that the log can show it and ans
 
 from __future__ import annotations
 
+import encodings.utf_16_be  # noqa: F401 - a confined child cannot import the encoding when it escapes a character
 import re
 import unicodedata
 

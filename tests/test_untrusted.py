@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -60,3 +62,10 @@ def test_a_quotation_that_is_cut_stays_a_quotation() -> None:
     cut = sentence("x" * (LONGEST - 10) + quote("secret" * 10))
     assert len(cut) == LONGEST
     assert "s" not in without_quotations(cut)
+
+
+def test_escaping_needs_nothing_more() -> None:
+    """A confined child can import nothing when it escapes a character, so the encoding comes with the module."""
+    lines = "import sys, service.untrusted as u\nsys.path.clear()\nsys.meta_path.clear()\nprint(u.escaped('a\\x07'))"
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("a\\u0007\n", "")

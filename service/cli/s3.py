@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from service.s3.publishing import Version
     from service.s3.uploading import Protection
 
+#: The settings of commands that check a model.
+_IMPORTING = ("state_dir", "import_timeout_seconds", "import_memory_mb", "pickle_keys")
 #: A command has no outer retry loop.
 _ATTEMPTS = 5
 
@@ -35,7 +37,7 @@ _ATTEMPTS = 5
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Afterwards, remove all but the newest N models.")
 @protection_options()
 @click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="A tag for the model; can be repeated.")
-@settings_options("state_dir", "import_timeout_seconds", "import_memory_mb", "pickle_keys", "s3_request_payer")
+@settings_options(*_IMPORTING, "s3_request_payer")
 def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
     """Upload a model to S3 and make it the latest.
 
@@ -67,7 +69,7 @@ def promote(uri: str, s3_request_payer: str, **values: Any) -> None:
 @click.command()
 @click.argument("uri", metavar="s3://BUCKET/PREFIX/")
 @click.option("--to", "path", type=click.Path(path_type=Path), required=True, help="Where to put the model.")
-@settings_options("state_dir", "import_timeout_seconds", "import_memory_mb", "s3_timeout_seconds", "s3_request_payer")
+@settings_options(*_IMPORTING, "s3_timeout_seconds", "s3_request_payer")
 def pull(uri: str, path: Path, **values: Any) -> None:
     """Download the latest model from S3, once.
 

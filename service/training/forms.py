@@ -121,7 +121,7 @@ def _header(records: list[Record], delimiter: str, layout: Layout, account: Acco
     """Return the names of the columns, and whether the first row has them. Raises TrainingError."""
     first = records[0]
     if layout.header is not None:
-        return _given(first, layout.header), False
+        return _given(first, layout.header or _known(records, delimiter) or ()), False
     try:
         layout.names.found_in(first)
     except TrainingError:

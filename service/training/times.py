@@ -18,6 +18,15 @@ _MOMENTS = (pa.timestamp("us"), pa.timestamp("us", "UTC"))
 _FORMS = (pa.float64(), *_MOMENTS)
 _KINDS = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal,
           pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)  # fmt: skip
+#: Of logs, mails and people; where the day and the month could be exchanged, other rows must tell.
+_OTHER_FORMS = (
+    *("%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%SZ", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d %I:%M:%S %p"),
+    *(
+        day + time
+        for day in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y")
+        for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+    ),
+)
 #: "2019-10-01 00:00:00 UTC" of BigQuery, and "2019/10/01".
 _ZONE, _SLASHES = r"\s*(?:UTC|GMT|Z)$", r"^(\d{4})/(\d\d)/(\d\d)"
 
@@ -34,6 +43,8 @@ def seconds(column: Any) -> NDArray[np.float64]:
     if found is None:
         column = _usual(column.cast(pa.string()))
         found = as_floats(column, _FORMS)
+    if found is None:
+        found = _by_format(column)
     return np.array([_second(text) for text in column.to_pylist()], np.float64) if found is None else found
 
 
@@ -53,6 +64,20 @@ def _cast(column: Any, form: Any) -> NDArray[np.float64]:
         numbers = pc.divide(numbers.cast(pa.int64()).cast(pa.float64(), safe=False), _MICROSECONDS)
     as_float: NDArray[np.float64] = pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False)
     return as_float
+
+
+def _by_format(texts: Any) -> NDArray[np.float64] | None:
+    """Return times in one of the other common forms, None if not all have the same, or if they could have two."""
+    found = [times for form in _OTHER_FORMS if (times := _parsed(texts, form)) is not None]
+    same = found and all(np.array_equal(times, found[0], equal_nan=True) for times in found)
+    return found[0] if same else None
+
+
+def _parsed(texts: Any, form: str) -> NDArray[np.float64] | None:
+    if pc.strptime(texts[:1], form, "s", error_is_null=True).null_count:
+        return None
+    times = pc.strptime(texts, form, "s", error_is_null=True)
+    return _cast(times.cast(_MOMENTS[0]), _MOMENTS[0]) if times.null_count == texts.null_count else None
 
 
 def _usual(texts: Any) -> Any:

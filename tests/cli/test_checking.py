@@ -87,6 +87,12 @@ def test_keys_by_flags_and_by_the_variable(other_names: Path) -> None:
     assert "KEY=YOURS" in als_serve("check", other_names, "--key", "users=a").stderr
 
 
+@pytest.mark.parametrize("command", ["check", "recommend", "evaluate", "publish", "pull", "serve"])
+def test_every_command_that_imports_a_model_takes_keys(command: str) -> None:
+    """None of them refuses a dict that a server reads."""
+    assert "--key" in als_serve(command, "--help").stdout
+
+
 def test_keys_at_a_server(other_names: Path, tmp_path: Path) -> None:
     """A server reads the dict so, and another naming of the same file gives another model."""
     with running_server(other_names, tmp_path / "state", pickle_keys=KEYS) as server:

@@ -113,6 +113,30 @@ class TestPublicDataSets:
         rows = "user,item,time\na,x,1970/01/02\nb,y,1970/01/01 00:00:02 GMT\n"
         assert first_met(read(write(tmp_path / "b.csv", rows))) == [86400, 2]
 
+    @pytest.mark.parametrize(
+        ("texts", "seconds"),
+        [
+            (["1/2/1970 0:01", "1/13/1970 0:00"], [86460, 1036800]),
+            (["02/01/1970", "13/01/1970"], [86400, 1036800]),
+            (["02.01.1970 00:01", "01.01.1970 00:00"], [86460, 0]),
+            (["1/1/1970 1:00 PM", "1/13/1970 12:00 AM"], [46800, 1036800]),
+            (["01/Jan/1970:00:00:05 -0100", "01/Jan/1970:00:00:05 +0000"], [3605, 5]),
+            (["Thu, 01 Jan 1970 00:00:07 GMT", "Thu, 01 Jan 1970 00:00:09 GMT"], [7, 9]),
+            (["Thu Jan  1 00:00:07 1970", "Thu Jan  1 00:00:09 1970"], [7, 9]),
+        ],
+        ids=["US", "day first", "German", "12 hours", "logs", "mail", "ctime"],
+    )
+    def test_times_of_people_and_logs(self, tmp_path: Path, texts: list[str], seconds: list[float]) -> None:
+        """Common forms are read if all rows have the same."""
+        path = write(tmp_path / "a.tsv", f"user\titem\ttime\na\tx\t{texts[0]}\nb\ty\t{texts[1]}\n")
+        assert first_met(read(path)) == seconds
+
+    def test_a_day_that_could_be_a_month(self, tmp_path: Path) -> None:
+        """Times that can be read in two ways are not used."""
+        found = read(write(tmp_path / "a.csv", "user,item,time\na,x,01/02/2020\nb,y,03/04/2020\n"))
+        assert (found.first_met, found.rows) == (None, 2)
+        assert "line 2: the time is '01/02/2020'" in found.account.sentences()[0]
+
     def test_online_retail(self, tmp_path: Path) -> None:
         """A file in latin-1 is read with its encoding; without, the line and the remedy are named."""
         path = tmp_path / "retail.csv"
@@ -126,6 +150,9 @@ class TestPublicDataSets:
         )
         found = read(path, layout_of(encoding="latin-1"))
         assert as_dict(found) == {(17850, "85123A"): 6, (17850, "71053"): 2, (13047, "71053"): 1}
+        assert found.first_met is None
+        path.write_bytes(text.replace("71053,,1,,", "71053,,1,12/13/2010 8:26,").encode("latin-1"))
+        assert read(path, layout_of(encoding="latin-1")).first_met is not None
 
     def test_lightgcn(self, tmp_path: Path) -> None:
         """A line has a user and all of the user's items; a user without any is counted."""
@@ -134,6 +161,7 @@ class TestPublicDataSets:
         assert as_dict(found) == {(0, 5): 1, (0, 7): 1, (1, 5): 1, (3, 7): 1, (3, 8): 1, (3, 9): 1}
         assert found.account.left_out == {"a user without items": 1}
         assert found.account.first == f"{path}, line 3: there are no items"
+        assert read(path, layout_of(no_header=True)).rows == found.rows
         same_length = write(tmp_path / "same.txt", "ann,5,7\nben,5,8\n")
         assert as_dict(read(same_length, layout_of("user,items"))).keys() == {
             ("ann", 5), ("ann", 7), ("ben", 5), ("ben", 8),

@@ -263,6 +263,14 @@ class TestIds:
         for given in (ids, dict(enumerate(ids))):
             assert complaint_of(pickled(user_id_map=given)) == f"user_id_map has {complaint}"
 
+    @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 1 has no such arrays")
+    def test_text_of_variable_width(self) -> None:
+        """NumPy pickles it by its own functions, which are not called; the remedy is named."""
+        ids = np.array(["a", "b", "c"], np.dtypes.StringDType())
+        assert complaint_of(pickled(user_id_map=ids)).endswith(
+            "nothing was executed; save text as np.array(ids, dtype=str)."
+        )
+
     def test_numbers_and_text(self) -> None:
         """The first that is not like the others before it is named."""
         assert complaint_of(pickled(user_id_map=[1, 2, "c"])) == (
