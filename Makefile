@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # With two threads, BLAS is slower for vectors of this size, and a server's requests wait for each other.
 export OPENBLAS_NUM_THREADS := 1
 
+# Half as many again as there are processors, because tests also wait for servers.
+TESTERS := $(shell echo $$(($$(nproc) * 3 / 2)))
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test format build image lock clean
 
@@ -21,7 +24,7 @@ test: $(VENV)/requirements-dev.installed ## lint, check the types, run every tes
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest --cov --cov-report=term --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --cov --cov-report=term --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 format: $(VENV)/requirements-dev.installed ## format the code
 	$(BIN)/ruff check --fix
