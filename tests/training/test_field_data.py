@@ -498,7 +498,7 @@ class TestContainers:
 
         def packed(content: bytes) -> bytes:
             if form.startswith("gzip"):
-                return gzip.compress(content) + bytes(512) * form.endswith("zeros")
+                return gzip.compress(content, mtime=0) + bytes(512) * form.endswith("zeros")
             return bz2.compress(content) if form == "bz2" else pa.compress(content, form, asbytes=True)
 
         if form in {"zstd", "lz4"}:
@@ -520,8 +520,8 @@ class TestContainers:
             (b"ORC\x08\x03", "is an ORC file: save the table as CSV or Parquet"),
             (b"ARROW1\x00\x00", "is an Arrow or Feather file: save the table as CSV or Parquet"),
             (b"<!DOCTYPE html><html>", "is a web page or XML, perhaps an error page that was downloaded instead"),
-            (gzip.compress(b"data.csv".ljust(257, b"\0") + b"ustar  "), "is a tar archive: unpack it first"),
-            (gzip.compress(b"PAR1"), "is a compressed Parquet file: decompress it first"),
+            (gzip.compress(b"data.csv".ljust(257, b"\0") + b"ustar  ", mtime=0), "is a tar archive: unpack it first"),
+            (gzip.compress(b"PAR1", mtime=0), "is a compressed Parquet file: decompress it first"),
         ],
     )
     def test_what_is_something_else_is_named(self, tmp_path: Path, content: bytes, what: str) -> None:
@@ -535,7 +535,7 @@ class TestDirectories:
     """What other programs leave in a directory."""
 
     @pytest.mark.parametrize(
-        "empty", [b"", b"\n", gzip.compress(b"")], ids=["0 bytes", "a line break", "gzip of nothing"]
+        "empty", [b"", b"\n", gzip.compress(b"", mtime=0)], ids=["0 bytes", "a line break", "gzip of nothing"]
     )
     def test_of_spark(self, tmp_path: Path, empty: bytes) -> None:
         """Empty parts are passed over; every file that is not read is counted and the first are named."""
