@@ -110,3 +110,20 @@ async def test_a_taken_management_port_is_said_before_anything_begins(tmp_path: 
         settings = replace(without_model(tmp_path), management_port=taken.getsockname()[1], workers=2)
         with pytest.raises(SettingsError, match=r"Address already in use; set ALS_HOST or ALS_MANAGEMENT_PORT\."):
             await server.serve(settings)
+
+
+async def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """The server does not start, and says which setting is wrong and why."""
+    (tmp_path / "s").write_text("a file")
+    with pytest.raises(SettingsError, match=r"^ALS_STATE_DIR .*/s cannot be used: File exists; set it to a writable"):
+        await server.serve(without_model(tmp_path))
+
+
+async def test_a_server_starts_without_noting_its_address(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Only ``als-serve health`` needs that, so that a disk that refuses it stops nobody."""
+    settings = without_model(tmp_path)
+    (settings.state_dir / "address.json").mkdir(parents=True)
+    running, _ = await started(settings)
+    assert "housekeeping_failed" in events(caplog)
+    os.kill(os.getpid(), signal.SIGINT)
+    await running

@@ -16,6 +16,7 @@ SwaggerUIBundle({
 
 // What Swagger UI does not say to people who hear the page, or use it without a mouse.
 const UNSAID = {
+  "#servers": () => ["aria-label", "Server"],
   "#reference h3": () => ["aria-level", 2],
   "#reference h4": (title) => ["aria-level", title.closest(".models") ? 2 : 3],
   "#reference h5": () => ["aria-level", 4],

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from service.children.jobs import Failed, Remark, SkippedRows
 from service.errors import SourceChangedError, StateDirectoryError
 from service.live import preparing
 from service.live import reloader as stores
@@ -56,6 +58,26 @@ async def test_a_process_that_cannot_be_started(
         assert store.training.detail == "The training process could not be started: No such file or directory."
         assert store.state == "loading"
         assert metric(store, "als_trainings_total", outcome="failed") == 1
+
+
+async def test_what_a_process_says_of_the_data_is_logged(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows that were left out, remarks, and why it failed."""
+    said = [SkippedRows(3, "data.csv, line 2: no item"), Remark("1 file was passed over"), Failed("No row is left.")]
+    stand_in = tmp_path / "python"
+    stand_in.write_text("#!/bin/sh\n" + "".join(f"echo '{msgspec.json.encode(one).decode()}'\n" for one in said))
+    stand_in.chmod(0o755)
+    caplog.set_level("INFO")
+    monkeypatch.setattr(sys, "executable", str(stand_in))
+    async with place.started() as store:
+        data = write_interactions(tmp_path / "data.csv")
+        trainer = FallbackTrainer(store.live, data, tmp_path / "state", child_environment(), metrics_of(store))
+        async with at_work(trainer.run()):
+            await eventually(lambda: "no_functions" in events(caplog))
+        assert store.training is not None
+        assert store.training.detail == "No row is left."
+    assert {"skipped_rows", "training_data"} <= set(events(caplog))
 
 
 @asynccontextmanager

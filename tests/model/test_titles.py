@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,6 +148,25 @@ def test_titles_on_disk_are_the_same(tmp_path: Path) -> None:
     opened = open_titles(tmp_path)
     assert titles_of(opened, "a", "b", "c") == ["One", "Two", None]
     assert not opened.text.flags.owndata
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"starts": np.array([0, 9], np.int64)},
+        {"starts": np.array([3, 3], np.int64)},
+        {"starts": np.array([0], np.int64)},
+        {"starts": np.array([0, 3], np.int32)},
+        {"ids": np.array([b""])[:0]},
+        {"ids": np.array([1])},
+        {"text": np.zeros((3, 1), np.uint8)},
+    ],
+)
+def test_titles_of_another_form_are_not_opened(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """Whatever the manifest says, no look-up goes beyond the text."""
+    write_titles(tmp_path, replace(read("id,title\na,One\n"), **wrong), SOURCE)
+    with pytest.raises(SnapshotDamagedError):
+        open_titles(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "ids.npy", "starts.npy", "text.npy"])

@@ -91,7 +91,7 @@ async def test_a_limited_model_at_the_path(place: Place) -> None:
 @pytest.mark.parametrize("name", ["user_ids", "item_ids", "seen_indptr", "seen_indices"])
 def test_popularity_needs_who_had_what(name: str) -> None:
     """Without it there is nothing to be popular."""
-    with pytest.raises(MissingComponentsError, match=f"components: \\['{name}'\\]$"):
+    with pytest.raises(MissingComponentsError, match=f"components: \\['{name}'\\];"):
         validate(npz.read(io.BytesIO(popularity_bytes(**{name: None}))))
 
 

@@ -343,13 +343,15 @@ class TestIds:
         assert as_dict(both) == {**expected, (17, 1): 2}
 
     def test_other_types(self, tmp_path: Path) -> None:
-        """A UUID is its text, a float that is not whole is its text, and NaN is missing."""
+        """A UUID is its text, bytes are text, a float that is not whole is its text, and NaN is missing."""
         ids = [uuid.UUID(int=number) for number in (2**100, 2**120)]
         path = tmp_path / "data.parquet"
         expected = {(str(ids[0]), 1): 1, (str(ids[1]), 2): 1}
         for kind in (pa.uuid(), pa.binary(16)):
             pq.write_table(pa.table({"user": pa.array([one.bytes for one in ids], kind), "item": [1, 2]}), path)
             assert as_dict(read(path)) == expected
+        pq.write_table(pa.table({"user": pa.array([b"u1", b"u2"], pa.binary(2)), "item": [1, 2]}), path)
+        assert as_dict(read(path)) == {("u1", 1): 1, ("u2", 2): 1}
         pq.write_table(pa.table({"user": [1.5, 2.0, float("nan")], "item": [1, 2, 3]}), path)
         assert as_dict(read(path, skip=True)) == {("1.5", 1): 1, ("2", 2): 1}
         pq.write_table(pa.table({"user": pa.nulls(2), "item": [1, 2]}), path)
