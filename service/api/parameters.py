@@ -108,6 +108,9 @@ class ListedUsers(Counted, Skipping):
     """The listed users."""
 
     prefix: Annotated[str, Meta(description="List only ids that begin with this.")] = ""
+    after: Annotated[
+        str, Meta(description="List only ids that come after this one, such as the last of the page before.")
+    ] = ""
 
 
 class Entries(Counted, Titled):

@@ -83,24 +83,35 @@ class Ids:
         value: int | bytes = self.values.item(row)
         return value.decode() if isinstance(value, bytes) else value
 
-    def starting_with(self, prefix: str) -> Iterator[int]:
+    def starting_with(self, prefix: str, after: Id | None = None) -> Iterator[int]:
         """Yield the rows of the ids whose text has this prefix, if ``values`` ascends, in the order of the text.
 
-        Numbers are ordered by their number of digits, so those closer to zero come first.
+        Numbers are ordered by their number of digits, so those closer to zero come first. Only ids that come after
+        ``after`` are listed; it need not be one of them. Raises ValueError if it cannot be an id here.
         """
-        if not prefix:
-            return iter(range(len(self)))
-        ranges = self._numbers(prefix) if self.kind == "int" else self._texts(prefix.encode(errors="surrogatepass"))
-        return chain.from_iterable(ranges)
+        if self.kind == "int":
+            number = None if after is None else _number(after)
+            everything = [self._between(_SMALLEST, _LARGEST, number)]
+            return chain.from_iterable(self._numbers(prefix, number) if prefix else everything)
+        text = None if after is None else str(after).encode(errors="surrogatepass")
+        return chain.from_iterable(self._texts(prefix.encode(errors="surrogatepass"), text))
 
-    def _texts(self, prefix: bytes) -> Iterator[range]:
+    def _between(self, low: int | bytes, high: int | bytes, after: int | bytes | None) -> range:
+        """Return the rows of the ids from ``low`` to ``high`` that are greater than ``after``."""
+        start = self.values.searchsorted(low)
+        if after is not None:
+            start = max(start, self.values.searchsorted(after, side="right"))
+        return range(int(start), int(self.values.searchsorted(high, side="right")))
+
+    def _texts(self, prefix: bytes, after: bytes | None) -> Iterator[range]:
         width = self.values.dtype.itemsize
         if len(prefix) > width or b"\0" in prefix:  # as in _text
             return
-        after = prefix + b"\xff" if len(prefix) < width else prefix  # UTF-8 never contains that byte
-        yield range(int(self.values.searchsorted(prefix)), int(self.values.searchsorted(after, side="right")))
+        highest = prefix + b"\xff" if len(prefix) < width else prefix  # UTF-8 never contains that byte
+        # A longer id would make NumPy widen the whole array; cut off, it is still greater than all before it.
+        yield self._between(prefix, highest, None if after is None else after[:width])
 
-    def _numbers(self, prefix: str) -> Iterator[range]:
+    def _numbers(self, prefix: str, after: int | None) -> Iterator[range]:
         first = _int64(prefix)
         if first is None:
             return
@@ -110,12 +121,22 @@ class Ids:
             if low > _LARGEST or high < _SMALLEST:
                 return
             low, high = max(low, _SMALLEST), min(high, _LARGEST)
-            yield range(int(self.values.searchsorted(low)), int(self.values.searchsorted(high, side="right")))
+            if after is None or low <= after <= high:
+                yield self._between(low, high, after)
+            elif (after < low) == (first >= 0):  # it has fewer digits
+                yield self._between(low, high, None)
 
     def _text(self, wanted: Id) -> bytes | None:
         key = str(wanted).encode(errors="surrogatepass")
         # A longer key would make NumPy widen (copy) the whole array; and NumPy strips NULs.
         return key if 0 < len(key) <= self.values.dtype.itemsize and b"\0" not in key else None
+
+
+def _number(text: Id) -> int:
+    number = _int64(text)
+    if number is None:
+        raise ValueError(f"{text!r} is not an id of 64 bits")
+    return number
 
 
 def _int64(wanted: Id) -> int | None:

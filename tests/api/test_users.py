@@ -202,6 +202,14 @@ async def test_a_model_without_seen_items_says_so(path: str) -> None:
     assert answer.json["detail"].startswith("The served model does not include seen items")
 
 
+async def test_a_list_of_numbers_goes_on_after_a_number() -> None:
+    """Anything else is refused by name."""
+    async with serving(make_snapshot(make_factors())) as api:
+        answer = await api.get("/v1/users?after=ann")
+    assert (answer.status, answer.json["code"]) == (400, "bad_parameter")
+    assert answer.json["detail"].startswith("The parameter after is not a number")
+
+
 @each_kind
 async def test_users_are_listed(snapshot: Snapshot) -> None:
     """Every user is listed, in the order of ids, a page at a time or by what their ids begin with."""
@@ -211,6 +219,8 @@ async def test_users_are_listed(snapshot: Snapshot) -> None:
         assert [user for page in pages for user in page["users"]] == everyone
         assert pages[0].keys() == {"model_version", "users"}
         assert (await api.get("/v1/users")).json["users"] == everyone[:10]
+        after = (await api.get(f"/v1/users?n=40&after={encoded(everyone[6])}")).json["users"]
+        assert after == everyone[7:]
         prefix = str(everyone[5])[:-1]
         alike = [user for user in everyone if str(user).startswith(prefix)]
         assert everyone[5] in alike

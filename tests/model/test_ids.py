@@ -148,6 +148,33 @@ def test_texts_that_start_alike_are_listed(given: list[str], prefix: str) -> Non
     ]
 
 
+@given(
+    given=numbers | st.lists(st.integers(-300, 300), unique=True),
+    prefix=st.just("") | st.integers(-40, 40).map(str),
+    cut=st.integers(0, 20),
+)
+def test_a_list_of_numbers_goes_on_after_any_of_them(given: list[int], prefix: str, cut: int) -> None:
+    """What comes after a listed id is the rest of the list, whether or not the id is still there."""
+    listed = [sorted(given)[row] for row in Ids(np.array(sorted(given), np.int64)).starting_with(prefix)]
+    if cut < len(listed):
+        for left in (given, [number for number in given if number != listed[cut]]):
+            rows = Ids(np.array(sorted(left), np.int64)).starting_with(prefix, str(listed[cut]))
+            assert [sorted(left)[row] for row in rows] == listed[cut + 1 :]
+
+
+@given(
+    given=st.lists(st.text("abß🛒", min_size=1, max_size=3), min_size=1, unique=True),
+    prefix=st.text("abß🛒", max_size=1),
+    after=st.text("abß🛒", min_size=1, max_size=5),
+)
+def test_a_list_of_texts_goes_on_after_any_text(given: list[str], prefix: str, after: str) -> None:
+    """Listed are those that are greater, also where the text is longer than any id."""
+    ordered = sorted(text.encode() for text in given)
+    assert [ordered[row] for row in Ids(np.array(ordered)).starting_with(prefix, after)] == [
+        text for text in ordered if text.startswith(prefix.encode()) and text > after.encode()
+    ]
+
+
 @pytest.mark.parametrize("prefix", ["\0", "a\0", "a" * 300, "\ud800", "-", "+1", "01", "1.", "9" * 30])
 def test_no_id_starts_like_what_no_id_has(prefix: str) -> None:
     """What no id can begin with finds nothing, and never the whole list."""

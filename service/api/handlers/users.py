@@ -24,7 +24,7 @@ from service.api.context import Question
 from service.api.handlers.lookups import MICROSECONDS, answered, known_item, known_user, titling
 from service.api.parameters import Counted, Entries, ListedUsers, Page, Scores
 from service.api.query_strings import path_id
-from service.errors import NoSeenItemsError
+from service.errors import BadParameterError, NoSeenItemsError
 from service.live.generation import Generation
 from service.model.factors import Seen
 from service.model.model import Model
@@ -38,12 +38,16 @@ _UNDIVIDED_MICROSECONDS = 10_000
 async def listed(question: Question[Generation, ListedUsers]) -> web.StreamResponse:
     """List user ids.
 
-    In ascending order, optionally only those with a prefix.
+    In ascending order, optionally only those with a prefix, or those after an id: a list of any length can be read in
+    pages by giving the last id of each page as ``after``.
     """
     snapshot, options = question.generation.snapshot, question.options
     ids = snapshot.model.user_ids
-    page = islice(ids.starting_with(options.prefix), options.offset, options.offset + options.n)
-    rows = np.fromiter(page, np.int64)
+    try:
+        listed_rows = ids.starting_with(options.prefix, options.after or None)
+    except ValueError:
+        raise BadParameterError("The parameter after is not a number, and the user ids of this model are.") from None
+    rows = np.fromiter(islice(listed_rows, options.offset, options.offset + options.n), np.int64)
     return answers.response(answers.encode(Users(snapshot.version, ids.at(rows))), snapshot.version)
 
 
