@@ -224,7 +224,7 @@ async def test_ids_and_titles_are_text_and_nothing_else(chromium: Browser, live:
             await card(page, "Recommended").locator(".row").first.click()
             await expect(page.locator(".why .links")).to_have_count(1)
         for row in range(len(HARMFUL)):
-            await page.locator("[data-view=popular]").click()
+            await open_view(page, live.server, "#popular=")
             await page.locator(".row").nth(row).click()
             await page.get_by_role("link", name="Try with a new user").click()
             await expect(page.locator(".chip.picked")).to_have_count(1)
