@@ -5,7 +5,7 @@
 The model and the load are those of ``throughput``. Two real servers run side by side and are measured in turn; the
 other one leaves out what a request counts. Beside requests a second stands the processor's time for each, which
 other work on the machine disturbs less. A ratio is of one round's figures; its
-median is told, and in brackets its quartiles. Needs wrk.
+median is printed, with its quartiles in brackets. Needs wrk.
 """
 
 from __future__ import annotations

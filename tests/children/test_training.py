@@ -1,4 +1,4 @@
-"""What the process does that trains for a server: the model, and what is told on the way."""
+"""The process that trains for a server: its model, and its messages on the way."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def job(tmp_path: Path) -> TrainingJob:
 
 
 def told(job: TrainingJob) -> list[Message]:
-    """Do a job and return what was told."""
+    """Do a job and return its messages."""
     messages: list[Message] = []
     training.work(job, messages.append)
     return messages

@@ -257,7 +257,7 @@ def test_promote_goes_back(shop: Shop) -> None:
 
 
 def test_pull_brings_the_latest(shop: Shop) -> None:
-    """To where it is told, once: the second time it is there already."""
+    """It goes where the command says, once: the second time it is there already."""
     name = shop.publish(1)
     to = shop.directory / "als_model.npz"
     result = shop.run("pull", shop.uri, "--to", to)
@@ -280,7 +280,7 @@ def test_pull_brings_one_that_is_named(shop: Shop) -> None:
 
 
 def test_a_pull_that_brings_nothing_fails(shop: Shop) -> None:
-    """With exit code 1 and a sentence; what stands at the path stays."""
+    """With exit code 1 and a sentence; the file at the path stays."""
     to = shop.directory / "als_model.npz"
     to.write_bytes(b"the older one")
     sentence = f"There is no model under {shop.uri}; als-serve publish puts one there."

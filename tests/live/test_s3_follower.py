@@ -339,7 +339,7 @@ async def test_what_was_downloaded_is_not_fetched_again(
 async def test_the_same_published_again_is_known_by_where_it_is_now(
     tmp_path: Path, bucket: Bucket, proxy: FaultProxy
 ) -> None:
-    """The object that came may be pruned; what is told is the one that is pointed to, and nothing is fetched for it."""
+    """The object that came may be pruned; the answer names the one that is pointed to, and nothing is fetched."""
     await bucket.publish(OLD)
     async with following(tmp_path, bucket) as followed:
         await eventually(lambda: followed.has(OLD) and followed.following.downloads)

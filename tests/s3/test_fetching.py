@@ -77,7 +77,7 @@ def beside(path: Path) -> set[Path]:
 
 
 def untouched(path: Path) -> bool:
-    """Say whether the older model stands at the path, and nothing beside it."""
+    """Say whether the older model is at the path, and nothing is beside it."""
     return content_of(path) == b"the older one" and beside(path) == {path}
 
 
@@ -90,7 +90,7 @@ async def put_pointer(models: Models, **others: Any) -> Found:
 
 @pytest.mark.parametrize("name", [NAME, "", LATEST], ids=["an exact key", "the newest name", "a pointer"])
 async def test_what_was_found_comes_whole(versioned: Models, path: Path, name: str) -> None:
-    """It takes the older one's place, its bytes are counted as they come, and what came is told."""
+    """It takes the older one's place, its bytes are counted as they arrive, and the result describes it."""
     await versioned.put(NAME, CONTENT, Metadata={"sha256": sha256(CONTENT)})
     head = await versioned.head(NAME)
     if name == LATEST:

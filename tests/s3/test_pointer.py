@@ -164,7 +164,7 @@ def leads_astray(content: bytes) -> bool:
 @settings(max_examples=50)
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_raise_anything_else(content: bytes) -> None:
-    """Whatever stands at the pointer's place is a pointer to something beside it, or a BadPointerError."""
+    """Whatever is at the pointer's place is a pointer to something beside it, or a BadPointerError."""
     assert not leads_astray(content)
 
 

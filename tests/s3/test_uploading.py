@@ -57,7 +57,7 @@ async def is_clean(models: Models) -> bool:
 
 @EITHER
 async def test_what_goes_up_arrives(versioned: Models, file: Callable[[bytes], Upload], content: bytes) -> None:
-    """Byte for byte, with its metadata; its bytes are counted as they go, and the version that it got is told."""
+    """Byte for byte, with its metadata; its bytes are counted as they go, and the result has its version."""
     counts: list[int] = []
     version_id = await put(versioned, file(content), on_bytes=counts.append)
     head = await versioned.head("m")
