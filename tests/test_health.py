@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from service.cli.main import main
 from service.errors import UnhealthyError
 from service.health import ask_health, note_address
 from tests.support.helpers import model_bytes, put
@@ -80,3 +82,10 @@ def test_an_answer_that_is_not_200_is_not_healthy(tmp_path: Path) -> None:
         note_address(tmp_path, other.socket)
         with pytest.raises(UnhealthyError, match=r"is not healthy \(status 501\); see its log\.$"):
             ask_health(tmp_path, 10)
+
+
+def test_the_command_fails_with_a_sentence(tmp_path: Path) -> None:
+    """The reason, and no traceback: it is what `docker inspect` shows."""
+    result = CliRunner().invoke(main, ["health", "--state-dir", str(tmp_path)])
+    assert (result.exit_code, result.exception and type(result.exception)) == (1, SystemExit)
+    assert result.output.startswith("Error: No server has noted its address in ")

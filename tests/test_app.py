@@ -1,0 +1,54 @@
+"""The background work that each setting adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.api.tokens import Access
+from service.app import create_keeping, create_live
+from service.errors import SettingsError
+from service.observe.metrics import Metrics
+from service.settings import Settings
+
+ALWAYS = {"Keeping the model current", "Watching the model file"}
+HERE = Path(__file__)
+
+
+def works_of(tmp_path: Path, **changes: Any) -> set[str]:
+    """Return the names of what a server with these settings does in the background."""
+    settings = Settings(model_path=tmp_path / "m.npz", state_dir=tmp_path / "s", **changes)
+    metrics = Metrics(CollectorRegistry())
+    access = Access((), metrics) if settings.tokens_file else None
+    return set(create_keeping(settings, metrics, access).works)
+
+
+@pytest.mark.parametrize(
+    ("changes", "works"),
+    [
+        ({}, set[str]()),
+        ({"s3_uri": "s3://bucket/models/"}, {"Following S3"}),
+        ({"training_data": HERE}, {"Training a fallback model"}),
+        ({"item_titles": HERE}, {"Keeping the titles of items current", "Watching the titles file"}),
+        ({"tokens_file": HERE}, {"Keeping the tokens current", "Watching the file of tokens"}),
+    ],
+    ids=["none", "S3", "training", "titles", "tokens"],
+)
+async def test_a_setting_adds_its_work(tmp_path: Path, changes: dict[str, Any], works: set[str]) -> None:
+    """Nothing is watched, polled or trained that no setting asks for."""
+    assert works_of(tmp_path, **changes) == ALWAYS | works
+
+
+async def test_an_invalid_place_in_s3_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """By a sentence, not by a follower that fails for good."""
+    with pytest.raises(SettingsError):
+        works_of(tmp_path, s3_uri="https://bucket/models/")
+
+
+def test_a_live_model_needs_no_files(tmp_path: Path) -> None:
+    """Building the parts reads and writes nothing."""
+    create_live(Settings(model_path=tmp_path / "m.npz", state_dir=tmp_path / "s"), Metrics(CollectorRegistry()))
+    assert list(tmp_path.iterdir()) == []
