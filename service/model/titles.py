@@ -145,7 +145,7 @@ def _prove_layout(directory: Path, ids: NDArray[Any], starts: NDArray[Any], text
 def _form(file: BufferedReader) -> dict[str, Any]:
     """Return the delimiter that gives the header the most names, and whether quotes quote."""
     header = file.peek().decode("utf-8-sig", "replace").partition("\n")[0]
-    with suppress(csv.Error):
+    with suppress(csv.Error):  # reading the rows says what is wrong with the file
         delimiter = max(_DELIMITERS, key=lambda one: len(next(csv.reader([header], delimiter=one), [])))
         quotes = delimiter != "\t" or '"' in header
         return {"delimiter": delimiter, "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE}

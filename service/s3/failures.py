@@ -94,7 +94,7 @@ def speaking_of(place: Location) -> Iterator[None]:
         yield
     except AlsServeError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a library or an odd answer raises
         raise _failure(place, error) from error
 
 
@@ -105,7 +105,7 @@ def configuring(place: Location) -> Iterator[None]:
         yield
     except (AlsServeError, UnsignedError, *_CREDENTIALS):
         raise
-    except Exception as error:
+    except Exception as error:  # botocore raises errors of many kinds for its configuration
         raise S3ConfigurationError(
             f"{place} cannot be asked for ({_brief(error)}); check AWS_ENDPOINT_URL, AWS_REGION and the AWS "
             "configuration file."

@@ -86,7 +86,7 @@ def _unsigned() -> Iterator[None]:
         yield
     except UnsignedError:
         raise
-    except Exception as error:
+    except Exception as error:  # each source of credentials has its own errors
         raise UnsignedError from error
 
 

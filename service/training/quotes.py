@@ -20,7 +20,7 @@ def swallowing_rows(
     """
     long_texts, read = 0, 0
     rows = csv.reader(text, delimiter=delimiter)
-    with suppress(csv.Error):
+    with suppress(csv.Error):  # Arrow, which reads the rows, says what is wrong with them
         for row in rows:
             lines, read = rows.line_num - read, rows.line_num
             if lines > 1:

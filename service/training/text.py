@@ -234,7 +234,7 @@ class _TextTable:
         with (
             opened_text(self._file, self._form.encoding, self._form.skipped) as text,
             _longest_field(longest),
-            suppress(csv.Error),
+            suppress(csv.Error),  # as far as it can be read
         ):
             rows = csv.reader(text, delimiter=self._form.character, quoting=quoting)
             left = itertools.count(number - (not self._form.titled), -1)

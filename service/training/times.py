@@ -51,7 +51,7 @@ def seconds(column: Any) -> NDArray[np.float64]:
 def as_floats(column: Any, forms: Sequence[Any] = (pa.float64(),)) -> NDArray[np.float64] | None:
     """Return a column as float64, NaN for missing values; None if its values do not all have one of these forms."""
     for form in forms:
-        with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # then it has another form
             # One value is tried first, because Arrow slowly reads to the end even if it fails at the first.
             _cast(column[:1], form)
             return _cast(column, form)

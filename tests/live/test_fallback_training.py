@@ -43,16 +43,23 @@ pytestmark = pytest.mark.usefixtures("children_are_measured")
 MODEL = model_bytes(1)
 
 
+@asynccontextmanager
+async def failed(place: Place, directory: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Store]:
+    """Start a server whose training fails, and provide its store afterwards."""
+    async with place.started() as store:
+        data = write_interactions(directory / "data.csv")
+        trainer = FallbackTrainer(store.live, data, directory / "state", child_environment(), metrics_of(store))
+        async with at_work(trainer.run()):
+            await eventually(lambda: "no_functions" in events(caplog))
+        yield store
+
+
 async def test_a_process_that_cannot_be_started(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """That is a failed training like any other: reported, counted, and the server continues."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    async with place.started() as store:
-        data = write_interactions(tmp_path / "data.csv")
-        trainer = FallbackTrainer(store.live, data, tmp_path / "state", child_environment(), metrics_of(store))
-        async with at_work(trainer.run()):
-            await eventually(lambda: "no_functions" in events(caplog))
+    async with failed(place, tmp_path, caplog) as store:
         assert store.training is not None
         assert store.training.outcome == "failed"
         assert store.training.detail == "The training process could not be started: No such file or directory."
@@ -70,11 +77,7 @@ async def test_what_a_process_says_of_the_data_is_logged(
     stand_in.chmod(0o755)
     caplog.set_level("INFO")
     monkeypatch.setattr(sys, "executable", str(stand_in))
-    async with place.started() as store:
-        data = write_interactions(tmp_path / "data.csv")
-        trainer = FallbackTrainer(store.live, data, tmp_path / "state", child_environment(), metrics_of(store))
-        async with at_work(trainer.run()):
-            await eventually(lambda: "no_functions" in events(caplog))
+    async with failed(place, tmp_path, caplog) as store:
         assert store.training is not None
         assert store.training.detail == "No row is left."
     assert {"skipped_rows", "training_data"} <= set(events(caplog))
