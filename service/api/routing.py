@@ -55,7 +55,7 @@ class Router:
     ) -> None:
         """``access`` admits requests by their tokens, if there are any; pages of the ``origins`` may read answers."""
         self._instrument = instrument
-        #: By number of segments; shapes with fewer ids first, so that /items/popular comes before /items/{item}.
+        #: By number of segments, in the order of the routes.
         self._shapes: dict[int, list[_Shape]] = {}
         unmatched = self._preflight if origins else self._refuse_unmatched
         self._refuse = allowing(origins, instrument.wrap(UNMATCHED, unmatched))
@@ -99,7 +99,6 @@ class Router:
             if shape.places == places:
                 return shape
         shapes.append(_Shape(places, itemgetter(*sorted({*range(segments)} - {*places}))))
-        shapes.sort(key=lambda shape: len(shape.places))
         return self._shape(segments, places)
 
     async def _preflight(self, request: web.BaseRequest, context: Context, ids: Ids) -> web.StreamResponse:

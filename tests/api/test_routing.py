@@ -84,6 +84,12 @@ def test_an_item_may_be_called_like_a_path() -> None:
     assert found("GET", "/v1/users/recommendations/recommendations")[1] == ["recommendations"]
 
 
+@pytest.mark.parametrize("path", ["/v1/users//items", "/v1/items//similar", "/v1/users/7/explanations/", "/explorer/"])
+def test_an_id_is_never_empty(path: str) -> None:
+    """No route matches such a path."""
+    assert found("GET", path) == (UNMATCHED, [])
+
+
 def test_the_fixed_parts_of_a_path_may_be_encoded() -> None:
     """RFC 3986: %75 is u, in whatever part of a path."""
     assert found("GET", "/v1/%75sers/a%2Fb/items") == ("/v1/users/{user}/items", ["a/b"])

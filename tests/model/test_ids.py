@@ -148,6 +148,9 @@ def test_texts_that_start_alike_are_listed(given: list[str], prefix: str) -> Non
     ]
 
 
+@example(given=[-150, -15, -1, 1, 15, 150], prefix="-1", cut=0)
+@example(given=[-150, -15, -1, 1, 15, 150], prefix="-1", cut=1)
+@example(given=[-150, -15, -1, 1, 15, 150], prefix="1", cut=1)
 @given(
     given=numbers | st.lists(st.integers(-300, 300), unique=True),
     prefix=st.just("") | st.integers(-40, 40).map(str),
