@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy.ma  # noqa: F401 - Arrow asks for it, and nothing is imported once this process is confined
 import pyarrow as pa
 
 from service.children.jobs import Job, Outcome
@@ -32,8 +33,13 @@ def answer(job: Job) -> Outcome:
     return answered(job, import_catalog)
 
 
-if __name__ == "__main__":  # pragma: no cover - runs only in the child, where coverage is not measured
+def main() -> None:  # pragma: no cover - runs only in the child, where coverage is not measured
+    """Do one job within its limits."""
     # Each thread reserves address space, which is limited.
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     run(answer, _THREADS)
+
+
+if __name__ == "__main__":  # pragma: no cover - as above
+    main()

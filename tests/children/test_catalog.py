@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pytest
 
 from service.children.catalog import answer
 from service.children.jobs import Job, Outcome
-from service.errors import AlsServeError, BadCatalogError, ImportMemoryError
+from service.errors import AlsServeError, BadCatalogError, ImportCrashedError, ImportMemoryError
 from service.live.importing import ImportLimits, import_in_child
 from service.model.catalog.stored import open_catalog
 from service.model.storage.shelf import Shelf
@@ -27,6 +27,7 @@ from service.settings import child_environment
 from tests.support.helpers import put
 
 MEGABYTE = 2**20
+Refusals: TypeAlias = type[AlsServeError] | tuple[type[AlsServeError], ...]
 
 
 def parquet(column: Any) -> bytes:
@@ -86,10 +87,12 @@ async def test_a_parquet_file_becomes_a_catalog(tmp_path: Path) -> None:
     assert catalog.columns["x"].kind == "text"
 
 
-HOSTILE: dict[str, tuple[Callable[[], bytes], type[AlsServeError], str]] = {
-    "a gzip of zeros": (lambda: zipped(b"id,x\n", bytes(16 * MEGABYTE), 128), BadCatalogError, "has 16 MB or more"),
-    "a gzip of rows": (lambda: zipped(b"id,x\n", b"aaaaaaa,bbbbbbb\n" * MEGABYTE, 200), ImportMemoryError, ""),
-    "a gzip of a JSON line": (lambda: zipped(b'{"id":"', b"a" * 16 * MEGABYTE, 64), BadCatalogError, "line 1 has"),
+#: Arrow reports most, but not all, of the memory that it does not get.
+NO_ROOM = (ImportMemoryError, ImportCrashedError)
+HOSTILE: dict[str, tuple[Callable[[], bytes], Refusals, str]] = {
+    "a gzip of zeros": (lambda: zipped(b"id,x\n", bytes(MEGABYTE), 512), BadCatalogError, "has 16 MB or more"),
+    "a gzip of rows": (lambda: zipped(b"id,x\n", b"aaaaaaa,bbbbbbb\n" * MEGABYTE, 100), NO_ROOM, ""),
+    "a gzip of a JSON line": (lambda: zipped(b'{"id":"', b"a" * MEGABYTE, 64), BadCatalogError, "line 1 has"),
     "100,000 columns": (lambda: (",".join(map(str, range(100_000)))).encode(), BadCatalogError, "first line has more"),
     "20,000 columns": (lambda: (",".join(map(str, range(20_000)))).encode(), BadCatalogError, "20000 columns"),
     "100,000 keys": (lambda: json.dumps(dict.fromkeys(map(str, range(100_000)), 1)).encode(), BadCatalogError, "keys"),
@@ -106,7 +109,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], type[AlsServeError], str]] = {
         "nested",
     ),
     "half a Parquet file": (lambda: parquet([1])[:-3], BadCatalogError, "cannot be read"),
-    "a billion laughs": (laughs, ImportMemoryError, ""),
+    "a billion laughs": (laughs, NO_ROOM, ""),
 }
 
 
@@ -117,7 +120,7 @@ async def test_a_hostile_file_is_one_sentence(tmp_path: Path, name: str) -> None
     with pytest.raises(kind) as caught:
         await imported(tmp_path / "items", make())
     sentence = str(caught.value)
-    assert sentence.startswith(str(tmp_path / "items"))
+    assert str(tmp_path / "items") in sentence
     assert sentence.endswith(".")
     assert reason in sentence
     assert not list((tmp_path / "state" / "catalogs").iterdir())
