@@ -69,6 +69,7 @@ ROOMS = {
     "scoring": set[str](),
     "storage": {"scoring"},
     "catalog": {"storage"},
+    "filtering": {"catalog", "scoring"},
 }
 
 NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}
