@@ -16,8 +16,8 @@ from service.api.answers import (
     ScoredUser,
     SimilarUsers,
     UnknownItem,
+    UserIds,
     UserItems,
-    Users,
     WeightedItem,
 )
 from service.api.context import Question
@@ -48,7 +48,7 @@ async def listed(question: Question[Generation, ListedUsers]) -> web.StreamRespo
     except ValueError:
         raise BadParameterError("The parameter after is not a number, and the user ids of this model are.") from None
     rows = np.fromiter(islice(listed_rows, options.offset, options.offset + options.n), np.int64)
-    return answers.response(answers.encode(Users(snapshot.version, ids.at(rows))), snapshot.version)
+    return answers.response(answers.encode(UserIds(snapshot.version, ids.at(rows))), snapshot.version)
 
 
 async def similar(question: Question[Generation, Counted]) -> web.StreamResponse:

@@ -124,6 +124,7 @@ def _in_query(route: AnyRoute) -> Iterator[Json]:
     if route.has_body or route.options is Anything:
         return
     (options,) = msgspec.json.schema(route.options)["$defs"].values()
+    _type_choices(options)
     for name, schema in options["properties"].items():
         described = {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
         if schema["type"] == "array":
@@ -176,13 +177,13 @@ def _bad(route: AnyRoute) -> Json:
 
 
 def _problem(status: int, codes: dict[str, str]) -> Json:
-    narrowed = {"properties": {"status": {"const": status}, "code": {"enum": sorted(codes)}}}
+    """Describe a problem by its examples: a schema for each status makes most generated clients drop its body."""
     return {
         "description": "\n\n".join(f"`{code}`: {sentence}" for code, sentence in codes.items()),
         "headers": _headers(*_HEADERS_BY_STATUS.get(status, ())),
         "content": {
             problems.CONTENT_TYPE: {
-                "schema": {"allOf": [_ref(Problem), narrowed]},
+                "schema": _ref(Problem),
                 "examples": {
                     code: {"value": problems.document(status, code, sentence, examples.REQUEST_ID)}
                     for code, sentence in codes.items()
@@ -195,6 +196,8 @@ def _problem(status: int, codes: dict[str, str]) -> Json:
 def _schemas(routes: Iterable[AnyRoute]) -> Json:
     asked = _components(route.options for route in routes if route.has_body)
     answered = _components([*(type(route.answer) for route in routes if route.answer), *_UNNAMED, Problem])
+    for schema in asked.values():
+        _may_be_left_out(schema)
     for schema in answered.values():
         _always_there(schema)
     return dict(sorted((asked | answered).items()))
@@ -204,7 +207,28 @@ def _components(kinds: Iterable[type[msgspec.Struct]]) -> Json:
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS)
     for schema in schemas.values():
         schema["description"] = inspect.cleandoc(schema["description"])
+        _type_choices(schema)
     return schemas
+
+
+def _type_choices(schema: object) -> None:
+    """Give choices of text their type, which generators for typed languages need and msgspec leaves out."""
+    if isinstance(schema, dict) and "enum" in schema:
+        schema["type"] = "string"
+    if isinstance(schema, dict | list):
+        for part in schema.values() if isinstance(schema, dict) else schema:
+            _type_choices(part)
+
+
+def _may_be_left_out(schema: Json) -> None:
+    """Move defaults into descriptions: clients in TypeScript would have to send each field that has one.
+
+    In Python they would send the default of the server that the client was generated from.
+    """
+    for field in schema["properties"].values():
+        if "default" in field:
+            default = msgspec.json.encode(field.pop("default")).decode()
+            field["description"] = f"{field.get('description', '')} Default: {default}.".strip()
 
 
 def _always_there(schema: Json) -> None:
