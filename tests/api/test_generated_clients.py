@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.model.factors import Factors
 from service.tokens import digest_of
 from tests.support.clients import (
     REQUEST_ID,
@@ -63,6 +65,27 @@ CALLS = (
 )
 
 
+#: JavaScript has no such number: it would read 9007199254740992.
+BIG = 2**53 + 1
+BIG_USER, BIG_ITEM = {"user": str(BIG)}, {"item": str(BIG)}
+
+CALLS_WITH_NUMBERS = (
+    Call("recommend", BIG_USER, {"exclude": [str(BIG + 2)]}),
+    Call("recommend", {"user": str(BIG - 2)}, {"n": 2}),
+    Call("recommend", {"user": str(BIG - 2)}, {"fallback": "none"}, status=404),
+    Call("recommend_to_many", body={"users": [str(BIG), 5, "nobody"]}),
+    Call("recommend_to_many", body={"users": [str(BIG), 5, "nobody"], "fallback": "none"}),
+    Call("recommend_to_anonymous", body={"items": [{"item_id": str(BIG)}, {"item_id": 5}, {"item_id": "unknown"}]}),
+    Call("score_items", BIG_USER, {"items": [str(BIG), "5", "unknown"]}),
+    Call("user_items", BIG_USER),
+    Call("explain", BIG_USER | BIG_ITEM),
+    Call("similar_users", BIG_USER),
+    Call("similar_items", BIG_ITEM),
+    Call("popular_items"),
+    Call("list_users", query={"after": str(BIG)}),
+)
+
+
 @dataclass(frozen=True)
 class Served:
     """A running server: its address and its document, in memory and in a file."""
@@ -85,23 +108,30 @@ class Served:
                 return error.code, json.load(error)
 
 
+@contextmanager
+def serving(directory: Path, factors: Factors, **settings: Any) -> Iterator[Served]:
+    """Serve a model to those who have the token."""
+    model, tokens, document = directory / "model.npz", directory / "tokens", directory / "openapi.json"
+    model.write_bytes(model_bytes(factors=factors))
+    tokens.write_text(f"client read,batch,users {digest_of(TOKEN)}\n")
+    with running_server(model, directory / "state", tokens_file=tokens, **settings) as server:
+        server.wait_until_ready()
+        with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=30) as answer:
+            document.write_bytes(answer.read())
+        yield Served(server.url, json.loads(document.read_bytes()), document)
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Serve a model with titles to those who have a token."""
+    """Serve a model with odd ids and titles."""
     directory = tmp_path_factory.mktemp("served")
-    model, titles, tokens = directory / "model.npz", directory / "titles.csv", directory / "tokens"
     made = make_factors(users=30, items=40, ids="str", pairs=300)
     users = np.array([ANA.encode(), *made.user_ids[1:]])
     items = np.array([CORPSE.encode(), GHOST.encode(), *made.item_ids[2:]])
-    model.write_bytes(model_bytes(factors=replace(made, user_ids=users, item_ids=items)))
+    titles = directory / "titles.csv"
     titles.write_text(f"item_id,title\n{CORPSE},The Corpse\n{GHOST},Ghost “Story”\n", encoding="utf-8")
-    tokens.write_text(f"client read,batch,users {digest_of(TOKEN)}\n")
-    with running_server(model, directory / "state", item_titles=titles, tokens_file=tokens) as server:
-        server.wait_until_ready()
-        file = directory / "openapi.json"
-        with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=30) as answer:
-            file.write_bytes(answer.read())
-        yield Served(server.url, json.loads(file.read_bytes()), file)
+    with serving(directory, replace(made, user_ids=users, item_ids=items), item_titles=titles) as server:
+        yield server
 
 
 def test_every_operation_is_called_with_all_that_it_takes(served: Served) -> None:
@@ -134,3 +164,42 @@ def test_a_client_in_typescript(served: Served, tmp_path: Path) -> None:
     generate_typescript(served.file, tmp_path)
     answers = call_from_typescript(served.document, CALLS, served.url, TOKEN, tmp_path)
     assert answers == [served.plainly(call)[1] for call in CALLS]
+
+
+def test_large_numbers_reach_javascript_as_text(tmp_path: Path) -> None:
+    """With ALS_IDS=text every id in every answer is text, in the document too, and requests send text or numbers."""
+    with serving(tmp_path, of_large_numbers(), ids="text") as server:
+        generate_typescript(server.file, tmp_path)
+        answers = call_from_typescript(server.document, CALLS_WITH_NUMBERS, server.url, TOKEN, tmp_path)
+        assert answers == [server.plainly(call)[1] for call in CALLS_WITH_NUMBERS]
+    given = [found for answer in answers for found in ids_in(answer)]
+    assert {type(found) for found in given} == {str}
+    assert {str(BIG), str(BIG + 2), "5", "nobody", "unknown"} <= set(given)
+    described = server.document["components"]["schemas"]
+    assert described["ScoredItem"]["properties"]["item_id"] == {"type": "string"}
+    assert described["UserIds"]["properties"]["users"]["items"] == {"type": "string"}
+    assert described["GivenItem"]["properties"]["item_id"] == {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+
+
+def test_workers_write_ids_as_text(tmp_path: Path) -> None:
+    """ALS_IDS=text means the same for several processes."""
+    with serving(tmp_path, of_large_numbers(), ids="text", workers=2) as server:
+        answers = [server.plainly(call)[1] for call in CALLS_WITH_NUMBERS]
+    assert {type(found) for answer in answers for found in ids_in(answer)} == {str}
+
+
+def of_large_numbers() -> Factors:
+    """Make a model whose ids are numbers that JavaScript rounds."""
+    made = make_factors(users=30, items=40, pairs=300)
+    users, items = (BIG + 2 * np.argsort(ids) for ids in (made.user_ids, made.item_ids))
+    return replace(made, user_ids=users, item_ids=items)
+
+
+def ids_in(answer: Any) -> Iterator[object]:
+    """Yield the ids in an answer."""
+    if isinstance(answer, list):
+        for part in answer:
+            yield from ids_in(part) if isinstance(part, dict) else [part]
+    if isinstance(answer, dict):
+        yield from (value for name, value in answer.items() if name in ("user_id", "item_id"))
+        yield from (found for part in answer.values() for found in ids_in(part) if isinstance(part, list))

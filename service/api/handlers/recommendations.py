@@ -23,7 +23,7 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.context import Question, Results
-from service.api.handlers.lookups import MICROSECONDS, answered, item_rows, own_form, titling
+from service.api.handlers.lookups import MICROSECONDS, answered, item_rows, titling
 from service.api.parameters import AnonymousBody, BatchBody, Recommending
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
@@ -157,7 +157,7 @@ def _result_or_failure(
     try:
         result, listed = _result(generation, user, options, exclude)
     except UnknownUserError:
-        return UserFailure(own_form(generation.snapshot.model.user_ids, user))
+        return UserFailure(generation.snapshot.model.user_ids.own_form(user))
     results.count(listed)
     return result
 
@@ -217,7 +217,7 @@ def _popular(generation: Generation, user: Id, options: Recommending, exclude: I
     ranked = popular(model, options.n, offset=options.offset, exclude=exclude)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(own_form(model.user_ids, user), "popular", items), Listed.of("popular", ranked)
+    return UserResult(model.user_ids.own_form(user), "popular", items), Listed.of("popular", ranked)
 
 
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
@@ -233,7 +233,7 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     to_scores = popular_scores if strategy == "popular" else model_scores
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    unknown = [item.item_id for item, row in given if row is None]
+    unknown = [model.item_ids.own_form(item.item_id) for item, row in given if row is None]
     return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
 
 

@@ -118,7 +118,8 @@ def _scores(generation: Generation, row: int, options: Scores) -> Answer:
     values = answers.model_scores(snapshot, item_scores(model, row, known), normalize=options.normalize)
     scored = iter(answers.scored_items(generation, known, values, titles=options.titles))
     entries = [
-        UnknownItem(item) if item_row is None else next(scored) for item, item_row in zip(items, rows, strict=True)
+        next(scored) if item_row is not None else UnknownItem(model.item_ids.own_form(item))
+        for item, item_row in zip(items, rows, strict=True)
     ]
     return Answer(answers.encode(ItemScores(snapshot.version, model.user_ids.of(row), entries)))
 
