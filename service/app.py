@@ -49,7 +49,7 @@ def create_live(settings: Settings, metrics: Metrics, following: Following | Non
     """Build the parts that import, keep and serve the model of these settings."""
     keys = keys_of(settings.pickle_keys)
     reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
-    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading)
+    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
     return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds)
 
@@ -125,6 +125,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
         allow_origins=settings.allow_origins,
+        ids=settings.ids,
         fallback=settings.fallback,
         access_log=settings.access_log,
         allowed_hosts=settings.allowed_hosts,

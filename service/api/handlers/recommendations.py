@@ -24,7 +24,7 @@ from service.api.answers import (
 )
 from service.api.context import Question, Results
 from service.api.handlers.eligibility import Candidates, candidates, narrowing
-from service.api.handlers.lookups import MICROSECONDS, answered, own_form, titling
+from service.api.handlers.lookups import MICROSECONDS, answered, titling
 from service.api.parameters import AnonymousBody, BatchBody, Recommending
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
@@ -157,7 +157,7 @@ def _result_or_failure(
     try:
         result, listed = _result(generation, user, options, among)
     except UnknownUserError:
-        return UserFailure(own_form(generation.snapshot.model.user_ids, user))
+        return UserFailure(generation.snapshot.model.user_ids.own_form(user))
     results.count(listed)
     return result
 
@@ -225,7 +225,7 @@ def _popular(generation: Generation, user: Id, options: Recommending, among: Can
     ranked = popular(model, options.n, offset=options.offset, exclude=among.exclude, eligible=among.eligible)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(own_form(model.user_ids, user), "popular", items), Listed.of("popular", ranked)
+    return UserResult(model.user_ids.own_form(user), "popular", items), Listed.of("popular", ranked)
 
 
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
@@ -241,7 +241,7 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     to_scores = popular_scores if strategy == "popular" else model_scores
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    unknown = [item.item_id for item, row in given if row is None]
+    unknown = [model.item_ids.own_form(item.item_id) for item, row in given if row is None]
     return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
 
 
