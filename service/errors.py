@@ -241,6 +241,12 @@ class BadTokensError(AlsServeError):
 # ---------------------------------------------------------------- training
 
 
+class OutputError(AlsServeError):
+    """Results cannot be written where they should be."""
+
+    code = "output_unwritable"
+
+
 class TrainingError(AlsServeError):
     """The interactions cannot be read, or no model can be trained on them."""
 
