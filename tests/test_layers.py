@@ -69,6 +69,7 @@ ROOMS = {
     "validation": set[str](),
     "scoring": set[str](),
     "storage": {"scoring"},
+    "rollout": {"scoring", "storage"},
     "catalog": {"storage"},
     "filtering": {"catalog", "scoring"},
 }
