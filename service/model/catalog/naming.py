@@ -5,7 +5,6 @@ What a user says of them is a text such as "price=number,genres=list,sku=id,secr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,14 +14,12 @@ from service.untrusted import quote
 
 #: Attributes are named in error messages, and each takes up to four files. Few shops have more than fifty.
 MAX_COLUMNS = 256
-_MAX_NAME_CHARACTERS = 64
+#: A longer one is not the name of an attribute, but probably a text of a file without a header.
+MAX_NAME_CHARACTERS = 64
 
 _ROLES = ("id", "title", "available")
 #: What a column may be called in :func:`columns_of`.
 MEANINGS = (*_ROLES, "bool", "number", "date", "text", "list", "-")
-#: Words of the filter language, which no attribute can be called.
-_WORDS = {"and", "or", "not", "in", "true", "false"}
-
 _SURE = ("item", "itemid", "iid")
 #: For each role, common names in groups: those of the first group that a header has any of count.
 _USUAL = {
@@ -84,13 +81,6 @@ def find_places(header: Sequence[str], given: Mapping[str, str]) -> Places:
     return Places(roles["id"], roles["title"], roles["available"], attributes, meanings, tuple(remarks))
 
 
-def identifier(name: str) -> str:
-    """Return what an attribute is called in filters: the column's name with "_" for what no name can have."""
-    found = re.sub(r"\W", "_", name.strip())
-    found = f"_{found}" if found[:1].isdigit() else found
-    return f"{found}_" if found.lower() in _WORDS else found
-
-
 def listed(names: Sequence[str]) -> str:
     """Return names for a message, so many and so long that they can be read."""
     shown = [quote(name[:_SHOWN_CHARACTERS]) for name in names[:_SHOWN_NAMES]]
@@ -127,24 +117,17 @@ def _only(role: str, found: Sequence[int], names: Sequence[str]) -> int:
 def _attributes(
     names: Sequence[str], given: Mapping[str, str], taken: set[int | None]
 ) -> tuple[dict[str, int], list[str]]:
-    """Return the places of all other columns by what they are called, and why some are left out."""
+    """Return the places of all other columns by their names, and why some are left out."""
     attributes: dict[str, int] = {}
     remarks = []
     for place, name in enumerate(names):
         if place in taken or given.get(name) == "-":
             continue
-        called = identifier(name)
-        if not called or len(called) > _MAX_NAME_CHARACTERS:
-            remarks.append(
-                f"column {place + 1} is left out: its name has more than {_MAX_NAME_CHARACTERS} characters"
-                if called
-                else f"column {place + 1} is left out: it has no name"
-            )
-        elif called in attributes:
-            raise BadCatalogError(
-                f"the columns {quote(names[attributes[called]])} and {quote(name)} would both be called "
-                f"{quote(called)}; rename one, or leave one out with ALS_ITEM_COLUMNS"
-            )
+        if name in attributes:
+            raise BadCatalogError(f"it has {quote(name)} twice: rename one of the columns")
+        if 0 < len(name) <= MAX_NAME_CHARACTERS:
+            attributes[name] = place
         else:
-            attributes[called] = place
+            longer = f"its name has more than {MAX_NAME_CHARACTERS} characters"
+            remarks.append(f"column {place + 1} is left out: {longer if name else 'it has no name'}")
     return attributes, remarks
