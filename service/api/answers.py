@@ -23,7 +23,7 @@ from service.model.storage.snapshot import Snapshot
 MODEL_VERSION = istr("X-Model-Version")
 CONTENT_TYPE = "application/json"
 
-Strategy: TypeAlias = Literal["als", "popular", "fold_in"]
+Strategy: TypeAlias = Literal["als", "session", "popular", "fold_in"]
 
 Version: TypeAlias = Annotated[
     str,
@@ -138,6 +138,16 @@ class AnonymousRecommendations(msgspec.Struct, frozen=True):
     """Recommendations for someone outside the model; ``unknown_items`` are those the model does not know."""
 
     model_version: Version
+    strategy: Strategy
+    items: list[ScoredItem]
+    unknown_items: list[Id]
+
+
+class SessionRecommendations(msgspec.Struct, frozen=True):
+    """A user's recommendations after a session; ``unknown_items`` are those of it that the model does not know."""
+
+    model_version: Version
+    user_id: Id
     strategy: Strategy
     items: list[ScoredItem]
     unknown_items: list[Id]

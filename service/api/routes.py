@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.api.handlers import items, model, monitoring, pages, recommendations, users
+from service.api.handlers import items, model, monitoring, pages, recommendations, sessions, users
 from service.api.openapi import examples
 from service.api.parameters import (
     AnonymousBody,
@@ -15,6 +15,7 @@ from service.api.parameters import (
     Page,
     Recommending,
     Scores,
+    SessionBody,
 )
 from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, Route
 from service.api.static import EXPLORER_FILES, REFERENCE_FILES
@@ -155,6 +156,19 @@ _TABLE = (
         example=examples.ANONYMOUS_BODY,
         answer=examples.ANONYMOUS_RECOMMENDATIONS,
         raises=(UnknownItemError, NoSeenItemsError, OverloadedError),
+    ),
+    Route(
+        "POST",
+        f"{_USER}/recommendations",
+        sessions.for_session,
+        MODEL,
+        SessionBody,
+        name="recommend_in_session",
+        tag="Recommendations",
+        scope="read",
+        example=examples.SESSION_BODY,
+        answer=examples.SESSION_RECOMMENDATIONS,
+        raises=(UnknownUserError, OverloadedError),
     ),
     Route(
         "GET",

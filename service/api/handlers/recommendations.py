@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ from service.api.answers import (
 )
 from service.api.context import Question, Results
 from service.api.handlers.lookups import MICROSECONDS, answered, item_rows, own_form, titling
-from service.api.parameters import AnonymousBody, BatchBody, Recommending
+from service.api.parameters import AnonymousBody, BatchBody, GivenItem, Recommending, SessionBody
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.live.generation import Generation
@@ -74,7 +74,7 @@ async def for_anonymous(question: Question[Generation, AnonymousBody]) -> web.St
     know are ignored and listed in ``unknown_items``.
     """
     generation, context, options = question.generation, question.context, question.options
-    estimate = _anonymous_estimate(generation, options)
+    estimate = folding_estimate(generation, options, len(options.items))
     body = await context.queries.run(estimate, _anonymous, generation, options, context.results)
     return answers.response(body, generation.version)
 
@@ -94,9 +94,10 @@ def _estimate(generation: Generation, options: Recommending, users: int = 1) -> 
     return users * each + len(options.exclude) * MICROSECONDS
 
 
-def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float:
+def folding_estimate(generation: Generation, options: AnonymousBody | SessionBody, folded: int) -> float:
+    """Estimate the microseconds for recommendations to someone for whom so many items are folded in."""
     costs = generation.snapshot.manifest.costs
-    fold_in_us = costs.fold_in * max(1.0, len(options.items) / _MEASURED_FOLDED_ITEMS)
+    fold_in_us = costs.fold_in * max(1.0, folded / _MEASURED_FOLDED_ITEMS)
     lookups = (len(options.items) + len(options.exclude)) * MICROSECONDS
     entries = titling(generation, options.n, wanted=options.titles)
     return fold_in_us + costs.recommend(options.n + options.offset) + lookups + entries
@@ -104,7 +105,7 @@ def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float
 
 def _one_user(generation: Generation, user: Id, options: Recommending) -> Answer:
     exclude = item_rows(generation.snapshot.model, options.exclude)
-    result, listed = _result(generation, user, options, exclude)
+    result, listed = result_of(generation, user, options, exclude)
     body = answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
     return Answer(body, listed)
 
@@ -155,14 +156,14 @@ def _result_or_failure(
     generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results
 ) -> UserResult | UserFailure:
     try:
-        result, listed = _result(generation, user, options, exclude)
+        result, listed = result_of(generation, user, options, exclude)
     except UnknownUserError:
         return UserFailure(own_form(generation.snapshot.model.user_ids, user))
     results.count(listed)
     return result
 
 
-def _result(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
+def result_of(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
     """Recommend to one user. Raises UnknownUserError if there is no fallback either."""
     model = generation.snapshot.model
     row = model.user_ids.row(user)
@@ -199,7 +200,7 @@ def _instead(
 ) -> tuple[UserResult, Listed]:
     """Recommend what is popular to a user of the model, without what the user had."""
     seen = _seen(generation.snapshot.model, row, options)
-    return _popular(generation, user, options, np.concatenate((exclude, seen)))
+    return popular_result(generation, user, options, np.concatenate((exclude, seen)))
 
 
 def _fallback(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
@@ -209,10 +210,13 @@ def _fallback(generation: Generation, user: Id, options: Recommending, exclude: 
         raise UnknownUserError(f"{unknown}.")
     if model.popularity is None:
         raise UnknownUserError(f"{unknown}, which has no popularity to fall back on.")
-    return _popular(generation, user, options, exclude)
+    return popular_result(generation, user, options, exclude)
 
 
-def _popular(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
+def popular_result(
+    generation: Generation, user: Id, options: Recommending, exclude: Int32
+) -> tuple[UserResult, Listed]:
+    """Recommend what is popular, without ``exclude`` (item rows in any order)."""
     model = generation.snapshot.model
     ranked = popular(model, options.n, offset=options.offset, exclude=exclude)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
@@ -223,9 +227,7 @@ def _popular(generation: Generation, user: Id, options: Recommending, exclude: I
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
     """Fold in a user and recommend. Raises UnknownItemError if the model knows none of the items."""
     model = generation.snapshot.model
-    given = [(item, model.item_ids.row(item.item_id)) for item in options.items]
-    rows = np.array([row for _, row in given if row is not None], np.int32)
-    weights = np.array([item.weight for item, row in given if row is not None], np.float32)
+    rows, weights, unknown = known_items(model, options.items)
     if not len(rows):
         raise UnknownItemError("None of the given items is in the served model; give at least one that is.")
     strategy, ranked = _for_what_was_had(model, rows, weights, options)
@@ -233,8 +235,15 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     to_scores = popular_scores if strategy == "popular" else model_scores
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    unknown = [item.item_id for item, row in given if row is None]
     return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
+
+
+def known_items(model: Model, given: Sequence[GivenItem]) -> tuple[Int32, Float32, list[Id]]:
+    """Return the rows and weights of the given items that the model knows, and the ids of the others."""
+    found = [(item, model.item_ids.row(item.item_id)) for item in given]
+    rows = np.array([row for _, row in found if row is not None], np.int32)
+    weights = np.array([item.weight for item, row in found if row is not None], np.float32)
+    return rows, weights, [item.item_id for item, row in found if row is None]
 
 
 def _for_what_was_had(model: Model, rows: Int32, weights: Float32, options: AnonymousBody) -> tuple[Strategy, Ranked]:

@@ -15,6 +15,7 @@ from service.api.answers import (
     Recommendations,
     ScoredItem,
     ScoredUser,
+    SessionRecommendations,
     SimilarItems,
     SimilarUsers,
     UnknownItem,
@@ -26,7 +27,7 @@ from service.api.answers import (
     encode,
 )
 from service.api.handlers.model import S3Facts, ServedModel, SourceFacts
-from service.api.parameters import AnonymousBody, BatchBody, GivenItem
+from service.api.parameters import AnonymousBody, BatchBody, GivenItem, SessionBody
 from service.live.report import Poll, Reload, Served
 from service.model.scoring.score_ranges import Range, ScoreRanges
 from service.s3.versions import Download
@@ -83,12 +84,14 @@ SERVED_MODEL = ServedModel(
 
 BATCH_BODY = BatchBody(users=[USER, "nobody"], n=1, fallback="none")
 ANONYMOUS_BODY = AnonymousBody(items=[GivenItem(IDS[0]), GivenItem(IDS[1], 2.0)], n=2)
+SESSION_BODY = SessionBody(items=[GivenItem(IDS[0]), GivenItem(ITEM, -1.0)], n=2)
 RECOMMENDATIONS = Recommendations(_VERSION, USER, "als", _BEST)
 BATCH_RECOMMENDATIONS = BatchRecommendations(
     _VERSION,
     [msgspec.Raw(encode(UserResult(USER, "als", _BEST[:1]))), msgspec.Raw(encode(UserFailure("nobody")))],
 )
 ANONYMOUS_RECOMMENDATIONS = AnonymousRecommendations(_VERSION, "fold_in", _COOKERY, [])
+SESSION_RECOMMENDATIONS = SessionRecommendations(_VERSION, USER, "session", _COOKERY, [])
 USERS = Users(_VERSION, [USER, "ana-0004"])
 USER_ITEMS = UserItems(_VERSION, USER, [WeightedItem("horror-the-screaming-grave", 2.0)])
 ITEM_SCORES = ItemScores(_VERSION, USER, [_BEST[0], UnknownItem("horror-the-lost-manuscript")])

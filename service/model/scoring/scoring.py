@@ -12,7 +12,7 @@ from service.errors import NoSeenItemsError
 from service.model.factors import Float32, Int32
 from service.model.model import Model
 from service.model.scoring import blocks
-from service.model.scoring.folding import explain, explain_in_turns, fold_in
+from service.model.scoring.folding import explain, explain_in_turns, fold_in, fold_in_turns
 from service.model.scoring.products import scores_of
 from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked
 from service.model.scoring.scan import address, scan_of
@@ -23,6 +23,7 @@ __all__ = [
     "explain",
     "explain_in_turns",
     "fold_in",
+    "fold_in_turns",
     "item_scores",
     "popular",
     "recommend",
