@@ -82,7 +82,7 @@ class ScoredItem(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScoredUser(msgspec.Struct, frozen=True, gc=False):
-    """A user and their cosine similarity to the requested one."""
+    """A user and their cosine similarity to the requested one, or their score for the requested item."""
 
     user_id: Id
     score: float
@@ -165,6 +165,14 @@ class SimilarUsers(msgspec.Struct, frozen=True):
 
     model_version: Version
     user_id: Id
+    users: list[ScoredUser]
+
+
+class Audience(msgspec.Struct, frozen=True):
+    """The users with the greatest scores for an item who have not had it, best first."""
+
+    model_version: Version
+    item_id: Id
     users: list[ScoredUser]
 
 

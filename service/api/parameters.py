@@ -104,6 +104,10 @@ class ListedItems(Options):
     items: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=MAX_IDS, description="The items to score.")]
 
 
+class Paged(Counted, Skipping):
+    """A page of a long list."""
+
+
 class ListedUsers(Counted, Skipping):
     """The listed users."""
 

@@ -73,7 +73,7 @@ def test_every_scope_is_decided() -> None:
             "recommend_in_session",
         },
         "batch": {"recommend_to_many"},
-        "users": {"similar_users", "user_items", "explain", "list_users"},
+        "users": {"audience", "similar_users", "user_items", "explain", "list_users"},
         "metrics": {"metrics"},
     }
     assert {route.tag for route in OPEN if route.path not in ("/healthz", "/readyz")} == {"Pages"}

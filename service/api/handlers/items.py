@@ -1,14 +1,16 @@
-"""Handlers for the items of the model: similar and popular ones."""
+"""Handlers for the items of the model: similar and popular ones, and an item's audience."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from aiohttp import web
 
 from service.api import answers
-from service.api.answers import Answer, PopularItems, SimilarItems
+from service.api.answers import Answer, Audience, PopularItems, ScoredUser, SimilarItems
 from service.api.context import Question
-from service.api.handlers.lookups import answered, known_item, titling
-from service.api.parameters import Entries, Page
+from service.api.handlers.lookups import ENTRY_MICROSECONDS, answered, answered_in_turns, known_item, titling
+from service.api.parameters import Entries, Page, Paged
 from service.api.query_strings import path_id
 from service.live.generation import Generation
 from service.model.scoring import scoring
@@ -33,6 +35,29 @@ async def popular(question: Question[Generation, Page]) -> web.StreamResponse:
     generation, options = question.generation, question.options
     estimate = titling(generation, options.n, wanted=options.titles)
     return await answered(question, lambda: estimate, _popular, options)
+
+
+async def audience(question: Question[Generation, Paged]) -> web.StreamResponse:
+    """Find the audience of an item.
+
+    The users with the greatest scores for it, exactly, without those who had it if the model has seen items. Equal
+    scores are in the order of the user ids.
+    """
+    snapshot, options = question.generation.snapshot, question.options
+    row, seen = known_item(snapshot.model, path_id(question, "item")), snapshot.model.seen
+    estimate = snapshot.manifest.costs.audience(len(seen.items) if seen else 0) + options.n * ENTRY_MICROSECONDS
+    return await answered_in_turns(question, estimate, _audience, row, options)
+
+
+def _audience(generation: Generation, row: int, options: Paged) -> Iterator[Answer | None]:
+    """Yield None after each turn of the scan, and the answer after the last."""
+    model = generation.snapshot.model
+    for ranked in scoring.audience(model, row, options.n, offset=options.offset):
+        if ranked is None:
+            yield None
+        else:
+            users = list(map(ScoredUser, model.user_ids.at(ranked.rows), answers.compact(ranked.scores)))
+            yield Answer(answers.encode(Audience(generation.version, model.item_ids.of(row), users)))
 
 
 def _popular(generation: Generation, options: Page) -> Answer:

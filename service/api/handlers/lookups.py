@@ -24,6 +24,8 @@ Result = TypeVar("Result")
 
 #: Cost of one look-up in the largest models measured (10 million ids).
 MICROSECONDS = 3.0
+#: Cost of looking up an entry's id and encoding it as JSON.
+ENTRY_MICROSECONDS = 0.5
 # Cost of finding and decoding a title among a million.
 _TITLE_MICROSECONDS = 1.2
 # A query that is likely to take longer gives way to other queries between its turns.

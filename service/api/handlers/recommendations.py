@@ -23,7 +23,7 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.context import Question, Results
-from service.api.handlers.lookups import MICROSECONDS, answered, item_rows, own_form, titling
+from service.api.handlers.lookups import ENTRY_MICROSECONDS, MICROSECONDS, answered, item_rows, own_form, titling
 from service.api.parameters import AnonymousBody, BatchBody, GivenItem, Recommending, SessionBody
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
@@ -39,8 +39,6 @@ MAX_BATCH_ENTRIES = 100_000
 
 # QueryCosts measures up to here; larger n takes longer in proportion.
 _MEASURED_FOLDED_ITEMS = 50
-# Cost of looking up an entry's id and encoding it as JSON.
-_ENTRY_MICROSECONDS = 0.5
 
 
 async def for_user(question: Question[Generation, Recommending]) -> web.StreamResponse:
@@ -89,7 +87,7 @@ def _refuse_too_many(options: BatchBody) -> None:
 
 def _estimate(generation: Generation, options: Recommending, users: int = 1) -> float:
     """Estimate the microseconds for recommendations to this many users."""
-    entries = options.n * _ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
+    entries = options.n * ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
     each = generation.snapshot.manifest.costs.recommend(options.n + options.offset) + MICROSECONDS + entries
     return users * each + len(options.exclude) * MICROSECONDS
 

@@ -8,6 +8,7 @@ import msgspec
 
 from service.api.answers import (
     AnonymousRecommendations,
+    Audience,
     BatchRecommendations,
     Explanation,
     ItemScores,
@@ -98,4 +99,5 @@ ITEM_SCORES = ItemScores(_VERSION, USER, [_BEST[0], UnknownItem("horror-the-lost
 EXPLANATION = Explanation(_VERSION, USER, ITEM, 0.97755802, [ScoredItem("horror-the-screaming-grave", 0.223483309)])
 SIMILAR_USERS = SimilarUsers(_VERSION, USER, [ScoredUser("ben-0031", 0.98312)])
 SIMILAR_ITEMS = SimilarItems(_VERSION, ITEM, [ScoredItem("horror-the-hungry-shadow", 0.99178)])
+AUDIENCE = Audience(_VERSION, ITEM, [ScoredUser("ben-0031", 1.01327), ScoredUser(USER, 0.96816194)])
 POPULAR_ITEMS = PopularItems(_VERSION, _MOST_HAD)

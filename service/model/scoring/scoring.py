@@ -12,6 +12,7 @@ from service.errors import NoSeenItemsError
 from service.model.factors import Float32, Int32
 from service.model.model import Model
 from service.model.scoring import blocks
+from service.model.scoring.audience import audience
 from service.model.scoring.folding import explain, explain_in_turns, fold_in, fold_in_turns
 from service.model.scoring.products import scores_of
 from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked
@@ -20,6 +21,7 @@ from service.model.scoring.similarity import similar_items, similar_users
 
 __all__ = [
     "Ranked",
+    "audience",
     "explain",
     "explain_in_turns",
     "fold_in",

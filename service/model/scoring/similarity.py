@@ -34,8 +34,7 @@ def _similar(factors: Float32, row: int, n: int, norms: Float32 | None = None) -
 
     def cosines(start: int, stop: int) -> Float32:
         block = factors[start:stop]
-        lengths = _lengths(block) if norms is None else norms[start:stop]
-        return _cosines(np.dot(block, direction), lengths)
+        return _cosines(np.dot(block, direction), lengths(block) if norms is None else norms[start:stop])
 
     return rank(cosines, lambda _: 1.0, len(factors), n, without=np.array([row], np.int32))
 
@@ -55,7 +54,7 @@ def _cosines(projections: Float32, lengths: Float32) -> Float32:
     return cosines
 
 
-def _lengths(block: Float32) -> Float32:
+def lengths(block: Float32) -> Float32:
     """Return the Euclidean norms, float32 [rows], without another copy of the block."""
     with np.errstate(over="ignore"):
         squares = np.vecdot(block, block)
