@@ -215,6 +215,20 @@ class Explanation(msgspec.Struct, frozen=True):
     title: str | UnsetType = UNSET
 
 
+class FoundItem(msgspec.Struct, frozen=True, gc=False):
+    """An item, and its title if that is known."""
+
+    item_id: Id
+    title: str | UnsetType = UNSET
+
+
+class Items(msgspec.Struct, frozen=True):
+    """Items, those whose ids match before those whose titles do."""
+
+    model_version: Version
+    items: list[FoundItem]
+
+
 class PopularItems(msgspec.Struct, frozen=True):
     """Items by their number of users, most popular first."""
 

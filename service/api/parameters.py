@@ -117,6 +117,14 @@ class ListedUsers(Counted, Skipping):
     ] = ""
 
 
+class Search(Counted, Skipping):
+    """What is looked for among the items."""
+
+    query: Annotated[
+        str, Meta(description="Find only items with an id, or a word of the title, that begins with this.")
+    ] = ""
+
+
 class Entries(Counted, Titled):
     """A list of items."""
 

@@ -16,6 +16,7 @@ from service.api.parameters import (
     Paged,
     Recommending,
     Scores,
+    Search,
     SessionBody,
 )
 from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, Route
@@ -131,6 +132,18 @@ _TABLE = (
         scope="users",
         answer=examples.AUDIENCE,
         raises=(UnknownItemError, OverloadedError),
+    ),
+    Route(
+        "GET",
+        "/v1/items",
+        items.listed,
+        MODEL,
+        Search,
+        name="find_items",
+        tag="Items",
+        scope="read",
+        answer=examples.ITEMS,
+        raises=(OverloadedError,),
     ),
     Route(
         "GET",

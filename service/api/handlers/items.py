@@ -1,19 +1,61 @@
-"""Handlers for the items of the model: similar and popular ones, and an item's audience."""
+"""Handlers for the items of the model: ids and titles, similar and popular ones, and an item's audience."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
+import numpy as np
 from aiohttp import web
 
 from service.api import answers
-from service.api.answers import Answer, Audience, PopularItems, ScoredUser, SimilarItems
+from service.api.answers import Answer, Audience, FoundItem, Items, PopularItems, ScoredUser, SimilarItems
 from service.api.context import Question
 from service.api.handlers.lookups import ENTRY_MICROSECONDS, answered, answered_in_turns, known_item, titling
-from service.api.parameters import Entries, Page, Paged
+from service.api.parameters import Entries, Page, Paged, Search
 from service.api.query_strings import path_id
 from service.live.generation import Generation
+from service.model.ids import Ids
 from service.model.scoring import scoring
+from service.model.title_search import search
+from service.model.titles import Titles
+
+# How many bytes of titles are searched in a microsecond.
+_BYTES_PER_MICROSECOND = 1000
+
+
+async def listed(question: Question[Generation, Search]) -> web.StreamResponse:
+    """Find items by id or title.
+
+    Those whose id begins with ``query`` come first, in ascending order of the ids; then those whose title has it at the
+    beginning of a word, in whatever case. Without a query, all ids are listed in ascending order.
+    """
+    generation, options = question.generation, question.options
+    estimate = (options.n + options.offset) * ENTRY_MICROSECONDS + titling(generation, options.n, wanted=True)
+    if options.query.strip() and generation.titles:
+        estimate += len(generation.titles.text) / _BYTES_PER_MICROSECOND
+    return await answered_in_turns(question, estimate, _listed, options)
+
+
+def _listed(generation: Generation, options: Search) -> Iterator[Answer | None]:
+    """Yield None after each turn of the search, and the answer after the last."""
+    ids, query, wanted = generation.snapshot.model.item_ids, options.query.strip(), options.offset + options.n
+    rows = dict.fromkeys(islice(ids.starting_with(query), wanted))
+    for found in _with_titles(ids, generation.titles, query) if query and generation.titles else ():
+        rows |= dict.fromkeys(islice((row for row in found if row not in rows), wanted - len(rows)))
+        if len(rows) == wanted:
+            break
+        yield None
+    page = np.array(list(rows)[options.offset :], np.int64)
+    items = list(map(FoundItem, ids.at(page), answers.titles_of(generation, page, wanted=True)))
+    yield Answer(answers.encode(Items(generation.version, items)))
+
+
+def _with_titles(ids: Ids, titles: Titles, query: str) -> Iterator[Iterator[int]]:
+    """Yield the rows of the model's items whose titles match, some at a time."""
+    for places in search(titles.starts, titles.text, query):
+        rows = (ids.row(item.decode()) for item in titles.ids.take(places).tolist())
+        yield (row for row in rows if row is not None)
 
 
 async def similar(question: Question[Generation, Entries]) -> web.StreamResponse:

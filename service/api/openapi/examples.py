@@ -11,6 +11,8 @@ from service.api.answers import (
     Audience,
     BatchRecommendations,
     Explanation,
+    FoundItem,
+    Items,
     ItemScores,
     PopularItems,
     Recommendations,
@@ -100,4 +102,5 @@ EXPLANATION = Explanation(_VERSION, USER, ITEM, 0.97755802, [ScoredItem("horror-
 SIMILAR_USERS = SimilarUsers(_VERSION, USER, [ScoredUser("ben-0031", 0.98312)])
 SIMILAR_ITEMS = SimilarItems(_VERSION, ITEM, [ScoredItem("horror-the-hungry-shadow", 0.99178)])
 AUDIENCE = Audience(_VERSION, ITEM, [ScoredUser("ben-0031", 1.01327), ScoredUser(USER, 0.96816194)])
+ITEMS = Items(_VERSION, [FoundItem(ITEM, "The Hungry Corpse"), FoundItem("horror-the-hungry-shadow")])
 POPULAR_ITEMS = PopularItems(_VERSION, _MOST_HAD)
