@@ -63,7 +63,13 @@ SEES = {
 }
 
 #: What each room of the model may import of the other rooms. Beside the rooms is what they share.
-ROOMS = {"formats": {"storage"}, "validation": set[str](), "scoring": set[str](), "storage": {"scoring"}}
+ROOMS = {
+    "formats": {"storage"},
+    "validation": set[str](),
+    "scoring": set[str](),
+    "storage": {"scoring"},
+    "catalog": {"storage"},
+}
 
 NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}
 UNPICKLERS = {"pickle", "_pickle", "joblib", "cloudpickle", "dill", "shelve"}
