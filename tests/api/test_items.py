@@ -39,7 +39,7 @@ async def test_all_items_are_listed_in_order(snapshot: Any) -> None:
         api.store.titles = titles({ids[1]: "A title"})
         answer = await api.get("/v1/items?n=2")
         pages = [await found(api, "", f"&n=25&offset={offset}") for offset in (0, 25, 50, 75)]
-        assert await found(api, "  ", "&n=100") == ids
+        assert await found(api, "  ") == []
     items = [{"item_id": ids[0]}, {"item_id": ids[1], "title": "A title"}]
     assert answer.json == {"model_version": snapshot.version, "items": items}
     assert [item for page in pages for item in page] == ids

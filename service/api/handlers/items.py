@@ -32,16 +32,16 @@ async def listed(question: Question[Generation, Search]) -> web.StreamResponse:
     """
     generation, options = question.generation, question.options
     estimate = (options.n + options.offset) * ENTRY_MICROSECONDS + titling(generation, options.n, wanted=True)
-    if options.query.strip() and generation.titles:
+    if options.query and generation.titles:
         estimate += len(generation.titles.text) / _BYTES_PER_MICROSECOND
     return await answered_in_turns(question, estimate, _listed, options)
 
 
 def _listed(generation: Generation, options: Search) -> Iterator[Answer | None]:
     """Yield None after each turn of the search, and the answer after the last."""
-    ids, query, wanted = generation.snapshot.model.item_ids, options.query.strip(), options.offset + options.n
-    rows = dict.fromkeys(islice(ids.starting_with(query), wanted))
-    for found in _with_titles(ids, generation.titles, query) if query and generation.titles else ():
+    ids, wanted = generation.snapshot.model.item_ids, options.offset + options.n
+    rows = dict.fromkeys(islice(ids.starting_with(options.query), wanted))
+    for found in _with_titles(ids, generation.titles, options.query):
         rows |= dict.fromkeys(islice((row for row in found if row not in rows), wanted - len(rows)))
         if len(rows) == wanted:
             break
@@ -51,8 +51,10 @@ def _listed(generation: Generation, options: Search) -> Iterator[Answer | None]:
     yield Answer(answers.encode(Items(generation.version, items)))
 
 
-def _with_titles(ids: Ids, titles: Titles, query: str) -> Iterator[Iterator[int]]:
-    """Yield the rows of the model's items whose titles match, some at a time."""
+def _with_titles(ids: Ids, titles: Titles | None, query: str) -> Iterator[Iterator[int]]:
+    """Yield the rows of the model's items whose titles match, some at a time; none for a query that is blank."""
+    if titles is None or not query.strip():
+        return
     for places in search(titles.starts, titles.text, query):
         rows = (ids.row(item.decode()) for item in titles.ids.take(places).tolist())
         yield (row for row in rows if row is not None)
