@@ -153,7 +153,7 @@ class SessionRecommendations(msgspec.Struct, frozen=True):
     unknown_items: list[Id]
 
 
-class Users(msgspec.Struct, frozen=True):
+class UserIds(msgspec.Struct, frozen=True):
     """User ids, in ascending order."""
 
     model_version: Version
@@ -222,7 +222,7 @@ class FoundItem(msgspec.Struct, frozen=True, gc=False):
     title: str | UnsetType = UNSET
 
 
-class Items(msgspec.Struct, frozen=True):
+class FoundItems(msgspec.Struct, frozen=True):
     """Items, those whose ids match before those whose titles do."""
 
     model_version: Version

@@ -14,10 +14,12 @@ from service.api.parameters import (
     Options,
     Page,
     Paged,
+    PopularPage,
     Recommending,
     Scores,
     Search,
     SessionBody,
+    SimilarEntries,
 )
 from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, Route
 from service.api.static import EXPLORER_FILES, REFERENCE_FILES
@@ -114,7 +116,7 @@ _TABLE = (
         f"{_ITEM}/similar",
         items.similar,
         FACTORS,
-        Entries,
+        SimilarEntries,
         name="similar_items",
         tag="Items",
         scope="read",
@@ -150,12 +152,12 @@ _TABLE = (
         "/v1/items/popular",
         items.popular,
         MODEL,
-        Page,
+        PopularPage,
         name="popular_items",
         tag="Items",
         scope="read",
         answer=examples.POPULAR_ITEMS,
-        raises=(NoSeenItemsError,),
+        raises=(NoSeenItemsError, OverloadedError),
     ),
     Route(
         "POST",

@@ -10,7 +10,8 @@ from aiohttp import web
 from service.api import answers
 from service.api.answers import Answer, Listed, SessionRecommendations, Strategy, UserResult
 from service.api.context import Question
-from service.api.handlers.lookups import in_turns, item_rows, own_form
+from service.api.handlers.eligibility import Candidates, candidates
+from service.api.handlers.lookups import in_turns
 from service.api.handlers.recommendations import folding_estimate, known_items, popular_result, result_of
 from service.api.parameters import SessionBody
 from service.api.query_strings import path_id
@@ -50,33 +51,37 @@ def _turns(
     """Yield None after each turn, and the answer after the last. Raises UnknownUserError if there is no fallback."""
     model = generation.snapshot.model
     items, weights, unknown = known_items(model, options.items)
-    exclude = item_rows(model, options.exclude)
+    among = candidates(generation, options, options.exclude)
     if model.limited or not len(items):
-        without = np.concatenate((exclude, items)) if options.exclude_seen else exclude
-        yield _answer(generation, *result_of(generation, user, options, without), unknown)
+        yield _answer(generation, *result_of(generation, user, options, _without(among, items, options)), unknown)
         return
     if had:
         items, weights = np.concatenate((had[0], items)), np.concatenate((had[1], weights))
-    without = np.unique(np.concatenate((exclude, items)) if options.exclude_seen else exclude)
+    among = _without(among, items, options)
     strategy: Strategy = "session" if had else "fold_in"
     for vector in fold_in_turns(model, items, weights):
         if vector is None:
             yield None
         else:
-            yield _answer(generation, *_found(generation, user, strategy, vector, options, without), unknown)
+            yield _answer(generation, *_found(generation, user, strategy, vector, options, among), unknown)
+
+
+def _without(among: Candidates, items: Int32, options: SessionBody) -> Candidates:
+    return among._replace(exclude=np.concatenate((among.exclude, items))) if options.exclude_seen else among
 
 
 def _found(
-    generation: Generation, user: Id, strategy: Strategy, vector: Float32, options: SessionBody, without: Int32
+    generation: Generation, user: Id, strategy: Strategy, vector: Float32, options: SessionBody, among: Candidates
 ) -> tuple[UserResult, Listed]:
     """Recommend by these factors, or what is popular if they are all 0, as after dislikes alone."""
     model = generation.snapshot.model
     if not vector.any() and options.fallback != "none" and model.popularity:
-        return popular_result(generation, user, options, without)
-    ranked = top_n(model, vector, options.n, offset=options.offset, without=without)
+        return popular_result(generation, user, options, among)
+    n, offset, without = options.n, options.offset, np.unique(among.exclude)
+    ranked = top_n(model, vector, n, offset=offset, without=without, eligible=among.eligible)
     scores = answers.model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(own_form(model.user_ids, user), strategy, items), Listed.of(strategy, ranked)
+    return UserResult(model.user_ids.own_form(user), strategy, items), Listed.of(strategy, ranked)
 
 
 def _answer(generation: Generation, result: UserResult, listed: Listed, unknown: list[Id]) -> Answer:

@@ -12,7 +12,7 @@ from service.api.answers import (
     BatchRecommendations,
     Explanation,
     FoundItem,
-    Items,
+    FoundItems,
     ItemScores,
     PopularItems,
     Recommendations,
@@ -23,9 +23,9 @@ from service.api.answers import (
     SimilarUsers,
     UnknownItem,
     UserFailure,
+    UserIds,
     UserItems,
     UserResult,
-    Users,
     WeightedItem,
     encode,
 )
@@ -95,12 +95,12 @@ BATCH_RECOMMENDATIONS = BatchRecommendations(
 )
 ANONYMOUS_RECOMMENDATIONS = AnonymousRecommendations(_VERSION, "fold_in", _COOKERY, [])
 SESSION_RECOMMENDATIONS = SessionRecommendations(_VERSION, USER, "session", _COOKERY, [])
-USERS = Users(_VERSION, [USER, "ana-0004"])
+USERS = UserIds(_VERSION, [USER, "ana-0004"])
 USER_ITEMS = UserItems(_VERSION, USER, [WeightedItem("horror-the-screaming-grave", 2.0)])
 ITEM_SCORES = ItemScores(_VERSION, USER, [_BEST[0], UnknownItem("horror-the-lost-manuscript")])
 EXPLANATION = Explanation(_VERSION, USER, ITEM, 0.97755802, [ScoredItem("horror-the-screaming-grave", 0.223483309)])
 SIMILAR_USERS = SimilarUsers(_VERSION, USER, [ScoredUser("ben-0031", 0.98312)])
 SIMILAR_ITEMS = SimilarItems(_VERSION, ITEM, [ScoredItem("horror-the-hungry-shadow", 0.99178)])
 AUDIENCE = Audience(_VERSION, ITEM, [ScoredUser("ben-0031", 1.01327), ScoredUser(USER, 0.96816194)])
-ITEMS = Items(_VERSION, [FoundItem(ITEM, "The Hungry Corpse"), FoundItem("horror-the-hungry-shadow")])
+ITEMS = FoundItems(_VERSION, [FoundItem(ITEM, "The Hungry Corpse"), FoundItem("horror-the-hungry-shadow")])
 POPULAR_ITEMS = PopularItems(_VERSION, _MOST_HAD)
