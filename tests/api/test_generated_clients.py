@@ -57,6 +57,8 @@ CALLS = (
     Call("recommend_in_session", USER, body={"items": [{"item_id": GHOST}], "exclude": [CORPSE], "normalize": True}),
     Call("recommend_in_session", USER, body={"items": [{"item_id": GHOST}], "exclude_seen": False, "titles": True}),
     Call("recommend_in_session", NOBODY, body={"items": [], "fallback": "none"}, status=404),
+    Call("recommend_in_session", USER, body={"items": [{"item_id": GHOST}], "only": [CORPSE]}),
+    Call("recommend_in_session", USER, body={"items": [{"item_id": GHOST}], "filter": "("}, status=400),
     Call("score_items", USER, {"items": [CORPSE, "unknown", GHOST], "normalize": True, "titles": True}),
     Call("user_items", USER, {"n": 2, "offset": 1, "titles": True}),
     Call("explain", USER | ITEM, {"n": 2, "titles": True}),
