@@ -22,6 +22,10 @@ class Candidates(NamedTuple):
     eligible: Eligible | None
     exclude: Int32
 
+    def without(self, rows: Int32) -> Candidates:
+        """Return the candidates that are not among these rows either."""
+        return self._replace(exclude=np.concatenate((self.exclude, rows)))
+
 
 def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id] = ()) -> Candidates:
     """Return the candidates for an answer with these options. Every route that returns items asks here.

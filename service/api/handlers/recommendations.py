@@ -206,7 +206,7 @@ def _instead(
 ) -> tuple[UserResult, Listed]:
     """Recommend what is popular to a user of the model, without what the user had."""
     seen = _seen(generation.snapshot.model, row, options)
-    return popular_result(generation, user, options, among._replace(exclude=np.concatenate((among.exclude, seen))))
+    return popular_result(generation, user, options, among.without(seen))
 
 
 def _fallback(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
@@ -222,7 +222,7 @@ def _fallback(generation: Generation, user: Id, options: Recommending, among: Ca
 def popular_result(
     generation: Generation, user: Id, options: Recommending, among: Candidates
 ) -> tuple[UserResult, Listed]:
-    """Recommend what is popular of these candidates."""
+    """Recommend what is popular among the candidates."""
     model = generation.snapshot.model
     ranked = popular(model, options.n, offset=options.offset, exclude=among.exclude, eligible=among.eligible)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)

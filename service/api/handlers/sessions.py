@@ -53,21 +53,18 @@ def _turns(
     items, weights, unknown = known_items(model, options.items)
     among = candidates(generation, options, options.exclude)
     if model.limited or not len(items):
-        yield _answer(generation, *result_of(generation, user, options, _without(among, items, options)), unknown)
+        among = among.without(items) if options.exclude_seen else among
+        yield _answer(generation, *result_of(generation, user, options, among), unknown)
         return
     if had:
         items, weights = np.concatenate((had[0], items)), np.concatenate((had[1], weights))
-    among = _without(among, items, options)
+    among = among.without(items) if options.exclude_seen else among
     strategy: Strategy = "session" if had else "fold_in"
     for vector in fold_in_turns(model, items, weights):
         if vector is None:
             yield None
         else:
             yield _answer(generation, *_found(generation, user, strategy, vector, options, among), unknown)
-
-
-def _without(among: Candidates, items: Int32, options: SessionBody) -> Candidates:
-    return among._replace(exclude=np.concatenate((among.exclude, items))) if options.exclude_seen else among
 
 
 def _found(
@@ -77,8 +74,8 @@ def _found(
     model = generation.snapshot.model
     if not vector.any() and options.fallback != "none" and model.popularity:
         return popular_result(generation, user, options, among)
-    n, offset, without = options.n, options.offset, np.unique(among.exclude)
-    ranked = top_n(model, vector, n, offset=offset, without=without, eligible=among.eligible)
+    without = np.unique(among.exclude)
+    ranked = top_n(model, vector, options.n, offset=options.offset, without=without, eligible=among.eligible)
     scores = answers.model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles)
     return UserResult(model.user_ids.own_form(user), strategy, items), Listed.of(strategy, ranked)
