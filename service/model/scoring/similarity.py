@@ -19,12 +19,13 @@ from service.model.scoring.ranking import NO_ROWS, NO_SCORES, Eligible, Ranked, 
 _SAFE_SQUARES = (1e-30, 1e30)
 
 
-def similar_items(model: Model, item: int, n: int, *, eligible: Eligible | None = None) -> Ranked:
+def similar_items(model: Model, item: int, n: int, *, offset: int = 0, eligible: Eligible | None = None) -> Ranked:
     """Return the ``n`` other items whose factors have the greatest cosine with this one's, in [-1, 1].
 
-    eligible: as for :func:`service.model.scoring.scoring.top_n`.
+    offset, eligible: as for :func:`service.model.scoring.scoring.top_n`.
     """
-    return _similar(model.item_factors, item, n, norms=model.item_norms, eligible=eligible)
+    found = _similar(model.item_factors, item, n + offset, norms=model.item_norms, eligible=eligible)
+    return found.after(offset)
 
 
 def similar_users(model: Model, user: int, n: int) -> Ranked:
