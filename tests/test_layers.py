@@ -33,6 +33,7 @@ LAYERS = {
     "api": {"live", "model", "s3", "errors", "observe", "tokens"},
     "training": {"model", "errors", "files"},
     "children": {"model", "training", "errors"},
+    "bulk": {"api", "model", "errors", "files"},
     "answering": {"api", "connections", "listening", "live"},
     "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe", "tokens"},
 }
@@ -68,6 +69,7 @@ ROOMS = {
     "validation": set[str](),
     "scoring": set[str](),
     "storage": {"scoring"},
+    "rollout": {"scoring", "storage"},
     "catalog": {"storage"},
     "filtering": {"catalog", "scoring"},
 }

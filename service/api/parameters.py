@@ -112,7 +112,6 @@ class FallingBack(Options):
         Meta(
             description="What to return for a user who is not in the model: popular items if the model has them, or "
             "none (404).",
-            extra_json_schema={"type": "string"},
         ),
     ] = "popular"
 

@@ -25,7 +25,7 @@ from service.api.answers import (
 )
 from service.api.context import Question, Results
 from service.api.handlers.eligibility import Candidates, candidates, narrowing, ranking
-from service.api.handlers.lookups import MICROSECONDS, answered, own_form, titling
+from service.api.handlers.lookups import MICROSECONDS, answered, titling
 from service.api.parameters import AnonymousBody, BatchBody, Recommending
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
@@ -162,7 +162,7 @@ def _result_or_failure(
     try:
         result, listed = _result(generation, user, options, among)
     except UnknownUserError:
-        return UserFailure(own_form(generation.snapshot.model.user_ids, user))
+        return UserFailure(generation.snapshot.model.user_ids.own_form(user))
     results.count(listed)
     return result
 
@@ -226,7 +226,7 @@ def _popular(generation: Generation, user: Id, options: Recommending, among: Can
     ranked = among.best(partial(popular, model, exclude=among.exclude), options.n, options.offset)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
-    return UserResult(own_form(model.user_ids, user), "popular", items), Listed.of("popular", ranked, items)
+    return UserResult(model.user_ids.own_form(user), "popular", items), Listed.of("popular", ranked, items)
 
 
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
@@ -242,7 +242,7 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
     results.count(Listed.of(strategy, ranked, items))
-    unknown = [item.item_id for item, row in given if row is None]
+    unknown = [model.item_ids.own_form(item.item_id) for item, row in given if row is None]
     return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
 
 

@@ -82,3 +82,13 @@ def test_a_list_that_cannot_be_filled_takes_few_rounds(values: Values) -> None:
     assert found.rows.tolist() == list(range(2 * len(values)))
     assert ranking.asked == 2
     assert (found.scanned, found.read) == (50, 2)
+
+
+def test_rounds_grow() -> None:
+    """Where a few values rule for long, one after another, there are still few rounds."""
+    ranking = Ranking(10_000)
+    rows = np.repeat(np.arange(100, dtype=np.int32), 100)
+    values = [f"{number:03}" for number in range(100)]
+    found = capped(ranking, groups_of(make_column("text", False, values), rows), 1, 50, None)
+    assert found.rows.tolist() == list(range(0, 5000, 100))
+    assert ranking.asked < 10
