@@ -25,7 +25,7 @@ from service.model.storage.snapshot import Snapshot
 MODEL_VERSION = istr("X-Model-Version")
 CONTENT_TYPE = "application/json"
 
-Strategy: TypeAlias = Literal["als", "popular", "fold_in"]
+Strategy: TypeAlias = Literal["als", "session", "popular", "fold_in"]
 
 Version: TypeAlias = Annotated[
     str,
@@ -84,7 +84,7 @@ class ScoredItem(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScoredUser(msgspec.Struct, frozen=True, gc=False):
-    """A user and their cosine similarity to the requested one."""
+    """A user and their cosine similarity to the requested one, or their score for the requested item."""
 
     user_id: Id
     score: float
@@ -145,6 +145,16 @@ class AnonymousRecommendations(msgspec.Struct, frozen=True):
     unknown_items: list[Id]
 
 
+class SessionRecommendations(msgspec.Struct, frozen=True):
+    """A user's recommendations after a session; ``unknown_items`` are those of it that the model does not know."""
+
+    model_version: Version
+    user_id: Id
+    strategy: Strategy
+    items: list[ScoredItem]
+    unknown_items: list[Id]
+
+
 class UserIds(msgspec.Struct, frozen=True):
     """User ids, in ascending order."""
 
@@ -157,6 +167,14 @@ class SimilarUsers(msgspec.Struct, frozen=True):
 
     model_version: Version
     user_id: Id
+    users: list[ScoredUser]
+
+
+class Audience(msgspec.Struct, frozen=True):
+    """The users with the greatest scores for an item who have not had it, best first."""
+
+    model_version: Version
+    item_id: Id
     users: list[ScoredUser]
 
 
@@ -197,6 +215,20 @@ class Explanation(msgspec.Struct, frozen=True):
     score: float
     items: list[ScoredItem]
     title: str | UnsetType = UNSET
+
+
+class FoundItem(msgspec.Struct, frozen=True, gc=False):
+    """An item, and its title if that is known."""
+
+    item_id: Id
+    title: str | UnsetType = UNSET
+
+
+class FoundItems(msgspec.Struct, frozen=True):
+    """FoundItems, those whose ids match before those whose titles do."""
+
+    model_version: Version
+    items: list[FoundItem]
 
 
 class PopularItems(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ _SCORE_BUCKETS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 
 _SCANNED_BUCKETS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576, 4_194_304)
 
 #: The strategies that use factors, and so have model scores and numbers of scanned items.
-SCORED_STRATEGIES = ("als", "fold_in")
+SCORED_STRATEGIES = ("als", "session", "fold_in")
 STRATEGIES = (*SCORED_STRATEGIES, "popular")
 #: The lanes in which long queries wait for a thread.
 LANES = ("single", "batch")
@@ -331,7 +331,8 @@ class Metrics:
     results: TallyCounter = _metric(
         TallyCounter,
         "als_results_total",
-        "Lists of recommendations by strategy: als (a user of the model), fold_in (someone new), popular (others).",
+        "Lists of recommendations by strategy: als (a user of the model), session (with what the user did just now), "
+        "fold_in (someone new), popular (others).",
         "strategy",
         known=[(strategy,) for strategy in STRATEGIES],
     )

@@ -71,6 +71,8 @@ async def answers(api: Api, snapshot: Snapshot, options: dict[str, Any]) -> dict
         "popular": await api.get(f"/v1/items/popular?{queries['popular']}"),
         "anonymous": await api.post("/v1/recommendations/anonymous", {"items": [{"item_id": given_item}], **options}),
     }
+    session = {"items": [{"item_id": given_item}], "exclude_seen": False, **options}
+    gotten["session"] = await api.post(f"/v1/users/{encoded(users[1])}/recommendations", session)
     found = {route: answer.json["items"] for route, answer in gotten.items()}
     body = {"users": [*users, "nobody"], "exclude_seen": False, **options}
     batch = (await api.post("/v1/recommendations", body)).json["results"]
@@ -178,6 +180,7 @@ async def refused(api: Api, text: str) -> list[str]:
     found.append(await api.post("/v1/recommendations", {"users": [USER], "filter": text}))
     body = {"items": [{"item_id": GIVEN}], "filter": text}
     found.append(await api.post("/v1/recommendations/anonymous", body))
+    found.append(await api.post(f"/v1/users/{user}/recommendations", body))
     assert {(answer.status, answer.json["code"]) for answer in found} == {(400, "bad_filter")}
     return [answer.json["detail"] for answer in found]
 

@@ -44,6 +44,10 @@ class Candidates(NamedTuple):
             return rank(n, offset=offset, eligible=self.eligible)
         return capped(rank, *self.cap, n + offset, self.eligible).after(offset)
 
+    def without(self, rows: Int32) -> Candidates:
+        """Return the candidates that are not among these rows either."""
+        return self._replace(exclude=np.concatenate((self.exclude, rows)))
+
 
 def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id] = ()) -> Candidates:
     """Return the candidates for an answer with these options. Every route that returns items asks here.

@@ -1,20 +1,64 @@
-"""Handlers for the items of the model: similar and popular ones."""
+"""Handlers for the items of the model: ids and titles, similar and popular ones, and an item's audience."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 
+import numpy as np
 from aiohttp import web
 
 from service.api import answers
-from service.api.answers import Answer, PopularItems, SimilarItems
+from service.api.answers import Answer, Audience, FoundItem, FoundItems, PopularItems, ScoredUser, SimilarItems
 from service.api.context import Question
 from service.api.handlers.eligibility import candidates, is_narrowed, narrowing, ranking
-from service.api.handlers.lookups import answered, known_item, titling
-from service.api.parameters import PopularPage, SimilarEntries
+from service.api.handlers.lookups import ENTRY_MICROSECONDS, answered, answered_in_turns, known_item, titling
+from service.api.parameters import Paged, PopularPage, Search, SimilarEntries
 from service.api.query_strings import path_id
 from service.live.generation import Generation
+from service.model.ids import Ids
 from service.model.scoring import scoring
+from service.model.title_search import search
+from service.model.titles import Titles
+
+# How many bytes of titles are searched in a microsecond.
+_BYTES_PER_MICROSECOND = 1000
+
+
+async def listed(question: Question[Generation, Search]) -> web.StreamResponse:
+    """Find items by id or title.
+
+    Those whose id begins with ``query`` come first, in ascending order of the ids; then those whose title has it at the
+    beginning of a word, in whatever case. Without a query, all ids are listed in ascending order.
+    """
+    generation, options = question.generation, question.options
+    estimate = (options.n + options.offset) * ENTRY_MICROSECONDS + titling(generation, options.n, wanted=True)
+    if options.query.strip() and generation.titles:
+        estimate += len(generation.titles.text) / _BYTES_PER_MICROSECOND
+    return await answered_in_turns(question, estimate, _listed, options)
+
+
+def _listed(generation: Generation, options: Search) -> Iterator[Answer | None]:
+    """Yield None after each turn of the search, and the answer after the last."""
+    ids, query, wanted = generation.snapshot.model.item_ids, options.query.strip(), options.offset + options.n
+    rows = dict.fromkeys(islice(ids.starting_with(query), wanted))
+    for found in _with_titles(ids, generation.titles, query) if query and generation.titles else ():
+        rows |= dict.fromkeys(islice((row for row in found if row not in rows), wanted - len(rows)))
+        if len(rows) == wanted:
+            break
+        yield None
+    page = np.array(list(rows)[options.offset :], np.int64)
+    items = list(map(FoundItem, ids.at(page), answers.titles_of(generation, page, wanted=True)))
+    yield Answer(answers.encode(FoundItems(generation.version, items)))
+
+
+def _with_titles(ids: Ids, titles: Titles, query: str) -> Iterator[Iterator[int]]:
+    """Yield the rows of the model's items whose titles match, some at a time."""
+    for places in search(titles.starts, titles.text, query):
+        rows = (ids.row(item.decode()) for item in titles.ids.take(places).tolist())
+        yield (row for row in rows if row is not None)
+
 
 # Cost of passing by an item, of the popular ones, that is not eligible.
 _WALK_MICROSECONDS = 0.004
@@ -37,6 +81,29 @@ async def popular(question: Question[Generation, PopularPage]) -> web.StreamResp
     """
     generation, options = question.generation, question.options
     return await answered(question, lambda: _popular_estimate(generation, options), _popular, options)
+
+
+async def audience(question: Question[Generation, Paged]) -> web.StreamResponse:
+    """Find the audience of an item.
+
+    The users with the greatest scores for it, exactly, without those who had it if the model has seen items. Equal
+    scores are in the order of the user ids.
+    """
+    snapshot, options = question.generation.snapshot, question.options
+    row, seen = known_item(snapshot.model, path_id(question, "item")), snapshot.model.seen
+    estimate = snapshot.manifest.costs.audience(len(seen.items) if seen else 0) + options.n * ENTRY_MICROSECONDS
+    return await answered_in_turns(question, estimate, _audience, row, options)
+
+
+def _audience(generation: Generation, row: int, options: Paged) -> Iterator[Answer | None]:
+    """Yield None after each turn of the scan, and the answer after the last."""
+    model = generation.snapshot.model
+    for ranked in scoring.audience(model, row, options.n, offset=options.offset):
+        if ranked is None:
+            yield None
+        else:
+            users = list(map(ScoredUser, model.user_ids.at(ranked.rows), answers.compact(ranked.scores)))
+            yield Answer(answers.encode(Audience(generation.version, model.item_ids.of(row), users)))
 
 
 def _similar_estimate(generation: Generation, options: SimilarEntries) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -25,8 +25,8 @@ from service.api.answers import (
 )
 from service.api.context import Question, Results
 from service.api.handlers.eligibility import Candidates, candidates, narrowing, ranking
-from service.api.handlers.lookups import MICROSECONDS, answered, titling
-from service.api.parameters import AnonymousBody, BatchBody, Recommending
+from service.api.handlers.lookups import ENTRY_MICROSECONDS, MICROSECONDS, answered, titling
+from service.api.parameters import AnonymousBody, BatchBody, GivenItem, Recommending, SessionBody
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.live.generation import Generation
@@ -42,8 +42,6 @@ MAX_BATCH_ENTRIES = 100_000
 
 # QueryCosts measures up to here; larger n takes longer in proportion.
 _MEASURED_FOLDED_ITEMS = 50
-# Cost of looking up an entry's id and encoding it as JSON.
-_ENTRY_MICROSECONDS = 0.5
 
 
 async def for_user(question: Question[Generation, Recommending]) -> web.StreamResponse:
@@ -77,7 +75,7 @@ async def for_anonymous(question: Question[Generation, AnonymousBody]) -> web.St
     know are ignored and listed in ``unknown_items``.
     """
     generation, context, options = question.generation, question.context, question.options
-    estimate = _anonymous_estimate(generation, options)
+    estimate = folding_estimate(generation, options, len(options.items))
     body = await context.queries.run(estimate, _anonymous, generation, options, context.results)
     return answers.response(body, generation.version)
 
@@ -92,15 +90,16 @@ def _refuse_too_many(options: BatchBody) -> None:
 
 def _estimate(generation: Generation, options: Recommending, users: int = 1) -> float:
     """Estimate the microseconds for recommendations to this many users."""
-    entries = options.n * _ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
+    entries = options.n * ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
     once = generation.snapshot.manifest.costs.recommend(options.n + options.offset)
     each = ranking(generation, options, once) + MICROSECONDS + entries
     return users * each + len(options.exclude) * MICROSECONDS + narrowing(generation, options)
 
 
-def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float:
+def folding_estimate(generation: Generation, options: AnonymousBody | SessionBody, folded: int) -> float:
+    """Estimate the microseconds for recommendations to someone for whom so many items are folded in."""
     costs = generation.snapshot.manifest.costs
-    fold_in_us = costs.fold_in * max(1.0, len(options.items) / _MEASURED_FOLDED_ITEMS)
+    fold_in_us = costs.fold_in * max(1.0, folded / _MEASURED_FOLDED_ITEMS)
     lookups = (len(options.items) + len(options.exclude)) * MICROSECONDS
     entries = titling(generation, options.n, wanted=options.titles)
     scan = ranking(generation, options, costs.recommend(options.n + options.offset))
@@ -109,7 +108,7 @@ def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float
 
 def _one_user(generation: Generation, user: Id, options: Recommending) -> Answer:
     among = candidates(generation, options, options.exclude)
-    result, listed = _result(generation, user, options, among)
+    result, listed = result_of(generation, user, options, among)
     body = answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
     return Answer(body, listed)
 
@@ -160,14 +159,14 @@ def _result_or_failure(
     generation: Generation, user: Id, options: Recommending, among: Candidates, results: Results
 ) -> UserResult | UserFailure:
     try:
-        result, listed = _result(generation, user, options, among)
+        result, listed = result_of(generation, user, options, among)
     except UnknownUserError:
         return UserFailure(generation.snapshot.model.user_ids.own_form(user))
     results.count(listed)
     return result
 
 
-def _result(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
+def result_of(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
     """Recommend to one user. Raises UnknownUserError if there is no fallback either."""
     model = generation.snapshot.model
     row = model.user_ids.row(user)
@@ -208,7 +207,7 @@ def _instead(
 ) -> tuple[UserResult, Listed]:
     """Recommend what is popular to a user of the model, without what the user had."""
     seen = _seen(generation.snapshot.model, row, options)
-    return _popular(generation, user, options, among._replace(exclude=np.concatenate((among.exclude, seen))))
+    return popular_result(generation, user, options, among.without(seen))
 
 
 def _fallback(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
@@ -218,10 +217,13 @@ def _fallback(generation: Generation, user: Id, options: Recommending, among: Ca
         raise UnknownUserError(f"{unknown}.")
     if model.popularity is None:
         raise UnknownUserError(f"{unknown}, which has no popularity to fall back on.")
-    return _popular(generation, user, options, among)
+    return popular_result(generation, user, options, among)
 
 
-def _popular(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
+def popular_result(
+    generation: Generation, user: Id, options: Recommending, among: Candidates
+) -> tuple[UserResult, Listed]:
+    """Recommend what is popular among the candidates."""
     model = generation.snapshot.model
     ranked = among.best(partial(popular, model, exclude=among.exclude), options.n, options.offset)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
@@ -232,9 +234,7 @@ def _popular(generation: Generation, user: Id, options: Recommending, among: Can
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
     """Fold in a user and recommend. Raises UnknownItemError if the model knows none of the items."""
     model = generation.snapshot.model
-    given = [(item, model.item_ids.row(item.item_id)) for item in options.items]
-    rows = np.array([row for _, row in given if row is not None], np.int32)
-    weights = np.array([item.weight for item, row in given if row is not None], np.float32)
+    rows, weights, unknown = known_items(model, options.items)
     if not len(rows):
         raise UnknownItemError("None of the given items is in the served model; give at least one that is.")
     strategy, ranked = _for_what_was_had(generation, rows, weights, options)
@@ -242,8 +242,15 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
     results.count(Listed.of(strategy, ranked, items))
-    unknown = [model.item_ids.own_form(item.item_id) for item, row in given if row is None]
     return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
+
+
+def known_items(model: Model, given: Sequence[GivenItem]) -> tuple[Int32, Float32, list[Id]]:
+    """Return the rows and weights of the given items that the model knows, and the ids of the others."""
+    found = [(item, model.item_ids.row(item.item_id)) for item in given]
+    rows = np.array([row for _, row in found if row is not None], np.int32)
+    weights = np.array([item.weight for item, row in found if row is not None], np.float32)
+    return rows, weights, [model.item_ids.own_form(item.item_id) for item, row in found if row is None]
 
 
 def _for_what_was_had(

@@ -12,7 +12,8 @@ from service.errors import NoSeenItemsError
 from service.model.factors import Float32, Int32
 from service.model.model import Model, Popularity
 from service.model.scoring import blocks
-from service.model.scoring.folding import explain, explain_in_turns, fold_in
+from service.model.scoring.audience import audience
+from service.model.scoring.folding import explain, explain_in_turns, fold_in, fold_in_turns
 from service.model.scoring.products import scores_of
 from service.model.scoring.ranking import NO_ROWS, Eligible, Mask, Ranked, is_mask, mask_of
 from service.model.scoring.scan import address, scan_of
@@ -20,9 +21,11 @@ from service.model.scoring.similarity import similar_items, similar_users
 
 __all__ = [
     "Ranked",
+    "audience",
     "explain",
     "explain_in_turns",
     "fold_in",
+    "fold_in_turns",
     "item_scores",
     "popular",
     "recommend",

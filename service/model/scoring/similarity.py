@@ -67,7 +67,7 @@ def _margin(factors: int) -> float:
 
 
 def _lengths_of(factors: Float32, norms: Float32 | None, rows: slice | Rows) -> Float32:
-    return _lengths(factors[rows]) if norms is None else norms[rows]
+    return lengths(factors[rows]) if norms is None else norms[rows]
 
 
 def _unit(vector: Float32) -> Float32 | None:
@@ -85,7 +85,7 @@ def _cosines(projections: Float32, lengths: Float32) -> Float32:
     return cosines
 
 
-def _lengths(block: Float32) -> Float32:
+def lengths(block: Float32) -> Float32:
     """Return the Euclidean norms, float32 [rows], without another copy of the block."""
     with np.errstate(over="ignore"):
         squares = np.vecdot(block, block)
