@@ -17,8 +17,8 @@ from service.model.filtering.evaluation import column_of, evaluate
 from service.model.filtering.forms import compact
 from service.model.scoring.ranking import Eligible, Mask
 
-# The most bytes that one assortment's selection keeps, in all and for each item. A filter takes a byte or so for each
-# item, and the values of an attribute twelve.
+# The most bytes that one assortment's selection keeps, in all and for each item. A filter takes up to 2.4 bytes for
+# each item, and the values of an attribute twelve.
 _KEPT_BYTES, _KEPT_BYTES_PER_ITEM = 2**25, 16
 
 # What a filter takes the first time: to be parsed, for each comparison of each row, and for each item.
