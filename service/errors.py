@@ -229,6 +229,15 @@ class BadTitlesError(AlsServeError):
     code = "bad_titles"
 
 
+# ---------------------------------------------------------------- catalogs
+
+
+class BadCatalogError(AlsServeError):
+    """The file of items is missing or cannot be read; the current catalog stays."""
+
+    code = "bad_catalog"
+
+
 # ---------------------------------------------------------------- tokens
 
 
