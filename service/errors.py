@@ -181,6 +181,15 @@ class BadTitlesError(AlsServeError):
     code = "bad_titles"
 
 
+# ---------------------------------------------------------------- lists of ids
+
+
+class BadListError(AlsServeError):
+    """The file of unavailable items or hidden users is missing or is not a list of ids; the last good one counts."""
+
+    code = "bad_list"
+
+
 # ---------------------------------------------------------------- tokens
 
 
