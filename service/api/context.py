@@ -101,12 +101,17 @@ class Context:
 
     def generation(self) -> Generation:
         """Take the generation that answers the whole request. Raises NotReadyError."""
-        generation = self.status.slot.current
-        if generation is None:
+        slot = self.status.slot
+        if slot.current is None:
+            if missing := slot.policy.missing:
+                raise NotReadyError(
+                    f"Nothing is served before the server has a good file for {' and '.join(missing)}, which says what "
+                    "must not be shown; try again soon."
+                )
             raise NotReadyError(
                 "No model is served yet; try again soon (/v1/model says what the server is waiting for)."
             )
-        return generation
+        return slot.current
 
     def generation_with_factors(self) -> Generation:
         """Take the current generation, which must have factors.

@@ -81,4 +81,4 @@ class Fallback:
 
     async def _serve(self, snapshot: Snapshot, reading: Reading) -> None:
         await self._preparation.warm(snapshot, reading)
-        self._slot.serve(snapshot, reading, stale=True)
+        self._slot.serve(await self._slot.offer(snapshot), reading, stale=True)

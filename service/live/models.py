@@ -9,8 +9,9 @@ from pathlib import Path
 
 from service.errors import AlsServeError, ModelRejectedError
 from service.live.fallback import Fallback
-from service.live.generation import Generation, Slot, state_of
+from service.live.generation import Generation, Offer, Slot, state_of
 from service.live.loader import Loader
+from service.live.policy import Policy
 from service.live.preparing import Preparation
 from service.live.reading import Reading
 from service.live.reloader import Reloader
@@ -42,6 +43,7 @@ class ModelLoader(Loader[Snapshot]):
         self._training = training
         self._is_first = True
         self._resumed = False
+        self._offer: Offer | None = None
         self._previous: list[Generation] = []
 
     async def begin(self) -> None:
@@ -49,14 +51,14 @@ class ModelLoader(Loader[Snapshot]):
 
         The file is looked at afterwards as if nothing were served, because hashing and importing it takes time.
         """
-        if self._slot.current is None:
+        if self._slot.loaded is None:
             log_event("initializing")
             self._resumed = await self._fallback.resume()
         await self._tidy()
 
     async def found(self, reading: Reading) -> None:
         """Log the apparent format of the first file."""
-        self._is_first = self._slot.current is None or self._resumed
+        self._is_first = self._slot.loaded is None or self._resumed
         if not self._is_first:
             return
         assert isinstance(reading.seen, Signature)
@@ -75,21 +77,23 @@ class ModelLoader(Loader[Snapshot]):
 
     def serves(self, source: Source) -> bool:
         """Return whether this model is already served, and was not only resumed after a restart."""
-        current = self._slot.current
-        return not self._resumed and current is not None and current.snapshot.manifest.source.sha256 == source.sha256
+        loaded = self._slot.loaded
+        return not self._resumed and loaded is not None and loaded.snapshot.manifest.source.sha256 == source.sha256
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
         """Open its snapshot, importing it if necessary. Raises ModelRejectedError and its subclasses."""
         return await self._preparation.obtain(source, reading)
 
     async def warm(self, loaded: Snapshot, reading: Reading) -> None:
-        """Bring it into memory."""
+        """Bring it into memory, and work out what may be shown of it."""
         await self._preparation.warm(loaded, reading)
+        self._offer = await self._slot.offer(loaded)
 
     def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Serve it from now on."""
         self._resumed = False
-        previous = self._slot.serve(loaded, reading)
+        assert self._offer
+        previous, self._offer = self._slot.serve(self._offer, reading), None
         self._previous = [previous] if previous else []
 
     async def handed_over(self, loaded: Snapshot, reading: Reading) -> None:
@@ -112,7 +116,7 @@ class ModelLoader(Loader[Snapshot]):
 
     async def do_without(self, reason: str) -> None:
         """If nothing is served, serve the model that was served last, before this process started."""
-        if self._slot.current is None:
+        if self._slot.loaded is None:
             await self._fallback.serve_last_used(reason)
         elif self._resumed:
             log_event("stale", model_version=self._slot.version, reason=reason)
@@ -153,9 +157,14 @@ class Live:
         return state_of(self.slot.current, self.training)
 
 
-def keep_model(path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float) -> Live:
-    """Build the parts that serve the model at a path; nothing is read before the reloader runs."""
-    slot, training, limits = Slot(metrics), FallbackTraining(), preparation.limits
+def keep_model(
+    path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float, policy: Policy | None = None
+) -> Live:
+    """Build the parts that serve the model at a path; nothing is read before the reloader runs.
+
+    ``policy`` says which of its parts are to come before anything is served.
+    """
+    slot, training, limits = Slot(metrics, policy or Policy()), FallbackTraining(), preparation.limits
     fallback = Fallback(path, slot, preparation)
     reloader = Reloader(path, ModelLoader(slot, preparation, fallback, training), settle_seconds, limits.file_bytes)
     fallback.request = reloader.request

@@ -52,4 +52,4 @@ class Preparation:
             reading.seconds["download"] = seconds
         with reading.phase("warm"):
             await asyncio.to_thread(snapshots.warm, snapshot)
-            await asyncio.to_thread(self.shelf.mark_used, snapshot)
+            await asyncio.to_thread(self.shelf.mark_used, snapshot.directory)

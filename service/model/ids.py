@@ -83,12 +83,13 @@ class Ids:
         ordered = self.values if self.sorter is None else self.values.take(self.sorter)
         if self.kind == "int":
             keys, possible = _int64s(texts)
+            places = ordered.searchsorted(keys).clip(max=len(ordered) - 1)
+            found = (ordered.take(places) == keys) & possible
         else:
             # A cut key is found but then differs; NumPy would widen (copy) all ids for a longer one.
-            keys, possible = _cut(texts, ordered.dtype.itemsize), np.True_
-        places = ordered.searchsorted(keys).clip(max=len(ordered) - 1)
-        wanted = keys if self.kind == "int" else texts
-        found = (ordered.take(places) == wanted) & possible
+            keys = _cut(texts, ordered.dtype.itemsize)
+            places = ordered.searchsorted(keys).clip(max=len(ordered) - 1)
+            found = ordered.take(places) == texts
         rows = places if self.sorter is None else self.sorter.take(places)
         return np.where(found, rows, -1).astype(np.int32)
 

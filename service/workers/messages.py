@@ -10,6 +10,7 @@ import msgspec
 
 from service.connections import Budget
 from service.live.generation import Generation
+from service.live.policy import Part, Policy
 from service.live.report import Following, Reload, Served, Training
 from service.live.status import Status
 from service.model.storage.source import Source, path_of, text_of
@@ -74,8 +75,25 @@ class Kept(msgspec.Struct, frozen=True):
         )
 
 
+class Obeyed(msgspec.Struct, frozen=True):
+    """The keeper's policy, see :class:`~service.live.policy.Policy`; a worker opens the same directories."""
+
+    items: Path | None
+    unavailable: Path | None
+    hidden_users: Path | None
+    expected: tuple[Part, ...]
+    listed_only: bool
+
+    @classmethod
+    def of(cls, policy: Policy) -> Obeyed:
+        """Describe a policy."""
+        parts = (policy.items, policy.unavailable, policy.hidden_users)
+        directories = (part.directory if part is not None else None for part in parts)
+        return cls(*directories, policy.expected, policy.listed_only)
+
+
 class News(msgspec.Struct, frozen=True, tag=True):
-    """What handlers read, see :class:`~service.live.status.Status`.
+    """What handlers read, see :class:`~service.live.status.Status`, and the policy of the generation.
 
     draining: whether the service is stopping. tokens: what admits requests, with digests instead of the tokens
     themselves; None if everything is open.
@@ -88,6 +106,7 @@ class News(msgspec.Struct, frozen=True, tag=True):
     following: Following | None
     draining: bool
     tokens: Tokens | None = None
+    policy: Obeyed = Obeyed.of(Policy())
 
     @classmethod
     def of(cls, status: Status, *, draining: bool, tokens: Tokens | None = None) -> News:
@@ -101,6 +120,7 @@ class News(msgspec.Struct, frozen=True, tag=True):
             status.following,
             draining,
             tokens,
+            Obeyed.of(status.slot.policy),
         )
 
 

@@ -30,6 +30,21 @@ class Assortment:
     available: NDArray[np.bool_] | None = None
     hidden: NDArray[np.bool_] | None = None
 
+    @property
+    def listed_items(self) -> int:
+        """The number of items that the catalog lists."""
+        return 0 if self.catalog_rows is None else int(np.count_nonzero(self.catalog_rows >= 0))
+
+    @property
+    def unavailable_items(self) -> int:
+        """The number of items that may not be shown."""
+        return 0 if self.available is None else int(np.count_nonzero(~self.available))
+
+    @property
+    def hidden_users(self) -> int:
+        """The number of users who count as unknown."""
+        return 0 if self.hidden is None else int(np.count_nonzero(self.hidden))
+
 
 #: Without a catalog or lists, everything may be shown to everybody.
 EVERYTHING = Assortment()

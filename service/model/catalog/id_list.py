@@ -47,6 +47,10 @@ class IdList:
         return len(self.ids)
 
 
+#: A list of nothing.
+EMPTY = IdList(np.empty(0, "S1"))
+
+
 def read_id_list(path: Path, file: BinaryIO) -> IdList:
     """Read a UTF-8 file with one id a line. Raises BadListError, which names it as ``path``.
 
@@ -56,7 +60,7 @@ def read_id_list(path: Path, file: BinaryIO) -> IdList:
     for lines in _whole_lines(path, file):
         text = np.frombuffer(lines, np.uint8)
         parts.append(_trimmed(path, text, line))
-        line += np.count_nonzero(text == _NEWLINE)
+        line += int(np.count_nonzero(text == _NEWLINE))
     count, width = sum(map(len, parts)), max(part.dtype.itemsize for part in parts)
     if count * width > _MOST_ARRAY_BYTES:
         raise BadListError(f"{path} has {count} ids of up to {width} bytes, too many for one list; remove some.")
