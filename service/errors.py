@@ -190,6 +190,15 @@ class BadListError(AlsServeError):
     code = "bad_list"
 
 
+# ---------------------------------------------------------------- catalogs
+
+
+class BadCatalogError(AlsServeError):
+    """The file of items is missing or cannot be read; the current catalog stays."""
+
+    code = "bad_catalog"
+
+
 # ---------------------------------------------------------------- tokens
 
 

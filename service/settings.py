@@ -159,6 +159,13 @@ class Settings:
     training_delimiter: str | None = _setting(None, "The delimiter of the training data, if it is not detected.")
     training_encoding: str | None = _setting(None, "The encoding of the training data, such as latin-1, if not UTF-8.")
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
+    unavailable: Path | None = _setting(
+        None, "A file of items that must not be shown, one id a line. A change counts within a second."
+    )
+    hidden_users: Path | None = _setting(
+        None, "A file of users who count as unknown, one id a line. A change counts within a second."
+    )
+    items_required: bool = _setting(False, "Whether an item that the catalog (ALS_ITEMS) does not list is unavailable.")
     tokens_file: Path | None = _setting(
         None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
     )

@@ -68,7 +68,8 @@ ROOMS = {
     "validation": set[str](),
     "scoring": set[str](),
     "storage": {"scoring"},
-    "catalog": {"storage"},
+    "tables": set[str](),
+    "catalog": {"storage", "tables"},
 }
 
 NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}

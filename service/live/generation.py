@@ -25,9 +25,9 @@ _EARLIER_VERSIONS = 10
 class Generation:
     """A served model, its titles, and what of it may be shown; immutable.
 
-    number: counts what was put into service: models, titles, and changes of the policy. loaded_at, load_seconds: when the model was put into service,
-    and the seconds of its phases in this process (see :class:`~service.live.report.Reload`). stale: whether the model
-    path has another model, or none.
+    number: counts what was put into service: models, titles, and changes of the policy. loaded_at, load_seconds: when
+    the model was put into service, and the seconds of its phases in this process (see
+    :class:`~service.live.report.Reload`). stale: whether the model path has another model, or none.
     """
 
     number: int
@@ -144,9 +144,7 @@ class Slot:
         self.metrics.model_ready.set(self.current is not None)
         measure_assortment(self.metrics, generation.assortment)
 
-    def follow(
-        self, generation: Generation | None, earlier: list[Served], policy: Policy
-    ) -> Generation | None:
+    def follow(self, generation: Generation | None, earlier: list[Served], policy: Policy) -> Generation | None:
         """Serve a generation that the keeper serves, under its policy; return the previous one."""
         previous, self.current, self.earlier, self.policy = self.current, generation, earlier, policy
         if previous and (generation is None or generation.snapshot is not previous.snapshot):

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from service.errors import AlsServeError, BadListError, ModelRejectedError, SnapshotDamagedError, SourceMissingError
+from service.errors import AlsServeError, BadListError, SnapshotDamagedError, SourceMissingError
 from service.live.generation import Offer, Slot
 from service.live.loader import Loader
 from service.live.policy import SETTINGS, Part
@@ -23,6 +23,9 @@ from service.model.storage.shelf import Shelf, discarding_damage, unwritable
 from service.model.storage.snapshot import publish
 from service.model.storage.source import Source, opened, path_of
 from service.observe.logs import log_event
+
+#: How often to look at these small files: a change must count within a second, with or without file events.
+LOOK_SECONDS = 0.25
 
 ContentT = TypeVar("ContentT", Catalog, IdList)
 

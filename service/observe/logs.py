@@ -92,7 +92,10 @@ EVENTS: dict[str, tuple[int, str]] = {
     "titles_rejected": (_W, "⚠️ Keeping the current item titles: {detail}"),
     "list": (_I, "🚫 {setting} lists {count} ids, of which the model has {known}: {path}"),
     "policy_rejected": (_W, "⚠️ Keeping the last good content of {setting}: {detail}"),
-    "policy_resumed": (_W, "⚠️ Using the last good content of {setting}, {count} lines, from the state directory: {reason}"),
+    "policy_resumed": (
+        _W,
+        "⚠️ Using the last good content of {setting}, {count} lines, from the state directory: {reason}",
+    ),
     "tokens": (_I, "🔑 Loaded {count} tokens from {path}"),
     "tokens_rejected": (_W, "⚠️ Keeping the current tokens: {detail}"),
     "housekeeping_failed": (_W, "⚠️ Could not clean up the state directory: {detail}"),

@@ -185,7 +185,10 @@ class Metrics:
         known=[(file, outcome) for file in POLICY_FILES for outcome in OUTCOMES],
     )
     policy_stale: Gauge = _metric(
-        Gauge, "als_policy_stale", "1 while such a file is bad or missing, so that its last good content counts.", "file"
+        Gauge,
+        "als_policy_stale",
+        "1 while such a file is bad or missing, so that its last good content counts.",
+        "file",
     )
     policy_loaded_timestamp: Gauge = _metric(
         Gauge,

@@ -17,7 +17,7 @@ from service.live.status import Status
 from service.model.catalog.assortment import EVERYTHING
 from service.model.catalog.catalog import Catalog
 from service.model.catalog.id_list import IdList, open_id_list
-from service.model.catalog.storage import open_catalog
+from service.model.catalog.stored import open_catalog
 from service.model.storage.snapshot import Snapshot, open_snapshot, release, warm
 from service.model.titles import Titles, open_titles
 from service.observe.logs import log_event
@@ -68,9 +68,7 @@ def _opened(news: News, policy: Policy, held: Generation | None) -> tuple[Policy
     snapshot, titles = _snapshot(kept, held), _titles(kept, held)
     known = held.assortment if held and held.snapshot.model is snapshot.model else EVERYTHING
     assortment = policy.assort(snapshot.model, known)
-    return policy, Generation(
-        kept.number, snapshot, titles, kept.loaded_at, kept.load_seconds, kept.stale, assortment
-    )
+    return policy, Generation(kept.number, snapshot, titles, kept.loaded_at, kept.load_seconds, kept.stale, assortment)
 
 
 def _policy(obeyed: Obeyed, held: Policy) -> Policy:

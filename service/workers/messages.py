@@ -13,6 +13,8 @@ from service.live.generation import Generation
 from service.live.policy import Part, Policy
 from service.live.report import Following, Reload, Served, Training
 from service.live.status import Status
+from service.model.catalog.catalog import Catalog
+from service.model.catalog.id_list import IdList
 from service.model.storage.source import Source, path_of, text_of
 from service.tokens import Tokens
 
@@ -75,6 +77,10 @@ class Kept(msgspec.Struct, frozen=True):
         )
 
 
+def _directory(part: Catalog | IdList | None) -> Path | None:
+    return None if part is None else part.directory
+
+
 class Obeyed(msgspec.Struct, frozen=True):
     """The keeper's policy, see :class:`~service.live.policy.Policy`; a worker opens the same directories."""
 
@@ -87,9 +93,13 @@ class Obeyed(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, policy: Policy) -> Obeyed:
         """Describe a policy."""
-        parts = (policy.items, policy.unavailable, policy.hidden_users)
-        directories = (part.directory if part is not None else None for part in parts)
-        return cls(*directories, policy.expected, policy.listed_only)
+        return cls(
+            _directory(policy.items),
+            _directory(policy.unavailable),
+            _directory(policy.hidden_users),
+            policy.expected,
+            policy.listed_only,
+        )
 
 
 class News(msgspec.Struct, frozen=True, tag=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from pathlib import Path
 from unittest import mock
@@ -31,7 +30,9 @@ def read(content: bytes, block: int = 2**20) -> list[str]:
     return [each.decode() for each in found]
 
 
-@given(st.lists(_IDS, max_size=20), st.sampled_from(["\n", "\r\n", " \n\t", "\n\n"]), st.booleans(), st.integers(64, 99))
+@given(
+    st.lists(_IDS, max_size=20), st.sampled_from(["\n", "\r\n", " \n\t", "\n\n"]), st.booleans(), st.integers(64, 99)
+)
 @example([], "\n", True, 64)
 @example(["b", "a", "b", "a b", "é"], "\r\n", False, 64)
 def test_one_id_a_line(ids: list[str], newline: str, ended: bool, block: int) -> None:
@@ -51,7 +52,10 @@ def test_one_id_a_line(ids: list[str], newline: str, ended: bool, block: int) ->
         (b"a\nb\0c\n", ", line 2: there is a NUL byte; put one id on each line."),
         (b"x" * 3000, " has a line of more than 1000 bytes; it needs one id a line."),
         (b"a\n" * 2000, " has more than 0 MB; it needs one id a line."),
-        (b"x" * 256 + b"\n" + b"\n".join(b"%d" % each for each in range(20)), "list.txt has 21 ids of up to 256 bytes,"),
+        (
+            b"x" * 256 + b"\n" + b"\n".join(b"%d" % each for each in range(20)),
+            "list.txt has 21 ids of up to 256 bytes,",
+        ),
     ],
 )
 def test_what_is_not_a_list_is_refused(monkeypatch: pytest.MonkeyPatch, content: bytes, what: str) -> None:
