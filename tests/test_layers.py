@@ -70,6 +70,7 @@ ROOMS = {
     "storage": {"scoring"},
     "tables": set[str](),
     "catalog": {"storage", "tables"},
+    "filtering": {"catalog", "scoring"},
 }
 
 NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 import msgspec
-from msgspec import Meta, StructMeta
+from msgspec import UNSET, Meta, StructMeta, UnsetType
 
 from service.api.context import Fallback, Limits
 from service.model.factors import Id
@@ -71,6 +71,18 @@ class Excluding(Options):
     exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS, description="Ids of items to exclude.")] = ()
 
 
+class Narrowing(Options):
+    """Which items an answer may have."""
+
+    only: (
+        Annotated[
+            tuple[Id, ...],
+            Meta(max_length=MAX_IDS, description="Ids of the only items that may be in the answer."),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
 class FallingBack(Options):
     """What unknown users get. The server's settings give the default."""
 
@@ -117,15 +129,23 @@ class Entries(Counted, Titled):
     """A list of items."""
 
 
+class SimilarEntries(Counted, Narrowing, Titled):
+    """A list of items, of which some may be left out."""
+
+
 class Page(Counted, Skipping, Titled):
     """A page of a long list of items."""
+
+
+class PopularPage(Counted, Skipping, Narrowing, Titled):
+    """A page of a long list of items, of which some may be left out."""
 
 
 class Scores(ListedItems, Scored, Titled):
     """The scores of some items."""
 
 
-class Recommending(Counted, Skipping, Unseen, Excluding, FallingBack, Scored, Titled):
+class Recommending(Counted, Skipping, Unseen, Excluding, Narrowing, FallingBack, Scored, Titled):
     """Recommendations to users."""
 
 
@@ -142,7 +162,7 @@ class GivenItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight: Annotated[float, Meta(ge=-MAX_WEIGHT, le=MAX_WEIGHT)] = 1.0
 
 
-class AnonymousBody(Counted, Skipping, Excluding, Scored, Titled):
+class AnonymousBody(Counted, Skipping, Excluding, Narrowing, Scored, Titled):
     """1 to 1000 items that someone had, and options; the weights of repeated items add up."""
 
     items: Annotated[list[GivenItem], Meta(min_length=1, max_length=MAX_IDS)]

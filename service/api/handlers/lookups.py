@@ -47,9 +47,9 @@ async def answered(
     return answers.response(answer.body, generation.version)
 
 
-def known_user(model: Model, asked: Id) -> int:
-    """Return a user's row. Raises UnknownUserError."""
-    row = model.user_ids.row(asked)
+def known_user(generation: Generation, asked: Id) -> int:
+    """Return a user's row. Raises UnknownUserError, also for a hidden user."""
+    row = generation.user_row(asked)
     if row is None:
         raise UnknownUserError(f"The user {asked!r} is not in the served model.")
     return row
