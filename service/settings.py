@@ -159,6 +159,9 @@ class Settings:
     training_delimiter: str | None = _setting(None, "The delimiter of the training data, if it is not detected.")
     training_encoding: str | None = _setting(None, "The encoding of the training data, such as latin-1, if not UTF-8.")
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
+    items: Path | None = _setting(
+        None, "A file of items with titles, availability and attributes: CSV, TSV, JSON Lines or Parquet."
+    )
     unavailable: Path | None = _setting(
         None, "A file of items that must not be shown, one id a line. A change counts within a second."
     )

@@ -70,9 +70,7 @@ class Settling:
             return self.seconds
         if not self._careful or isinstance(seen, str) or seen == self.read or seen.ctime_ns != seen.mtime_ns:
             return 0.0
-        rest = self.seconds if await asyncio.to_thread(_is_in_place, seen) else min(self.seconds, _TICK_SECONDS)
-        age = max(0.0, time.time() - seen.mtime_ns / 1e9)  # a file server's clock may be ahead
-        return max(0.0, rest - age)
+        return self.seconds if await asyncio.to_thread(_is_in_place, seen) else min(self.seconds, _TICK_SECONDS)
 
 
 def _is_in_place(seen: Signature) -> bool:

@@ -52,7 +52,9 @@ class Store:
         """Serve a snapshot without any of the ways that lead there."""
         now = datetime.now(UTC)
         self._number += 1
-        self.slot.current = Generation(self._number, snapshot, self.titles, now, {}, stale=True) if snapshot else None
+        self.slot.current = self.slot.loaded = (
+            Generation(self._number, snapshot, self.titles, now, {}, stale=True) if snapshot else None
+        )
 
     @property
     def titles(self) -> Titles | None:
