@@ -20,6 +20,7 @@ from service.api.context import Context, Lifecycle, Limits, Results
 from service.api.queries import Queries
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
+from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
 from service.live.fallback_training import FallbackTrainer
 from service.live.generation import Slot
@@ -36,6 +37,7 @@ from service.live.titles import TitlesLoader
 from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
 from service.model.keys import keys_of
+from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
 from service.observe.sheets import Sums
@@ -60,9 +62,11 @@ def create_live(
     """
     keys = keys_of(settings.pickle_keys)
     reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
-    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading)
+    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
-    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, policy)
+    return keep_model(
+        settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy_of(settings), policy
+    )
 
 
 def _policy(settings: Settings) -> Policy:
@@ -70,6 +74,19 @@ def _policy(settings: Settings) -> Policy:
     expected: tuple[Part, ...] = get_args(Part)
     named = tuple(part for part in expected if getattr(settings, part) is not None)
     return Policy(expected=named, listed_only=settings.items_required)
+
+
+def gate_policy_of(settings: Settings) -> GatePolicy:
+    """Return what gates do with a new model."""
+    modes: dict[Gate, Mode] = {
+        "counts": settings.gate_counts,
+        "factors": settings.gate_factors,
+        "scores": settings.gate_scores,
+        "overlap": settings.gate_overlap,
+        "golden": settings.gate_golden,
+    }
+    thresholds = Thresholds(settings.min_count_share, settings.max_score_shift, settings.min_overlap)
+    return GatePolicy(modes, thresholds, settings.golden)
 
 
 def _limits(settings: Settings) -> ImportLimits:
@@ -143,6 +160,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
         allow_origins=settings.allow_origins,
+        ids=settings.ids,
         fallback=settings.fallback,
         access_log=settings.access_log,
         allowed_hosts=settings.allowed_hosts,
@@ -176,6 +194,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,
         "Watching the model file": watcher.run,
+        "Watching for accepted models": lambda: live.notice_acceptance(settings.watch_seconds),
     }
     if follower:
         works["Following S3"] = follower.run

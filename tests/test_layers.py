@@ -33,6 +33,7 @@ LAYERS = {
     "api": {"live", "model", "s3", "errors", "observe", "tokens"},
     "training": {"model", "errors", "files"},
     "children": {"model", "training", "errors"},
+    "bulk": {"api", "model", "errors", "files"},
     "answering": {"api", "connections", "listening", "live"},
     "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe", "tokens"},
 }
@@ -69,6 +70,7 @@ ROOMS = {
     "scoring": set[str](),
     "storage": {"scoring"},
     "tables": set[str](),
+    "rollout": {"scoring", "storage"},
     "catalog": {"storage", "tables"},
     "filtering": {"catalog", "scoring"},
 }
@@ -193,7 +195,7 @@ SPEAKS_S3 = ("botocore", "aiobotocore")
 @pytest.mark.parametrize(
     ("module", "without"),
     [
-        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
+        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich", "lark")),
         ("service.cli.main", ("service.server", "aiohttp", "numpy", "rich")),
         ("service.workers.worker", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
         ("service.children.importing", (*TRAINS, *SPEAKS_S3, "aiohttp", "asyncio")),

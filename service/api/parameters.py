@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, StructMeta, UnsetType
 
 from service.api.context import Fallback, Limits
 from service.model.factors import Id
+from service.model.filtering.expressions import MAX_CHARACTERS as MAX_FILTER_CHARACTERS
 
 DEFAULT_N = 10
 #: Nobody reads recommendations beyond this, and ranking them would mean sorting the catalogue for one request.
@@ -74,6 +75,15 @@ class Excluding(Options):
 class Narrowing(Options):
     """Which items an answer may have."""
 
+    # Its length is checked where it is parsed, so that whatever is wrong with a filter is the same error.
+    filter: Annotated[
+        str,
+        Meta(
+            description="What is true of the items in the answer, by the catalog's attributes, such as "
+            "`genre IN ('horror', 'cookery') AND NOT discontinued`.",
+            extra_json_schema={"maxLength": MAX_FILTER_CHARACTERS, "format": "filter"},
+        ),
+    ] = ""
     only: (
         Annotated[
             tuple[Id, ...],
@@ -91,7 +101,6 @@ class FallingBack(Options):
         Meta(
             description="What to return for a user who is not in the model: popular items if the model has them, or "
             "none (404).",
-            extra_json_schema={"type": "string"},
         ),
     ] = "popular"
 

@@ -130,7 +130,7 @@ _TABLE = (
         tag="Items",
         scope="read",
         answer=examples.POPULAR_ITEMS,
-        raises=(NoSeenItemsError,),
+        raises=(NoSeenItemsError, OverloadedError),
     ),
     Route(
         "POST",

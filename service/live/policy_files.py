@@ -69,7 +69,10 @@ class PolicyLoader(Loader[ContentT]):
         return found
 
     async def warm(self, loaded: ContentT, reading: Reading) -> None:
-        """Work out what it means for the model; opening it has read it."""
+        """Do nothing: opening it has read it."""
+
+    async def admit(self, loaded: ContentT, reading: Reading) -> None:
+        """Work out what it means for the model."""
         self._offer = await self._slot.offer(change=lambda policy: policy.having(self._part, loaded))
 
     def hand_over(self, loaded: ContentT, reading: Reading) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from service.live.report import GateResult
 from service.model.storage.source import Signature, look, path_of
 
 #: How long a small file must rest that was probably renamed.
@@ -17,12 +18,13 @@ _TICK_SECONDS = 0.25
 
 @dataclass(slots=True)
 class Reading:
-    """A reload in progress: the file found at the path, its source, and the seconds by phase."""
+    """A reload in progress: the file found at the path, its version, the seconds by phase, and what gates found."""
 
     seen: Signature | str
     started: float = field(default_factory=time.perf_counter)
     version: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    gates: list[GateResult] = field(default_factory=list)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

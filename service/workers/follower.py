@@ -91,7 +91,7 @@ def _part(place: Path | None, held: PartT | None, opening: Callable[[Path], Part
 def _snapshot(kept: Kept, held: Generation | None) -> Snapshot:
     if held and (held.snapshot.directory, held.snapshot.manifest.source) == (kept.snapshot, kept.source):
         return held.snapshot
-    opened = open_snapshot(kept.snapshot)
+    opened = open_snapshot(kept.snapshot, ids_as_text=kept.ids_as_text)
     warm(opened)
     return replace(opened, manifest=msgspec.structs.replace(opened.manifest, source=kept.source))
 

@@ -25,7 +25,6 @@ from tests.support.models import make_factors
 from tests.support.serving import make_snapshot
 
 
-
 def numbered(name: str, seed: int = 0) -> Snapshot:
     """Make a model whose ids are its row numbers."""
     return make_snapshot(replace(make_factors(seed=seed), user_ids=np.arange(40), item_ids=np.arange(60)), name)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import aiohttp
@@ -47,6 +47,7 @@ class ApiSettings:
     access_log: float = 0
     cache_mb: int = 0
     allow_origins: str | None = None
+    ids: Literal["native", "text"] = "native"
     allowed_hosts: str | None = None
 
 

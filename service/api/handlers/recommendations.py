@@ -23,8 +23,8 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.context import Question, Results
-from service.api.handlers.eligibility import Candidates, candidates
-from service.api.handlers.lookups import MICROSECONDS, answered, own_form, titling
+from service.api.handlers.eligibility import Candidates, candidates, narrowing
+from service.api.handlers.lookups import MICROSECONDS, answered, titling
 from service.api.parameters import AnonymousBody, BatchBody, Recommending
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
@@ -92,7 +92,7 @@ def _estimate(generation: Generation, options: Recommending, users: int = 1) -> 
     """Estimate the microseconds for recommendations to this many users."""
     entries = options.n * _ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
     each = generation.snapshot.manifest.costs.recommend(options.n + options.offset) + MICROSECONDS + entries
-    return users * each + len(options.exclude) * MICROSECONDS
+    return users * each + len(options.exclude) * MICROSECONDS + narrowing(generation, options)
 
 
 def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float:
@@ -100,7 +100,8 @@ def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float
     fold_in_us = costs.fold_in * max(1.0, len(options.items) / _MEASURED_FOLDED_ITEMS)
     lookups = (len(options.items) + len(options.exclude)) * MICROSECONDS
     entries = titling(generation, options.n, wanted=options.titles)
-    return fold_in_us + costs.recommend(options.n + options.offset) + lookups + entries
+    scan = costs.recommend(options.n + options.offset)
+    return fold_in_us + scan + lookups + entries + narrowing(generation, options)
 
 
 def _one_user(generation: Generation, user: Id, options: Recommending) -> Answer:
@@ -123,18 +124,15 @@ def _many_users(generation: Generation, options: BatchBody, results: Results) ->
             results.count(listed)
             scanned.append(_encoded(result))
         yield None
-    of_known = iter(scanned)
-    yield answers.encode(
-        BatchRecommendations(
-            generation.version,
-            [
-                _encoded(_result_or_failure(generation, user, options, among, results))
-                if row is None or _gets_popular(model, row, options)
-                else next(of_known)
-                for user, row in zip(options.users, rows, strict=True)
-            ],
-        )
-    )
+    of_known, entries = iter(scanned), list[msgspec.Raw]()
+    for user, found_row in zip(options.users, rows, strict=True):
+        if found_row is not None and not _gets_popular(model, found_row, options):
+            entries.append(next(of_known))
+            continue
+        entries.append(_encoded(_result_or_failure(generation, user, options, among, results)))
+        if among.eligible is not None:  # what is popular may be far between
+            yield None
+    yield answers.encode(BatchRecommendations(generation.version, entries))
 
 
 def _scan(model: Model, rows: list[int], options: BatchBody, among: Candidates) -> Iterator[list[Ranked]]:
@@ -159,7 +157,7 @@ def _result_or_failure(
     try:
         result, listed = _result(generation, user, options, among)
     except UnknownUserError:
-        return UserFailure(own_form(generation.snapshot.model.user_ids, user))
+        return UserFailure(generation.snapshot.model.user_ids.own_form(user))
     results.count(listed)
     return result
 
@@ -227,7 +225,7 @@ def _popular(generation: Generation, user: Id, options: Recommending, among: Can
     ranked = popular(model, options.n, offset=options.offset, exclude=among.exclude, eligible=among.eligible)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(own_form(model.user_ids, user), "popular", items), Listed.of("popular", ranked)
+    return UserResult(model.user_ids.own_form(user), "popular", items), Listed.of("popular", ranked)
 
 
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
@@ -243,7 +241,7 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     to_scores = popular_scores if strategy == "popular" else model_scores
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    unknown = [item.item_id for item, row in given if row is None]
+    unknown = [model.item_ids.own_form(item.item_id) for item, row in given if row is None]
     return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
 
 
