@@ -52,8 +52,8 @@ class PolicyLoader(Loader[ContentT]):
         """Open what was imported. Raises SnapshotDamagedError, OSError."""
 
     @abstractmethod
-    async def _import(self, source: Source) -> None:
-        """Import a file to the shelf. Raises any AlsServeError that rejects it."""
+    async def _import(self, source: Source) -> ContentT:
+        """Import a file to the shelf, and open it there. Raises any AlsServeError that rejects it."""
 
     def serves(self, source: Source) -> bool:
         """Return whether this content is already in force."""
@@ -63,10 +63,7 @@ class PolicyLoader(Loader[ContentT]):
         """Open the earlier import of this file, or import it now."""
         self._taken = source.sha256
         found = await asyncio.to_thread(self._find, source)
-        if found is None:
-            await self._import(source)
-            found = await asyncio.to_thread(self._open, self._shelf.place_of(source))
-        return found
+        return await self._import(source) if found is None else found
 
     async def warm(self, loaded: ContentT, reading: Reading) -> None:
         """Do nothing: opening it has read it."""
@@ -146,8 +143,8 @@ class ListLoader(PolicyLoader[IdList]):
     def _open(self, place: Path) -> IdList:
         return open_id_list(place)
 
-    async def _import(self, source: Source) -> None:
-        await asyncio.to_thread(_import_id_list, source, self._shelf)
+    async def _import(self, source: Source) -> IdList:
+        return await asyncio.to_thread(_import_id_list, source, self._shelf)
 
     async def _announce(self, loaded: IdList) -> None:
         known = await asyncio.to_thread(self._count_known, loaded)
@@ -161,14 +158,19 @@ class ListLoader(PolicyLoader[IdList]):
         return int(np.count_nonzero(ids.rows(listed.ids) >= 0))
 
 
-def _import_id_list(source: Source, shelf: Shelf) -> None:
-    """Read a list and write it to the shelf; plain text needs no child. Raises BadListError, StateDirectoryError."""
+def _import_id_list(source: Source, shelf: Shelf) -> IdList:
+    """Read a list, write it to the shelf and open it there; plain text needs no child.
+
+    Raises BadListError, and the errors of reading a source and of writing to a shelf.
+    """
     path = path_of(source.path)
     with opened(path, source.signature) as file:
         listed = read_id_list(path, file)
+    place = shelf.place_of(source)
     with shelf.staging() as staged:
         try:
             write_id_list(staged, listed, source)
-            publish(staged, shelf.place_of(source))
+            publish(staged, place)
         except OSError as error:
             raise unwritable(shelf.root, error) from None
+    return open_id_list(place)

@@ -80,7 +80,12 @@ def _is_in_place(seen: Signature) -> bool:
 
     Otherwise it may have been written and renamed within one tick of the clock of files, some milliseconds.
     """
+    return not seen.size or seen.mtime_ns > _changed_ns(path_of(seen.realpath).parent)
+
+
+def _changed_ns(directory: Path) -> int:
+    """Return when a name last appeared in a directory, or disappeared."""
     try:
-        return not seen.size or seen.mtime_ns > path_of(seen.realpath).parent.stat().st_mtime_ns
-    except OSError:  # it is gone
-        return True
+        return directory.stat().st_mtime_ns
+    except OSError:  # it is gone, and so is the file
+        return 0

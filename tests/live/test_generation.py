@@ -125,12 +125,13 @@ async def test_a_model_is_served_with_the_current_policy(slot: Slot) -> None:
     """Any model: one that comes after a list, one that is there when it comes, and one that was served before."""
     await obey(slot, "unavailable", id_list(3, 999))
     assert slot.current is None
-    numbers = []
-    for snapshot, part, content, expected in [
+    numbers: list[int] = []
+    steps: list[tuple[Snapshot, Part, IdList, dict[str, list[str]]]] = [
         (ONE, "hidden_users", id_list(5), {"unavailable": ["3"], "hidden_users": ["5"]}),
         (TWO, "unavailable", id_list(1, 2), {"unavailable": ["1", "2"], "hidden_users": ["5"]}),
         (ONE, "unavailable", EMPTY, {"unavailable": [], "hidden_users": ["5"]}),
-    ]:
+    ]
+    for snapshot, part, content, expected in steps:
         await serve(slot, snapshot)
         await obey(slot, part, content)
         assert slot.current and slot.current.snapshot is snapshot
