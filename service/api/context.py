@@ -101,17 +101,17 @@ class Context:
 
     def generation(self) -> Generation:
         """Take the generation that answers the whole request. Raises NotReadyError."""
-        slot = self.status.slot
-        if slot.current is None:
-            if missing := slot.policy.missing:
+        generation = self.status.slot.current
+        if generation is None:
+            if missing := self.status.slot.policy.missing:
                 raise NotReadyError(
-                    f"Nothing is served before the server has a good file for {' and '.join(missing)}, which says what "
-                    "must not be shown; try again soon."
+                    f"Nothing is served before the server has a good file for {' and '.join(missing)}, because what "
+                    "must not be shown is not known; try again soon."
                 )
             raise NotReadyError(
                 "No model is served yet; try again soon (/v1/model says what the server is waiting for)."
             )
-        return slot.current
+        return generation
 
     def generation_with_factors(self) -> Generation:
         """Take the current generation, which must have factors.

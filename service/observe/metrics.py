@@ -194,12 +194,14 @@ class Metrics:
         "als_policy_stale",
         "1 while such a file is bad or missing, so that its last good content counts.",
         "file",
+        known=[(file,) for file in POLICY_FILES],
     )
     policy_loaded_timestamp: Gauge = _metric(
         Gauge,
         "als_policy_loaded_timestamp_seconds",
         "When such a file's content was put into service (Unix time).",
         "file",
+        known=[(file,) for file in POLICY_FILES],
     )
 
     last_reload_successful: Gauge = _metric(

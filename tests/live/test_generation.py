@@ -183,7 +183,7 @@ async def test_what_changes_together_belongs_together(changes: list[tuple[Any, i
 
 
 async def test_a_change_meanwhile_is_taken_into_account(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that comes while it is worked out what a model may show is no more forgotten than an earlier one."""
+    """A list that comes while another model is being prepared counts for that model too."""
     await serve(slot, ONE)
     working, go_on = asyncio.Event(), threading.Event()
     loop, real = asyncio.get_running_loop(), Policy.assort
@@ -205,7 +205,7 @@ async def test_a_change_meanwhile_is_taken_into_account(slot: Slot, monkeypatch:
 
 
 async def test_an_outdated_offer_is_not_taken(slot: Slot) -> None:
-    """A programming error is an error, and no model with the lists of yesterday."""
+    """A programming error is an error; it does not bring back the lists of yesterday."""
     old = await slot.offer(ONE)
     await obey(slot, "unavailable", id_list(3))
     with pytest.raises(AssertionError):
