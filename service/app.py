@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
@@ -36,6 +36,7 @@ from service.live.status import Status
 from service.live.titles import TitlesLoader
 from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
+from service.model.catalog.naming import columns_of
 from service.model.keys import keys_of
 from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
@@ -60,8 +61,7 @@ def create_live(
 
     Without a policy, everything may be shown.
     """
-    keys = keys_of(settings.pickle_keys)
-    reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
+    reading = _reading(keys_of(settings.pickle_keys))
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
     return keep_model(
@@ -74,6 +74,17 @@ def _policy(settings: Settings) -> Policy:
     expected: tuple[Part, ...] = get_args(Part)
     named = tuple(part for part in expected if getattr(settings, part) is not None)
     return Policy(expected=named, listed_only=settings.items_required)
+
+
+def catalog_import(settings: Settings) -> tuple[Shelf, ImportLimits]:
+    """Return where catalogs are kept, and how one is imported. Raises SettingsError."""
+    columns = columns_of(settings.item_columns)
+    return Shelf(settings.state_dir / "items", 2, _reading(columns)), replace(_limits(settings), keys=columns)
+
+
+def _reading(keys: Mapping[str, str]) -> str:
+    """Return the end of a snapshot's name that stands for a way to read its file."""
+    return f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
 
 
 def gate_policy_of(settings: Settings) -> GatePolicy:

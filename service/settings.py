@@ -204,6 +204,11 @@ class Settings:
     items: Path | None = _setting(
         None, "A file of items with titles, availability and attributes: CSV, TSV, JSON Lines or Parquet."
     )
+    item_columns: str | None = _setting(
+        None,
+        "What columns of the catalog are, as in sku=id,price=number,genres=list,secret=-: id, title, available, bool, "
+        "number, date, text, list, or - for none. Others are detected.",
+    )
     unavailable: Path | None = _setting(
         None, "A file of items that must not be shown, one id a line. A change counts within a second."
     )

@@ -63,7 +63,7 @@ def opened_text(file: Opens, encoding: str, skipped: int = 0) -> Iterator[TextIO
 
 def text_of(raw: BufferedReader, encoding: str, skipped: int) -> TextIO:
     """Return a reader of the content of an open file, as :func:`opened_text` does."""
-    source = io.BufferedReader(_Readable(decompressed(raw)))
+    source = io.BufferedReader(Readable(decompressed(raw)))
     text = io.TextIOWrapper(source, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
     for _ in range(skipped):
         text.readline()
@@ -88,7 +88,7 @@ def undecodable_line(file: Opens, encoding: str) -> int | None:
     if encoding.startswith(("utf-16", "utf-32")):
         return None
     with file.open() as raw:
-        for number, line in enumerate(io.BufferedReader(_Readable(decompressed(raw))), 1):
+        for number, line in enumerate(io.BufferedReader(Readable(decompressed(raw))), 1):
             try:
                 line.decode(encoding)
             except UnicodeDecodeError:
@@ -154,16 +154,18 @@ class Sealed(io.RawIOBase):
         yield here + seal
 
 
-class _Readable(io.RawIOBase):
-    """Makes a raw stream of anything with ``read``."""
+class Readable(io.RawIOBase):
+    """Makes a raw stream of anything with ``read``, which is not closed with it."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read into a buffer; return the number of bytes, 0 at the end."""
         content = self._source.read(len(buffer))
         buffer[: len(content)] = content
         return len(content)
