@@ -22,6 +22,7 @@ from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
+from service.live.catalog import CatalogLoader
 from service.live.fallback_training import FallbackTrainer
 from service.live.generation import Slot
 from service.live.importing import ImportLimits
@@ -241,8 +242,14 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
 
 def _policy_works(settings: Settings, slot: Slot) -> dict[str, Work]:
     """Return what keeps the parts of the policy current."""
-    lists: dict[Part, Path | None] = {"unavailable": settings.unavailable, "hidden_users": settings.hidden_users}
     works: dict[str, Work] = {}
+    if settings.items:
+        shelf, limits = catalog_import(settings)
+        catalogs = CatalogLoader(settings.items, slot, shelf, limits)
+        works |= _reloading(
+            SETTINGS["items"], Reloader(settings.items, catalogs, settings.watch_seconds, limits.file_bytes)
+        )
+    lists: dict[Part, Path | None] = {"unavailable": settings.unavailable, "hidden_users": settings.hidden_users}
     for part, path in lists.items():
         if path:
             loader = ListLoader(part, path, slot, Shelf(settings.state_dir / part, keep=2))

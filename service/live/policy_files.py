@@ -7,7 +7,7 @@ import os
 from abc import abstractmethod
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class PolicyLoader(Loader[ContentT]):
     """
 
     part_is_valid = True
+    missing_error: ClassVar[type[AlsServeError]] = BadListError
 
     def __init__(self, part: Part, path: Path, slot: Slot, shelf: Shelf) -> None:
         self._part = part
@@ -98,7 +99,7 @@ class PolicyLoader(Loader[ContentT]):
         if reload.outcome == "rejected" and error:
             setting = SETTINGS[self._part]
             if isinstance(error, SourceMissingError):
-                error = BadListError(f"There is no file at {self._path}; put it there, or unset {setting}.")
+                error = self.missing_error(f"There is no file at {self._path}; put it there, or unset {setting}.")
             log_event("policy_rejected", detail=str(error), reason=error.code, setting=setting)
 
     async def do_without(self, reason: str) -> None:

@@ -80,7 +80,8 @@ class Ids:
     def rows(self, texts: NDArray[Any]) -> Int32:
         """Return the rows of ids that are given as fixed-width bytes (UTF-8), int32, -1 for those that are unknown.
 
-        As in :meth:`row`, the text "042" does not find the number 42. Fast if the texts ascend, and without the interpreter lock.
+        As in :meth:`row`, "042" does not find the number 42. Fast if the texts ascend, and without the interpreter
+        lock.
         """
         if not len(self.values) or not len(texts):
             return np.full(len(texts), -1, np.int32)

@@ -92,6 +92,13 @@ EVENTS: dict[str, tuple[int, str]] = {
     "s3_recovered": (_I, "☁️ Following {uri} again"),
     "titles": (_I, "📖 Loaded the titles of {count} items from {path}"),
     "titles_rejected": (_W, "⚠️ Keeping the current item titles: {detail}"),
+    "catalog": (_I, "📖 Loaded a catalog of {count} items from {path}; attributes: {columns}"),
+    "catalog_coverage": (_I, "📖 The catalog lists {listed} of the model's {items} items, and {unknown} others"),
+    "catalog_rows": (
+        _W,
+        "⚠️ Rows of the catalog that do not count: {left_out} have no usable id, {repeated} have an id that comes again",
+    ),
+    "catalog_remark": (_W, "⚠️ The catalog: {text}"),
     "list": (_I, "🚫 {setting} lists {count} ids, of which the model has {known}: {path}"),
     "policy_rejected": (_W, "⚠️ Keeping the last good content of {setting}: {detail}"),
     "policy_resumed": (

@@ -51,6 +51,11 @@ def ids(store: Store) -> list[bytes] | None:
     return None if found is None else found.ids.tolist()
 
 
+async def in_force(store: Store, expected: list[bytes]) -> None:
+    """Return once this list is in force."""
+    await eventually(lambda: ids(store) == expected)
+
+
 def metric(store: Store, name: str, **labels: str) -> float | None:
     """Return a metric of the list."""
     return store.metrics.registry.get_sample_value(name, {"file": "unavailable", **labels})
@@ -61,7 +66,7 @@ async def test_a_list_comes_and_changes_without_a_restart(listed: Listed) -> Non
     async with listed.kept() as store:
         for content, expected in [(b"a\nb\n", [b"a", b"b"]), (b"", []), (b"c\r\n", [b"c"]), (b"a\nb\n", [b"a", b"b"])]:
             put(listed.path, content)
-            await eventually(lambda expected=expected: ids(store) == expected)
+            await in_force(store, expected)
             await eventually(lambda: len(list(listed.shelf.root.iterdir())) <= 2)
         assert metric(store, "als_policy_stale") == 0
         assert metric(store, "als_policy_reloads_total", outcome="swapped") == 4
@@ -106,7 +111,7 @@ async def test_the_last_list_is_the_one_that_was_in_force(listed: Listed) -> Non
     async with listed.kept() as store:
         for content in (b"a\n", b"b\n", b"a\n"):
             put(listed.path, content)
-            await eventually(lambda content=content: ids(store) == content.split())
+            await in_force(store, content.split())
         await eventually(lambda: metric(store, "als_policy_reloads_total", outcome="swapped") == 3)
     listed.path.unlink()
     async with listed.kept() as store:
