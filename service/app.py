@@ -34,7 +34,6 @@ from service.live.reloader import Reloader, request_every
 from service.live.report import Following
 from service.live.scraping import scrape
 from service.live.status import Status
-from service.live.titles import TitlesLoader
 from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
 from service.model.catalog.naming import columns_of
@@ -223,13 +222,6 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
             encoding=settings.training_encoding,
         )
         works["Training a fallback model"] = trainer.run
-    if settings.item_titles:
-        shelf = Shelf(settings.state_dir / "titles", keep=1)
-        limits = _limits(settings)
-        loader = TitlesLoader(settings.item_titles, live.slot, shelf, limits)
-        reloader = Reloader(settings.item_titles, loader, settings.watch_seconds, limits.file_bytes)
-        works["Keeping the titles of items current"] = reloader.run
-        works["Watching the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
     works |= _policy_works(settings, live.slot)
     if settings.tokens_file and access:
         tokens = Reloader(

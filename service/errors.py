@@ -220,15 +220,6 @@ class UnknownVersionError(AlsServeError):
     code = "unknown_version"
 
 
-# ---------------------------------------------------------------- titles
-
-
-class BadTitlesError(AlsServeError):
-    """The file of item titles is missing or is not a CSV of ids and titles; the current titles stay."""
-
-    code = "bad_titles"
-
-
 # ---------------------------------------------------------------- lists of ids
 
 

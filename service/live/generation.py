@@ -15,7 +15,6 @@ from service.model.catalog.assortment import EVERYTHING, Assortment
 from service.model.factors import Id
 from service.model.model import Model
 from service.model.storage.snapshot import Snapshot
-from service.model.titles import Titles
 from service.observe.metrics import Metrics
 
 _EARLIER_VERSIONS = 10
@@ -23,16 +22,15 @@ _EARLIER_VERSIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A served model, its titles, and what of it may be shown; immutable.
+    """A served model, and what may be shown of it; immutable.
 
-    number: counts what was put into service: models, titles, and changes of the policy. loaded_at, load_seconds: when
+    number: counts what was put into service: models, and changes of the policy. loaded_at, load_seconds: when
     the model was put into service, and the seconds of its phases in this process (see
     :class:`~service.live.report.Reload`). stale: whether the model path has another model, or none.
     """
 
     number: int
     snapshot: Snapshot
-    titles: Titles | None
     loaded_at: datetime
     load_seconds: dict[str, float]
     stale: bool
@@ -77,7 +75,6 @@ class Slot:
     loaded: Generation | None = None
     good: asyncio.Event = field(default_factory=asyncio.Event)
     earlier: list[Served] = field(default_factory=list)
-    _titles: Titles | None = None
     _number: int = 0
     _held: WeakSet[Model] = field(default_factory=WeakSet)
 
@@ -107,9 +104,7 @@ class Slot:
         assert offer.number == self._number
         with reading.phase("swap"):
             previous, loaded_at = self.loaded, datetime.now(UTC)
-            generation = Generation(
-                self._number + 1, snapshot, self._titles, loaded_at, reading.seconds, stale, offer.assortment
-            )
+            generation = Generation(self._number + 1, snapshot, loaded_at, reading.seconds, stale, offer.assortment)
         # Measured first, because whatever raises must do so before the model is served.
         measure_model(self.metrics, snapshot, loaded_at, reading.seconds)
         self.metrics.model_stale.set(stale)
@@ -121,13 +116,6 @@ class Slot:
         if previous and previous.version != snapshot.version:
             self.earlier = [Served(previous.version, previous.loaded_at), *self.earlier][:_EARLIER_VERSIONS]
         return previous
-
-    def show_titles(self, titles: Titles) -> None:
-        """Show these titles from now on, with any model."""
-        self._titles = titles
-        self._number += 1
-        if self.loaded:
-            self._put(replace(self.loaded, number=self._number, titles=titles))
 
     def obey(self, offer: Offer) -> None:
         """Follow the policy of an offer from now on, with any model."""
@@ -155,11 +143,6 @@ class Slot:
     def version(self) -> str | None:
         """The loaded model's version, if any."""
         return self.loaded.version if self.loaded else None
-
-    @property
-    def has_titles(self) -> bool:
-        """Whether there are titles."""
-        return self._titles is not None
 
     def mark(self, *, stale: bool) -> None:
         """Note whether the served model is the one at the model path."""

@@ -90,8 +90,6 @@ EVENTS: dict[str, tuple[int, str]] = {
     "s3_downloaded": (_I, "✅ Downloaded {key} from S3 ({bytes} bytes in {seconds:.1f} s)"),
     "s3_failed": (_W, "⚠️ {detail} S3 will be retried; the served model does not change"),
     "s3_recovered": (_I, "☁️ Following {uri} again"),
-    "titles": (_I, "📖 Loaded the titles of {count} items from {path}"),
-    "titles_rejected": (_W, "⚠️ Keeping the current item titles: {detail}"),
     "catalog": (_I, "📖 Loaded a catalog of {count} items from {path}; attributes: {columns}"),
     "catalog_coverage": (_I, "📖 The catalog lists {listed} of the model's {items} items, and {unknown} others"),
     "catalog_rows": (

@@ -19,7 +19,6 @@ from service.model.catalog.catalog import Catalog
 from service.model.catalog.id_list import IdList, open_id_list
 from service.model.catalog.stored import open_catalog
 from service.model.storage.snapshot import Snapshot, open_snapshot, release, warm
-from service.model.titles import Titles, open_titles
 from service.observe.logs import log_event
 from service.workers.messages import Kept, News, Obeyed
 
@@ -65,10 +64,10 @@ def _opened(news: News, policy: Policy, held: Generation | None) -> tuple[Policy
     kept, policy = news.generation, _policy(news.policy, policy)
     if kept is None or (held and Kept.of(held) == kept):
         return policy, held if kept else None
-    snapshot, titles = _snapshot(kept, held), _titles(kept, held)
+    snapshot = _snapshot(kept, held)
     known = held.assortment if held and held.snapshot.model is snapshot.model else EVERYTHING
     assortment = policy.assort(snapshot.model, known)
-    return policy, Generation(kept.number, snapshot, titles, kept.loaded_at, kept.load_seconds, kept.stale, assortment)
+    return policy, Generation(kept.number, snapshot, kept.loaded_at, kept.load_seconds, kept.stale, assortment)
 
 
 def _policy(obeyed: Obeyed, held: Policy) -> Policy:
@@ -94,11 +93,3 @@ def _snapshot(kept: Kept, held: Generation | None) -> Snapshot:
     opened = open_snapshot(kept.snapshot, ids_as_text=kept.ids_as_text)
     warm(opened)
     return replace(opened, manifest=msgspec.structs.replace(opened.manifest, source=kept.source))
-
-
-def _titles(kept: Kept, held: Generation | None) -> Titles | None:
-    if kept.titles is None:
-        return None
-    if held and held.titles and held.titles.directory == kept.titles:
-        return held.titles
-    return open_titles(kept.titles)

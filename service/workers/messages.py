@@ -59,7 +59,6 @@ class Kept(msgspec.Struct, frozen=True):
     number: int
     snapshot: Path
     source: Source
-    titles: Path | None
     loaded_at: datetime
     load_seconds: dict[str, float]
     stale: bool
@@ -68,12 +67,11 @@ class Kept(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, generation: Generation) -> Kept:
         """Describe a generation."""
-        snapshot, titles = generation.snapshot, generation.titles
+        snapshot = generation.snapshot
         return cls(
             generation.number,
             snapshot.directory,
             snapshot.manifest.source,
-            titles.directory if titles else None,
             generation.loaded_at,
             generation.load_seconds,
             generation.stale,

@@ -19,7 +19,6 @@ from service.model.catalog.assortment import Assortment
 from service.model.catalog.id_list import EMPTY, IdList
 from service.model.factors import Id
 from service.model.storage.snapshot import Snapshot
-from service.model.titles import Titles
 from service.observe.metrics import Metrics
 from tests.support.models import make_factors
 from tests.support.serving import make_snapshot
@@ -38,11 +37,6 @@ async def serve(slot: Slot, snapshot: Snapshot) -> None:
     slot.serve(await slot.offer(snapshot), Reading("a file"))
 
 
-def titles(title: bytes) -> Titles:
-    """Make titles of the item 0."""
-    return Titles(np.array([b"0"]), np.array([0, len(title)]), np.frombuffer(title, np.uint8))
-
-
 @pytest.fixture
 def metrics() -> Metrics:
     """Return metrics of nothing yet."""
@@ -56,21 +50,21 @@ def slot(metrics: Metrics) -> Slot:
 
 
 async def test_what_a_request_has_taken_never_changes(slot: Slot) -> None:
-    """A swap of the model, of the titles, or of either's state replaces the generation as a whole."""
-    slot.show_titles(titles(b"First"))
+    """A swap of the model, of the policy, or of the model's state replaces the generation as a whole."""
+    await obey(slot, "unavailable", id_list(1))
     await serve(slot, ONE)
     taken = slot.current
     assert taken
-    slot.show_titles(titles(b"Second"))
+    await obey(slot, "unavailable", id_list(2))
     slot.mark(stale=True)
     await serve(slot, TWO)
     assert (taken.version, taken.stale) == (ONE.version, False)
-    assert taken.titles and taken.titles.of(np.array([0])) == ["First"]
+    assert shown(taken)["unavailable"] == ["1"]
     with pytest.raises(FrozenInstanceError):
         taken.stale = True  # type: ignore[misc]  # which is what is tested
     now = slot.current
-    assert now and now.titles
-    assert (now.version, now.titles.of(np.array([0])), now.stale) == (TWO.version, ["Second"], False)
+    assert now
+    assert (now.version, shown(now)["unavailable"], now.stale) == (TWO.version, ["2"], False)
     assert now.number > taken.number
 
 
@@ -86,19 +80,6 @@ async def test_a_model_that_cannot_be_measured_is_not_served(slot: Slot, monkeyp
         await serve(slot, TWO)
     assert slot.version == ONE.version
     assert slot.earlier == []
-
-
-async def test_titles_that_come_before_the_model_are_served_with_it(slot: Slot) -> None:
-    """And those that come after it are served with the model that is there."""
-    assert not slot.has_titles
-    slot.show_titles(titles(b"Early"))
-    assert slot.current is None
-    await serve(slot, ONE)
-    assert slot.current and slot.current.titles
-    number, loaded_at = slot.current.number, slot.current.loaded_at
-    slot.show_titles(titles(b"Late"))
-    assert slot.current.number == number + 1
-    assert (slot.current.snapshot, slot.current.loaded_at) == (ONE, loaded_at)
 
 
 def id_list(*ids: object) -> IdList:

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,10 +37,10 @@ class Shop:
         """Return the versions of the two models."""
         return list(self.models.contents)
 
-    def server(self, **settings: object) -> AbstractContextManager[RunningServer]:
+    def server(self, **settings: Any) -> AbstractContextManager[RunningServer]:
         """Start a server that obeys both lists."""
-        lists = {"unavailable": self.unavailable, "hidden_users": self.hidden}
-        return running_server(self.model, self._state, **lists, **settings)
+        settings |= {"unavailable": self.unavailable, "hidden_users": self.hidden}
+        return running_server(self.model, self._state, **settings)
 
     def shows_only(self, server: RunningServer, parity: int) -> bool:
         """Return whether twenty answers, so probably those of every worker, show even or odd items alone."""
@@ -141,7 +142,7 @@ def test_nothing_is_served_before_it_is_known_what_must_not_be_shown(shop: Shop,
             assert "ALS_HIDDEN_USERS" in body["detail"]
         put(shop.hidden, b"1\n")
         put(shop.items, b"id,title,available\n5,Five,no\n6,Six,yes\n")
-        server.wait_until_ready()
+        server.wait_until(lambda: all(server.get("/readyz")[0] == 200 for _ in range(20)))
         assert server.get("/v1/users?n=3")[1]["users"] == [0, 2, 3]
         assert 5 not in items(server, user=2)
         listed = server.get(f"/v1/users/2/recommendations?n={ITEMS}&titles=true")[1]["items"]

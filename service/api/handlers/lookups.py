@@ -72,4 +72,5 @@ def item_rows(model: Model, asked: Sequence[Id]) -> Int32:
 
 def titling(generation: Generation, items: int, *, wanted: bool) -> float:
     """Estimate the microseconds for the titles of this many items, 0 if they are not wanted."""
-    return items * _TITLE_MICROSECONDS if wanted and generation.titles else 0.0
+    catalog = generation.assortment.catalog
+    return items * _TITLE_MICROSECONDS if wanted and catalog is not None and catalog.titles is not None else 0.0
