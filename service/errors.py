@@ -393,7 +393,7 @@ class BadParameterError(RequestError):
 
 
 class BadFilterError(RequestError):
-    """The filter is not understood, or does not fit the catalog's attributes."""
+    """The filter or max_per is not understood, or does not fit the catalog's attributes."""
 
     code = "bad_filter"
 

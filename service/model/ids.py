@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal, TypeAlias
@@ -116,7 +116,7 @@ class Ids:
         return asked if number is None else number
 
     def starting_with(self, prefix: str, after: Id | None = None) -> Iterator[int]:
-        """Yield the rows of the ids whose text has this prefix, if ``values`` ascends, in the order of the text.
+        """Yield the rows of the ids whose text has this prefix, in the order of the text.
 
         Numbers are ordered by their number of digits, so those closer to zero come first. Only ids that come after
         ``after`` are listed; it need not be one of them. Raises ValueError if it cannot be an id here.
@@ -128,14 +128,15 @@ class Ids:
         text = None if after is None else str(after).encode(errors="surrogatepass")
         return chain.from_iterable(self._texts(prefix.encode(errors="surrogatepass"), text))
 
-    def _between(self, low: int | bytes, high: int | bytes, after: int | bytes | None) -> range:
-        """Return the rows of the ids from ``low`` to ``high`` that are greater than ``after``."""
-        start = self.values.searchsorted(low)
+    def _between(self, low: int | bytes, high: int | bytes, after: int | bytes | None) -> Iterable[int]:
+        """Return the rows of the ids from ``low`` to ``high`` that are greater than ``after``, ascending by id."""
+        start = self.values.searchsorted(low, sorter=self.sorter)
         if after is not None:
-            start = max(start, self.values.searchsorted(after, side="right"))
-        return range(int(start), int(self.values.searchsorted(high, side="right")))
+            start = max(start, self.values.searchsorted(after, side="right", sorter=self.sorter))
+        places = range(int(start), int(self.values.searchsorted(high, side="right", sorter=self.sorter)))
+        return places if self.sorter is None else map(self.sorter.item, places)
 
-    def _texts(self, prefix: bytes, after: bytes | None) -> Iterator[range]:
+    def _texts(self, prefix: bytes, after: bytes | None) -> Iterator[Iterable[int]]:
         width = self.values.dtype.itemsize
         if len(prefix) > width or b"\0" in prefix:  # as in _text
             return
@@ -143,7 +144,7 @@ class Ids:
         # A longer id would make NumPy widen the whole array; cut off, it is still greater than all before it.
         yield self._between(prefix, highest, None if after is None else after[:width])
 
-    def _numbers(self, prefix: str, after: int | None) -> Iterator[range]:
+    def _numbers(self, prefix: str, after: int | None) -> Iterator[Iterable[int]]:
         first = _int64(prefix)
         if first is None:
             return

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,26 @@ def test_a_list_of_texts_goes_on_after_any_text(given: list[str], prefix: str, a
     assert [ordered[row] for row in Ids(np.array(ordered)).starting_with(prefix, after)] == [
         text for text in ordered if text.startswith(prefix.encode()) and text > after.encode()
     ]
+
+
+@given(
+    given=st.lists(st.text("ab🛒", min_size=1, max_size=3), unique=True) | numbers,
+    prefix=st.sampled_from(["", "a", "b", "1", "-1", "🛒"]),
+    after=st.none() | st.sampled_from(["ab", "12", "-1"]),
+    seed=st.randoms(),
+)
+def test_ids_in_any_order_are_listed_in_theirs(
+    given: list[str] | list[int], prefix: str, after: str | None, seed: Random
+) -> None:
+    """Ids whose rows are in another order, as those of items, are listed as if they ascended."""
+    ascending = np.array(sorted(text.encode() if isinstance(text, str) else text for text in given))
+    rows = list(range(len(ascending)))
+    seed.shuffle(rows)
+    if len(ascending) and not (ascending.dtype.kind == "i" and after == "ab"):
+        shuffled = Ids(ascending[rows], np.argsort(np.array(rows)))
+        listed = shuffled.at(np.array(list(shuffled.starting_with(prefix, after)), np.int64))
+        ordered = Ids(ascending)
+        assert listed == ordered.at(np.array(list(ordered.starting_with(prefix, after)), np.int64))
 
 
 @pytest.mark.parametrize("prefix", ["\0", "a\0", "a" * 300, "\ud800", "-", "+1", "01", "1.", "9" * 30])

@@ -32,7 +32,8 @@ class JsonLines:
     def __init__(self, lines: BufferedReader) -> None:
         self._blank: list[int] = []  # the number of rows before each blank line
         self._blocks: list[tuple[int, dict[str, Any]]] = []
-        names: dict[str, None] = {}
+        self.names: list[str] = []
+        known: set[str] = set()
         rows: list[Row] = []
         read = 0
         decoder = msgspec.json.Decoder(Row)
@@ -41,15 +42,16 @@ class JsonLines:
                 self._blank.append(read)
                 continue
             rows.append(self._decoded(decoder, line, read))
-            names.update(dict.fromkeys(rows[-1]))
-            if len(names) > MAX_COLUMNS:
+            if not rows[-1].keys() <= known:
+                self.names += [name for name in rows[-1] if name not in known]
+                known.update(rows[-1])
+            if len(known) > MAX_COLUMNS:
                 raise BadCatalogError(f"{self.where(read)}: by here, there are more than {MAX_COLUMNS} different keys")
             read += 1
             if len(rows) == _BLOCK_ROWS:
                 self._take(rows)
                 rows = []
         self._take(rows)
-        self.names = list(names)
 
     def read(self, places: Sequence[int]) -> list[Any]:
         """Return these columns."""
@@ -69,30 +71,27 @@ class JsonLines:
             raise BadCatalogError(f"{self.where(row)} is not one JSON object ({why})") from None
 
     def _take(self, rows: Sequence[Row]) -> None:
-        names = dict.fromkeys(name for row in rows for name in row)
-        self._blocks.append((len(rows), {name: _array([row.get(name) for row in rows]) for name in names}))
+        self._blocks.append((len(rows), {name: _array([row.get(name) for row in rows]) for name in self.names}))
 
     def _column(self, name: str) -> Any:
         """Join the blocks of a column, in a type that has room for all."""
-        found = [block.pop(name, None) for _, block in self._blocks]
-        common = _common([part.type for part in found if part is not None])
-        parts = [
-            pa.nulls(count, common) if part is None else _cast(part, common)
-            for (count, _), part in zip(self._blocks, found, strict=True)
-        ]
-        return pa.chunked_array(parts, common)
+        parts = [block.pop(name, pa.nulls(count)) for count, block in self._blocks]
+        common = _common([part.type for part in parts])
+        return pa.chunked_array([_cast(part, common) for part in parts], common)
 
 
 def _array(values: list[Any]) -> Any:
     """Return values of JSON as an Arrow array of bools, numbers, texts or lists of these."""
     kinds = set(map(type, values)) - {type(None)}
+    if not kinds:
+        return pa.nulls(len(values))
     if dict in kinds:
         return pa.nulls(len(values), _NESTED)
     if list in kinds:
         return _lists(values)
     if kinds == {bool}:
         return pa.array(values, pa.bool_())
-    if kinds and kinds <= {int, float}:
+    if kinds <= {int, float}:
         return _numbers(values, kinds)
     return pa.array(values if kinds <= {str} else [_as_text(value) for value in values], _TEXT)
 
@@ -127,10 +126,10 @@ def _common(types: Sequence[Any]) -> Any:
         return _NESTED
     if any(map(pa.types.is_large_list, types)):
         return _LIST(_common([kind.value_type if pa.types.is_large_list(kind) else kind for kind in types]))
-    first, *others = dict.fromkeys(types)
-    if not others:
-        return first
-    return pa.float64() if {first, *others} == {pa.int64(), pa.float64()} else _TEXT
+    found = set(types) - {pa.null()}
+    if len(found) > 1:
+        return pa.float64() if found == {pa.int64(), pa.float64()} else _TEXT
+    return found.pop() if found else pa.null()
 
 
 def _cast(part: Any, common: Any) -> Any:
