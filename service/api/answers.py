@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sized
 from functools import lru_cache
 from itertools import repeat
 from math import ceil, frexp, isfinite, log10
+from operator import neg
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -60,9 +62,9 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     top_score: float | None
 
     @classmethod
-    def of(cls, strategy: Strategy, ranked: Ranked) -> Listed:
-        """Describe what a strategy found."""
-        top_score = ranked.scores.item(0) if len(ranked.scores) else None
+    def of(cls, strategy: Strategy, ranked: Ranked, items: Sized) -> Listed:
+        """Describe what a strategy found, and of that, what is in the answer."""
+        top_score = ranked.scores.item(0) if len(items) else None
         return cls(strategy, ranked.scanned, ranked.read, top_score)
 
 
@@ -223,7 +225,7 @@ class FoundItem(msgspec.Struct, frozen=True, gc=False):
 
 
 class FoundItems(msgspec.Struct, frozen=True):
-    """FoundItems, those whose ids match before those whose titles do."""
+    """Items, those whose ids match before those whose titles do."""
 
     model_version: Version
     items: list[FoundItem]
@@ -247,18 +249,33 @@ def _headers(version: str) -> CIMultiDict[str]:
     return CIMultiDict({MODEL_VERSION: version})
 
 
-def scored_items(generation: Generation, rows: Rows, scores: list[float], *, titles: bool) -> list[ScoredItem]:
-    """Pair the ids of item rows with their scores, and with their titles if wanted."""
+def scored_items(
+    generation: Generation,
+    rows: Rows,
+    scores: list[float],
+    *,
+    titles: bool,
+    min_score: float | UnsetType = UNSET,
+) -> list[ScoredItem]:
+    """Pair the ids of item rows with their scores, and with their titles if wanted.
+
+    min_score: leave out lower scores, which are the last ones.
+    """
+    if min_score is not UNSET:
+        scores = scores[: bisect_right(scores, -min_score, key=neg)]
+        rows = rows[: len(scores)]
     ids = generation.snapshot.model.item_ids.at(rows)
     return list(map(ScoredItem, ids, scores, titles_of(generation, rows, wanted=titles)))
 
 
 def titles_of(generation: Generation, rows: Rows, *, wanted: bool) -> Iterable[str | UnsetType]:
     """Return the titles of item rows, UNSET where there is none; an endless UNSET if titles are not wanted."""
-    if not wanted or generation.titles is None:
+    catalog, places = generation.assortment.catalog, generation.assortment.catalog_rows
+    if not wanted or catalog is None or catalog.titles is None or places is None:
         return repeat(UNSET)
-    titles = generation.titles.of(generation.snapshot.model.item_ids.values.take(rows))
-    return [UNSET if title is None else title for title in titles]
+    asked = places.take(rows)
+    titles = zip(asked.tolist(), catalog.titles.at(asked.clip(min=0)), strict=True)
+    return [title if place >= 0 and title else UNSET for place, title in titles]
 
 
 def title_of(generation: Generation, row: int, *, wanted: bool) -> str | UnsetType:

@@ -93,6 +93,7 @@ CALLS_WITH_NUMBERS = (
     Call("recommend_to_many", body={"users": [str(BIG), 5, "nobody"]}),
     Call("recommend_to_many", body={"users": [str(BIG), 5, "nobody"], "fallback": "none"}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": str(BIG)}, {"item_id": 5}, {"item_id": "unknown"}]}),
+    Call("recommend_in_session", BIG_USER, body={"items": [{"item_id": str(BIG)}, {"item_id": "unknown"}]}),
     Call("score_items", BIG_USER, {"items": [str(BIG), "5", "unknown"]}),
     Call("user_items", BIG_USER),
     Call("explain", BIG_USER | BIG_ITEM),
@@ -102,6 +103,7 @@ CALLS_WITH_NUMBERS = (
     Call("find_items"),
     Call("recommend_in_session", BIG_USER, body={"items": [{"item_id": str(BIG)}, {"item_id": "unknown"}]}),
     Call("popular_items"),
+    Call("find_items", query={"query": str(BIG)}),
     Call("list_users", query={"after": str(BIG)}),
 )
 
@@ -150,7 +152,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     items = np.array([CORPSE.encode(), GHOST.encode(), *made.item_ids[2:]])
     titles = directory / "titles.csv"
     titles.write_text(f"item_id,title\n{CORPSE},The Corpse\n{GHOST},Ghost “Story”\n", encoding="utf-8")
-    with serving(directory, replace(made, user_ids=users, item_ids=items), item_titles=titles) as server:
+    with serving(directory, replace(made, user_ids=users, item_ids=items), items=titles) as server:
         yield server
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from aiohttp import web
@@ -17,7 +18,6 @@ from service.api.parameters import SessionBody
 from service.api.query_strings import path_id
 from service.live.generation import Generation
 from service.model.factors import Float32, Id, Int32
-from service.model.model import Model
 from service.model.scoring.scoring import fold_in_turns, top_n
 
 
@@ -31,7 +31,7 @@ async def for_session(question: Question[Generation, SessionBody]) -> web.Stream
     """
     generation, options = question.generation, question.options
     user = path_id(question, "user")
-    had = _had(generation.snapshot.model, user)
+    had = _had(generation, user)
     estimate = folding_estimate(generation, options, len(options.items) + (0 if had is None else len(had[0])))
     answer = await in_turns(question.context.queries, estimate, _turns(generation, user, had, options))
     if answer.listed:
@@ -39,10 +39,10 @@ async def for_session(question: Question[Generation, SessionBody]) -> web.Stream
     return answers.response(answer.body, generation.version)
 
 
-def _had(model: Model, user: Id) -> tuple[Int32, Float32] | None:
+def _had(generation: Generation, user: Id) -> tuple[Int32, Float32] | None:
     """Return the rows and weights of what a user had, None if that is unknown."""
-    row = model.user_ids.row(user)
-    return None if row is None or model.seen is None else (model.seen.of(row), model.seen.weights_of(row))
+    row, seen = generation.user_row(user), generation.snapshot.model.seen
+    return None if row is None or seen is None else (seen.of(row), seen.weights_of(row))
 
 
 def _turns(
@@ -74,11 +74,11 @@ def _found(
     model = generation.snapshot.model
     if not vector.any() and options.fallback != "none" and model.popularity:
         return popular_result(generation, user, options, among)
-    without = np.unique(among.exclude)
-    ranked = top_n(model, vector, options.n, offset=options.offset, without=without, eligible=among.eligible)
+    to_vector = partial(top_n, model, vector, without=np.unique(among.exclude))
+    ranked = among.best(to_vector, options.n, options.offset)
     scores = answers.model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
-    items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(model.user_ids.own_form(user), strategy, items), Listed.of(strategy, ranked)
+    items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
+    return UserResult(model.user_ids.own_form(user), strategy, items), Listed.of(strategy, ranked, items)
 
 
 def _answer(generation: Generation, result: UserResult, listed: Listed, unknown: list[Id]) -> Answer:
