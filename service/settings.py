@@ -207,6 +207,10 @@ class Settings:
     items: Path | None = _setting(
         None, "A file of items with titles, availability and attributes: CSV, TSV, JSON Lines or Parquet."
     )
+    items_s3_uri: str | None = _setting(
+        None, "Where the file of items comes from: s3://bucket/key. It is downloaded to the path in ALS_ITEMS."
+    )
+    items_s3_poll_seconds: float = _positive(30.0, "How often to check S3 for a newer file of items, ±20%.")
     item_columns: str | None = _setting(
         None,
         "What columns of the catalog are, as in sku=id,price=number,genres=list,secret=-: id, title, available, bool, "
