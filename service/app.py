@@ -47,13 +47,15 @@ if TYPE_CHECKING:
     from service.live.s3_follower import S3Follower
 
 
-def create_live(settings: Settings, metrics: Metrics, following: Following | None = None) -> Live:
-    """Build the parts that import, keep and serve the model of these settings."""
+def create_live(
+    settings: Settings, metrics: Metrics, following: Following | None = None, policy: Policy | None = None
+) -> Live:
+    """Build the parts that import, keep and serve the model of these settings; without a policy, there are no gates."""
     keys = keys_of(settings.pickle_keys)
     reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading)
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
-    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, policy_of(settings))
+    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, policy)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -168,7 +170,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
-    live = create_live(settings, metrics, following)
+    live = create_live(settings, metrics, following, policy_of(settings))
     watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,

@@ -89,7 +89,7 @@ def refuse_blocked(version: str, results: list[GateResult]) -> None:
     blocked = [result for result in results if result.result == "blocked"]
     if blocked:
         raise _ERRORS[blocked[0].gate](
-            f"Model {version} was not let in: {'; '.join(result.detail for result in blocked)}. "
+            f"Model {version} is not let in: {'; '.join(result.detail for result in blocked)}. "
             f"If that is right, als-serve accept {version} lets it in."
         )
 
