@@ -19,7 +19,7 @@ from service.api.context import Context, Lifecycle, Limits, Results
 from service.api.queries import Queries
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
-from service.live.admission import Mode, Policy
+from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
 from service.live.fallback_training import FallbackTrainer
 from service.live.importing import ImportLimits
@@ -48,17 +48,17 @@ if TYPE_CHECKING:
 
 
 def create_live(
-    settings: Settings, metrics: Metrics, following: Following | None = None, policy: Policy | None = None
+    settings: Settings, metrics: Metrics, following: Following | None = None, policy: GatePolicy | None = None
 ) -> Live:
     """Build the parts that import, keep and serve the model of these settings; without a policy, there are no gates."""
     keys = keys_of(settings.pickle_keys)
     reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
-    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading)
+    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
     return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, policy)
 
 
-def policy_of(settings: Settings) -> Policy:
+def gate_policy_of(settings: Settings) -> GatePolicy:
     """Return what gates do with a new model."""
     modes: dict[Gate, Mode] = {
         "counts": settings.gate_counts,
@@ -68,7 +68,7 @@ def policy_of(settings: Settings) -> Policy:
         "golden": settings.gate_golden,
     }
     thresholds = Thresholds(settings.min_count_share, settings.max_score_shift, settings.min_overlap)
-    return Policy(modes, thresholds, settings.golden)
+    return GatePolicy(modes, thresholds, settings.golden)
 
 
 def _limits(settings: Settings) -> ImportLimits:
@@ -142,6 +142,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
         allow_origins=settings.allow_origins,
+        ids=settings.ids,
         fallback=settings.fallback,
         access_log=settings.access_log,
         allowed_hosts=settings.allowed_hosts,
@@ -170,7 +171,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
-    live = create_live(settings, metrics, following, policy_of(settings))
+    live = create_live(settings, metrics, following, gate_policy_of(settings))
     watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,

@@ -383,6 +383,12 @@ class BadParameterError(RequestError):
     code = "bad_parameter"
 
 
+class BadFilterError(RequestError):
+    """The filter is not understood, or does not fit the catalog's attributes."""
+
+    code = "bad_filter"
+
+
 class MisdirectedError(RequestError):
     """The Host header names a host that is not allowed."""
 

@@ -123,6 +123,13 @@ class Settings:
         "popular",
         "none",
     )
+    ids: Literal["native", "text"] = _one_of(
+        "native",
+        "How answers write ids that are numbers: as numbers (native), or as text, since JavaScript rounds numbers "
+        "above 2^53. Requests may always send either.",
+        "native",
+        "text",
+    )
     query_threads: int = _setting(
         2,
         "Threads for queries that would block the event loop for over a millisecond.",

@@ -71,6 +71,7 @@ ROOMS = {
     "storage": {"scoring"},
     "rollout": {"scoring", "storage"},
     "catalog": {"storage"},
+    "filtering": {"catalog", "scoring"},
 }
 
 NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}
@@ -193,7 +194,7 @@ SPEAKS_S3 = ("botocore", "aiobotocore")
 @pytest.mark.parametrize(
     ("module", "without"),
     [
-        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
+        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich", "lark")),
         ("service.cli.main", ("service.server", "aiohttp", "numpy", "rich")),
         ("service.workers.worker", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
         ("service.children.importing", (*TRAINS, *SPEAKS_S3, "aiohttp", "asyncio")),

@@ -143,7 +143,7 @@ class AnonymousRecommendations(msgspec.Struct, frozen=True):
     unknown_items: list[Id]
 
 
-class Users(msgspec.Struct, frozen=True):
+class UserIds(msgspec.Struct, frozen=True):
     """User ids, in ascending order."""
 
     model_version: Version

@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from service.app import policy_of
+from service.app import gate_policy_of
 from service.cli.comparing import gate_table, show_changes, sizes
 from service.cli.models import imported, plain, print_table
 from service.cli.options import GATING, LOADING, settings_options
@@ -75,7 +75,7 @@ async def check_model(settings: Settings, against: Path | None, *, deep: bool) -
 
 async def _compare(settings: Settings, new: Snapshot, against: Path | None) -> None:
     """Print what would change, and what gates find. Raises GateError if one blocks the model."""
-    policy = policy_of(settings)
+    policy = gate_policy_of(settings)
     set_up_logging("console", "warning", sys.stdout)  # the facts of the other model are in the table
     async with _current(settings, against) as current:
         if current:

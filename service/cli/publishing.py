@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.app import policy_of
+from service.app import gate_policy_of
 from service.cli.evaluation import drops
 from service.cli.models import imported
 from service.errors import (
@@ -92,7 +92,7 @@ async def compare_with_followed(
 
     Prints warnings on standard error. Raises PublishError if the model must not be published, S3Error, TrainingError.
     """
-    policy = policy_of(settings)
+    policy = gate_policy_of(settings)
     async with _followed(client, prefix, settings, new) as current:
         results = policy.judge(await asyncio.to_thread(policy.examine, new, current))
         objections: dict[str, str] = {result.gate: result.detail for result in results if result.result == "blocked"}

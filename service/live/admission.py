@@ -41,7 +41,7 @@ _ERRORS: Final[Mapping[Gate, type[GateError]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class GatePolicy:
     """What each gate does with a model that fails it, and when that is; a gate without a mode is off."""
 
     modes: Mapping[Gate, Mode] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Admission:
     ``accepted`` has the versions that may fail; ``shelf``, what was served before this process started.
     """
 
-    policy: Policy
+    policy: GatePolicy
     accepted: Accepted
     shelf: Shelf
     metrics: Metrics

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Never
 
 from service.errors import AlsServeError, ModelRejectedError
-from service.live.admission import Admission, Policy
+from service.live.admission import Admission, GatePolicy
 from service.live.fallback import Fallback
 from service.live.generation import Generation, Slot, state_of
 from service.live.loader import Loader
@@ -189,15 +189,15 @@ class Live:
 
 
 def keep_model(
-    path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float, policy: Policy | None = None
+    path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float, gate_policy: GatePolicy | None = None
 ) -> Live:
     """Build the parts that serve the model at a path; nothing is read before the reloader runs.
 
-    Without a policy, every valid model is served.
+    Without gates, every valid model is served.
     """
     slot, training, shelf = Slot(metrics), FallbackTraining(), preparation.shelf
     fallback = Fallback(path, slot, preparation)
-    admission = Admission(policy or Policy(), Accepted(shelf.root.parent / "accepted"), shelf, metrics)
+    admission = Admission(gate_policy or GatePolicy(), Accepted(shelf.root.parent / "accepted"), shelf, metrics)
     loader = ModelLoader(slot, preparation, admission, fallback, training)
     reloader = Reloader(path, loader, settle_seconds, preparation.limits.file_bytes)
     fallback.request = reloader.request

@@ -6,7 +6,7 @@ import codecs
 import encodings.utf_16  # noqa: F401 - a confined process cannot load an encoding when it meets one
 import gzip
 import io
-import itertools
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -21,6 +21,7 @@ _GZIP = b"\x1f\x8b"
 _COMPRESSIONS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\x04\x22\x4d\x18": "lz4"}
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _LONGEST_MAGIC = 4
+_LINE_BREAK = re.compile(rb"\r\n|\r|\n")
 #: The most bytes of UTF-8 for a byte of another encoding.
 _GROWTH = 3
 
@@ -73,8 +74,7 @@ def utf8_chunks(
     """
     chunks = _transcoded(source, encoding, size if encoding == "utf-8" else size // _GROWTH)
     if skipped:
-        first = next(chunks, b"").split(b"\n", skipped)[-1]
-        chunks = itertools.chain((first,), chunks)
+        chunks = _without_lines(chunks, skipped)
     return chunks if renamed is None else _replaced(chunks, *(text.encode() for text in renamed))
 
 
@@ -99,6 +99,17 @@ def _transcoded(source: Any, encoding: str, size: int) -> Iterator[bytes]:
         text = decoder.decode(here, final=not ahead)
         yield here if encoding == "utf-8" else text.encode()
         here = ahead
+
+
+def _without_lines(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    start = b""
+    for chunk in chunks:
+        start += chunk
+        lines = _LINE_BREAK.split(start, count)
+        if len(lines) > count:
+            yield from filter(None, lines[-1:])  # a reader would take an empty chunk for the end
+            break
+    yield from chunks
 
 
 def _replaced(chunks: Iterator[bytes], old: bytes, new: bytes) -> Iterator[bytes]:

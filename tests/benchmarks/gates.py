@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from service.app import policy_of
+from service.app import gate_policy_of
 from service.cli.models import imported
 from service.live.admission import Admission
 from service.live.reading import Reading
@@ -44,7 +44,7 @@ async def _measure(directory: Path, options: argparse.Namespace) -> None:
         await asyncio.to_thread(_write, path, options, noise)
     settings = Settings(state_dir=directory / "state")
     shelf, metrics = Shelf(directory / "state" / "snapshots", 3), Metrics(CollectorRegistry())
-    admission = Admission(policy_of(settings), Accepted(directory / "accepted"), shelf, metrics)
+    admission = Admission(gate_policy_of(settings), Accepted(directory / "accepted"), shelf, metrics)
     of_path = [Settings(model_path=path, state_dir=directory / "state") for path in paths]
     async with imported(of_path[0]) as served, imported(of_path[1]) as new:
         for snapshot in (served, new):

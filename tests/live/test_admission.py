@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.live.admission import Mode, Policy
+from service.live.admission import GatePolicy, Mode
 from service.model.factors import Factors
 from service.model.rollout.gates import GATES, Gate
 from service.observe.metrics import Metrics
@@ -74,9 +74,9 @@ def place_golden(path: Path, line: str | None) -> None:
     path.unlink() if line is None else path.write_text(line)
 
 
-def only(gate: Gate, mode: Mode, golden: Path | None = None) -> Policy:
+def only(gate: Gate, mode: Mode, golden: Path | None = None) -> GatePolicy:
     """Return a policy with one gate."""
-    return Policy({**dict.fromkeys(GATES, "off"), gate: mode}, golden=golden)
+    return GatePolicy({**dict.fromkeys(GATES, "off"), gate: mode}, golden=golden)
 
 
 async def until_rejected(store: Store, reason: str) -> None:
@@ -92,7 +92,7 @@ async def test_what_is_blocked_is_not_served(
     caplog.set_level("INFO")
     async with place.serving(GOOD_FILE):
         pass  # without gates, so that the golden one lets the first model in
-    place.policy = only(gate, "block", golden)
+    place.gate_policy = only(gate, "block", golden)
     async with place.serving(GOOD_FILE) as store:
         caplog.clear()
         refused = put(place.path, BAD_FILES[gate])
@@ -118,7 +118,7 @@ async def test_what_is_not_blocked_is_served(
 ) -> None:
     """With a warning, in the log and in the reload, or without a word."""
     caplog.set_level("INFO")
-    place.policy = only(gate, mode, golden)
+    place.gate_policy = only(gate, mode, golden)
     async with place.serving(GOOD_FILE) as store:
         caplog.clear()
         put(place.path, BAD_FILES[gate])
@@ -132,7 +132,7 @@ async def test_what_is_not_blocked_is_served(
 
 async def test_what_passes_is_counted(place: Place) -> None:
     """Each gate that had something to compare."""
-    place.policy = Policy(dict.fromkeys(GATES, "block"))
+    place.gate_policy = GatePolicy(dict.fromkeys(GATES, "block"))
     async with place.serving(GOOD_FILE) as store:
         put(place.path, BETTER_FILE)
         await until_served(store, version(BETTER_FILE))
@@ -148,7 +148,7 @@ async def test_an_accepted_model_is_swapped_in(
 ) -> None:
     """Without a restart, without the file being touched, and without another import."""
     caplog.set_level("INFO")
-    place.policy = only("counts", "block")
+    place.gate_policy = only("counts", "block")
     imports = counted_imports(monkeypatch)
     async with place.serving(GOOD_FILE) as store, at_work(store.live.notice_acceptance(0.02)):
         refused = put(place.path, BAD_FILES["counts"])
@@ -168,7 +168,7 @@ async def test_an_accepted_model_is_swapped_in(
 
 async def test_another_version_that_is_accepted_changes_nothing(place: Place) -> None:
     """The model that a gate blocked stays out."""
-    place.policy = only("counts", "block")
+    place.gate_policy = only("counts", "block")
     async with place.serving(GOOD_FILE) as store, at_work(store.live.notice_acceptance(0.01)):
         put(place.path, BAD_FILES["counts"])
         await until_rejected(store, "gate_counts")
@@ -180,7 +180,7 @@ async def test_another_version_that_is_accepted_changes_nothing(place: Place) ->
 
 async def test_after_a_restart_the_good_model_is_served_again(place: Place) -> None:
     """And not the one that was blocked, though it was imported later; it is blocked once more."""
-    place.policy = only("counts", "block")
+    place.gate_policy = only("counts", "block")
     for _ in range(2):
         async with place.started() as store:
             if not place.path.exists():
@@ -195,7 +195,7 @@ async def test_the_same_file_after_a_restart_passes(place: Place, golden: Path) 
     """It is served already, so it is not compared, nor asked anything."""
     async with place.serving(GOOD_FILE):
         pass
-    place.policy = only("golden", "block", golden)
+    place.gate_policy = only("golden", "block", golden)
     async with place.started() as store:
         await until_served(store, version(GOOD_FILE))
         assert store.last_reload
@@ -204,7 +204,7 @@ async def test_the_same_file_after_a_restart_passes(place: Place, golden: Path) 
 
 async def test_a_first_model_that_is_blocked_is_never_served(place: Place) -> None:
     """Neither at once nor after a restart, nor in place of a missing file."""
-    place.policy = only("factors", "block")
+    place.gate_policy = only("factors", "block")
     put(place.path, BAD_FILES["factors"])
     for reason in ("gate_factors", "gate_factors", "file_missing"):
         if reason == "file_missing":
@@ -219,7 +219,7 @@ async def test_at_another_path_the_model_used_last_is_compared(place: Place) -> 
     async with place.serving(GOOD_FILE):
         pass
     place.path = place.path.with_name("other.npz")
-    place.policy = only("counts", "block")
+    place.gate_policy = only("counts", "block")
     put(place.path, BAD_FILES["counts"])
     async with place.started() as store:
         await until_rejected(store, "gate_counts")
@@ -229,7 +229,7 @@ async def test_at_another_path_the_model_used_last_is_compared(place: Place) -> 
 
 async def test_a_stopgap_is_compared_with_nothing(place: Place, tmp_path: Path) -> None:
     """A model of popularity alone, served because there is no other, does not keep a smaller one out."""
-    place.policy = Policy(dict.fromkeys(GATES, "block"))
+    place.gate_policy = GatePolicy(dict.fromkeys(GATES, "block"))
     stopgap = tmp_path / "popular.npz"
     stopgap.write_bytes(popularity_bytes())
     async with place.started() as store:
@@ -244,7 +244,7 @@ async def test_a_bad_file_of_golden_requests_blocks(place: Place, golden: Path, 
     """One sentence says why; once the file is good, the next model is let in."""
     async with place.serving(GOOD_FILE):
         pass
-    place.policy = only("golden", "block", golden)
+    place.gate_policy = only("golden", "block", golden)
     place_golden(golden, line)
     async with place.serving(GOOD_FILE) as store:
         put(place.path, BETTER_FILE)
@@ -259,7 +259,7 @@ async def test_a_bad_file_of_golden_requests_blocks(place: Place, golden: Path, 
 
 async def test_several_gates_that_block_are_all_named(place: Place) -> None:
     """The reason is that of the first."""
-    place.policy = Policy(dict.fromkeys(GATES, "block"))
+    place.gate_policy = GatePolicy(dict.fromkeys(GATES, "block"))
     async with place.serving(GOOD_FILE) as store:
         put(place.path, content(user_ids=GOOD.user_ids[:2], user_factors=np.zeros((2, 4), np.float32)))
         await until_rejected(store, "gate_counts")
@@ -273,7 +273,7 @@ async def test_several_gates_that_block_are_all_named(place: Place) -> None:
 async def test_blocked_models_do_not_push_out_good_ones(place: Place, keep: int) -> None:
     """Of those that were blocked, the last stays on the shelf, so accepting it needs no import; the served one, too."""
     place.shelf = replace(place.shelf, keep=keep)
-    place.policy = only("counts", "block")
+    place.gate_policy = only("counts", "block")
 
     def kept() -> list[str]:
         return sorted(place.shelf.versions())

@@ -183,3 +183,23 @@ def test_no_id_starts_like_what_no_id_has(prefix: str) -> None:
     """What no id can begin with finds nothing, and never the whole list."""
     assert list(Ids(np.array([b"a", b"aa"])).starting_with(prefix)) == []
     assert list(Ids(np.array([-1, 1, 10])).starting_with(prefix)) == []
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_numbers_are_given_as_numbers_or_as_text(as_text: bool) -> None:
+    """As the rows of an answer, as one id, and as an unknown id that is repeated; they are found in either form."""
+    numbers = [-5, 7, 2**53 + 1, 2**63 - 1]
+    ids = Ids(np.array(numbers, np.int64), as_text=as_text)
+    given = [str(number) for number in numbers] if as_text else numbers
+    assert ids.at(np.arange(4)) == given
+    assert [ids.of(row) for row in range(4)] == given
+    assert [ids.own_form(number) for number in numbers] == given
+    assert [ids.own_form(str(number)) for number in numbers] == given
+    assert [ids.row(number) for number in numbers] == [ids.row(str(number)) for number in numbers] == [0, 1, 2, 3]
+    assert [ids.own_form(other) for other in ("x", "007", 2**64)] == ["x", "007", str(2**64) if as_text else 2**64]
+
+
+def test_text_is_given_as_text() -> None:
+    """A number that was asked for is repeated as the text that it would be."""
+    ids = Ids(np.array([b"5", b"x"]), as_text=True)
+    assert (ids.at(np.arange(2)), ids.of(0), ids.own_form(7)) == (["5", "x"], "5", "7")

@@ -14,7 +14,6 @@ from service.api.context import Question
 from service.errors import UnknownItemError, UnknownUserError
 from service.live.generation import Generation
 from service.model.factors import Id, Int32
-from service.model.ids import Ids
 from service.model.model import Model
 from service.model.scoring.ranking import NO_ROWS
 
@@ -74,14 +73,3 @@ def item_rows(model: Model, asked: Sequence[Id]) -> Int32:
 def titling(generation: Generation, items: int, *, wanted: bool) -> float:
     """Estimate the microseconds for the titles of this many items, 0 if they are not wanted."""
     return items * _TITLE_MICROSECONDS if wanted and generation.titles else 0.0
-
-
-def own_form(ids: Ids, asked: Id) -> Id:
-    """Return an id as the model has it, as a number or text; an id that it cannot have is returned unchanged."""
-    if ids.kind == "str":
-        return str(asked)
-    try:
-        number = int(asked)
-    except ValueError:
-        return asked
-    return number if str(number) == str(asked) else asked

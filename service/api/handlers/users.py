@@ -16,8 +16,8 @@ from service.api.answers import (
     ScoredUser,
     SimilarUsers,
     UnknownItem,
+    UserIds,
     UserItems,
-    Users,
     WeightedItem,
 )
 from service.api.context import Question
@@ -48,7 +48,7 @@ async def listed(question: Question[Generation, ListedUsers]) -> web.StreamRespo
     except ValueError:
         raise BadParameterError("The parameter after is not a number, and the user ids of this model are.") from None
     rows = np.fromiter(islice(listed_rows, options.offset, options.offset + options.n), np.int64)
-    return answers.response(answers.encode(Users(snapshot.version, ids.at(rows))), snapshot.version)
+    return answers.response(answers.encode(UserIds(snapshot.version, ids.at(rows))), snapshot.version)
 
 
 async def similar(question: Question[Generation, Counted]) -> web.StreamResponse:
@@ -118,7 +118,8 @@ def _scores(generation: Generation, row: int, options: Scores) -> Answer:
     values = answers.model_scores(snapshot, item_scores(model, row, known), normalize=options.normalize)
     scored = iter(answers.scored_items(generation, known, values, titles=options.titles))
     entries = [
-        UnknownItem(item) if item_row is None else next(scored) for item, item_row in zip(items, rows, strict=True)
+        next(scored) if item_row is not None else UnknownItem(model.item_ids.own_form(item))
+        for item, item_row in zip(items, rows, strict=True)
     ]
     return Answer(answers.encode(ItemScores(snapshot.version, model.user_ids.of(row), entries)))
 

@@ -19,9 +19,9 @@ from service.api.answers import (
     SimilarUsers,
     UnknownItem,
     UserFailure,
+    UserIds,
     UserItems,
     UserResult,
-    Users,
     WeightedItem,
     encode,
 )
@@ -89,7 +89,7 @@ BATCH_RECOMMENDATIONS = BatchRecommendations(
     [msgspec.Raw(encode(UserResult(USER, "als", _BEST[:1]))), msgspec.Raw(encode(UserFailure("nobody")))],
 )
 ANONYMOUS_RECOMMENDATIONS = AnonymousRecommendations(_VERSION, "fold_in", _COOKERY, [])
-USERS = Users(_VERSION, [USER, "ana-0004"])
+USERS = UserIds(_VERSION, [USER, "ana-0004"])
 USER_ITEMS = UserItems(_VERSION, USER, [WeightedItem("horror-the-screaming-grave", 2.0)])
 ITEM_SCORES = ItemScores(_VERSION, USER, [_BEST[0], UnknownItem("horror-the-lost-manuscript")])
 EXPLANATION = Explanation(_VERSION, USER, ITEM, 0.97755802, [ScoredItem("horror-the-screaming-grave", 0.223483309)])

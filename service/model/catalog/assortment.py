@@ -15,7 +15,7 @@ from service.model.model import Model
 _NONE = np.empty(0, "S1")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Assortment:
     """One model's items and users as a catalog and lists describe them; immutable.
 

@@ -30,12 +30,14 @@ class Shelf:
     """The directory ``<state dir>/snapshots``, which keeps the ``keep`` last used snapshots.
 
     Several processes may share it: snapshots appear and disappear by a rename, and processes lock what they stage.
-    reading: the end of the names of snapshots, another for each way to read the same file.
+    reading: the end of the names of snapshots, another for each way to read the same file. ids_as_text: how snapshots
+    are opened, see :class:`~service.model.ids.Ids`.
     """
 
     root: Path
     keep: int
     reading: str = ""
+    ids_as_text: bool = False
 
     def place_of(self, source: Source) -> Path:
         """Return the path of a source's snapshot, which may not exist."""
@@ -55,7 +57,7 @@ class Shelf:
         """Open the last used snapshot, skipping limited ones, and those that were never served or cannot be opened."""
         for place in self._served():
             with suppress(SnapshotDamagedError, OSError):
-                found = snapshot.open_snapshot(place)
+                found = snapshot.open_snapshot(place, ids_as_text=self.ids_as_text)
                 if not found.model.limited:
                     return found
         return None
@@ -131,7 +133,7 @@ class Shelf:
         if not os.path.lexists(place):
             return None
         with discarding_damage(self, place):
-            found = snapshot.open_snapshot(place)
+            found = snapshot.open_snapshot(place, ids_as_text=self.ids_as_text)
             if found.manifest.source.sha256 == source.sha256:
                 return found
             raise damaged(place, "is of another file")
