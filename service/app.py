@@ -25,6 +25,7 @@ from service.live.fallback_training import FallbackTrainer
 from service.live.importing import ImportLimits
 from service.live.models import Live, keep_model
 from service.live.preparing import Preparation
+from service.live.probation import Allowance
 from service.live.reloader import Reloader, request_every
 from service.live.report import Following
 from service.live.scraping import scrape
@@ -55,7 +56,8 @@ def create_live(
     reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
-    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, policy)
+    allowance = Allowance(settings.probation_seconds, settings.probation_excess)
+    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, policy, allowance)
 
 
 def gate_policy_of(settings: Settings) -> GatePolicy:
@@ -176,6 +178,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,
         "Watching the model file": watcher.run,
+        "Watching new models' answers": live.probation.run,
         "Watching for accepted models": lambda: live.notice_acceptance(settings.watch_seconds),
     }
     if follower:

@@ -193,6 +193,11 @@ class Metrics:
         "result",
         known=_GATES,
     )
+    model_returns: Counter = _metric(
+        Counter,
+        "als_model_returns_total",
+        "Models that were replaced by the one before because of empty or failed answers.",
+    )
     trainings: Counter = _metric(
         Counter,
         "als_trainings_total",
@@ -334,6 +339,9 @@ class Metrics:
         "Lists of recommendations by strategy: als (a user of the model), fold_in (someone new), popular (others).",
         "strategy",
         known=[(strategy,) for strategy in STRATEGIES],
+    )
+    results_empty: TallyCounter = _metric(
+        TallyCounter, "als_results_empty_total", "Lists of recommendations without a single item."
     )
     top_score: TallyHistogram = _metric(
         TallyHistogram,
