@@ -19,6 +19,7 @@ from service.api.context import Context, Lifecycle, Limits, Results
 from service.api.queries import Queries
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
+from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
 from service.live.fallback_training import FallbackTrainer
 from service.live.importing import ImportLimits
@@ -32,6 +33,7 @@ from service.live.titles import TitlesLoader
 from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
 from service.model.keys import keys_of
+from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
 from service.observe.sheets import Sums
@@ -51,7 +53,20 @@ def create_live(settings: Settings, metrics: Metrics, following: Following | Non
     reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
-    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds)
+    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy_of(settings))
+
+
+def gate_policy_of(settings: Settings) -> GatePolicy:
+    """Return what gates do with a new model."""
+    modes: dict[Gate, Mode] = {
+        "counts": settings.gate_counts,
+        "factors": settings.gate_factors,
+        "scores": settings.gate_scores,
+        "overlap": settings.gate_overlap,
+        "golden": settings.gate_golden,
+    }
+    thresholds = Thresholds(settings.min_count_share, settings.max_score_shift, settings.min_overlap)
+    return GatePolicy(modes, thresholds, settings.golden)
 
 
 def _limits(settings: Settings) -> ImportLimits:
@@ -159,6 +174,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,
         "Watching the model file": watcher.run,
+        "Watching for accepted models": lambda: live.notice_acceptance(settings.watch_seconds),
     }
     if follower:
         works["Following S3"] = follower.run

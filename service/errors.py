@@ -166,10 +166,58 @@ class SnapshotDamagedError(ModelRejectedError):
     code = "snapshot_damaged"
 
 
+class GateError(ModelRejectedError):
+    """A gate found the model too different from the served one; a person can accept it."""
+
+    code = "gate"
+
+
+class CountsGateError(GateError):
+    """The model has far fewer users or items than the served one."""
+
+    code = "gate_counts"
+
+
+class FactorsGateError(GateError):
+    """Most users, or most items, have the same factors, such as zeros; or there are no factors."""
+
+    code = "gate_factors"
+
+
+class ScoresGateError(GateError):
+    """The scores are in another range than those of the served model."""
+
+    code = "gate_scores"
+
+
+class OverlapGateError(GateError):
+    """The recommendations have little in common with those of the served model."""
+
+    code = "gate_overlap"
+
+
+class GoldenGateError(GateError):
+    """The model does not answer the golden requests as expected, or their file cannot be read."""
+
+    code = "gate_golden"
+
+
 class OutOfResourcesError(AlsServeError):
     """The system is out of descriptors or memory, or a disk fails; this says nothing about the file."""
 
     code = "out_of_resources"
+
+
+class BadGoldenFileError(AlsServeError):
+    """The file of golden requests is missing or has a bad line."""
+
+    code = "bad_golden_file"
+
+
+class UnknownVersionError(AlsServeError):
+    """No model of this version is kept, or several are."""
+
+    code = "unknown_version"
 
 
 # ---------------------------------------------------------------- titles
@@ -191,6 +239,12 @@ class BadTokensError(AlsServeError):
 
 
 # ---------------------------------------------------------------- training
+
+
+class OutputError(AlsServeError):
+    """Results cannot be written where they should be."""
+
+    code = "output_unwritable"
 
 
 class TrainingError(AlsServeError):
@@ -327,6 +381,12 @@ class BadParameterError(RequestError):
     """A query parameter, path or header is malformed."""
 
     code = "bad_parameter"
+
+
+class BadFilterError(RequestError):
+    """The filter is not understood, or does not fit the catalog's attributes."""
+
+    code = "bad_filter"
 
 
 class MisdirectedError(RequestError):

@@ -33,6 +33,7 @@ LAYERS = {
     "api": {"live", "model", "s3", "errors", "observe", "tokens"},
     "training": {"model", "errors", "files"},
     "children": {"model", "training", "errors"},
+    "bulk": {"api", "model", "errors", "files"},
     "answering": {"api", "connections", "listening", "live"},
     "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe", "tokens"},
 }
@@ -63,7 +64,15 @@ SEES = {
 }
 
 #: What each room of the model may import of the other rooms. Beside the rooms is what they share.
-ROOMS = {"formats": {"storage"}, "validation": set[str](), "scoring": set[str](), "storage": {"scoring"}}
+ROOMS = {
+    "formats": {"storage"},
+    "validation": set[str](),
+    "scoring": set[str](),
+    "storage": {"scoring"},
+    "rollout": {"scoring", "storage"},
+    "catalog": {"storage"},
+    "filtering": {"catalog", "scoring"},
+}
 
 NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}
 UNPICKLERS = {"pickle", "_pickle", "joblib", "cloudpickle", "dill", "shelve"}
@@ -185,7 +194,7 @@ SPEAKS_S3 = ("botocore", "aiobotocore")
 @pytest.mark.parametrize(
     ("module", "without"),
     [
-        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
+        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich", "lark")),
         ("service.cli.main", ("service.server", "aiohttp", "numpy", "rich")),
         ("service.workers.worker", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
         ("service.children.importing", (*TRAINS, *SPEAKS_S3, "aiohttp", "asyncio")),

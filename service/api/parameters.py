@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 import msgspec
-from msgspec import Meta, StructMeta
+from msgspec import UNSET, Meta, StructMeta, UnsetType
 
 from service.api.context import Fallback, Limits
 from service.model.factors import Id
+from service.model.filtering.expressions import MAX_CHARACTERS as MAX_FILTER_CHARACTERS
 
 DEFAULT_N = 10
 #: Nobody reads recommendations beyond this, and ranking them would mean sorting the catalogue for one request.
@@ -71,6 +72,27 @@ class Excluding(Options):
     exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS, description="Ids of items to exclude.")] = ()
 
 
+class Narrowing(Options):
+    """Which items an answer may have."""
+
+    # Its length is checked where it is parsed, so that whatever is wrong with a filter is the same error.
+    filter: Annotated[
+        str,
+        Meta(
+            description="What is true of the items in the answer, by the catalog's attributes, such as "
+            "`genre IN ('horror', 'cookery') AND NOT discontinued`.",
+            extra_json_schema={"maxLength": MAX_FILTER_CHARACTERS, "format": "filter"},
+        ),
+    ] = ""
+    only: (
+        Annotated[
+            tuple[Id, ...],
+            Meta(max_length=MAX_IDS, description="Ids of the only items that may be in the answer."),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
 class FallingBack(Options):
     """What unknown users get. The server's settings give the default."""
 
@@ -116,15 +138,23 @@ class Entries(Counted, Titled):
     """A list of items."""
 
 
+class SimilarEntries(Counted, Narrowing, Titled):
+    """A list of items, of which some may be left out."""
+
+
 class Page(Counted, Skipping, Titled):
     """A page of a long list of items."""
+
+
+class PopularPage(Counted, Skipping, Narrowing, Titled):
+    """A page of a long list of items, of which some may be left out."""
 
 
 class Scores(ListedItems, Scored, Titled):
     """The scores of some items."""
 
 
-class Recommending(Counted, Skipping, Unseen, Excluding, FallingBack, Scored, Titled):
+class Recommending(Counted, Skipping, Unseen, Excluding, Narrowing, FallingBack, Scored, Titled):
     """Recommendations to users."""
 
 
@@ -141,7 +171,7 @@ class GivenItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight: Annotated[float, Meta(ge=-MAX_WEIGHT, le=MAX_WEIGHT)] = 1.0
 
 
-class AnonymousBody(Counted, Skipping, Excluding, Scored, Titled):
+class AnonymousBody(Counted, Skipping, Excluding, Narrowing, Scored, Titled):
     """1 to 1000 items that someone had, and options; the weights of repeated items add up."""
 
     items: Annotated[list[GivenItem], Meta(min_length=1, max_length=MAX_IDS)]

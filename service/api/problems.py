@@ -18,6 +18,7 @@ from service.api.sending import WholeResponse
 from service.errors import (
     AlsServeError,
     BadBodyError,
+    BadFilterError,
     BadParameterError,
     BodyTooLargeError,
     EncodedBodyError,
@@ -40,6 +41,7 @@ from service.errors import (
 HTTP_STATUS: dict[type[AlsServeError], int] = {
     BadParameterError: 400,
     BadBodyError: 400,
+    BadFilterError: 400,
     NoTokenError: 401,
     InvalidTokenError: 401,
     InsufficientScopeError: 403,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,8 +20,6 @@ INLINE_MICROSECONDS = 1000
 PATIENCE_IN_TURNS = 50
 #: After so many seconds of single queries, those in turns have one turn, of some 5 ms: a fifth of the threads.
 _SINGLE_SECONDS = 0.02
-#: How much lower the threads' priority is, so that the event loop admits, refuses and answers in time; see nice(2).
-_NICENESS = 5
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -44,7 +41,7 @@ class Queries:
         self._in_turns = Lane("batch", threads, PATIENCE_IN_TURNS * queue_ms / 1000, metrics)
         self._working = 0
         self._single_seconds = 0.0
-        self._executor = ThreadPoolExecutor(threads, "query", os.nice, (_NICENESS,))  # on Linux, each thread's own
+        self._executor = ThreadPoolExecutor(threads, "query")
         metrics.queries.set_function(lambda: len(self._single) + len(self._in_turns))
 
     async def run(self, estimate_us: float, function: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:

@@ -13,8 +13,10 @@ from service.api.parameters import (
     ListedUsers,
     Options,
     Page,
+    PopularPage,
     Recommending,
     Scores,
+    SimilarEntries,
 )
 from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, Route
 from service.api.static import EXPLORER_FILES, REFERENCE_FILES
@@ -111,7 +113,7 @@ _TABLE = (
         f"{_ITEM}/similar",
         items.similar,
         FACTORS,
-        Entries,
+        SimilarEntries,
         name="similar_items",
         tag="Items",
         scope="read",
@@ -123,12 +125,12 @@ _TABLE = (
         "/v1/items/popular",
         items.popular,
         MODEL,
-        Page,
+        PopularPage,
         name="popular_items",
         tag="Items",
         scope="read",
         answer=examples.POPULAR_ITEMS,
-        raises=(NoSeenItemsError,),
+        raises=(NoSeenItemsError, OverloadedError),
     ),
     Route(
         "POST",

@@ -50,7 +50,7 @@ def demo(directory: Path, host: str, port: int) -> None:
 
 
 def train_on_sample(directory: Path) -> tuple[Path, Path]:
-    """Write the sample shop and train a model on it; return the paths of model and titles. Raises TrainingError."""
+    """Write the sample shop and train a model on it; return the paths of model and catalog. Raises TrainingError."""
     from service.training.plan import Plan
     from service.training.recipe import Recipe
     from service.training.sample import write_sample
@@ -67,7 +67,7 @@ def train_on_sample(directory: Path) -> tuple[Path, Path]:
         with_loss=False,
         as_json=False,
     )
-    return model_path, shop.titles
+    return model_path, shop.items
 
 
 async def serve_demo(model_path: Path, titles: Path, host: str, port: int) -> None:

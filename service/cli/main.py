@@ -17,9 +17,11 @@ from service.settings import Settings, refuse_empty_tokens_file, refuse_unknown_
 
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
+    "accept": "rollout",
     "check": "models",
     "health": "health",
     "recommend": "models",
+    "recommend-all": "bulk",
     "train": "training",
     "evaluate": "evaluation",
     "tune": "training",
@@ -41,7 +43,7 @@ class _Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _MODULES:
-            self.add_command(getattr(import_module(f"service.cli.{_MODULES[cmd_name]}"), cmd_name))
+            self.add_command(getattr(import_module(f"service.cli.{_MODULES[cmd_name]}"), cmd_name.replace("-", "_")))
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 from service.live.reading import Reading
 from service.live.report import FallbackTraining, Served, State, measure_model
+from service.model.catalog.assortment import EVERYTHING, Assortment
 from service.model.model import Model
 from service.model.storage.snapshot import Snapshot
 from service.model.titles import Titles
@@ -19,7 +20,7 @@ _EARLIER_VERSIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A served model and its titles; immutable.
+    """A served model, its titles, and which of its items may be shown; immutable.
 
     number: counts the models and titles put into service. loaded_at, load_seconds: when the model was put into service,
     and the seconds of its phases in this process (see :class:`~service.live.report.Reload`). stale: whether the model
@@ -32,6 +33,7 @@ class Generation:
     loaded_at: datetime
     load_seconds: dict[str, float]
     stale: bool
+    assortment: Assortment = EVERYTHING
 
     @property
     def version(self) -> str:

@@ -27,7 +27,7 @@ from service.errors import (
 from service.live.children import child_process, end_of, last_of, listen
 from service.live.control_groups import memory_left
 from service.model.storage import snapshot
-from service.model.storage.shelf import Shelf, unwritable
+from service.model.storage.shelf import Shelf, mark_unserved, unwritable
 from service.model.storage.source import Source, is_lacking, opened, path_of, text_of, written_bytes
 from service.threads import in_threads
 
@@ -97,7 +97,7 @@ async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *,
         job = Job(source, file.fileno(), directory, text_of(shelf.root), *limited, content, dict(limits.keys))
         await _run(job, limits)
         try:
-            await asyncio.to_thread(_publish, staged, shelf.place_of(source))
+            await asyncio.to_thread(_publish, staged, shelf.place_of(source), is_model=content == "model")
         except OSError as error:
             raise unwritable(shelf.root, error) from None
 
@@ -112,8 +112,10 @@ def _descriptor_of(directory: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _publish(staged: Path, place: Path) -> None:
+def _publish(staged: Path, place: Path, *, is_model: bool) -> None:
     take_back(staged)
+    if is_model:  # titles are shown without any further comparison
+        mark_unserved(staged)
     snapshot.publish(staged, place)
 
 

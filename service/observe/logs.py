@@ -55,6 +55,8 @@ EVENTS: dict[str, tuple[int, str]] = {
         "💡 In EC2 environment, ensure the model is downloaded from S3 before starting the application",
     ),
     "rejected": (_W, "❌ {detail}"),
+    "gate_warned": (_W, "⚠️ Model {model_version} passes with a warning: {detail}"),
+    "gate_accepted": (_W, "🔓 Model {model_version} passes because it was accepted: {detail}"),
     "postponed": (_W, "⏳ {detail} Next attempt in {seconds:g} s"),
     "corrupt_hint": (_W, "💡 The model file may be corrupted or incompatible"),
     "still_serving": (_W, "🛡️ Still serving model {model_version}"),

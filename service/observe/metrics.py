@@ -101,6 +101,11 @@ _RELOADS = [
     *(("rejected", code) for code in (AlsServeError.code, *_codes(ModelRejectedError))),
     ("postponed", OutOfResourcesError.code),
 ]
+_GATES = [
+    (gate, result)
+    for gate in ("counts", "factors", "scores", "overlap", "golden")
+    for result in ("passed", "warned", "blocked", "accepted")
+]
 _POLLS = [("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in _codes(S3Error))]
 
 
@@ -179,6 +184,14 @@ class Metrics:
         "outcome",
         "reason",
         known=_RELOADS,
+    )
+    gate_results: Counter = _metric(
+        Counter,
+        "als_gate_results_total",
+        "What gates found about new models: passed, warned, blocked, or accepted (it would be blocked otherwise).",
+        "gate",
+        "result",
+        known=_GATES,
     )
     trainings: Counter = _metric(
         Counter,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -85,13 +86,21 @@ _FEWEST_TITLES, _MEAN_MORE_TITLES, _MOST_TITLES = 6, 14, 60
 _ONE_TWO_THREE_COPIES = (0.85, 0.11, 0.04)
 
 
+# The price of a paperback is near that of its genre: the first one's, and so on.
+_PRICES = (9.0, 8.5, 11.0, 7.5, 8.0, 18.0, 14.0, 22.0, 17.0, 12.0, 13.0, 10.0)
+_READERS_FROM = {"picture-book": 3, "horror": 16, "detective": 12, "romance": 14}
+_FORMATS = ("paperback", "ebook", "audiobook")
+_SHARE_OF_FORMATS = (0.95, 0.7, 0.3)
+_FIRST_RELEASE, _LAST_RELEASE = date(2005, 1, 1), date(2026, 11, 30)
+_SHARE_IN_STOCK = 0.95
+
+
 @dataclass(frozen=True, slots=True)
 class SamplePaths:
-    """The paths of the sample shop's files: ``item_id,title,genre``, ``user_id,item_id,quantity`` and ``id,title``."""
+    """The paths of the sample shop's files: the catalog, a row for each item, and ``user_id,item_id,quantity``."""
 
     items: Path
     interactions: Path
-    titles: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +110,35 @@ class _Item:
     genre: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of the catalog; the fields are its columns."""
+
+    item_id: str
+    title: str
+    genre: str
+    price: float
+    released: date
+    age: int
+    formats: str
+    available: str
+
+
 def write_sample(directory: Path, *, users: int = 3000, items: int = 600, seed: int = 0) -> SamplePaths:
-    """Write the catalogue, the interactions and the titles as CSV files; the same numbers give the same bytes.
+    """Write the catalog and the interactions as CSV files; the same numbers give the same bytes.
 
     The items are spread evenly over the genres. Raises TrainingError if there are too few titles, or if the directory
     is not writable.
     """
     random = np.random.default_rng(seed)
     catalogue = _catalogue(items, random)
-    paths = SamplePaths(directory / "items.csv", directory / "interactions.csv", directory / "item_titles.csv")
-    rows = ((item.item_id, item.title, item.genre) for item in catalogue)
-    titles = ((item.item_id, _shown(item)) for item in catalogue)
+    paths = SamplePaths(directory / "items.csv", directory / "interactions.csv")
+    described = map(astuple, _described(catalogue, np.random.default_rng([seed, 1])))
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write_csv(paths.items, ("item_id", "title", "genre"), rows)
+        _write_csv(paths.items, tuple(field.name for field in fields(_Row)), described)
         header = ("user_id", "item_id", "quantity")
         _write_csv(paths.interactions, header, _interactions(catalogue, users, random))
-        _write_csv(paths.titles, ("id", "title"), titles)
     except OSError as error:
         raise TrainingError(
             f"The sample shop cannot be written to {directory}: {error.strerror}; name another directory."
@@ -146,9 +167,25 @@ def _slug(genre: str, title: str) -> str:
     return f"{genre}-{words}"
 
 
-def _shown(item: _Item) -> str:
-    genre = item.genre.replace("-", " ").capitalize()
-    return f"{item.title} · {genre}"
+def _described(catalogue: list[_Item], random: np.random.Generator) -> Iterable[_Row]:
+    """Give each item a price, a date and the like."""
+    prices = dict(zip(GENRES, _PRICES, strict=True))
+    days = (_LAST_RELEASE - _FIRST_RELEASE).days
+    for item in catalogue:
+        usual = prices[item.genre]
+        yield _Row(
+            item.item_id,
+            item.title,
+            item.genre,
+            price=round(usual * random.uniform(0.6, 1.6)) + 0.99,
+            released=_FIRST_RELEASE + timedelta(days=int(days * random.beta(3, 1))),  # most are recent
+            age=_READERS_FROM.get(item.genre, 0),
+            formats="|".join(
+                name for name, share in zip(_FORMATS, _SHARE_OF_FORMATS, strict=True) if random.random() < share
+            )
+            or _FORMATS[0],
+            available="true" if random.random() < _SHARE_IN_STOCK else "false",
+        )
 
 
 def _interactions(catalogue: list[_Item], users: int, random: np.random.Generator) -> Iterable[tuple[str, str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -94,18 +95,42 @@ def test_a_free_thread_takes_the_next_query(loop: asyncio.AbstractEventLoop) -> 
     assert not lane.arrive(0.1)
 
 
-def test_in_lasting_overload_one_waits_for_each_thread(loop: asyncio.AbstractEventLoop) -> None:
-    """At three times the capacity the threads are always busy, and nobody waits for more than two queries."""
-    lane = Simulated(loop, threads=2)
+@pytest.mark.parametrize(("threads", "queries"), [(1, 3), (2, 2)])
+def test_in_lasting_overload_the_queue_is_short(loop: asyncio.AbstractEventLoop, threads: int, queries: int) -> None:
+    """At three times the capacity the threads are always busy, and nobody waits for long."""
+    lane = Simulated(loop, threads)
     admitted, waits = 0, list[float]()
     for number in range(3000):
         if query := lane.arrive(0.03):
             admitted += number >= 1000
             waits.append(lane.lane._expected_wait(lane.now) if number >= 1000 else 0.0)
             assert query.entered == lane.now
-        lane.pass_time(0.005)
-    assert admitted == pytest.approx(2000 * 0.005 * 2 / 0.03, rel=0.01)
-    assert max(waits) <= 2 * 0.03 + 1e-9
+        lane.pass_time(0.01 / threads)
+    assert admitted == pytest.approx(2000 * 0.01 / 0.03, rel=0.01)
+    assert max(waits) <= queries * 0.03 + 1e-9
+
+
+def test_a_little_more_than_a_thread_can_do_leaves_it_little_time_idle(loop: asyncio.AbstractEventLoop) -> None:
+    """At random moments, for an eighth of it at most; with only one query waiting it would be a fifth."""
+    lane, moments = Simulated(loop), random.Random(1)
+    answered = 0
+    for _ in range(20_000):
+        answered += lane.arrive(0.02) is not None
+        lane.pass_time(moments.expovariate(1.2 / 0.02))
+    assert answered * 1.2 / 20_000 >= 0.875
+
+
+def test_clients_who_wait_for_their_answers_are_not_refused_after_an_overload(loop: asyncio.AbstractEventLoop) -> None:
+    """Three who ask again as soon as they are answered keep one thread busy; refused, they would ask still more."""
+    lane = Simulated(loop)
+    for _ in range(1000):
+        lane.arrive(0.03)
+        lane.pass_time(0.01)
+    lane.pass_time(1.0)
+    for _ in range(1000):
+        missing = 3 - len(lane.lane)
+        assert lane.admitted(missing, 0.03) == missing
+        lane.pass_time(0.03)
 
 
 def test_after_an_overload_bursts_are_admitted_again(loop: asyncio.AbstractEventLoop) -> None:

@@ -56,6 +56,7 @@ async def test_the_model_is_described() -> None:
         "finished_at": "2030-01-02T12:00:00Z",
         "version": "aa",
         "seconds": {"verify": 0.1},
+        "gates": [],
     }
     ranges = described.pop("score_ranges")
     assert answer.headers["X-Model-Version"] == SNAPSHOT.version

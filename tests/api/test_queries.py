@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -59,14 +58,6 @@ async def test_cheap_queries_run_on_the_event_loop_and_long_ones_do_not() -> Non
         here = threading.get_ident()
         assert await queries.run(INLINE_MICROSECONDS, threading.get_ident) == here
         assert await queries.run(LONG, threading.get_ident) != here
-
-
-async def test_threads_give_way_to_the_event_loop() -> None:
-    """They have a lower priority; without a free core, requests would wait for queries even to be refused."""
-    with made(1) as queries:
-        here = os.getpriority(os.PRIO_PROCESS, 0)
-        assert await queries.run(LONG, os.getpriority, os.PRIO_PROCESS, 0) == min(here + 5, 19)
-        assert os.getpriority(os.PRIO_PROCESS, 0) == here
 
 
 async def test_a_query_fails_as_it_would_alone() -> None:

@@ -32,20 +32,23 @@ USERS, ITEMS, FACTORS = 20_000, 50_000, 64
 DESCRIPTORS = 1024
 HEALTH_SECONDS = 2.0
 
-# Runs the command with every callback of its event loop timed; the longest is printed at the end.
+# Runs the command with a timer that wakes every millisecond in place of the one that measures the loop's lag; how late
+# it was at most is printed at the end.
 _TIMED = """
 import asyncio, runpy, sys, time
-run, longest = asyncio.events.Handle._run, [0.0]
-def timed(handle):
-    started = time.perf_counter()
-    run(handle)
-    longest[0] = max(longest[0], time.perf_counter() - started)
-asyncio.events.Handle._run = timed
+from service.live import background
+latest = [0.0]
+async def tick(metrics):
+    while True:
+        started = time.perf_counter()
+        await asyncio.sleep(0.001)
+        latest[0] = max(latest[0], time.perf_counter() - started - 0.001)
+background.measure_lag = tick
 sys.argv[1:] = ["serve"]
 try:
     runpy.run_module("service", run_name="__main__")
 finally:
-    print(f"longest {longest[0]}", file=sys.stderr)
+    print(f"latest {latest[0]}", file=sys.stderr)
 """
 
 
@@ -238,11 +241,12 @@ def _run(name: str, attack: Attack, python: str, seconds: float) -> None:
             before, quiet = victim.process.memory_info().rss, victim.log.stat().st_size
             said = asyncio.run(_under_attack(victim, attack, seconds))
         text = victim.log.read_bytes()
-    longest = float(text.rpartition(b"longest ")[2])
+    latest = float(text.rpartition(b"latest ")[2])
     asked = sorted(victim.latencies) or [float("nan")]
     print(
         f"{name:8} healthz p50 {1000 * statistics.median(asked):6.1f} ms, worst {1000 * asked[-1]:6.0f} ms, "
-        f"{victim.failed} of {victim.failed + len(victim.latencies)} failed; longest callback {1000 * longest:.0f} ms; "
+        f"{victim.failed} of {victim.failed + len(victim.latencies)} failed; "
+        f"the loop {1000 * latest:.0f} ms late at most; "
         f"resident {before / 2**20:.0f} → {victim.resident / 2**20:.0f} MB; log {len(text) - quiet} bytes; {said}",
         flush=True,
     )

@@ -76,6 +76,17 @@ def test_an_item_id_can_be_read(shop: SamplePaths) -> None:
         )
 
 
+def test_every_item_is_described(shop: SamplePaths) -> None:
+    """The catalog has a price, a date, an age, formats and the availability of each item, as people write them."""
+    rows = rows_of(shop.items)
+    assert all(1 < float(row["price"]) < 40 for row in rows)
+    assert all("2005-01-01" <= row["released"] <= "2026-11-30" for row in rows)
+    assert {row["age"] for row in rows} == {"0", "3", "12", "14", "16"}
+    assert {each for row in rows for each in row["formats"].split("|")} == {"paperback", "ebook", "audiobook"}
+    assert 1 <= [row["available"] for row in rows].count("false") < 0.1 * len(rows)
+    assert {row["available"] for row in rows} == {"true", "false"}
+
+
 def test_genres_are_stocked_evenly(shop: SamplePaths) -> None:
     """No genre is recommended more only because the shop has more of it."""
     genres = [row["genre"] for row in rows_of(shop.items)]

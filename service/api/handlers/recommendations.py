@@ -23,7 +23,8 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.context import Question, Results
-from service.api.handlers.lookups import MICROSECONDS, answered, item_rows, titling
+from service.api.handlers.eligibility import Candidates, candidates, narrowing
+from service.api.handlers.lookups import MICROSECONDS, answered, titling
 from service.api.parameters import AnonymousBody, BatchBody, Recommending
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
@@ -91,7 +92,7 @@ def _estimate(generation: Generation, options: Recommending, users: int = 1) -> 
     """Estimate the microseconds for recommendations to this many users."""
     entries = options.n * _ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
     each = generation.snapshot.manifest.costs.recommend(options.n + options.offset) + MICROSECONDS + entries
-    return users * each + len(options.exclude) * MICROSECONDS
+    return users * each + len(options.exclude) * MICROSECONDS + narrowing(generation, options)
 
 
 def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float:
@@ -99,51 +100,50 @@ def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float
     fold_in_us = costs.fold_in * max(1.0, len(options.items) / _MEASURED_FOLDED_ITEMS)
     lookups = (len(options.items) + len(options.exclude)) * MICROSECONDS
     entries = titling(generation, options.n, wanted=options.titles)
-    return fold_in_us + costs.recommend(options.n + options.offset) + lookups + entries
+    scan = costs.recommend(options.n + options.offset)
+    return fold_in_us + scan + lookups + entries + narrowing(generation, options)
 
 
 def _one_user(generation: Generation, user: Id, options: Recommending) -> Answer:
-    exclude = item_rows(generation.snapshot.model, options.exclude)
-    result, listed = _result(generation, user, options, exclude)
+    among = candidates(generation, options, options.exclude)
+    result, listed = _result(generation, user, options, among)
     body = answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
     return Answer(body, listed)
 
 
 def _many_users(generation: Generation, options: BatchBody, results: Results) -> Iterator[bytes | None]:
     """Yield None after each turn of the scan, and the answer after the last."""
-    model, exclude = generation.snapshot.model, item_rows(generation.snapshot.model, options.exclude)
+    model, among = generation.snapshot.model, candidates(generation, options, options.exclude)
     rows = [model.user_ids.row(user) for user in options.users]
     known = [row for row in rows if row is not None and not _gets_popular(model, row, options)]
     scanned: list[msgspec.Raw] = []
-    for found in _scan(model, known, options, exclude):
+    for found in _scan(model, known, options, among):
         # One by one, because encoding all at once would hold the interpreter lock throughout.
         for row, ranked in zip(known[len(scanned) :], found, strict=False):
             result, listed = _scanned(generation, row, ranked, options)
             results.count(listed)
             scanned.append(_encoded(result))
         yield None
-    of_known = iter(scanned)
-    yield answers.encode(
-        BatchRecommendations(
-            generation.version,
-            [
-                _encoded(_result_or_failure(generation, user, options, exclude, results))
-                if row is None or _gets_popular(model, row, options)
-                else next(of_known)
-                for user, row in zip(options.users, rows, strict=True)
-            ],
-        )
-    )
+    of_known, entries = iter(scanned), list[msgspec.Raw]()
+    for user, found_row in zip(options.users, rows, strict=True):
+        if found_row is not None and not _gets_popular(model, found_row, options):
+            entries.append(next(of_known))
+            continue
+        entries.append(_encoded(_result_or_failure(generation, user, options, among, results)))
+        if among.eligible is not None:  # what is popular may be far between
+            yield None
+    yield answers.encode(BatchRecommendations(generation.version, entries))
 
 
-def _scan(model: Model, rows: list[int], options: BatchBody, exclude: Int32) -> Iterator[list[Ranked]]:
+def _scan(model: Model, rows: list[int], options: BatchBody, among: Candidates) -> Iterator[list[Ranked]]:
     return recommend_many(
         model,
         np.array(rows, np.int32),
         options.n,
         offset=options.offset,
         exclude_seen=options.exclude_seen,
-        exclude=exclude,
+        exclude=among.exclude,
+        eligible=among.eligible,
     )
 
 
@@ -152,28 +152,36 @@ def _encoded(entry: UserResult | UserFailure) -> msgspec.Raw:
 
 
 def _result_or_failure(
-    generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results
+    generation: Generation, user: Id, options: Recommending, among: Candidates, results: Results
 ) -> UserResult | UserFailure:
     try:
-        result, listed = _result(generation, user, options, exclude)
+        result, listed = _result(generation, user, options, among)
     except UnknownUserError:
         return UserFailure(generation.snapshot.model.user_ids.own_form(user))
     results.count(listed)
     return result
 
 
-def _result(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
+def _result(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
     """Recommend to one user. Raises UnknownUserError if there is no fallback either."""
     model = generation.snapshot.model
     row = model.user_ids.row(user)
     if row is None:
-        return _fallback(generation, user, options, exclude)
+        return _fallback(generation, user, options, among)
     if model.limited:
-        return _instead(generation, user, row, options, exclude)
-    ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
+        return _instead(generation, user, row, options, among)
+    ranked = recommend(
+        model,
+        row,
+        options.n,
+        offset=options.offset,
+        exclude_seen=options.exclude_seen,
+        exclude=among.exclude,
+        eligible=among.eligible,
+    )
     # Only scores of 0 make it worth looking whether the factors are all 0, which takes 2 µs.
     if len(ranked.scores) and not ranked.scores.item(0) and _gets_popular(model, row, options):
-        return _instead(generation, user, row, options, exclude)
+        return _instead(generation, user, row, options, among)
     return _scanned(generation, row, ranked, options)
 
 
@@ -195,26 +203,26 @@ def _gets_popular(model: Model, row: int, options: Recommending) -> bool:
 
 
 def _instead(
-    generation: Generation, user: Id, row: int, options: Recommending, exclude: Int32
+    generation: Generation, user: Id, row: int, options: Recommending, among: Candidates
 ) -> tuple[UserResult, Listed]:
     """Recommend what is popular to a user of the model, without what the user had."""
     seen = _seen(generation.snapshot.model, row, options)
-    return _popular(generation, user, options, np.concatenate((exclude, seen)))
+    return _popular(generation, user, options, among._replace(exclude=np.concatenate((among.exclude, seen))))
 
 
-def _fallback(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
+def _fallback(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
     model = generation.snapshot.model
     unknown = f"The user {user!r} is not in the served model"
     if options.fallback == "none":
         raise UnknownUserError(f"{unknown}.")
     if model.popularity is None:
         raise UnknownUserError(f"{unknown}, which has no popularity to fall back on.")
-    return _popular(generation, user, options, exclude)
+    return _popular(generation, user, options, among)
 
 
-def _popular(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
+def _popular(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
     model = generation.snapshot.model
-    ranked = popular(model, options.n, offset=options.offset, exclude=exclude)
+    ranked = popular(model, options.n, offset=options.offset, exclude=among.exclude, eligible=among.eligible)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles)
     return UserResult(model.user_ids.own_form(user), "popular", items), Listed.of("popular", ranked)
@@ -228,7 +236,7 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     weights = np.array([item.weight for item, row in given if row is not None], np.float32)
     if not len(rows):
         raise UnknownItemError("None of the given items is in the served model; give at least one that is.")
-    strategy, ranked = _for_what_was_had(model, rows, weights, options)
+    strategy, ranked = _for_what_was_had(generation, rows, weights, options)
     results.count(Listed.of(strategy, ranked))
     to_scores = popular_scores if strategy == "popular" else model_scores
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
@@ -237,8 +245,12 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
 
 
-def _for_what_was_had(model: Model, rows: Int32, weights: Float32, options: AnonymousBody) -> tuple[Strategy, Ranked]:
-    without = np.union1d(rows, item_rows(model, options.exclude))
+def _for_what_was_had(
+    generation: Generation, rows: Int32, weights: Float32, options: AnonymousBody
+) -> tuple[Strategy, Ranked]:
+    model, (eligible, exclude) = generation.snapshot.model, candidates(generation, options, options.exclude)
+    n, offset, without = options.n, options.offset, np.union1d(rows, exclude)
     if model.limited:
-        return "popular", popular(model, options.n, offset=options.offset, exclude=without)
-    return "fold_in", top_n(model, fold_in(model, rows, weights), options.n, offset=options.offset, without=without)
+        return "popular", popular(model, n, offset=offset, exclude=without, eligible=eligible)
+    vector = fold_in(model, rows, weights)
+    return "fold_in", top_n(model, vector, n, offset=offset, without=without, eligible=eligible)

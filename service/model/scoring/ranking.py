@@ -39,6 +39,15 @@ def is_mask(eligible: Eligible) -> TypeGuard[Mask]:
     return eligible.dtype == np.bool_
 
 
+def mask_of(eligible: Eligible, rows: int) -> Mask:
+    """Return the eligible ones of so many rows as a mask. Raises IndexError if there is no such row."""
+    if is_mask(eligible) and eligible.shape == (rows,):
+        return eligible
+    mask = np.zeros(rows, np.bool_)
+    mask[eligible] = True
+    return mask
+
+
 class Ranked(msgspec.Struct, frozen=True):
     """Rows by descending score; equal scores by ascending row. There may be fewer than wanted, or none.
 

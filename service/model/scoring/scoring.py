@@ -10,11 +10,11 @@ import numpy as np
 
 from service.errors import NoSeenItemsError
 from service.model.factors import Float32, Int32
-from service.model.model import Model
+from service.model.model import Model, Popularity
 from service.model.scoring import blocks
 from service.model.scoring.folding import explain, explain_in_turns, fold_in
 from service.model.scoring.products import scores_of
-from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked
+from service.model.scoring.ranking import NO_ROWS, Eligible, Mask, Ranked, is_mask, mask_of
 from service.model.scoring.scan import address, scan_of
 from service.model.scoring.similarity import similar_items, similar_users
 
@@ -30,6 +30,9 @@ __all__ = [
     "similar_users",
     "top_n",
 ]
+
+# So few are sorted sooner than found on a walk through all items by popularity.
+_SORTED_ITEMS = 4096
 
 
 def top_n(
@@ -93,16 +96,42 @@ def left_out(model: Model, user: int, *, exclude_seen: bool, exclude: Int32) -> 
     return np.unique(np.concatenate((seen, exclude))) if len(exclude) else seen
 
 
-def popular(model: Model, n: int, *, offset: int = 0, exclude: Int32 = NO_ROWS) -> Ranked:
+def popular(
+    model: Model, n: int, *, offset: int = 0, exclude: Int32 = NO_ROWS, eligible: Eligible | None = None
+) -> Ranked:
     """Return the ``n`` items that most users had after the ``offset`` first, without ``exclude``.
 
-    The scores are the numbers of users. Raises NoSeenItemsError if the model does not know them.
+    The scores are the numbers of users. eligible: as for :func:`top_n`. Raises NoSeenItemsError if the model does not
+    know them.
     """
     if model.popularity is None:
         raise NoSeenItemsError("The served model does not include seen items, so it knows no popular items.")
-    head = model.popularity.order[: offset + n + len(exclude)]
-    rows = head[~np.isin(head, exclude)][offset : offset + n]
-    return Ranked(rows, model.popularity.users[rows].astype(np.float32), scanned=len(head))
+    order, mask = _by_popularity(model, model.popularity, eligible)
+    rows, scanned = _walk(order, offset + n, exclude, mask)
+    return Ranked(rows[offset:], model.popularity.users[rows[offset:]].astype(np.float32), scanned)
+
+
+def _by_popularity(model: Model, popularity: Popularity, eligible: Eligible | None) -> tuple[Int32, Mask | None]:
+    """Return rows in the order of popularity, and a mask of the items that are eligible, None if all these are."""
+    if eligible is None:
+        return popularity.order, None
+    if is_mask(eligible) or len(eligible) > _SORTED_ITEMS:
+        return popularity.order, mask_of(eligible, len(popularity.order))
+    rows = eligible.astype(np.int32, copy=False)
+    return rows[np.lexsort((model.item_ids.values[rows], -popularity.users[rows]))], None
+
+
+def _walk(order: Int32, n: int, exclude: Int32, mask: Mask | None) -> tuple[Int32, int]:
+    """Return the first ``n`` rows that are in the mask and not excluded, and how many were looked at."""
+    found, missing, start = [], n, 0
+    step = n + len(exclude)
+    while missing > 0 and start < len(order):
+        part = order[start : start + step]
+        kept = part if mask is None else part[mask[part]]
+        kept = kept[~np.isin(kept, exclude)] if len(exclude) else kept
+        found.append(kept[:missing])
+        missing, start, step = missing - len(kept), start + len(part), 2 * step
+    return np.concatenate(found) if found else NO_ROWS, start
 
 
 def item_scores(model: Model, user: int, items: Int32) -> Float32:

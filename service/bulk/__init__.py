@@ -1,0 +1,1 @@
+"""Everyone's list: the recommendations of all users of a model, written to files."""

@@ -1,0 +1,64 @@
+"""The lists of many users, the same as over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.model.factors import Int32
+from service.model.model import Model
+from service.model.scoring.batches import recommend_many
+from service.model.scoring.ranking import NO_ROWS, Ranked
+from service.model.scoring.scoring import popular
+
+Strategy: TypeAlias = Literal["als", "popular"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a list has: up to ``n`` items, without those that the user had if ``exclude_seen``."""
+
+    n: int = 10
+    exclude_seen: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class UserList:
+    """The list of one user row, best first."""
+
+    user: int
+    strategy: Strategy
+    ranked: Ranked
+
+
+def lists_of(model: Model, users: Int32, wanted: Wanted) -> Iterator[UserList]:
+    """Yield the lists of these user rows, in order.
+
+    Users whose factors are all 0 get what is popular, if the model knows that, as over HTTP.
+    """
+    by_factors = _have_factors(model, users)
+    scanned = _scanned(model, users[by_factors], wanted)
+    for user, has_factors in zip(users.tolist(), by_factors.tolist(), strict=True):
+        if has_factors:
+            yield UserList(user, "als", next(scanned))
+        else:
+            seen = model.seen.of(user) if wanted.exclude_seen and model.seen else NO_ROWS
+            yield UserList(user, "popular", popular(model, wanted.n, exclude=seen))
+
+
+def _have_factors(model: Model, users: Int32) -> NDArray[np.bool_]:
+    if model.limited:
+        return np.zeros(len(users), np.bool_)
+    if model.popularity is None:
+        return np.ones(len(users), np.bool_)
+    some: NDArray[np.bool_] = (model.user_factors[users] != 0).any(axis=1)
+    return some
+
+
+def _scanned(model: Model, users: Int32, wanted: Wanted) -> Iterator[Ranked]:
+    for found in recommend_many(model, users, wanted.n, exclude_seen=wanted.exclude_seen):
+        yield from found

@@ -1,0 +1,1 @@
+"""The catalog: what is known of items besides the model."""

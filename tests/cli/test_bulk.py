@@ -1,0 +1,167 @@
+"""Everyone's list as files: the same as over HTTP, and a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from service.bulk import running
+from service.cli.main import main
+from service.model.factors import Factors
+from service.model.ids import IdKind
+from tests.support.helpers import model_bytes
+from tests.support.models import make_factors
+from tests.support.running import running_server
+
+USERS = 120
+
+
+def recommend_all(model: Path, out: Path, *options: object) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, ["recommend-all", *map(str, (model, "--out", out, *options))])
+
+
+def some_without_taste(ids: IdKind = "int", **changes: Any) -> Factors:
+    """Make a model of whose users every third has factors that are all 0."""
+    made = make_factors(users=USERS, ids=ids, **changes)
+    made.user_factors[::3] = 0
+    return made
+
+
+def write(path: Path, factors: Factors) -> Path:
+    """Write a model file."""
+    path.write_bytes(model_bytes(factors=factors))
+    return path
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    """Return all lines of JSON, in the order of the parts."""
+    return [json.loads(line) for part in sorted(out.glob("part-*")) for line in part.read_text().splitlines()]
+
+
+def as_float32(lists: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return lists with the scores that their decimals stand for."""
+    return [
+        {**each, "items": [{**item, "score": float(np.float32(item["score"]))} for item in each["items"]]}
+        for each in lists
+    ]
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each part of a run in this process end after ten lists of ten."""
+    monkeypatch.setattr(running, "_ENTRIES_PER_PART", 100)
+
+
+@pytest.mark.parametrize("ids", ["int", "str"])
+@pytest.mark.parametrize("options", [(), ("--include-seen", "-n", 7)], ids=["", "seen"])
+def test_the_lists_are_those_of_a_server(
+    tmp_path: Path, small_parts: None, ids: IdKind, options: tuple[object, ...]
+) -> None:
+    """Of every user, those without taste included; ids, scores and strategies, in both forms."""
+    model = write(tmp_path / "m.npz", some_without_taste(ids))
+    for form in ("jsonl", "parquet"):
+        result = recommend_all(model, tmp_path / f"lists.{form}", "--threads", 2, *options)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.startswith(f"📦 {USERS} lists are in {tmp_path}/lists.{form} (")
+    query = "?n=7&exclude_seen=false" if options else "?n=10"
+    found = lines(tmp_path / "lists.jsonl")
+    with running_server(model, tmp_path / "state") as server:
+        server.wait_until_ready()
+        for line in found:
+            _, body = server.get(f"/v1/users/{quote(str(line['user_id']))}/recommendations{query}")
+            assert {"model_version": body["model_version"], **line} == body
+    assert len({line["user_id"] for line in found}) == USERS
+    assert {line["strategy"] for line in found} == {"als", "popular"}
+    assert as_float32(pq.read_table(tmp_path / "lists.parquet").to_pylist()) == as_float32(found)
+
+
+def test_a_killed_run_goes_on(tmp_path: Path) -> None:
+    """After SIGKILL, what is whole stays as it is, halves go, and in the end all is as if nothing had happened."""
+    model = write(tmp_path / "m.npz", make_factors(users=20_000, items=300, factors=8, pairs=1000))
+    command = [sys.executable, "-m", "service", "recommend-all", str(model), "-n", "50", "--threads", "1", "--out"]
+    out = tmp_path / "killed.jsonl"
+    process = subprocess.Popen([*command, str(out)], start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("part-*"))) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {part: part.stat().st_mtime_ns for part in out.glob("part-*")}
+    assert not (out / "_SUCCESS").exists()
+    (out / "_part-00009.jsonl.1.half").write_bytes(b"{")
+    subprocess.run([*command, str(out)], check=True, capture_output=True)
+    subprocess.run([*command, str(tmp_path / "whole.jsonl")], check=True, capture_output=True)
+    assert {part: part.stat().st_mtime_ns for part in kept} == kept
+    ended = {part.name: part.read_bytes() for part in out.iterdir()}
+    assert ended == {part.name: part.read_bytes() for part in (tmp_path / "whole.jsonl").iterdir()}
+    assert "_SUCCESS" in ended
+    assert len(ended) == 12  # ten parts of 2,000 users
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+    """The same command again writes nothing."""
+    model = write(tmp_path / "m.npz", make_factors(users=USERS))
+    out = tmp_path / "lists.parquet"
+    assert recommend_all(model, out).exit_code == 0
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert recommend_all(model, out).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_lists_of_something_else_are_not_mixed(tmp_path: Path) -> None:
+    """Another model or other options need another directory; one with other files is left alone."""
+    model, other = (write(tmp_path / f"{seed}.npz", make_factors(seed=seed)) for seed in (1, 2))
+    out = tmp_path / "lists.jsonl"
+    assert recommend_all(model, out).exit_code == 0
+    sentence = (
+        f"Error: {out} has lists of another model, of other users or with other options; remove it, or name another "
+        "directory.\n"
+    )
+    for result in (
+        recommend_all(other, out),
+        recommend_all(model, out, "-n", 5),
+        recommend_all(model, out, "--include-seen"),
+    ):
+        assert (result.exit_code, result.stderr) == (1, sentence)
+    (out / "_job.json").write_bytes(b"{")
+    assert recommend_all(model, out).stderr == sentence
+    used = tmp_path / "used.jsonl"
+    used.mkdir()
+    (used / "mine").touch()
+    refused = recommend_all(model, used)
+    assert refused.stderr == f"Error: {used} has other files; name a new or an empty directory.\n"
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    """In one sentence: a form that is not known, and a place where no directory can be."""
+    model = write(tmp_path / "m.npz", make_factors())
+    result = recommend_all(model, tmp_path / "lists.csv")
+    assert result.exit_code == 2
+    assert "lists.csv must end in .parquet or .jsonl." in result.stderr
+    result = recommend_all(model, tmp_path / "m.npz" / "lists.jsonl")
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: The lists cannot be written to {tmp_path}/m.npz/lists.jsonl: Not a directory.\n"
+
+
+def test_a_model_without_factors_recommends_what_is_popular(tmp_path: Path) -> None:
+    """As a server with limited functions does."""
+    limited = replace(make_factors(users=5), user_factors=np.zeros((5, 4), np.float32))
+    out = tmp_path / "lists.jsonl"
+    assert recommend_all(write(tmp_path / "m.npz", limited), out).exit_code == 0
+    assert {line["strategy"] for line in lines(out)} == {"popular"}
