@@ -33,12 +33,16 @@ TOKEN = "als_generated"
 #: Neither a path nor a list mistakes anything in these.
 ANA, CORPSE, GHOST = "ana/ünal & co, 0", "horror?#the%20corpse", "ghost+story"
 NOBODY = {"user": "nobody"}
+#: There is no catalog, so no attribute is known.
+FILTER = "genre = 'it''s & co' AND price <= 2"
 USER, ITEM = {"user": ANA}, {"item": CORPSE}
 
 CALLS = (
     Call("recommend", USER),
     Call("recommend", USER, {"n": 3, "offset": 1, "exclude": [CORPSE, GHOST], "exclude_seen": False}),
     Call("recommend", USER, {"normalize": True, "titles": True}),
+    Call("recommend", USER, {"only": [CORPSE, GHOST, "unknown"]}),
+    Call("recommend", USER, {"filter": FILTER}, status=400),
     Call("recommend", NOBODY, {"fallback": "popular"}),
     Call("recommend", NOBODY, {"fallback": "none"}, status=404),
     Call("recommend", USER, {"n": 1_000_000}, status=400),
@@ -46,18 +50,26 @@ CALLS = (
     Call("recommend_to_many", body={"users": [ANA, "nobody"], "n": 2, "offset": 1, "fallback": "none"}),
     Call("recommend_to_many", body={"users": [ANA], "exclude": [CORPSE], "exclude_seen": False}),
     Call("recommend_to_many", body={"users": [ANA], "normalize": True, "titles": True}),
+    Call("recommend_to_many", body={"users": [ANA], "only": [CORPSE, GHOST]}),
+    Call("recommend_to_many", body={"users": [ANA], "filter": FILTER}, status=400),
     Call("recommend_to_many", body={"users": [ANA] * 1001}, status=422),
     Call("recommend_to_anonymous", body={"items": [{"item_id": CORPSE}, {"item_id": "unknown", "weight": 2}]}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST, "weight": 0.5}], "n": 2, "offset": 1}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "exclude": [CORPSE], "normalize": True}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "titles": True}),
+    Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "only": [CORPSE]}),
+    Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "filter": FILTER}, status=400),
     Call("recommend_to_anonymous", body={"items": [{"item_id": "unknown"}]}, status=404),
     Call("score_items", USER, {"items": [CORPSE, "unknown", GHOST], "normalize": True, "titles": True}),
     Call("user_items", USER, {"n": 2, "offset": 1, "titles": True}),
     Call("explain", USER | ITEM, {"n": 2, "titles": True}),
     Call("similar_users", USER, {"n": 2}),
     Call("similar_items", ITEM, {"n": 2, "titles": True}),
+    Call("similar_items", ITEM, {"only": [GHOST]}),
+    Call("similar_items", ITEM, {"filter": FILTER}, status=400),
     Call("popular_items", query={"n": 2, "offset": 1, "titles": True}),
+    Call("popular_items", query={"only": [CORPSE, GHOST]}),
+    Call("popular_items", query={"filter": FILTER}, status=400),
     Call("list_users", query={"n": 2, "offset": 1, "prefix": "user", "after": "user1"}),
     Call("served_model"),
     Call("alive"),

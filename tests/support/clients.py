@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import re
@@ -146,7 +147,7 @@ def _python(operations: Mapping[str, Operation], calls: Sequence[Call], url: str
     for place, call in enumerate(calls):
         operation = operations[call.operation]
         given = {name: repr(text) for name, text in call.path.items()}
-        given |= {name: _python_value(call, name, v, operation.query[name]) for name, v in call.query.items()}
+        given |= {_safe(name): _python_value(call, name, v, operation.query[name]) for name, v in call.query.items()}
         if call.body is not None:
             given["body"] = f"models.{operation.body}.from_dict({dict(call.body)!r})"
         arguments = "".join(f", {name}={text}" for name, text in given.items())
@@ -160,6 +161,11 @@ def _python_value(call: Call, name: str, value: object, schema: Mapping[str, Any
     if "enum" not in schema:
         return repr(value)
     return f"models.{_pascal(call.operation)}{_pascal(name)}({value!r})"
+
+
+def _safe(name: str) -> str:
+    """Return the name of an argument: openapi-python-client hides no function of Python's."""
+    return f"{name}_" if hasattr(builtins, name) else name
 
 
 def _pascal(name: str) -> str:
