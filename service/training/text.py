@@ -122,6 +122,7 @@ class _TextTable:
             _BLOCK_BYTES - len(self._seal) - len(form.delimiter),
             skipped=form.skipped,
             renamed=form.renamed,
+            squeezed=form.delimiter == " ",
         )
         try:
             with pa.csv.open_csv(
