@@ -50,11 +50,12 @@ def create_live(settings: Settings, metrics: Metrics, following: Following | Non
     keys = keys_of(settings.pickle_keys)
     reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading)
-    preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
+    preparation = Preparation(shelf, import_limits(settings), following.seconds_of if following else None)
     return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds)
 
 
-def _limits(settings: Settings) -> ImportLimits:
+def import_limits(settings: Settings) -> ImportLimits:
+    """Return the limits of a process that reads a model."""
     memory, file = settings.import_memory_mb, settings.max_model_mb
     keys = keys_of(settings.pickle_keys)
     return ImportLimits(settings.import_timeout_seconds, memory, child_environment(), file, keys)
@@ -176,7 +177,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
         works["Training a fallback model"] = trainer.run
     if settings.item_titles:
         shelf = Shelf(settings.state_dir / "titles", keep=1)
-        limits = _limits(settings)
+        limits = import_limits(settings)
         loader = TitlesLoader(settings.item_titles, live.slot, shelf, limits)
         reloader = Reloader(settings.item_titles, loader, settings.watch_seconds, limits.file_bytes)
         works["Keeping the titles of items current"] = reloader.run

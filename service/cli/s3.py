@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,11 @@ import msgspec
 from rich import box
 from rich.table import Column, Table
 
+from service.cli.convert import conversion_of, convert_model
 from service.cli.models import imported, plain, print_table
-from service.cli.options import protection_options, settings_options
+from service.cli.options import conversion_options, protection_options, settings_options
 from service.errors import SettingsError
+from service.live.converting import Conversion
 from service.model.facts import Evaluation
 from service.model.storage.snapshot import Snapshot
 from service.s3.location import Location, parse_location, parse_prefix
@@ -37,15 +40,17 @@ _ATTEMPTS = 5
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Afterwards, remove all but the newest N models.")
 @protection_options()
 @click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="A tag for the model; can be repeated.")
+@conversion_options()
 @settings_options(*_IMPORTING, "s3_request_payer")
 def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
     """Upload a model to S3 and make it the latest.
 
-    The model is first checked as a server would check it. It is uploaded as als_model_<time>.npz or .pkl, and then
+    A directory is a model of Spark, and converted first, as als-serve convert does. The model is first checked as a
+    server would check it. It is uploaded as als_model_<time>.npz or .pkl, and then
     latest.json points to it. Credentials, region and AWS_ENDPOINT_URL are read like those of the AWS CLI.
     """
-    protection = _protection(values)
-    asyncio.run(publish_model(Settings(model_path=model, **values), uri, protection, keep))
+    protection, conversion = _protection(values), conversion_of(model, values)
+    asyncio.run(_publish(conversion, Settings(model_path=model, **values), uri, protection, keep))
 
 
 @click.command()
@@ -94,6 +99,19 @@ def _protection(values: dict[str, Any]) -> Protection:
             raise SettingsError(f"The tag {tag!r} is not NAME=VALUE.")
         tags.append((name, value))
     return Protection(sse or ("aws:kms" if kms_key else None), kms_key, tuple(tags))
+
+
+async def _publish(
+    conversion: Conversion, settings: Settings, uri: str, protection: Protection, keep: int | None
+) -> None:
+    """Publish a model file, or what a directory of Spark is converted to. Raises ConversionError and those of both."""
+    if not conversion.model.is_dir():
+        await publish_model(settings, uri, protection, keep)
+        return
+    with tempfile.TemporaryDirectory(prefix="als-publish-") as scratch:
+        converted = replace(settings, model_path=Path(scratch) / "als_model.npz")
+        await convert_model(conversion, converted.model_path, settings)
+        await publish_model(converted, uri, protection, keep)
 
 
 async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None) -> None:
