@@ -90,9 +90,7 @@ def single_indexer(tree: Tree) -> Indexer:
     found = _metadata(tree)
     indexers = list(_indexers(tree, found).values()) if found.kind == _INDEXER else []
     if len(indexers) != 1:
-        raise ConversionError(
-            f"{tree.root} is not a StringIndexerModel of one column; name that, or a table of labels."
-        )
+        raise ConversionError(f"{tree.root} is not a StringIndexerModel of one column; name one, or a table of labels.")
     return indexers[0]
 
 
@@ -113,7 +111,7 @@ def _spark_part(tree: Tree) -> Tree:
             return place
     if tree.has("MLmodel"):
         raise ConversionError(
-            f"{tree.root} is a model of MLflow without the directory sparkml: its flavor is not Spark."
+            f"{tree.root} is a model of MLflow without the directory sparkml; log it with mlflow.spark."
         )
     raise ConversionError(
         f"{tree.root} has no directory metadata, so Spark did not save a model there; name the directory of "
@@ -151,9 +149,7 @@ def _metadata(tree: Tree) -> _Metadata:
     try:
         return msgspec.json.decode(tree.metadata(), type=_Metadata)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise ConversionError(
-            f"{tree.root}/metadata is not what Spark writes for a model; save the model again."
-        ) from None
+        raise ConversionError(f"{tree.root}/metadata is not what Spark writes; save the model again.") from None
 
 
 def _indexers(tree: Tree, found: _Metadata) -> dict[str, Indexer]:

@@ -22,9 +22,7 @@ def opened_parquet(file: DataFile, columns: Sequence[str]) -> Iterator[pq.Parque
             there = parquet.schema_arrow.names
             missing = [column for column in columns if column not in there]
             if missing:
-                raise ConversionError(
-                    f"{file.path} has no column {' and no column '.join(missing)}; save the model again."
-                )
+                raise ConversionError(f"{file.path} has no column {' and no column '.join(missing)}; save it again.")
             yield parquet
     except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise damaged(file) from error

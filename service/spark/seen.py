@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from service.errors import TrainingError
 from service.model.factors import Int64
 from service.model.raw import RawSeen
 from service.spark.layout import SparkModel
@@ -56,20 +58,23 @@ def read_seen(
     If the files have the columns that Spark was trained on, users and items are Spark's numbers, otherwise ids. Raises
     TrainingError.
     """
-    trained_on = {model.user_column, model.item_column} <= set(_header(tables[0]))
-    names = ColumnNames(model.user_column, model.item_column) if trained_on else ColumnNames()
-    found = read_files(tables, where, Layout(names), account, on_read=on_read)
+    names = ColumnNames(model.user_column, model.item_column)
+    trained_on = _has_columns(tables[0], names)
+    layout = Layout(names) if trained_on else Layout()
+    found = read_files(tables, where, layout, account, on_read=on_read)
     named = [(found.user_ids, users), (found.item_ids, items)]
     rows, columns = (_rows(ids, side.numbers if trained_on else side.ids) for ids, side in named)
     return _pairs(found, rows, columns, (len(users.ids), len(items.ids)))
 
 
-def _header(table: DataFile) -> list[str]:
+def _has_columns(table: DataFile, names: ColumnNames) -> bool:
     if first_bytes(table, len(_PARQUET_MAGIC)) == _PARQUET_MAGIC:
         with opened_parquet(table, ()) as parquet:
-            return list(parquet.schema_arrow.names)
-    form = form_of(table, Layout(), Account())
-    return list(form.header) if form and form.titled else []
+            return set(names.given()) <= set(parquet.schema_arrow.names)
+    with suppress(TrainingError):  # the header lacks one of them
+        form = form_of(table, Layout(names), Account())
+        return form is not None and form.titled
+    return False
 
 
 def _rows(wanted: NDArray[Any], ids: NDArray[Any]) -> Int64:
