@@ -20,7 +20,7 @@ help: ## list the targets
 demo: $(VENV)/requirements.installed ## make the sample shop, train a model on it, serve it on http://127.0.0.1:8080
 	@$(BIN)/als-serve demo
 
-test: $(VENV)/requirements-dev.installed ## lint, check the types, run every test with branch coverage
+test: $(VENV)/requirements-dev.installed $(VENV)/typescript/node_modules/.package-lock.json ## lint, check the types, run every test with branch coverage
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -60,6 +60,13 @@ lock: $(VENV)/created ## update both lock files after a change in pyproject.toml
 PIP_COMPILE = $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--build-deps-for editable --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	$(if $(UPGRADE),--upgrade)
+
+# npm writes the file that is the target when it has installed all that is locked.
+$(VENV)/typescript/node_modules/.package-lock.json: tests/support/typescript/package-lock.json $(VENV)/requirements-dev.installed
+	@mkdir -p $(VENV)/typescript
+	cp $(<D)/package.json $(<D)/package-lock.json $(VENV)/typescript
+	PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(VENV)/typescript ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 clean: ## remove everything that can be rebuilt
 	rm -rf $(VENV) demo-shop build dist *.egg-info service/model/scoring/*.so .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from service.api.context import Context, Lifecycle, Limits, Results
 from service.api.queries import Queries
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
+from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
 from service.live.fallback_training import FallbackTrainer
 from service.live.importing import ImportLimits
@@ -31,7 +32,9 @@ from service.live.status import Status
 from service.live.titles import TitlesLoader
 from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
+from service.model.catalog.naming import columns_of
 from service.model.keys import keys_of
+from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
 from service.observe.sheets import Sums
@@ -47,11 +50,34 @@ if TYPE_CHECKING:
 
 def create_live(settings: Settings, metrics: Metrics, following: Following | None = None) -> Live:
     """Build the parts that import, keep and serve the model of these settings."""
-    keys = keys_of(settings.pickle_keys)
-    reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
-    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading)
+    reading = _reading(keys_of(settings.pickle_keys))
+    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, import_limits(settings), following.seconds_of if following else None)
-    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds)
+    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy_of(settings))
+
+
+def catalog_import(settings: Settings) -> tuple[Shelf, ImportLimits]:
+    """Return where catalogs are kept, and how one is imported. Raises SettingsError."""
+    columns = columns_of(settings.item_columns)
+    return Shelf(settings.state_dir / "items", 2, _reading(columns)), replace(import_limits(settings), keys=columns)
+
+
+def _reading(keys: Mapping[str, str]) -> str:
+    """Return the end of a snapshot's name that stands for a way to read its file."""
+    return f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
+
+
+def gate_policy_of(settings: Settings) -> GatePolicy:
+    """Return what gates do with a new model."""
+    modes: dict[Gate, Mode] = {
+        "counts": settings.gate_counts,
+        "factors": settings.gate_factors,
+        "scores": settings.gate_scores,
+        "overlap": settings.gate_overlap,
+        "golden": settings.gate_golden,
+    }
+    thresholds = Thresholds(settings.min_count_share, settings.max_score_shift, settings.min_overlap)
+    return GatePolicy(modes, thresholds, settings.golden)
 
 
 def import_limits(settings: Settings) -> ImportLimits:
@@ -126,6 +152,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         cache_mb=-(-settings.cache_mb // workers),
         max_n=settings.max_n,
         allow_origins=settings.allow_origins,
+        ids=settings.ids,
         fallback=settings.fallback,
         access_log=settings.access_log,
         allowed_hosts=settings.allowed_hosts,
@@ -159,6 +186,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,
         "Watching the model file": watcher.run,
+        "Watching for accepted models": lambda: live.notice_acceptance(settings.watch_seconds),
     }
     if follower:
         works["Following S3"] = follower.run

@@ -166,10 +166,58 @@ class SnapshotDamagedError(ModelRejectedError):
     code = "snapshot_damaged"
 
 
+class GateError(ModelRejectedError):
+    """A gate found the model too different from the served one; a person can accept it."""
+
+    code = "gate"
+
+
+class CountsGateError(GateError):
+    """The model has far fewer users or items than the served one."""
+
+    code = "gate_counts"
+
+
+class FactorsGateError(GateError):
+    """Most users, or most items, have the same factors, such as zeros; or there are no factors."""
+
+    code = "gate_factors"
+
+
+class ScoresGateError(GateError):
+    """The scores are in another range than those of the served model."""
+
+    code = "gate_scores"
+
+
+class OverlapGateError(GateError):
+    """The recommendations have little in common with those of the served model."""
+
+    code = "gate_overlap"
+
+
+class GoldenGateError(GateError):
+    """The model does not answer the golden requests as expected, or their file cannot be read."""
+
+    code = "gate_golden"
+
+
 class OutOfResourcesError(AlsServeError):
     """The system is out of descriptors or memory, or a disk fails; this says nothing about the file."""
 
     code = "out_of_resources"
+
+
+class BadGoldenFileError(AlsServeError):
+    """The file of golden requests is missing or has a bad line."""
+
+    code = "bad_golden_file"
+
+
+class UnknownVersionError(AlsServeError):
+    """No model of this version is kept, or several are."""
+
+    code = "unknown_version"
 
 
 # ---------------------------------------------------------------- titles
@@ -179,6 +227,15 @@ class BadTitlesError(AlsServeError):
     """The file of item titles is missing or is not a CSV of ids and titles; the current titles stay."""
 
     code = "bad_titles"
+
+
+# ---------------------------------------------------------------- catalogs
+
+
+class BadCatalogError(AlsServeError):
+    """The file of items is missing or cannot be read; the current catalog stays."""
+
+    code = "bad_catalog"
 
 
 # ---------------------------------------------------------------- tokens
@@ -339,6 +396,12 @@ class BadParameterError(RequestError):
     """A query parameter, path or header is malformed."""
 
     code = "bad_parameter"
+
+
+class BadFilterError(RequestError):
+    """The filter or max_per is not understood, or does not fit the catalog's attributes."""
+
+    code = "bad_filter"
 
 
 class MisdirectedError(RequestError):

@@ -49,8 +49,16 @@ def _at_least_zero(default: float, help: str) -> Any:  # noqa: A002 - as above
     return _setting(default, help, allowed="0 or more", check=lambda value: value >= 0)
 
 
+def _share(default: float, help: str) -> Any:  # noqa: A002 - as above
+    return _setting(default, help, allowed="0 to 1", check=lambda value: 0 <= value <= 1)
+
+
 def _one_of(default: str, help: str, *choices: str) -> Any:  # noqa: A002 - as above
     return _setting(default, help, allowed=" or ".join(choices), check=lambda value: value in choices)
+
+
+def _gate(default: str, help: str) -> Any:  # noqa: A002 - as above
+    return _one_of(default, help, "off", "warn", "block")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +123,13 @@ class Settings:
         "popular",
         "none",
     )
+    ids: Literal["native", "text"] = _one_of(
+        "native",
+        "How answers write ids that are numbers: as numbers (native), or as text, since JavaScript rounds numbers "
+        "above 2^53. Requests may always send either.",
+        "native",
+        "text",
+    )
     query_threads: int = _setting(
         2,
         "Threads for queries that would block the event loop for over a millisecond.",
@@ -140,6 +155,33 @@ class Settings:
         None,
         "Keys of a pickled dict that have other names, as in user_id_map=user_mapping, product_id_map=items.",
     )
+    gate_counts: Literal["off", "warn", "block"] = _gate(
+        "block", "What happens to a model with far fewer users or items than the served one."
+    )
+    gate_factors: Literal["off", "warn", "block"] = _gate(
+        "block", "What happens to a model in which most users, or most items, have the same factors, such as zeros."
+    )
+    gate_scores: Literal["off", "warn", "block"] = _gate(
+        "warn", "What happens to a model whose scores are in another range than those of the served one."
+    )
+    gate_overlap: Literal["off", "warn", "block"] = _gate(
+        "warn", "What happens to a model that recommends little of what the served one does."
+    )
+    gate_golden: Literal["off", "warn", "block"] = _gate(
+        "block", "What happens to a model that does not answer the requests in ALS_GOLDEN as expected."
+    )
+    min_count_share: float = _share(
+        0.5, "The least numbers of users and of items, and of factors of their own, relative to the served model."
+    )
+    max_score_shift: float = _positive(
+        1.0, "How far the scores of recommendations may move, in standard deviations of the served model's."
+    )
+    min_overlap: float = _share(
+        0.4, "The least share of a user's top 10 that the served model recommends too, on average of 1,000 users."
+    )
+    golden: Path | None = _setting(
+        None, "A file of requests, one a line as JSON, that a new model must answer as expected before it is served."
+    )
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
     )
@@ -159,6 +201,11 @@ class Settings:
     training_delimiter: str | None = _setting(None, "The delimiter of the training data, if it is not detected.")
     training_encoding: str | None = _setting(None, "The encoding of the training data, such as latin-1, if not UTF-8.")
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
+    item_columns: str | None = _setting(
+        None,
+        "What columns of the catalog are, as in sku=id,price=number,genres=list,secret=-: id, title, available, bool, "
+        "number, date, text, list, or - for none. Others are detected.",
+    )
     tokens_file: Path | None = _setting(
         None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
     )

@@ -14,7 +14,7 @@ from service.errors import SettingsError
 from service.observe.metrics import Metrics
 from service.settings import Settings
 
-ALWAYS = {"Keeping the model current", "Watching the model file"}
+ALWAYS = {"Keeping the model current", "Watching the model file", "Watching for accepted models"}
 HERE = Path(__file__)
 
 

@@ -72,7 +72,10 @@ ROOMS = {
     "validation": set[str](),
     "scoring": set[str](),
     "storage": {"scoring"},
-    "catalog": {"storage"},
+    "rollout": {"scoring", "storage"},
+    "tables": set[str](),
+    "catalog": {"storage", "tables"},
+    "filtering": {"catalog", "scoring"},
 }
 
 NOT_IN_MODEL = {"asyncio", "aiohttp", "http", "socket", "urllib"}
@@ -188,6 +191,7 @@ def test_every_package_of_the_model_is_a_room() -> None:
 READS_MODELS = tuple(
     f"service.model.{name}" for name in ("formats.reading", "formats.pickle", "formats.npz", "validation")
 )
+READS_TABLES = ("service.model.catalog.reading", "service.model.tables.streams")
 TRAINS = ("service.training", "service.children.training", "service.spark", "implicit", "pyarrow", "optuna")
 SPEAKS_S3 = ("botocore", "aiobotocore")
 
@@ -195,10 +199,11 @@ SPEAKS_S3 = ("botocore", "aiobotocore")
 @pytest.mark.parametrize(
     ("module", "without"),
     [
-        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
+        ("service.server", (*READS_MODELS, *READS_TABLES, *TRAINS, *SPEAKS_S3, "scipy", "rich", "lark")),
         ("service.cli.main", ("service.server", "aiohttp", "numpy", "rich")),
-        ("service.workers.worker", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
-        ("service.children.importing", (*TRAINS, *SPEAKS_S3, "aiohttp", "asyncio")),
+        ("service.workers.worker", (*READS_MODELS, *READS_TABLES, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
+        ("service.children.importing", (*TRAINS, *READS_TABLES, *SPEAKS_S3, "aiohttp", "asyncio")),
+        ("service.children.catalog", ("service.training", "implicit", *READS_MODELS, *SPEAKS_S3, "scipy", "aiohttp")),
         (
             "service.children.converting",
             ("service.model.formats.reading", "implicit", "optuna", *SPEAKS_S3, "aiohttp", "asyncio"),

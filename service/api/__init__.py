@@ -17,7 +17,7 @@ background work are elsewhere. This file wires the modules together:
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from service.api import answers
 from service.api.cache import ResponseCache
@@ -48,6 +48,10 @@ class Configured(Protocol):
     @property
     def fallback(self) -> Fallback:
         """What unknown users get."""
+
+    @property
+    def ids(self) -> Literal["native", "text"]:
+        """How answers write ids that are numbers."""
 
     @property
     def query_threads(self) -> int:
@@ -104,7 +108,7 @@ def create_api(
         queries=Queries(settings.query_threads, settings.queue_ms, metrics),
         cache=ResponseCache(settings.cache_mb * 2**20, metrics),
         results=Results(metrics),
-        pages=read_pages(answers.encode(document(routes))),
+        pages=read_pages(answers.encode(document(routes, ids_as_text=settings.ids == "text"))),
         scrape=scrape or partial(own_scrape, status, metrics),
         access=access,
     )

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 import msgspec
-from msgspec import Meta, StructMeta
+from msgspec import UNSET, Meta, StructMeta, UnsetType
 
 from service.api.context import Fallback, Limits
 from service.model.factors import Id
+from service.model.filtering.expressions import MAX_CHARACTERS as MAX_FILTER_CHARACTERS
 
 DEFAULT_N = 10
 #: Nobody reads recommendations beyond this, and ranking them would mean sorting the catalogue for one request.
@@ -71,6 +72,38 @@ class Excluding(Options):
     exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS, description="Ids of items to exclude.")] = ()
 
 
+class Narrowing(Options):
+    """Which items an answer may have."""
+
+    # Its length is checked where it is parsed, so that whatever is wrong with a filter is the same error.
+    filter: Annotated[
+        str,
+        Meta(
+            description="What is true of the items in the answer, by the catalog's attributes, such as "
+            "`genre IN ('horror', 'cookery') AND NOT discontinued`.",
+            extra_json_schema={"maxLength": MAX_FILTER_CHARACTERS, "format": "filter"},
+        ),
+    ] = ""
+    only: (
+        Annotated[
+            tuple[Id, ...],
+            Meta(max_length=MAX_IDS, description="Ids of the only items that may be in the answer."),
+        ]
+        | UnsetType
+    ) = UNSET
+    min_score: (
+        Annotated[float, Meta(description="Leave out items that score lower, on the scale of the scores returned.")]
+        | UnsetType
+    ) = UNSET
+    max_per: Annotated[
+        str,
+        Meta(
+            description="Take at most so many items of each value of an attribute, the best ones, such as `genre:2`.",
+            extra_json_schema={"format": "max_per"},
+        ),
+    ] = ""
+
+
 class FallingBack(Options):
     """What unknown users get. The server's settings give the default."""
 
@@ -79,7 +112,6 @@ class FallingBack(Options):
         Meta(
             description="What to return for a user who is not in the model: popular items if the model has them, or "
             "none (404).",
-            extra_json_schema={"type": "string"},
         ),
     ] = "popular"
 
@@ -104,6 +136,10 @@ class ListedItems(Options):
     items: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=MAX_IDS, description="The items to score.")]
 
 
+class Paged(Counted, Skipping):
+    """A page of a long list."""
+
+
 class ListedUsers(Counted, Skipping):
     """The listed users."""
 
@@ -113,19 +149,35 @@ class ListedUsers(Counted, Skipping):
     ] = ""
 
 
+class Search(Counted, Skipping):
+    """What is looked for among the items."""
+
+    query: Annotated[
+        str, Meta(description="Find only items with an id, or a word of the title, that begins with this.")
+    ] = ""
+
+
 class Entries(Counted, Titled):
     """A list of items."""
+
+
+class SimilarEntries(Counted, Narrowing, Titled):
+    """A list of items, of which some may be left out."""
 
 
 class Page(Counted, Skipping, Titled):
     """A page of a long list of items."""
 
 
+class PopularPage(Counted, Skipping, Narrowing, Titled):
+    """A page of a long list of items, of which some may be left out."""
+
+
 class Scores(ListedItems, Scored, Titled):
     """The scores of some items."""
 
 
-class Recommending(Counted, Skipping, Unseen, Excluding, FallingBack, Scored, Titled):
+class Recommending(Counted, Skipping, Unseen, Excluding, Narrowing, FallingBack, Scored, Titled):
     """Recommendations to users."""
 
 
@@ -136,16 +188,26 @@ class BatchBody(Recommending):
 
 
 class GivenItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An item that an anonymous user had, and its weight; a negative weight means a dislike."""
+    """An item that someone had, and its weight; a negative weight means a dislike."""
 
     item_id: Id
     weight: Annotated[float, Meta(ge=-MAX_WEIGHT, le=MAX_WEIGHT)] = 1.0
 
 
-class AnonymousBody(Counted, Skipping, Excluding, Scored, Titled):
+class AnonymousBody(Counted, Skipping, Excluding, Narrowing, Scored, Titled):
     """1 to 1000 items that someone had, and options; the weights of repeated items add up."""
 
     items: Annotated[list[GivenItem], Meta(min_length=1, max_length=MAX_IDS)]
+
+
+class SessionBody(Recommending):
+    """Up to 1000 items of a user's session, and options; the weights of repeated items add up."""
+
+    items: Annotated[
+        list[GivenItem],
+        Meta(max_length=MAX_IDS, description="What the user did just now: it adds to what the user had."),
+    ]
+    exclude_seen: Annotated[bool, Meta(description="Exclude the user's seen items, and those of the session.")] = True
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)

@@ -18,6 +18,7 @@ from service.api.sending import WholeResponse
 from service.errors import (
     AlsServeError,
     BadBodyError,
+    BadFilterError,
     BadParameterError,
     BodyTooLargeError,
     EncodedBodyError,
@@ -40,6 +41,7 @@ from service.errors import (
 HTTP_STATUS: dict[type[AlsServeError], int] = {
     BadParameterError: 400,
     BadBodyError: 400,
+    BadFilterError: 400,
     NoTokenError: 401,
     InvalidTokenError: 401,
     InsufficientScopeError: 403,
@@ -71,8 +73,8 @@ CHALLENGES: dict[type[AlsServeError], str] = {
 
 _API_PATHS = (
     "GET /v1/users/{user}/recommendations, /similar, /scores, /items and /explanations/{item}; "
-    "GET /v1/users, /v1/items/popular and /v1/items/{item}/similar; "
-    "POST /v1/recommendations and /v1/recommendations/anonymous; "
+    "GET /v1/users, /v1/items, /v1/items/popular, /v1/items/{item}/similar and /v1/items/{item}/users; "
+    "POST /v1/users/{user}/recommendations, /v1/recommendations and /v1/recommendations/anonymous; "
     "GET /v1/model, /healthz, /readyz and /metrics; GET /openapi.json; and the pages GET / (with /explorer/{file}) "
     "and GET /docs (with /docs/{file})"
 )

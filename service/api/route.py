@@ -15,6 +15,7 @@ from service.api.parameters import Anything, Options, within
 from service.errors import (
     AlsServeError,
     BadBodyError,
+    BadFilterError,
     BadParameterError,
     BodyTooLargeError,
     EncodedBodyError,
@@ -95,7 +96,16 @@ class Route(Generic[TakenT, AskedT]):
         host: Errors = () if self.path in EXEMPT else (MisdirectedError,)
         token = _OF_A_TOKEN if self.scope else ()
         query: Errors = () if self.options is Anything else (BadParameterError,)
-        return (*host, *token, *query, *(_OF_A_BODY if self.has_body else ()), *self.needs.errors, *self.raises)
+        narrowed: Errors = (BadFilterError,) if "filter" in self.options.__struct_fields__ else ()
+        return (
+            *host,
+            *token,
+            *query,
+            *narrowed,
+            *(_OF_A_BODY if self.has_body else ()),
+            *self.needs.errors,
+            *self.raises,
+        )
 
     def within(self, limits: Limits) -> Route[TakenT, AskedT]:
         """Return the route adapted to a server's limits."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.api.handlers import items, model, monitoring, pages, recommendations, users
+from service.api.handlers import items, model, monitoring, pages, recommendations, sessions, users
 from service.api.openapi import examples
 from service.api.parameters import (
     AnonymousBody,
@@ -13,8 +13,13 @@ from service.api.parameters import (
     ListedUsers,
     Options,
     Page,
+    Paged,
+    PopularPage,
     Recommending,
     Scores,
+    Search,
+    SessionBody,
+    SimilarEntries,
 )
 from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, Route
 from service.api.static import EXPLORER_FILES, REFERENCE_FILES
@@ -111,7 +116,7 @@ _TABLE = (
         f"{_ITEM}/similar",
         items.similar,
         FACTORS,
-        Entries,
+        SimilarEntries,
         name="similar_items",
         tag="Items",
         scope="read",
@@ -120,15 +125,39 @@ _TABLE = (
     ),
     Route(
         "GET",
+        f"{_ITEM}/users",
+        items.audience,
+        FACTORS,
+        Paged,
+        name="audience",
+        tag="Items",
+        scope="users",
+        answer=examples.AUDIENCE,
+        raises=(UnknownItemError, OverloadedError),
+    ),
+    Route(
+        "GET",
+        "/v1/items",
+        items.listed,
+        MODEL,
+        Search,
+        name="find_items",
+        tag="Items",
+        scope="read",
+        answer=examples.ITEMS,
+        raises=(OverloadedError,),
+    ),
+    Route(
+        "GET",
         "/v1/items/popular",
         items.popular,
         MODEL,
-        Page,
+        PopularPage,
         name="popular_items",
         tag="Items",
         scope="read",
         answer=examples.POPULAR_ITEMS,
-        raises=(NoSeenItemsError,),
+        raises=(NoSeenItemsError, OverloadedError),
     ),
     Route(
         "POST",
@@ -155,6 +184,19 @@ _TABLE = (
         example=examples.ANONYMOUS_BODY,
         answer=examples.ANONYMOUS_RECOMMENDATIONS,
         raises=(UnknownItemError, NoSeenItemsError, OverloadedError),
+    ),
+    Route(
+        "POST",
+        f"{_USER}/recommendations",
+        sessions.for_session,
+        MODEL,
+        SessionBody,
+        name="recommend_in_session",
+        tag="Recommendations",
+        scope="read",
+        example=examples.SESSION_BODY,
+        answer=examples.SESSION_RECOMMENDATIONS,
+        raises=(UnknownUserError, OverloadedError),
     ),
     Route(
         "GET",

@@ -17,6 +17,7 @@ from service.settings import Settings, refuse_empty_tokens_file, refuse_unknown_
 
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
+    "accept": "rollout",
     "check": "models",
     "convert": "convert",
     "health": "health",

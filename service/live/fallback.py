@@ -81,4 +81,5 @@ class Fallback:
 
     async def _serve(self, snapshot: Snapshot, reading: Reading) -> None:
         await self._preparation.warm(snapshot, reading)
+        await asyncio.to_thread(self._preparation.shelf.mark_used, snapshot)
         self._slot.serve(snapshot, reading, stale=True)

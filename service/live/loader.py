@@ -26,7 +26,7 @@ class Loader(ABC, Generic[T]):
 
     @abstractmethod
     async def warm(self, loaded: T, reading: Reading) -> None:
-        """Bring it into memory, as the last step before it is served."""
+        """Bring it into memory, before it is compared."""
 
     @abstractmethod
     def hand_over(self, loaded: T, reading: Reading) -> None:
@@ -44,7 +44,7 @@ class Loader(ABC, Generic[T]):
         """Note that the file is about to be checked for the first time."""
 
     async def admit(self, loaded: T, reading: Reading) -> None:
-        """Compare it with what is served, and reject it if it must not be served."""
+        """Compare it with what is served, as the last step before it is served; reject it if it must not be."""
 
     async def found(self, reading: Reading) -> None:
         """Note that there is a file, before it is read."""

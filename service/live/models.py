@@ -6,8 +6,10 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Never
 
 from service.errors import AlsServeError, ModelRejectedError
+from service.live.admission import Admission, GatePolicy
 from service.live.fallback import Fallback
 from service.live.generation import Generation, Slot, state_of
 from service.live.loader import Loader
@@ -28,6 +30,7 @@ from service.model.formats.table import format_of
 from service.model.storage import snapshot as snapshots
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Signature, Source
+from service.model.storage.verdicts import Accepted
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
 
@@ -35,8 +38,16 @@ from service.observe.metrics import Metrics
 class ModelLoader(Loader[Snapshot]):
     """Loads model files into the slot."""
 
-    def __init__(self, slot: Slot, preparation: Preparation, fallback: Fallback, training: FallbackTraining) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        preparation: Preparation,
+        admission: Admission,
+        fallback: Fallback,
+        training: FallbackTraining,
+    ) -> None:
         self._slot = slot
+        self._admission = admission
         self._preparation = preparation
         self._fallback = fallback
         self._training = training
@@ -86,6 +97,13 @@ class ModelLoader(Loader[Snapshot]):
         """Bring it into memory."""
         await self._preparation.warm(loaded, reading)
 
+    async def admit(self, loaded: Snapshot, reading: Reading) -> None:
+        """Compare it with the served model. Raises GateError."""
+        served = self._slot.current
+        await self._admission.admit(loaded, served.snapshot if served else None, reading)
+        # Before it is served: a process that is killed in between serves it again at the next start.
+        await asyncio.to_thread(self._preparation.shelf.mark_used, loaded)
+
     def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Serve it from now on."""
         self._resumed = False
@@ -117,6 +135,7 @@ class ModelLoader(Loader[Snapshot]):
         elif self._resumed:
             log_event("stale", model_version=self._slot.version, reason=reason)
         self._resumed = False
+        await self._tidy()
 
     async def look_ended(self) -> None:
         """Serve an offered file instead."""
@@ -142,6 +161,22 @@ class Live:
     reloader: Reloader[Snapshot]
     fallback: Fallback
     training: FallbackTraining
+    admission: Admission
+
+    async def notice_acceptance(self, seconds: float) -> Never:
+        """Retry the file that a gate blocked last, once a person has accepted its version; look at intervals."""
+        while True:
+            await asyncio.sleep(seconds)
+            if await asyncio.to_thread(self._is_accepted, self._blocked_version()):
+                self.reloader.retry()
+
+    def _is_accepted(self, version: str | None) -> bool:
+        return version is not None and self.admission.accepted.has(version)
+
+    def _blocked_version(self) -> str | None:
+        """Return the version at the path if a gate blocked it."""
+        last = self.reloader.last
+        return last.version if last and any(found.result == "blocked" for found in last.gates) else None
 
     def status(self, following: Following | None = None) -> Status:
         """Return what handlers read."""
@@ -153,10 +188,17 @@ class Live:
         return state_of(self.slot.current, self.training)
 
 
-def keep_model(path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float) -> Live:
-    """Build the parts that serve the model at a path; nothing is read before the reloader runs."""
-    slot, training, limits = Slot(metrics), FallbackTraining(), preparation.limits
+def keep_model(
+    path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float, gate_policy: GatePolicy | None = None
+) -> Live:
+    """Build the parts that serve the model at a path; nothing is read before the reloader runs.
+
+    Without gates, every valid model is served.
+    """
+    slot, training, shelf = Slot(metrics), FallbackTraining(), preparation.shelf
     fallback = Fallback(path, slot, preparation)
-    reloader = Reloader(path, ModelLoader(slot, preparation, fallback, training), settle_seconds, limits.file_bytes)
+    admission = Admission(gate_policy or GatePolicy(), Accepted(shelf.root.parent / "accepted"), shelf, metrics)
+    loader = ModelLoader(slot, preparation, admission, fallback, training)
+    reloader = Reloader(path, loader, settle_seconds, preparation.limits.file_bytes)
     fallback.request = reloader.request
-    return Live(slot, reloader, fallback, training)
+    return Live(slot, reloader, fallback, training, admission)

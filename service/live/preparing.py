@@ -46,10 +46,9 @@ class Preparation:
         return found
 
     async def warm(self, snapshot: Snapshot, reading: Reading) -> None:
-        """Bring a snapshot into memory, as the last step before it is served."""
+        """Bring a snapshot into memory, before it is compared and served."""
         seconds = self.downloaded(snapshot.manifest.source.sha256) if self.downloaded else None
         if seconds is not None:
             reading.seconds["download"] = seconds
         with reading.phase("warm"):
             await asyncio.to_thread(snapshots.warm, snapshot)
-            await asyncio.to_thread(self.shelf.mark_used, snapshot)

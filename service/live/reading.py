@@ -9,17 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from service.live.report import GateResult
 from service.model.storage.source import Signature, look
 
 
 @dataclass(slots=True)
 class Reading:
-    """A reload in progress: the file found at the path, its source, and the seconds by phase."""
+    """A reload in progress: the file found at the path, its version, the seconds by phase, and what gates found."""
 
     seen: Signature | str
     started: float = field(default_factory=time.perf_counter)
     version: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    gates: list[GateResult] = field(default_factory=list)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -62,6 +62,11 @@ class Reloader(Generic[T]):
         self._requested.set()
         self._noticed.set()
 
+    def retry(self) -> None:
+        """Request a reload even of the file that was rejected last."""
+        self._try_again = True
+        self.request()
+
     async def look(self) -> None:
         """Request a reload, and return once one has ended, with any outcome."""
         ended = asyncio.Event()
@@ -120,7 +125,7 @@ class Reloader(Generic[T]):
             self.request()
 
     async def _take(self, reading: Reading) -> T | None:
-        """Identify, find or import, admit, warm and serve; return what is served now. Raises any AlsServeError.
+        """Identify, find or import, warm, admit and serve; return what is served now. Raises any AlsServeError.
 
         There is no await between serving and the conclusion, and nothing that could fail: a file is either served, or
         why not is known.
@@ -130,8 +135,9 @@ class Reloader(Generic[T]):
             self._conclude(reading, "unchanged")
             return None
         loaded = await self._unless_newer(reading, self._loader.obtain(source, reading))
-        await self._loader.admit(loaded, reading)
+        # Warmed first: comparing reads nearly all of it, and a page that is not in memory would stop the event loop.
         await self._loader.warm(loaded, reading)
+        await self._loader.admit(loaded, reading)
         self._loader.hand_over(loaded, reading)
         self._conclude(reading, "swapped")
         return loaded
@@ -209,7 +215,7 @@ class Reloader(Generic[T]):
         self._concluded = reading.seen
         self._gave_up = self._gave_up and outcome == "unchanged"  # which took no time
         self._retry_seconds = _FIRST_RETRY_SECONDS
-        reload = Reload(outcome, reason, detail, datetime.now(UTC), reading.version, reading.seconds)
+        reload = Reload(outcome, reason, detail, datetime.now(UTC), reading.version, reading.seconds, reading.gates)
         self.history.appendleft(reload)
         self._loader.concluded(reload, error)
 

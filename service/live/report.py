@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from service.errors import (
+    GateError,
     ImportCpuError,
     ImportCrashedError,
     ImportMemoryError,
@@ -20,6 +21,7 @@ from service.errors import (
     StateDirectoryError,
     UnreadableSourceError,
 )
+from service.model.rollout.gates import Gate
 from service.model.scoring import kernel
 from service.model.scoring.score_ranges import Range
 from service.model.storage.snapshot import Snapshot
@@ -30,8 +32,8 @@ from service.s3.versions import Download
 Outcome: TypeAlias = Literal["swapped", "unchanged", "rejected", "postponed"]
 State: TypeAlias = Literal["loading", "training", "limited", "ready", "stale"]
 
-#: Rejections that say nothing about the file's content.
-_NOT_THE_CONTENT = (
+#: Rejections that do not mean that the file is damaged.
+_NOT_DAMAGED = (
     SourceMissingError,
     UnreadableSourceError,
     StateDirectoryError,
@@ -39,12 +41,26 @@ _NOT_THE_CONTENT = (
     ImportTimeoutError,
     ImportMemoryError,
     ImportCpuError,
+    GateError,
 )
 
 
 #: Files that only containers have, and the one in which an EC2 instance names its vendor.
 _IN_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"), Path("/var/run/secrets/kubernetes.io"))
 _VENDOR = Path("/sys/class/dmi/id/sys_vendor")
+
+
+class GateResult(msgspec.Struct, frozen=True):
+    """What a gate found: ``value`` against ``limit``; null if the gate had nothing to read.
+
+    "warned": it failed, but only warns; "accepted": it failed, but a person has let the model in. ``detail`` says why.
+    """
+
+    gate: Gate
+    result: Literal["passed", "warned", "blocked", "accepted"]
+    value: float | None
+    limit: float | None
+    detail: str
 
 
 class Reload(msgspec.Struct, frozen=True):
@@ -54,7 +70,7 @@ class Reload(msgspec.Struct, frozen=True):
     file; else both are empty. ``version`` is the file's version, null if it could not be read.
 
     ``seconds`` are by phase: download (from S3), verify (hash), read, validate, arrange, analyse and write (in the
-    child), open, warm, swap.
+    child), open, warm, gates, swap.
     """
 
     outcome: Outcome
@@ -63,6 +79,7 @@ class Reload(msgspec.Struct, frozen=True):
     finished_at: datetime
     version: str | None
     seconds: dict[str, float]
+    gates: list[GateResult] = []
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -199,7 +216,7 @@ def announce_rejection(error: ModelRejectedError, path: str, served: str | None)
             log_event("file_missing_hint")
     else:
         log_event("rejected", detail=str(error), reason=error.code, path=path)
-        if not isinstance(error, _NOT_THE_CONTENT):
+        if not isinstance(error, _NOT_DAMAGED):
             log_event("corrupt_hint")
     if served:
         log_event("still_serving", model_version=served)

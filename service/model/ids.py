@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal, TypeAlias
@@ -26,17 +26,21 @@ class Ids:
     """The ids of rows 0…len-1, and their reverse look-up; immutable.
 
     values: int64 or fixed-width bytes (UTF-8), [rows], in row order. sorter: int64 [rows], the rows in ascending id
-    order; None if ``values`` itself ascends. kind: whether the ids are numbers or text.
+    order; None if ``values`` itself ascends. as_text: whether numbers are returned as text, which JavaScript reads
+    exactly. kind: whether the ids are numbers or text.
     """
 
     values: NDArray[Any]
     sorter: Int64 | None = None
+    as_text: bool = False
     kind: IdKind = field(init=False)
     _first: int | None = field(init=False)
+    _as_is: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.kind = "int" if self.values.dtype.kind == "i" else "str"
         self._first = self._first_of_consecutive()
+        self._as_is = self.kind == "int" and not self.as_text
 
     def _first_of_consecutive(self) -> int | None:
         """Return the first id if all ascend by one, like row numbers, so that no search is needed."""
@@ -54,7 +58,7 @@ class Ids:
         if self.kind == "str" or not len(self.values):
             return False
         ends = np.array([0, -1]) if self.sorter is None else self.sorter[[0, -1]]
-        return self.at(ends) == [0, len(self.values) - 1]
+        return bool(np.array_equal(self.values[ends], [0, len(self.values) - 1]))
 
     def row(self, wanted: Id) -> int | None:
         """Return the row of an id, None if it is unknown.
@@ -74,17 +78,24 @@ class Ids:
         return row if self.values.item(row) == key else None
 
     def at(self, rows: NDArray[np.integer[Any]]) -> list[Id]:
-        """Return the ids of these rows, numbers as int and text as str."""
+        """Return the ids of these rows, numbers as int (or as text, see above) and text as str."""
         found: list[Any] = self.values[rows].tolist()
-        return found if self.kind == "int" else [value.decode() for value in found]
+        return found if self._as_is else list(map(_text, found))
 
     def of(self, row: int) -> Id:
         """Return the id of one row."""
         value: int | bytes = self.values.item(row)
-        return value.decode() if isinstance(value, bytes) else value
+        return value if self._as_is and isinstance(value, int) else _text(value)
+
+    def own_form(self, asked: Id) -> Id:
+        """Return an id as it would be returned if it were one of these; what cannot be one is returned unchanged."""
+        if not self._as_is:
+            return str(asked)
+        number = _int64(asked)
+        return asked if number is None else number
 
     def starting_with(self, prefix: str, after: Id | None = None) -> Iterator[int]:
-        """Yield the rows of the ids whose text has this prefix, if ``values`` ascends, in the order of the text.
+        """Yield the rows of the ids whose text has this prefix, in the order of the text.
 
         Numbers are ordered by their number of digits, so those closer to zero come first. Only ids that come after
         ``after`` are listed; it need not be one of them. Raises ValueError if it cannot be an id here.
@@ -96,14 +107,15 @@ class Ids:
         text = None if after is None else str(after).encode(errors="surrogatepass")
         return chain.from_iterable(self._texts(prefix.encode(errors="surrogatepass"), text))
 
-    def _between(self, low: int | bytes, high: int | bytes, after: int | bytes | None) -> range:
-        """Return the rows of the ids from ``low`` to ``high`` that are greater than ``after``."""
-        start = self.values.searchsorted(low)
+    def _between(self, low: int | bytes, high: int | bytes, after: int | bytes | None) -> Iterable[int]:
+        """Return the rows of the ids from ``low`` to ``high`` that are greater than ``after``, ascending by id."""
+        start = self.values.searchsorted(low, sorter=self.sorter)
         if after is not None:
-            start = max(start, self.values.searchsorted(after, side="right"))
-        return range(int(start), int(self.values.searchsorted(high, side="right")))
+            start = max(start, self.values.searchsorted(after, side="right", sorter=self.sorter))
+        places = range(int(start), int(self.values.searchsorted(high, side="right", sorter=self.sorter)))
+        return places if self.sorter is None else map(self.sorter.item, places)
 
-    def _texts(self, prefix: bytes, after: bytes | None) -> Iterator[range]:
+    def _texts(self, prefix: bytes, after: bytes | None) -> Iterator[Iterable[int]]:
         width = self.values.dtype.itemsize
         if len(prefix) > width or b"\0" in prefix:  # as in _text
             return
@@ -111,7 +123,7 @@ class Ids:
         # A longer id would make NumPy widen the whole array; cut off, it is still greater than all before it.
         yield self._between(prefix, highest, None if after is None else after[:width])
 
-    def _numbers(self, prefix: str, after: int | None) -> Iterator[range]:
+    def _numbers(self, prefix: str, after: int | None) -> Iterator[Iterable[int]]:
         first = _int64(prefix)
         if first is None:
             return
@@ -130,6 +142,10 @@ class Ids:
         key = str(wanted).encode(errors="surrogatepass")
         # A longer key would make NumPy widen (copy) the whole array; and NumPy strips NULs.
         return key if 0 < len(key) <= self.values.dtype.itemsize and b"\0" not in key else None
+
+
+def _text(value: int | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _number(text: Id) -> int:

@@ -32,7 +32,7 @@ _SCORE_BUCKETS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 
 _SCANNED_BUCKETS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576, 4_194_304)
 
 #: The strategies that use factors, and so have model scores and numbers of scanned items.
-SCORED_STRATEGIES = ("als", "fold_in")
+SCORED_STRATEGIES = ("als", "session", "fold_in")
 STRATEGIES = (*SCORED_STRATEGIES, "popular")
 #: The lanes in which long queries wait for a thread.
 LANES = ("single", "batch")
@@ -101,7 +101,19 @@ _RELOADS = [
     *(("rejected", code) for code in (AlsServeError.code, *_codes(ModelRejectedError))),
     ("postponed", OutOfResourcesError.code),
 ]
-_POLLS = [("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in _codes(S3Error))]
+_GATES = [
+    (gate, result)
+    for gate in ("counts", "factors", "scores", "overlap", "golden")
+    for result in ("passed", "warned", "blocked", "accepted")
+]
+#: What is followed in S3.
+FOLLOWED = ("model", "items")
+_POLLS = [
+    (followed, *ended)
+    for followed in FOLLOWED
+    for ended in (("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in _codes(S3Error)))
+]
+_EACH_FOLLOWED = [(followed,) for followed in FOLLOWED]
 
 
 @dataclass(eq=False, slots=True)
@@ -180,6 +192,14 @@ class Metrics:
         "reason",
         known=_RELOADS,
     )
+    gate_results: Counter = _metric(
+        Counter,
+        "als_gate_results_total",
+        "What gates found about new models: passed, warned, blocked, or accepted (it would be blocked otherwise).",
+        "gate",
+        "result",
+        known=_GATES,
+    )
     trainings: Counter = _metric(
         Counter,
         "als_trainings_total",
@@ -192,7 +212,8 @@ class Metrics:
     s3_polls: Counter = _metric(
         Counter,
         "als_s3_polls_total",
-        "Polls of S3 by outcome (unchanged, downloaded, failed) and reason of failure.",
+        "Polls of S3 for a model or items by outcome (unchanged, downloaded, failed) and reason of failure.",
+        "object",
         "outcome",
         "reason",
         known=_POLLS,
@@ -201,17 +222,29 @@ class Metrics:
         Gauge,
         "als_s3_seconds_since_success",
         "Seconds since the last successful poll of S3, or since the start; 0 if S3 is not followed.",
+        "object",
+        known=_EACH_FOLLOWED,
     )
     s3_poll_interval: Gauge = _metric(
-        Gauge, "als_s3_poll_interval_seconds", "Interval between polls of S3; 0 if S3 is not followed."
+        Gauge,
+        "als_s3_poll_interval_seconds",
+        "Interval between polls of S3; 0 if S3 is not followed.",
+        "object",
+        known=_EACH_FOLLOWED,
     )
     s3_download_bytes: Counter = _metric(
-        Counter, "als_s3_download_bytes_total", "Downloaded bytes of models, including incomplete downloads."
+        Counter,
+        "als_s3_download_bytes_total",
+        "Downloaded bytes of models and items, including incomplete downloads.",
+        "object",
+        known=_EACH_FOLLOWED,
     )
     s3_download_seconds: Histogram = _metric(
         Histogram,
         "als_s3_download_seconds",
-        "Seconds from requesting a model in S3 until its verified file is at the model path.",
+        "Seconds from requesting a model or items in S3 until the verified file is in its place.",
+        "object",
+        known=_EACH_FOLLOWED,
         buckets=_DOWNLOAD_BUCKETS,
     )
     s3_model_info: Gauge = _metric(
@@ -318,7 +351,8 @@ class Metrics:
     results: TallyCounter = _metric(
         TallyCounter,
         "als_results_total",
-        "Lists of recommendations by strategy: als (a user of the model), fold_in (someone new), popular (others).",
+        "Lists of recommendations by strategy: als (a user of the model), session (with what the user did just now), "
+        "fold_in (someone new), popular (others).",
         "strategy",
         known=[(strategy,) for strategy in STRATEGIES],
     )

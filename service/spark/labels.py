@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from service.errors import ConversionError
 from service.model.factors import Int64
+from service.model.tables import ids
+from service.model.tables.streams import decompressed, first_bytes
 from service.spark.layout import Indexer
 from service.spark.parquet import batches, damaged, opened_parquet
-from service.training import ids
 from service.training.data_files import DataFile
-from service.training.streams import decompressed, first_bytes
 
 _COLUMNS = ("id", "label")
 _PARQUET_MAGIC = b"PAR1"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from service.errors import TrainingError
 from service.model.factors import Int64
 from service.model.raw import RawSeen
+from service.model.tables.streams import first_bytes
 from service.spark.layout import SparkModel
 from service.spark.parquet import opened_parquet
 from service.training.account import Account
@@ -23,7 +24,6 @@ from service.training.data_files import DataFile
 from service.training.forms import form_of
 from service.training.interactions import Interactions, read_files
 from service.training.layout import Layout
-from service.training.streams import first_bytes
 
 _PARQUET_MAGIC = b"PAR1"
 

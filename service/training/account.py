@@ -21,14 +21,15 @@ class Account:
     """What to do with bad rows (raise, or skip and count them), and what was met so far.
 
     left_out: the number of rows by reason. first: what was wrong with the first, with marks. untimed: why the times of
-    rows are not used, if so. columns: what was taken from the files. passed_over: files in directories that were not
-    read. remarks: sentences for people.
+    rows are not used, if so. comments: the lines of comments before the first rows. columns: what was taken from the
+    files. passed_over: files in directories that were not read. remarks: sentences for people.
     """
 
     skip: bool = False
     left_out: Counter[str] = field(default_factory=Counter)
     first: str = ""
     untimed: str = ""
+    comments: int = 0
     columns: dict[str, None] = field(default_factory=dict)
     passed_over: list[Path] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -72,6 +73,8 @@ class Account:
             names = ", ".join(path.name for path in self.passed_over[:_NAMED_FILES])
             more = ", …" if len(self.passed_over) > _NAMED_FILES else ""
             found.append(f"{len(self.passed_over)} files in the directories were not read: {names}{more}")
+        if self.comments:
+            found.append(f"lines of comments at the beginning of files, which were not read: {self.comments}")
         if self.untimed:
             found.append(f"{self.untimed}; the order of times is not used")
         return list(map(with_quotations, found))

@@ -8,15 +8,17 @@ import io
 import itertools
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TextIO
 
 from service.errors import TrainingError
+from service.model.tables.foreign_tables import foreign
+from service.model.tables.streams import first_bytes, marked_encoding, opened_text
 from service.training.account import Account
 from service.training.columns import listed, naming, option, role_of
 from service.training.data_files import DataFile
-from service.training.foreign_tables import foreign
 from service.training.layout import Layout
-from service.training.streams import first_bytes, marked_encoding, opened_text
 
 _DELIMITERS = (",", "\t", ";", "|", "::")
 #: Where a quote is a letter like any other; blanks are only a delimiter if there is no other.
@@ -25,6 +27,9 @@ _LONGEST_HEADER = 2**16
 _HEAD = 512
 _LOOKED_AT = 20
 _SEPARATOR = re.compile(r"sep=(.)(\r\n|\r|\n)", re.IGNORECASE)
+#: What lines before the first row begin with in SNAP's and KONECT's data sets, and in what NumPy writes.
+_COMMENTS = ("#", "%")
+_MOST_COMMENTS = 1000
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 #: One character that stands for a delimiter of several in what Arrow reads.
 _STAND_IN = "\x1f"
@@ -76,17 +81,28 @@ def form_of(file: DataFile, layout: Layout, account: Account) -> TextForm | None
         raise TrainingError(f"{file.path} {other}.")
     encoding = layout.encoding or marked_encoding(start) or "utf-8"
     with opened_text(file, encoding) as text:
-        head = text.read(_LONGEST_HEADER)
+        named, comments, head = _beginning(text)
     if not head.strip():
         return None
-    named = _SEPARATOR.match(head)
-    head = head[named.end() :] if named else head
-    delimiter = layout.delimiter or (named[1] if named else _delimiter(head))
+    delimiter = layout.delimiter or named or _delimiter(head)
     quoted, records = _records(head, delimiter)
     with naming(file.path):
-        header, titled = _header(records, delimiter, layout, account)
-    baskets = header == _BASKETS
-    return TextForm(delimiter, header, titled, quoted, encoding, 1 if named else 0, baskets)
+        header, titled = _header(records, comments, delimiter, layout, account)
+    account.comments += len(comments)
+    skipped = len(comments) + (named is not None)
+    return TextForm(delimiter, header, titled, quoted, encoding, skipped, header == _BASKETS)
+
+
+def _beginning(text: TextIO) -> tuple[str | None, list[str], str]:
+    """Return the delimiter that a first line names, if any, the lines of comments after it, and the beginning then."""
+    line = text.readline(_LONGEST_HEADER)
+    named = _SEPARATOR.fullmatch(line)
+    line = text.readline(_LONGEST_HEADER) if named else line
+    comments: list[str] = []
+    while line.startswith(_COMMENTS) and len(comments) < _MOST_COMMENTS:
+        comments.append(line)
+        line = text.readline(_LONGEST_HEADER)
+    return named[1] if named else None, comments, line + text.read(_LONGEST_HEADER - len(line))
 
 
 def _delimiter(head: str) -> str:
@@ -117,7 +133,9 @@ def _whole(records: list[Record], head: str, delimiter: str) -> list[Record]:
     return [[field for field in record if field] for record in records] if delimiter == " " else records
 
 
-def _header(records: list[Record], delimiter: str, layout: Layout, account: Account) -> tuple[tuple[str, ...], bool]:
+def _header(
+    records: list[Record], comments: list[str], delimiter: str, layout: Layout, account: Account
+) -> tuple[tuple[str, ...], bool]:
     """Return the names of the columns, and whether the first row has them. Raises TrainingError."""
     first = records[0]
     if layout.header is not None:
@@ -125,6 +143,9 @@ def _header(records: list[Record], delimiter: str, layout: Layout, account: Acco
     try:
         layout.names.found_in(first)
     except TrainingError:
+        known = _commented(comments, records[0], delimiter, layout)
+        if known:
+            return known, False
         known = _known(records, delimiter)
         if known is None and any(map(_NUMBER.fullmatch, first)):
             raise _headless(first) from None
@@ -133,6 +154,15 @@ def _header(records: list[Record], delimiter: str, layout: Layout, account: Acco
         account.remark(f"there is no header; the columns are taken for {', '.join(known)}")
         return known, False
     return tuple(first), True
+
+
+def _commented(comments: list[str], first: Record, delimiter: str, layout: Layout) -> tuple[str, ...] | None:
+    """Return the names of the columns if the last line of comments has them."""
+    names = [name.strip() for name in "".join(comments[-1:]).lstrip("#% ").split(delimiter)]
+    with suppress(TrainingError):
+        layout.names.found_in(names)
+        return tuple(names) if len(names) == len(first) else None
+    return None
 
 
 def _known(records: list[Record], delimiter: str) -> tuple[str, ...] | None:

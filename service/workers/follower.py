@@ -60,7 +60,7 @@ def _opened(kept: Kept | None, held: Generation | None) -> Generation | None:
 def _snapshot(kept: Kept, held: Generation | None) -> Snapshot:
     if held and (held.snapshot.directory, held.snapshot.manifest.source) == (kept.snapshot, kept.source):
         return held.snapshot
-    opened = open_snapshot(kept.snapshot)
+    opened = open_snapshot(kept.snapshot, ids_as_text=kept.ids_as_text)
     warm(opened)
     return replace(opened, manifest=msgspec.structs.replace(opened.manifest, source=kept.source))
 

@@ -42,6 +42,7 @@ class Assignment(msgspec.Struct, frozen=True):
     log_format: str
     log_level: str
     allow_origins: str | None = None
+    ids: Literal["native", "text"] = "native"
     has_tokens: bool = False
 
 
@@ -49,6 +50,7 @@ class Kept(msgspec.Struct, frozen=True):
     """The keeper's generation; a worker opens the same directories.
 
     source: the source of the served model, which may have another path than the one in the snapshot's manifest.
+    ids_as_text: see :class:`~service.model.ids.Ids`.
     """
 
     number: int
@@ -58,6 +60,7 @@ class Kept(msgspec.Struct, frozen=True):
     loaded_at: datetime
     load_seconds: dict[str, float]
     stale: bool
+    ids_as_text: bool = False
 
     @classmethod
     def of(cls, generation: Generation) -> Kept:
@@ -71,6 +74,7 @@ class Kept(msgspec.Struct, frozen=True):
             generation.loaded_at,
             generation.load_seconds,
             generation.stale,
+            snapshot.model.user_ids.as_text,
         )
 
 

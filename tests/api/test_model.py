@@ -27,10 +27,13 @@ DATA_ROUTES: list[tuple[str, str, Any]] = [
     ("GET", f"/v1/users/{USER}/items", None),
     ("GET", f"/v1/users/{USER}/explanations/{ITEM}", None),
     ("GET", f"/v1/items/{ITEM}/similar", None),
+    ("GET", f"/v1/items/{ITEM}/users", None),
     ("GET", "/v1/items/popular", None),
+    ("GET", "/v1/items", None),
     ("GET", "/v1/users", None),
     ("POST", "/v1/recommendations", {"users": [USER]}),
     ("POST", "/v1/recommendations/anonymous", {"items": [{"item_id": ITEM}]}),
+    ("POST", f"/v1/users/{USER}/recommendations", {"items": [{"item_id": ITEM}]}),
 ]
 each_data_route = pytest.mark.parametrize(("method", "path", "body"), DATA_ROUTES)
 
@@ -56,6 +59,7 @@ async def test_the_model_is_described() -> None:
         "finished_at": "2030-01-02T12:00:00Z",
         "version": "aa",
         "seconds": {"verify": 0.1},
+        "gates": [],
     }
     ranges = described.pop("score_ranges")
     assert answer.headers["X-Model-Version"] == SNAPSHOT.version

@@ -37,6 +37,8 @@ GETS = [
 POSTS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/recommendations", {"users": [USER, "nobody"], "n": ALL}),
     ("/v1/recommendations/anonymous", {"items": [{"item_id": ITEMS[1]}], "n": ALL}),
+    (f"/v1/users/{USER}/recommendations", {"items": [{"item_id": ITEMS[1]}], "n": ALL}),
+    ("/v1/users/nobody/recommendations", {"items": [], "n": ALL}),
 ]
 
 

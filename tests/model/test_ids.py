@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -178,8 +179,48 @@ def test_a_list_of_texts_goes_on_after_any_text(given: list[str], prefix: str, a
     ]
 
 
+@given(
+    given=st.lists(st.text("ab🛒", min_size=1, max_size=3), unique=True) | numbers,
+    prefix=st.sampled_from(["", "a", "b", "1", "-1", "🛒"]),
+    after=st.none() | st.sampled_from(["ab", "12", "-1"]),
+    seed=st.randoms(),
+)
+def test_ids_in_any_order_are_listed_in_theirs(
+    given: list[str] | list[int], prefix: str, after: str | None, seed: Random
+) -> None:
+    """Ids whose rows are in another order, as those of items, are listed as if they ascended."""
+    ascending = np.array(sorted(text.encode() if isinstance(text, str) else text for text in given))
+    rows = list(range(len(ascending)))
+    seed.shuffle(rows)
+    if len(ascending) and not (ascending.dtype.kind == "i" and after == "ab"):
+        shuffled = Ids(ascending[rows], np.argsort(np.array(rows)))
+        listed = shuffled.at(np.array(list(shuffled.starting_with(prefix, after)), np.int64))
+        ordered = Ids(ascending)
+        assert listed == ordered.at(np.array(list(ordered.starting_with(prefix, after)), np.int64))
+
+
 @pytest.mark.parametrize("prefix", ["\0", "a\0", "a" * 300, "\ud800", "-", "+1", "01", "1.", "9" * 30])
 def test_no_id_starts_like_what_no_id_has(prefix: str) -> None:
     """What no id can begin with finds nothing, and never the whole list."""
     assert list(Ids(np.array([b"a", b"aa"])).starting_with(prefix)) == []
     assert list(Ids(np.array([-1, 1, 10])).starting_with(prefix)) == []
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_numbers_are_given_as_numbers_or_as_text(as_text: bool) -> None:
+    """As the rows of an answer, as one id, and as an unknown id that is repeated; they are found in either form."""
+    numbers = [-5, 7, 2**53 + 1, 2**63 - 1]
+    ids = Ids(np.array(numbers, np.int64), as_text=as_text)
+    given = [str(number) for number in numbers] if as_text else numbers
+    assert ids.at(np.arange(4)) == given
+    assert [ids.of(row) for row in range(4)] == given
+    assert [ids.own_form(number) for number in numbers] == given
+    assert [ids.own_form(str(number)) for number in numbers] == given
+    assert [ids.row(number) for number in numbers] == [ids.row(str(number)) for number in numbers] == [0, 1, 2, 3]
+    assert [ids.own_form(other) for other in ("x", "007", 2**64)] == ["x", "007", str(2**64) if as_text else 2**64]
+
+
+def test_text_is_given_as_text() -> None:
+    """A number that was asked for is repeated as the text that it would be."""
+    ids = Ids(np.array([b"5", b"x"]), as_text=True)
+    assert (ids.at(np.arange(2)), ids.of(0), ids.own_form(7)) == (["5", "x"], "5", "7")

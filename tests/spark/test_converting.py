@@ -110,9 +110,8 @@ def test_recommendations_are_the_best_dot_products(
     users, items, rank = (data.draw(st.integers(1, most)) for most in (8, 40, 9))
     factors = [rng.normal(size=(count, rank)).astype(np.float32) for count in (users, items)]
     numbers = [rng.choice(10_000, count, replace=False).astype(np.int32) for count in (users, items)]
-    directory = write_als_model(
-        tmp_path_factory.mktemp("spark") / "model", *factors, data.draw(st.integers(1, 4)), (numbers[0], numbers[1])
-    )
+    parts, place = data.draw(st.integers(1, 4)), tmp_path_factory.mktemp("spark") / "model"
+    directory = write_als_model(place, factors[0], factors[1], parts, (numbers[0], numbers[1]))
     served = arrange(validate(read(Path("m"), io.BytesIO(written(converted(directory)[0])))))
     n = data.draw(st.integers(1, items))
     for user, number in enumerate(numbers[0].tolist()):

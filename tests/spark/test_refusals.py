@@ -148,7 +148,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "als/itemFactors/* is damaged or cut short: it cannot be read as Parquet; copy it again.",
     ),
     "delta": (
-        lambda model: ((model / "userFactors/_delta_log").mkdir(), (model / "userFactors/_delta_log/0.json").touch()),
+        lambda model: write_metadata(model / "userFactors/_delta_log"),
         "als has a Delta table, whose log says which of its files count; save the model itself, with "
         "model.write().save().",
     ),

@@ -20,6 +20,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.live import preparing
+from service.live.admission import GatePolicy
 from service.live.importing import ImportLimits, import_in_child
 from service.live.watcher import Watcher
 from service.model.factors import Factors
@@ -92,12 +93,20 @@ class Place:
         self.shelf = Shelf(directory / "state" / "snapshots", keep=3)
         self.limits = ImportLimits(60, 0, child_environment())
         self.settle_seconds = WATCH_SECONDS
+        self.gate_policy = GatePolicy()
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def store(self) -> Store:
         """Return a store that has not looked at anything yet."""
         metrics = Metrics(CollectorRegistry())
-        return Store(self.path, self.shelf, self.limits, metrics, settle_seconds=self.settle_seconds)
+        return Store(
+            self.path,
+            self.shelf,
+            self.limits,
+            metrics,
+            settle_seconds=self.settle_seconds,
+            gate_policy=self.gate_policy,
+        )
 
     @asynccontextmanager
     async def started(self, *, watched: bool = True, watch_seconds: float = WATCH_SECONDS) -> AsyncIterator[Store]:

@@ -7,10 +7,10 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import aiohttp
@@ -24,6 +24,7 @@ from service.api.context import Context, Fallback
 from service.api.tokens import Access
 from service.live.importing import ImportLimits
 from service.model.arranging import arrange
+from service.model.catalog.assortment import EVERYTHING, Assortment
 from service.model.factors import Factors
 from service.model.scoring import costs, score_ranges
 from service.model.storage.array_files import FileFacts
@@ -46,6 +47,7 @@ class ApiSettings:
     access_log: float = 0
     cache_mb: int = 0
     allow_origins: str | None = None
+    ids: Literal["native", "text"] = "native"
     allowed_hosts: str | None = None
 
 
@@ -114,14 +116,20 @@ async def serving(
     *,
     body_seconds: float = api.BODY_SECONDS,
     tokens: Tokens | None = None,
+    assortment: Assortment = EVERYTHING,
 ) -> AsyncIterator[Api]:
-    """Serve a snapshot, or none yet, for the length of a block; with ``tokens``, only to those that have the scope."""
+    """Serve a snapshot, or none yet, for the length of a block; with ``tokens``, only to those that have the scope.
+
+    assortment: which of its items may be shown.
+    """
     metrics = Metrics(CollectorRegistry())
     path = Path("als_model.pkl")
     store = Store(path, Shelf(Path("als_state"), 3), ImportLimits(60, 0, {}), metrics)
     store.current = snapshot
     access = None if tokens is None else Access(tokens, metrics)
     status = store.live.status()
+    if status.slot.current:
+        status.slot.current = replace(status.slot.current, assortment=assortment)
     router, context = api.create_api(
         settings or ApiSettings(), status, metrics, access=access, body_seconds=body_seconds
     )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Never
 
+from service.live.admission import GatePolicy
 from service.live.generation import Generation, Slot
 from service.live.importing import ImportLimits
 from service.live.models import Live, keep_model
@@ -31,11 +32,12 @@ class Store:
         *,
         settle_seconds: float = 2.0,
         downloaded: Callable[[str], float | None] | None = None,
+        gate_policy: GatePolicy | None = None,
     ) -> None:
         self.path = path
         self.metrics = metrics
         self._number = 0
-        self.live: Live = keep_model(path, Preparation(shelf, limits, downloaded), metrics, settle_seconds)
+        self.live: Live = keep_model(path, Preparation(shelf, limits, downloaded), metrics, settle_seconds, gate_policy)
 
     @property
     def slot(self) -> Slot:

@@ -177,6 +177,54 @@ class TestPublicDataSets:
             assert complaint_of(path).startswith(f"{path}, line 301: the item is missing")
 
 
+class TestComments:
+    """Lines that begin with # or % before the first row."""
+
+    @pytest.mark.parametrize(
+        ("text", "columns", "expected"),
+        [
+            ("# Directed graph: soc-Epinions1\n# Nodes: 3 Edges: 2\n# FromNodeId\tToNodeId\n0\t4\n1\t#5\n", "user,item",
+             {(0, "4"): 1, (1, "#5"): 1}),
+            ("% bip posweighted\n% 2 2 2\n1 4 5 1234567890\n2 3 3 1234567891\n", "user,item,rating,time",
+             {(1, 4): 5, (2, 3): 3}),
+            ("# made on Monday, by \"us\nuser,item\na,x\n#b,y\n", None, {("a", "x"): 1, ("#b", "y"): 1}),
+            ("\ufeffsep=;\r\n# made; by us\r\nuser;item\r\na;x\r\nb;y\r\n", None, {("a", "x"): 1, ("b", "y"): 1}),
+            ("# old\ruser,item\ra,x\rb,y\r", None, {("a", "x"): 1, ("b", "y"): 1}),
+            ("# made by us\n#user_id\titem_id\nann\tx\nben\ty\n", None, {("ann", "x"): 1, ("ben", "y"): 1}),
+            ("# 0 1\n0 5 7\n1 5\n", None, {(0, 5): 1, (0, 7): 1, (1, 5): 1}),
+        ],
+        ids=["SNAP", "KONECT", "a header", "a spreadsheet", "old line breaks", "a header as a comment", "LightGCN"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("size", [40, 2**24])
+    def test_they_are_counted_and_not_read(
+        self, tmp_path: Path, text: str, columns: str | None, expected: Pairs, size: int
+    ) -> None:
+        """They come before the header, or have it; what begins like one later is a row."""
+        with blocks_of(size):
+            found = read(write(tmp_path / "data.txt", text), layout_of(columns))
+        assert as_dict(found) == expected
+        (sentence,) = [each for each in found.account.sentences() if "comments" in each]
+        lines = sum(line.startswith(("#", "%")) for line in text.splitlines()[:3])
+        assert sentence == f"lines of comments at the beginning of files, which were not read: {lines}"
+
+    @pytest.mark.parametrize("size", [40, 2**24])
+    def test_a_bad_row_after_them(self, tmp_path: Path, size: int) -> None:
+        """It has its line in the file."""
+        path = write(tmp_path / "data.csv", "# one\n% two, with a comma\nuser,item\na,x\nb\nc,z\n")
+        with blocks_of(size):
+            assert complaint_of(path).startswith(f"{path}, line 5: there are 1 fields, but the header has 2")
+
+    def test_what_has_the_wrong_names(self, tmp_path: Path) -> None:
+        """A comment is not a header only because it is the last, and the remedy is the same as without one."""
+        path = write(tmp_path / "data.txt", "# FromNodeId\tToNodeId\n0\t4\n1\t5\n")
+        assert "as in --columns user,item" in complaint_of(path)
+
+    def test_a_file_of_comments(self, tmp_path: Path) -> None:
+        """It is empty."""
+        path = write(tmp_path / "data.txt", "# nothing\n# here\n")
+        assert complaint_of(path) == f"{path} is empty."
+
+
 class TestNoHeader:
     """What is said where the first line has no names."""
 
@@ -519,6 +567,11 @@ class TestContainers:
             (b'{"user": 1, "item": 7}\n', "is JSON: save the table as CSV or Parquet"),
             (b'[{"user": 1, "item": 7}]', "is JSON: save the table as CSV or Parquet"),
             (b'\xef\xbb\xbf[\n  {"user": 1}]', "is JSON: save the table as CSV or Parquet"),
+            (
+                b"%%MatrixMarket matrix coordinate real general\n%\n3 3 1\n1 1 5\n",
+                "is a Matrix Market file: save the table as CSV or Parquet",
+            ),
+            (b"%PDF-1.7\n", "is a PDF document: save the table as CSV or Parquet"),
             (b"ORC\x08\x03", "is an ORC file: save the table as CSV or Parquet"),
             (b"ARROW1\x00\x00", "is an Arrow or Feather file: save the table as CSV or Parquet"),
             (b"<!DOCTYPE html><html>", "is a web page or XML, perhaps an error page that was downloaded instead"),

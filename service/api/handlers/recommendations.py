@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -23,12 +24,14 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.context import Question, Results
-from service.api.handlers.lookups import MICROSECONDS, answered, item_rows, own_form, titling
-from service.api.parameters import AnonymousBody, BatchBody, Recommending
+from service.api.handlers.eligibility import Candidates, candidates, narrowing, ranking
+from service.api.handlers.lookups import ENTRY_MICROSECONDS, MICROSECONDS, answered, titling
+from service.api.parameters import AnonymousBody, BatchBody, GivenItem, Recommending, SessionBody
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.live.generation import Generation
 from service.model.factors import Float32, Id, Int32
+from service.model.filtering.capping import Rank
 from service.model.model import Model
 from service.model.scoring.batches import recommend_many
 from service.model.scoring.ranking import NO_ROWS, Ranked
@@ -39,8 +42,6 @@ MAX_BATCH_ENTRIES = 100_000
 
 # QueryCosts measures up to here; larger n takes longer in proportion.
 _MEASURED_FOLDED_ITEMS = 50
-# Cost of looking up an entry's id and encoding it as JSON.
-_ENTRY_MICROSECONDS = 0.5
 
 
 async def for_user(question: Question[Generation, Recommending]) -> web.StreamResponse:
@@ -74,7 +75,7 @@ async def for_anonymous(question: Question[Generation, AnonymousBody]) -> web.St
     know are ignored and listed in ``unknown_items``.
     """
     generation, context, options = question.generation, question.context, question.options
-    estimate = _anonymous_estimate(generation, options)
+    estimate = folding_estimate(generation, options, len(options.items))
     body = await context.queries.run(estimate, _anonymous, generation, options, context.results)
     return answers.response(body, generation.version)
 
@@ -89,61 +90,64 @@ def _refuse_too_many(options: BatchBody) -> None:
 
 def _estimate(generation: Generation, options: Recommending, users: int = 1) -> float:
     """Estimate the microseconds for recommendations to this many users."""
-    entries = options.n * _ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
-    each = generation.snapshot.manifest.costs.recommend(options.n + options.offset) + MICROSECONDS + entries
-    return users * each + len(options.exclude) * MICROSECONDS
+    entries = options.n * ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
+    once = generation.snapshot.manifest.costs.recommend(options.n + options.offset)
+    each = ranking(generation, options, once) + MICROSECONDS + entries
+    return users * each + len(options.exclude) * MICROSECONDS + narrowing(generation, options)
 
 
-def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float:
+def folding_estimate(generation: Generation, options: AnonymousBody | SessionBody, folded: int) -> float:
+    """Estimate the microseconds for recommendations to someone for whom so many items are folded in."""
     costs = generation.snapshot.manifest.costs
-    fold_in_us = costs.fold_in * max(1.0, len(options.items) / _MEASURED_FOLDED_ITEMS)
+    fold_in_us = costs.fold_in * max(1.0, folded / _MEASURED_FOLDED_ITEMS)
     lookups = (len(options.items) + len(options.exclude)) * MICROSECONDS
     entries = titling(generation, options.n, wanted=options.titles)
-    return fold_in_us + costs.recommend(options.n + options.offset) + lookups + entries
+    scan = ranking(generation, options, costs.recommend(options.n + options.offset))
+    return fold_in_us + scan + lookups + entries + narrowing(generation, options)
 
 
 def _one_user(generation: Generation, user: Id, options: Recommending) -> Answer:
-    exclude = item_rows(generation.snapshot.model, options.exclude)
-    result, listed = _result(generation, user, options, exclude)
+    among = candidates(generation, options, options.exclude)
+    result, listed = result_of(generation, user, options, among)
     body = answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
     return Answer(body, listed)
 
 
 def _many_users(generation: Generation, options: BatchBody, results: Results) -> Iterator[bytes | None]:
     """Yield None after each turn of the scan, and the answer after the last."""
-    model, exclude = generation.snapshot.model, item_rows(generation.snapshot.model, options.exclude)
+    model, among = generation.snapshot.model, candidates(generation, options, options.exclude)
     rows = [model.user_ids.row(user) for user in options.users]
     known = [row for row in rows if row is not None and not _gets_popular(model, row, options)]
     scanned: list[msgspec.Raw] = []
-    for found in _scan(model, known, options, exclude):
+    for found in _scan(model, known, options, among):
         # One by one, because encoding all at once would hold the interpreter lock throughout.
         for row, ranked in zip(known[len(scanned) :], found, strict=False):
             result, listed = _scanned(generation, row, ranked, options)
             results.count(listed)
             scanned.append(_encoded(result))
         yield None
-    of_known = iter(scanned)
-    yield answers.encode(
-        BatchRecommendations(
-            generation.version,
-            [
-                _encoded(_result_or_failure(generation, user, options, exclude, results))
-                if row is None or _gets_popular(model, row, options)
-                else next(of_known)
-                for user, row in zip(options.users, rows, strict=True)
-            ],
-        )
-    )
+    of_known, entries = iter(scanned), list[msgspec.Raw]()
+    for user, found_row in zip(options.users, rows, strict=True):
+        if found_row is not None and not _gets_popular(model, found_row, options):
+            entries.append(next(of_known))
+            continue
+        entries.append(_encoded(_result_or_failure(generation, user, options, among, results)))
+        if among.eligible is not None or among.cap is not None:  # what is popular may be far between
+            yield None
+    yield answers.encode(BatchRecommendations(generation.version, entries))
 
 
-def _scan(model: Model, rows: list[int], options: BatchBody, exclude: Int32) -> Iterator[list[Ranked]]:
+def _scan(model: Model, rows: list[int], options: BatchBody, among: Candidates) -> Iterator[list[Ranked]]:
+    if among.cap is not None:
+        return ([among.best(_to_user(model, row, options, among), options.n, options.offset)] for row in rows)
     return recommend_many(
         model,
         np.array(rows, np.int32),
         options.n,
         offset=options.offset,
         exclude_seen=options.exclude_seen,
-        exclude=exclude,
+        exclude=among.exclude,
+        eligible=among.eligible,
     )
 
 
@@ -152,36 +156,40 @@ def _encoded(entry: UserResult | UserFailure) -> msgspec.Raw:
 
 
 def _result_or_failure(
-    generation: Generation, user: Id, options: Recommending, exclude: Int32, results: Results
+    generation: Generation, user: Id, options: Recommending, among: Candidates, results: Results
 ) -> UserResult | UserFailure:
     try:
-        result, listed = _result(generation, user, options, exclude)
+        result, listed = result_of(generation, user, options, among)
     except UnknownUserError:
-        return UserFailure(own_form(generation.snapshot.model.user_ids, user))
+        return UserFailure(generation.snapshot.model.user_ids.own_form(user))
     results.count(listed)
     return result
 
 
-def _result(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
+def result_of(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
     """Recommend to one user. Raises UnknownUserError if there is no fallback either."""
     model = generation.snapshot.model
     row = model.user_ids.row(user)
     if row is None:
-        return _fallback(generation, user, options, exclude)
+        return _fallback(generation, user, options, among)
     if model.limited:
-        return _instead(generation, user, row, options, exclude)
-    ranked = recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen, exclude=exclude)
+        return _instead(generation, user, row, options, among)
+    ranked = among.best(_to_user(model, row, options, among), options.n, options.offset)
     # Only scores of 0 make it worth looking whether the factors are all 0, which takes 2 µs.
-    if len(ranked.scores) and not ranked.scores.item(0) and _gets_popular(model, row, options):
-        return _instead(generation, user, row, options, exclude)
+    if not (len(ranked.scores) and ranked.scores.item(0)) and _gets_popular(model, row, options):
+        return _instead(generation, user, row, options, among)
     return _scanned(generation, row, ranked, options)
+
+
+def _to_user(model: Model, row: int, options: Recommending, among: Candidates) -> Rank:
+    return partial(recommend, model, row, exclude_seen=options.exclude_seen, exclude=among.exclude)
 
 
 def _scanned(generation: Generation, row: int, ranked: Ranked, options: Recommending) -> tuple[UserResult, Listed]:
     """Shape what was found for a user of the model."""
     scores = model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
-    items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(generation.snapshot.model.user_ids.of(row), "als", items), Listed.of("als", ranked)
+    items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
+    return UserResult(generation.snapshot.model.user_ids.of(row), "als", items), Listed.of("als", ranked, items)
 
 
 def _seen(model: Model, row: int, options: Recommending) -> Int32:
@@ -195,50 +203,62 @@ def _gets_popular(model: Model, row: int, options: Recommending) -> bool:
 
 
 def _instead(
-    generation: Generation, user: Id, row: int, options: Recommending, exclude: Int32
+    generation: Generation, user: Id, row: int, options: Recommending, among: Candidates
 ) -> tuple[UserResult, Listed]:
     """Recommend what is popular to a user of the model, without what the user had."""
     seen = _seen(generation.snapshot.model, row, options)
-    return _popular(generation, user, options, np.concatenate((exclude, seen)))
+    return popular_result(generation, user, options, among.without(seen))
 
 
-def _fallback(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
+def _fallback(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
     model = generation.snapshot.model
     unknown = f"The user {user!r} is not in the served model"
     if options.fallback == "none":
         raise UnknownUserError(f"{unknown}.")
     if model.popularity is None:
         raise UnknownUserError(f"{unknown}, which has no popularity to fall back on.")
-    return _popular(generation, user, options, exclude)
+    return popular_result(generation, user, options, among)
 
 
-def _popular(generation: Generation, user: Id, options: Recommending, exclude: Int32) -> tuple[UserResult, Listed]:
+def popular_result(
+    generation: Generation, user: Id, options: Recommending, among: Candidates
+) -> tuple[UserResult, Listed]:
+    """Recommend what is popular among the candidates."""
     model = generation.snapshot.model
-    ranked = popular(model, options.n, offset=options.offset, exclude=exclude)
+    ranked = among.best(partial(popular, model, exclude=among.exclude), options.n, options.offset)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
-    items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(own_form(model.user_ids, user), "popular", items), Listed.of("popular", ranked)
+    items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
+    return UserResult(model.user_ids.own_form(user), "popular", items), Listed.of("popular", ranked, items)
 
 
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
     """Fold in a user and recommend. Raises UnknownItemError if the model knows none of the items."""
     model = generation.snapshot.model
-    given = [(item, model.item_ids.row(item.item_id)) for item in options.items]
-    rows = np.array([row for _, row in given if row is not None], np.int32)
-    weights = np.array([item.weight for item, row in given if row is not None], np.float32)
+    rows, weights, unknown = known_items(model, options.items)
     if not len(rows):
         raise UnknownItemError("None of the given items is in the served model; give at least one that is.")
-    strategy, ranked = _for_what_was_had(model, rows, weights, options)
-    results.count(Listed.of(strategy, ranked))
+    strategy, ranked = _for_what_was_had(generation, rows, weights, options)
     to_scores = popular_scores if strategy == "popular" else model_scores
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
-    items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    unknown = [item.item_id for item, row in given if row is None]
+    items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
+    results.count(Listed.of(strategy, ranked, items))
     return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
 
 
-def _for_what_was_had(model: Model, rows: Int32, weights: Float32, options: AnonymousBody) -> tuple[Strategy, Ranked]:
-    without = np.union1d(rows, item_rows(model, options.exclude))
+def known_items(model: Model, given: Sequence[GivenItem]) -> tuple[Int32, Float32, list[Id]]:
+    """Return the rows and weights of the given items that the model knows, and the ids of the others."""
+    found = [(item, model.item_ids.row(item.item_id)) for item in given]
+    rows = np.array([row for _, row in found if row is not None], np.int32)
+    weights = np.array([item.weight for item, row in found if row is not None], np.float32)
+    return rows, weights, [model.item_ids.own_form(item.item_id) for item, row in found if row is None]
+
+
+def _for_what_was_had(
+    generation: Generation, rows: Int32, weights: Float32, options: AnonymousBody
+) -> tuple[Strategy, Ranked]:
+    model, among = generation.snapshot.model, candidates(generation, options, options.exclude)
+    without = np.union1d(rows, among.exclude)
     if model.limited:
-        return "popular", popular(model, options.n, offset=options.offset, exclude=without)
-    return "fold_in", top_n(model, fold_in(model, rows, weights), options.n, offset=options.offset, without=without)
+        return "popular", among.best(partial(popular, model, exclude=without), options.n, options.offset)
+    to_vector = partial(top_n, model, fold_in(model, rows, weights), without=without)
+    return "fold_in", among.best(to_vector, options.n, options.offset)

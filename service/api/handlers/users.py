@@ -16,23 +16,20 @@ from service.api.answers import (
     ScoredUser,
     SimilarUsers,
     UnknownItem,
+    UserIds,
     UserItems,
-    Users,
     WeightedItem,
 )
 from service.api.context import Question
-from service.api.handlers.lookups import MICROSECONDS, answered, known_item, known_user, titling
+from service.api.handlers.lookups import MICROSECONDS, answered, answered_in_turns, known_item, known_user, titling
 from service.api.parameters import Counted, Entries, ListedUsers, Page, Scores
 from service.api.query_strings import path_id
 from service.errors import BadParameterError, NoSeenItemsError
 from service.live.generation import Generation
 from service.model.factors import Seen
 from service.model.model import Model
-from service.model.scoring.scoring import Ranked, explain, explain_in_turns, item_scores, similar_users
+from service.model.scoring.scoring import Ranked, explain_in_turns, item_scores, similar_users
 from service.model.storage.snapshot import Snapshot
-
-# An explanation that is likely to take longer gives way to other queries between its turns.
-_UNDIVIDED_MICROSECONDS = 10_000
 
 
 async def listed(question: Question[Generation, ListedUsers]) -> web.StreamResponse:
@@ -48,7 +45,7 @@ async def listed(question: Question[Generation, ListedUsers]) -> web.StreamRespo
     except ValueError:
         raise BadParameterError("The parameter after is not a number, and the user ids of this model are.") from None
     rows = np.fromiter(islice(listed_rows, options.offset, options.offset + options.n), np.int64)
-    return answers.response(answers.encode(Users(snapshot.version, ids.at(rows))), snapshot.version)
+    return answers.response(answers.encode(UserIds(snapshot.version, ids.at(rows))), snapshot.version)
 
 
 async def similar(question: Question[Generation, Counted]) -> web.StreamResponse:
@@ -95,11 +92,7 @@ async def explanation(question: Question[Generation, Entries]) -> web.StreamResp
     item_row = known_item(model, path_id(question, "item"))
     estimate = _explanation_estimate(generation.snapshot, user_row)
     estimate += titling(generation, options.n, wanted=options.titles)
-    if estimate <= _UNDIVIDED_MICROSECONDS:
-        return await answered(question, lambda: estimate, _explanation, user_row, item_row, options)
-    turns = _explanation_in_turns(generation, user_row, item_row, options)
-    answer = await question.context.queries.run_in_turns(estimate, turns)
-    return answers.response(answer.body, generation.version)
+    return await answered_in_turns(question, estimate, _explanation, user_row, item_row, options)
 
 
 def _similar(generation: Generation, row: int, n: int) -> Answer:
@@ -118,7 +111,8 @@ def _scores(generation: Generation, row: int, options: Scores) -> Answer:
     values = answers.model_scores(snapshot, item_scores(model, row, known), normalize=options.normalize)
     scored = iter(answers.scored_items(generation, known, values, titles=options.titles))
     entries = [
-        UnknownItem(item) if item_row is None else next(scored) for item, item_row in zip(items, rows, strict=True)
+        next(scored) if item_row is not None else UnknownItem(model.item_ids.own_form(item))
+        for item, item_row in zip(items, rows, strict=True)
     ]
     return Answer(answers.encode(ItemScores(snapshot.version, model.user_ids.of(row), entries)))
 
@@ -133,15 +127,7 @@ def _seen(generation: Generation, row: int, options: Page) -> Answer:
     return Answer(answers.encode(UserItems(generation.version, model.user_ids.of(row), items)))
 
 
-def _explanation(generation: Generation, user_row: int, item_row: int, options: Entries) -> Answer:
-    model = generation.snapshot.model
-    found = explain(model, user_row, item_row, len(_known_seen(model).of(user_row)))
-    return _explained(generation, user_row, item_row, found, options)
-
-
-def _explanation_in_turns(
-    generation: Generation, user_row: int, item_row: int, options: Entries
-) -> Iterator[Answer | None]:
+def _explanation(generation: Generation, user_row: int, item_row: int, options: Entries) -> Iterator[Answer | None]:
     """Yield None after each turn, and the answer after the last."""
     model = generation.snapshot.model
     for found in explain_in_turns(model, user_row, item_row, len(_known_seen(model).of(user_row))):

@@ -28,6 +28,7 @@ from service.api.problems import HTTP_STATUS, Problem
 from service.api.route import AnyRoute
 from service.api.routes import TAGS
 from service.errors import AlsServeError
+from service.model.factors import Id
 
 Json: TypeAlias = dict[str, Any]
 
@@ -38,6 +39,7 @@ _ABOUT = (
 )
 _IN_A_PATH = "Percent-encode it; a slash is `%2F`. The ids `.` and `..` cannot be sent in a path; use the POST forms."
 _ID = {"type": "string", "minLength": 1}
+_ANY_ID = msgspec.json.schema(Id)
 #: An id in a comma-separated list, as query_strings.BLANKS has it.
 _NO_BLANK_ENDS = r"^[^ \t\n\r\v\f]([\s\S]*[^ \t\n\r\v\f])?$"
 _PATH: dict[str, Json] = {
@@ -75,8 +77,8 @@ _HEADERS_BY_STATUS = {401: ["WWW-Authenticate"], 403: ["WWW-Authenticate"], 503:
 _UNNAMED = (UserResult, UserFailure, UnknownItem)
 
 
-def document(routes: Sequence[AnyRoute]) -> Json:
-    """Return the document for a server's routes."""
+def document(routes: Sequence[AnyRoute], *, ids_as_text: bool = False) -> Json:
+    """Return the document for a server's routes, whose answers may write all ids as text."""
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -91,7 +93,11 @@ def document(routes: Sequence[AnyRoute]) -> Json:
         "servers": [{"url": "./", "description": "Where this document is, also behind a path prefix."}],
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": _schemas(routes), "headers": _HEADERS, "securitySchemes": {"token": _TOKEN}},
+        "components": {
+            "schemas": _schemas(routes, ids_as_text=ids_as_text),
+            "headers": _HEADERS,
+            "securitySchemes": {"token": _TOKEN},
+        },
     }
 
 
@@ -124,6 +130,7 @@ def _in_query(route: AnyRoute) -> Iterator[Json]:
     if route.has_body or route.options is Anything:
         return
     (options,) = msgspec.json.schema(route.options)["$defs"].values()
+    _type_choices(options)
     for name, schema in options["properties"].items():
         described = {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
         if schema["type"] == "array":
@@ -176,13 +183,13 @@ def _bad(route: AnyRoute) -> Json:
 
 
 def _problem(status: int, codes: dict[str, str]) -> Json:
-    narrowed = {"properties": {"status": {"const": status}, "code": {"enum": sorted(codes)}}}
+    """Describe a problem by its examples: a schema for each status makes most generated clients drop its body."""
     return {
         "description": "\n\n".join(f"`{code}`: {sentence}" for code, sentence in codes.items()),
         "headers": _headers(*_HEADERS_BY_STATUS.get(status, ())),
         "content": {
             problems.CONTENT_TYPE: {
-                "schema": {"allOf": [_ref(Problem), narrowed]},
+                "schema": _ref(Problem),
                 "examples": {
                     code: {"value": problems.document(status, code, sentence, examples.REQUEST_ID)}
                     for code, sentence in codes.items()
@@ -192,11 +199,15 @@ def _problem(status: int, codes: dict[str, str]) -> Json:
     }
 
 
-def _schemas(routes: Iterable[AnyRoute]) -> Json:
+def _schemas(routes: Iterable[AnyRoute], *, ids_as_text: bool) -> Json:
     asked = _components(route.options for route in routes if route.has_body)
     answered = _components([*(type(route.answer) for route in routes if route.answer), *_UNNAMED, Problem])
+    for schema in asked.values():
+        _may_be_left_out(schema)
     for schema in answered.values():
         _always_there(schema)
+        if ids_as_text:
+            _write_ids_as_text(schema)
     return dict(sorted((asked | answered).items()))
 
 
@@ -204,7 +215,41 @@ def _components(kinds: Iterable[type[msgspec.Struct]]) -> Json:
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS)
     for schema in schemas.values():
         schema["description"] = inspect.cleandoc(schema["description"])
+        _type_choices(schema)
     return schemas
+
+
+def _type_choices(schema: object) -> None:
+    """Give choices of text their type, which generators for typed languages need and msgspec leaves out."""
+    if isinstance(schema, dict) and "enum" in schema:
+        schema["type"] = "string"
+    for part in _parts(schema):
+        _type_choices(part)
+
+
+def _write_ids_as_text(schema: object) -> None:
+    if isinstance(schema, dict) and schema.get("anyOf") == _ANY_ID["anyOf"]:
+        del schema["anyOf"]
+        schema["type"] = "string"
+    for part in _parts(schema):
+        _write_ids_as_text(part)
+
+
+def _parts(schema: object) -> Iterable[object]:
+    if isinstance(schema, dict):
+        return schema.values()
+    return schema if isinstance(schema, list) else ()
+
+
+def _may_be_left_out(schema: Json) -> None:
+    """Move defaults into descriptions: clients in TypeScript would have to send each field that has one.
+
+    In Python they would send the default of the server that the client was generated from.
+    """
+    for field in schema["properties"].values():
+        if "default" in field:
+            default = msgspec.json.encode(field.pop("default")).decode()
+            field["description"] = f"{field.get('description', '')} Default: {default}.".strip()
 
 
 def _always_there(schema: Json) -> None:

@@ -15,7 +15,7 @@ from service.model.model import Model
 _NONE = np.empty(0, "S1")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Assortment:
     """One model's items and users as a catalog and lists describe them; immutable.
 
@@ -54,6 +54,21 @@ def assort(
         _available(model, catalog, rows, unavailable, listed_only=listed_only),
         _found(hidden_users, model.user_ids.values),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How a catalog and a model overlap: the model's items, how many the catalog lists, its rows beyond them."""
+
+    items: int
+    listed: int
+    unknown: int
+
+
+def coverage(catalog: Catalog, model: Model) -> Coverage:
+    """Compare a catalog with a model; takes up to a second for a million items."""
+    listed = int(np.count_nonzero(catalog.rows_of(model.item_ids.values) >= 0))
+    return Coverage(len(model.item_ids), listed, len(catalog) - listed)
 
 
 def _available(

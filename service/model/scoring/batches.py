@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.model.factors import Int32
 from service.model.model import Model
 from service.model.scoring import blocks, kernel
-from service.model.scoring.ranking import NO_ROWS, Eligible, Mask, Ranked, is_mask
+from service.model.scoring.ranking import NO_ROWS, Eligible, Mask, Ranked, mask_of
 from service.model.scoring.scan import Scan, address, scan_of
 from service.model.scoring.scoring import left_out
 
@@ -39,7 +39,7 @@ def recommend_many(
     users: int32, user rows. After each turn of some milliseconds there is a list of what it found, which may be empty;
     who asks no further stops the scan.
     """
-    scan, mask = scan_of(model), _mask(eligible, len(model.item_factors))
+    scan, mask = scan_of(model), None if eligible is None else mask_of(eligible, len(model.item_factors))
     size = _group_size(scan, n + offset) if scan else 1
     for start in range(0, len(users), size):
         some = users[start : start + size]
@@ -57,15 +57,6 @@ def _group_size(scan: Scan, n: int) -> int:
     """Return how many users share a chunk: as many as gain from it, and have room to work in."""
     bytes_each: int = scan.library.scan_scratch_bytes(1, scan.stride, min(n, scan.rows))
     return max(1, min(GROUP, _SCRATCH_BYTES // bytes_each))
-
-
-def _mask(eligible: Eligible | None, rows: int) -> Mask | None:
-    """Return the eligible rows as a mask. Raises IndexError if there is no such row."""
-    if eligible is None or (is_mask(eligible) and eligible.shape == (rows,)):
-        return eligible
-    mask = np.zeros(rows, np.bool_)
-    mask[eligible] = True
-    return mask
 
 
 class _Lists(NamedTuple):

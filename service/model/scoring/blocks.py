@@ -11,7 +11,7 @@ from service.model.model import Model
 from service.model.scoring.products import scores_of
 from service.model.scoring.ranking import Bound, Eligible, Ranked, Rows, Score, is_mask, rank
 
-_UNIT_ROUNDOFF = 2.0**-24
+UNIT_ROUNDOFF = 2.0**-24
 _SMALLEST = 2.0**-149
 
 
@@ -69,7 +69,7 @@ def bounds(norms: Float32, vector: Float32) -> tuple[Bound, float]:
     relative error is not bounded.
     """
     length = math.hypot(*vector.tolist())
-    errors = (len(vector) + 4) * _UNIT_ROUNDOFF
+    errors = (len(vector) + 4) * UNIT_ROUNDOFF
     gamma = errors / (1 - errors)
     reach = length * (1 + gamma)
     subnormal = 2 * (length + len(vector)) * _SMALLEST if length else 0.0

@@ -39,6 +39,23 @@ def is_mask(eligible: Eligible) -> TypeGuard[Mask]:
     return eligible.dtype == np.bool_
 
 
+def mask_of(eligible: Eligible, rows: int) -> Mask:
+    """Return the eligible ones of so many rows as a mask. Raises IndexError if there is no such row."""
+    if is_mask(eligible) and eligible.shape == (rows,):
+        return eligible
+    mask = np.zeros(rows, np.bool_)
+    mask[eligible] = True
+    return mask
+
+
+def are_eligible(rows: Rows, eligible: Eligible) -> Mask:
+    """Return which of these rows are eligible; of a list, a few are found sooner than its mask is made."""
+    if is_mask(eligible) or not len(eligible):
+        return eligible[rows] if is_mask(eligible) else np.zeros(len(rows), np.bool_)
+    found: Mask = eligible[eligible.searchsorted(rows).clip(max=len(eligible) - 1)] == rows
+    return found
+
+
 class Ranked(msgspec.Struct, frozen=True):
     """Rows by descending score; equal scores by ascending row. There may be fewer than wanted, or none.
 

@@ -12,17 +12,20 @@ from service.errors import NoSeenItemsError
 from service.model.factors import Float32, Int32
 from service.model.model import Model
 from service.model.scoring import blocks
-from service.model.scoring.folding import explain, explain_in_turns, fold_in
+from service.model.scoring.audience import audience
+from service.model.scoring.folding import explain, explain_in_turns, fold_in, fold_in_turns
 from service.model.scoring.products import scores_of
-from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked
+from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked, are_eligible, is_mask, mask_of
 from service.model.scoring.scan import address, scan_of
 from service.model.scoring.similarity import similar_items, similar_users
 
 __all__ = [
     "Ranked",
+    "audience",
     "explain",
     "explain_in_turns",
     "fold_in",
+    "fold_in_turns",
     "item_scores",
     "popular",
     "recommend",
@@ -30,6 +33,9 @@ __all__ = [
     "similar_users",
     "top_n",
 ]
+
+# So few are sorted, or looked up in a list, sooner than all items are gone through, or a mask of them is made.
+_SORTED_ITEMS = 4096
 
 
 def top_n(
@@ -93,16 +99,38 @@ def left_out(model: Model, user: int, *, exclude_seen: bool, exclude: Int32) -> 
     return np.unique(np.concatenate((seen, exclude))) if len(exclude) else seen
 
 
-def popular(model: Model, n: int, *, offset: int = 0, exclude: Int32 = NO_ROWS) -> Ranked:
+def popular(
+    model: Model, n: int, *, offset: int = 0, exclude: Int32 = NO_ROWS, eligible: Eligible | None = None
+) -> Ranked:
     """Return the ``n`` items that most users had after the ``offset`` first, without ``exclude``.
 
-    The scores are the numbers of users. Raises NoSeenItemsError if the model does not know them.
+    The scores are the numbers of users. eligible: as for :func:`top_n`. Raises NoSeenItemsError if the model does not
+    know them.
     """
     if model.popularity is None:
         raise NoSeenItemsError("The served model does not include seen items, so it knows no popular items.")
-    head = model.popularity.order[: offset + n + len(exclude)]
-    rows = head[~np.isin(head, exclude)][offset : offset + n]
-    return Ranked(rows, model.popularity.users[rows].astype(np.float32), scanned=len(head))
+    users = model.popularity.users
+    if eligible is not None and not is_mask(eligible) and len(eligible) <= _SORTED_ITEMS:
+        order = eligible[np.lexsort((model.item_ids.values[eligible], -users[eligible]))]
+        rows, scanned = _walk(order.astype(np.int32, copy=False), offset + n, exclude, None)
+    else:
+        rows, scanned = _walk(model.popularity.order, offset + n, exclude, eligible)
+    return Ranked(rows[offset:], users[rows[offset:]].astype(np.float32), scanned)
+
+
+def _walk(order: Int32, n: int, exclude: Int32, eligible: Eligible | None) -> tuple[Int32, int]:
+    """Return the first ``n`` rows in this order that are eligible and not excluded, and how many were looked at."""
+    found, missing, start = [], n, 0
+    step = n + len(exclude)
+    while missing > 0 and start < len(order):
+        part = order[start : start + step]
+        if eligible is not None and step > _SORTED_ITEMS:
+            eligible = mask_of(eligible, len(order))
+        kept = part if eligible is None else part[are_eligible(part, eligible)]
+        kept = kept[~np.isin(kept, exclude)] if len(exclude) else kept
+        found.append(kept[:missing])
+        missing, start, step = missing - len(kept), start + len(part), 2 * step
+    return np.concatenate(found) if found else NO_ROWS, start
 
 
 def item_scores(model: Model, user: int, items: Int32) -> Float32:

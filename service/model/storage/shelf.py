@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import OutOfResourcesError, SnapshotDamagedError, StateDirectoryError
+from service.files import sync_directory
 from service.model.storage import snapshot
 from service.model.storage.array_files import damaged
 from service.model.storage.snapshot import Snapshot
@@ -20,6 +21,8 @@ from service.model.storage.source import Source, is_lacking
 
 _STAGED = ".staged-"
 _DISCARDED = ".discarded-"
+#: An empty file in a snapshot that was never served.
+_UNSERVED = "unserved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,14 @@ class Shelf:
     """The directory ``<state dir>/snapshots``, which keeps the ``keep`` last used snapshots.
 
     Several processes may share it: snapshots appear and disappear by a rename, and processes lock what they stage.
-    reading: the end of the names of snapshots, another for each way to read the same file.
+    reading: the end of the names of snapshots, another for each way to read the same file. ids_as_text: how snapshots
+    are opened, see :class:`~service.model.ids.Ids`.
     """
 
     root: Path
     keep: int
     reading: str = ""
+    ids_as_text: bool = False
 
     def place_of(self, source: Source) -> Path:
         """Return the path of a source's snapshot, which may not exist."""
@@ -49,17 +54,18 @@ class Shelf:
             raise unwritable(self.root, error) from None
 
     def last_used(self) -> Snapshot | None:
-        """Open the last used snapshot, skipping limited ones and those that cannot be opened."""
-        for place in self.places():
+        """Open the last used snapshot, skipping limited ones, and those that were never served or cannot be opened."""
+        for place in self._served():
             with suppress(SnapshotDamagedError, OSError):
-                found = snapshot.open_snapshot(place)
+                found = snapshot.open_snapshot(place, ids_as_text=self.ids_as_text)
                 if not found.model.limited:
                     return found
         return None
 
     def mark_used(self, served: Snapshot) -> None:
-        """Mark a snapshot as used now, so that it is kept."""
+        """Mark a snapshot as served from now on, so that it is kept, and served after a restart."""
         with suppress(OSError):  # a read-only state directory still works; only the order of use is lost
+            (served.directory / _UNSERVED).unlink(missing_ok=True)
             # Later than any previous use, even if the clock was set back.
             now = max([time.time_ns(), *(used.stat().st_mtime_ns + 1 for used in self.places()[:1])])
             os.utime(served.directory, ns=(now, now))
@@ -81,10 +87,17 @@ class Shelf:
             shutil.rmtree(staged, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove all but the last used snapshots, and leftovers of old versions and dead processes. Raises OSError."""
+        """Remove all but the last used snapshots, and leftovers of old versions and dead processes. Raises OSError.
+
+        Of those that were never served, because they were refused or are about to be, the newest stays, too; several
+        stay as long as there are fewer than ``keep`` others.
+        """
         if not self.root.is_dir():
             return
-        for place in [*self.places()[self.keep :], *self._outdated()]:
+        served = self._served()
+        unserved = [place for place in self.places() if place not in served]
+        spare = max(1, self.keep - len(served))
+        for place in [*served[self.keep :], *unserved[spare:], *self._outdated()]:
             self.discard(place)
         for leftover in [*self.root.glob(_STAGED + "*"), *self.root.glob(_DISCARDED + "*")]:
             _remove_abandoned(leftover)
@@ -96,6 +109,14 @@ class Shelf:
             with suppress(FileNotFoundError):  # another process may clean up at the same time
                 found.append((place.lstat().st_mtime_ns, place))
         return [place for _, place in sorted(found, reverse=True)]
+
+    def _served(self) -> list[Path]:
+        """Return the directories of the snapshots that were served at some time, last used first."""
+        return [place for place in self.places() if not (place / _UNSERVED).exists()]
+
+    def versions(self) -> list[str]:
+        """Return the versions of the snapshots, last used first."""
+        return [place.name.split("-")[1] for place in self.places()]
 
     def discard(self, place: Path) -> None:
         """Remove a snapshot, or whatever is in its place; processes that have it mapped can still use it.
@@ -112,7 +133,7 @@ class Shelf:
         if not os.path.lexists(place):
             return None
         with discarding_damage(self, place):
-            found = snapshot.open_snapshot(place)
+            found = snapshot.open_snapshot(place, ids_as_text=self.ids_as_text)
             if found.manifest.source.sha256 == source.sha256:
                 return found
             raise damaged(place, "is of another file")
@@ -148,6 +169,12 @@ def discarding_damage(shelf: Shelf, place: Path) -> Iterator[None]:
         if isinstance(error, OSError) and is_lacking(error):
             raise
         shelf.discard(place)
+
+
+def mark_unserved(staged: Path) -> None:
+    """Note in a new snapshot that it was not served yet. Raises OSError."""
+    (staged / _UNSERVED).touch()
+    sync_directory(staged)
 
 
 def unwritable(directory: Path, error: OSError) -> StateDirectoryError | OutOfResourcesError:

@@ -143,16 +143,16 @@ def publish(staged: Path, directory: Path) -> None:
     sync_directory(directory.parent)
 
 
-def open_snapshot(directory: Path) -> Snapshot:
+def open_snapshot(directory: Path, *, ids_as_text: bool = False) -> Snapshot:
     """Map a snapshot directory into memory; sizes, types, shapes and indices are checked, but not every byte.
 
-    Raises SnapshotDamagedError, OSError.
+    ids_as_text: see :class:`~service.model.ids.Ids`. Raises SnapshotDamagedError, OSError.
     """
     manifest = read_manifest(directory)
     prove_names(directory, manifest.files, manifest)
     arrays = {name: map_array(directory / name, facts) for name, facts in manifest.files.items()}
     prove_layout(directory, arrays, manifest)
-    return Snapshot(directory, manifest, _model(arrays, manifest))
+    return Snapshot(directory, manifest, _model(arrays, manifest, ids_as_text=ids_as_text))
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -215,11 +215,11 @@ def arrays_of(model: Model) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _model(arrays: dict[str, NDArray[Any]], manifest: Manifest) -> Model:
+def _model(arrays: dict[str, NDArray[Any]], manifest: Manifest, *, ids_as_text: bool) -> Model:
     seen = manifest.seen_pairs is not None
     return Model(
-        user_ids=Ids(arrays["user_ids.npy"]),
-        item_ids=Ids(arrays["item_ids.npy"], arrays["item_sorter.npy"]),
+        user_ids=Ids(arrays["user_ids.npy"], as_text=ids_as_text),
+        item_ids=Ids(arrays["item_ids.npy"], arrays["item_sorter.npy"], ids_as_text),
         user_factors=arrays["user_factors.npy"],
         item_factors=arrays["item_factors.npy"],
         item_norms=arrays["item_norms.npy"],

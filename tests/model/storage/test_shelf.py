@@ -116,7 +116,7 @@ def test_what_cannot_be_read_just_now_is_kept(shelf: Shelf, monkeypatch: pytest.
     """Running out of file descriptors is not damage: the snapshot stays."""
     place = fill(shelf, 1)
 
-    def exhausted(_: Path) -> None:
+    def exhausted(_: Path, **_options: bool) -> None:
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patched:

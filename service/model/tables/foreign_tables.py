@@ -20,6 +20,8 @@ _OTHERS = tuple(
         (rb"ARROW1|FEA1", f"is an Arrow or Feather file: {_CSV}"),
         (rb"Obj\x01", f"is an Avro file: {_CSV}"),
         (rb"SQLite format 3\x00", f"is an SQLite database: {_CSV}"),
+        (rb"%%MatrixMarket", f"is a Matrix Market file: {_CSV}"),
+        (rb"%PDF-", f"is a PDF document: {_CSV}"),
         (rb"\x89HDF", f"is an HDF5 file: {_CSV}"),
         (rb"\x93NUMPY|\x80[\x02-\x05]", f"holds Python or NumPy objects: {_CSV}"),
         (rb"version https://git-lfs", "is a Git LFS pointer: fetch the file with git lfs pull"),

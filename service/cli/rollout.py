@@ -1,0 +1,31 @@
+"""The command accept: lets in a model that a gate blocked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from service.cli.options import settings_options
+from service.model.storage.shelf import Shelf
+from service.model.storage.verdicts import Accepted, whole_version
+
+
+@click.command()
+@click.argument("version")
+@settings_options("state_dir")
+def accept(version: str, state_dir: Path) -> None:
+    """Let a model in although a gate blocks it.
+
+    VERSION is its version, which the log and /v1/model name, or the first digits of it. A running server with the same
+    state directory swaps the model in within ALS_WATCH_SECONDS if it is still the file at the model path; no restart is
+    needed.
+    """
+    kept = Shelf(state_dir / "snapshots", keep=1).versions()
+    whole = whole_version(version, kept, state_dir)
+    if Accepted(state_dir / "accepted").add(whole):
+        click.echo(f"✅ Accepted model {whole}: gates no longer block it")
+    else:
+        click.echo(f"💤 Model {whole} was accepted before")
+    if whole not in kept:
+        click.echo(f"⚠️ {state_dir} has no such model yet; once it arrives, it is let in")

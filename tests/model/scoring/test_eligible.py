@@ -1,0 +1,62 @@
+"""Popular and similar items among those that are eligible; for top-N, see test_scan.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.model.arranging import arrange
+from service.model.model import Model
+from service.model.scoring import scoring
+from service.model.scoring.ranking import Eligible, Mask, Ranked
+from tests.support.models import make_factors
+
+N = st.integers(1, 30) | st.sampled_from([100, 401])
+SHARES = st.sampled_from([0.0, 0.02, 0.3, 0.7, 1.0])
+
+
+@st.composite
+def chosen(draw: st.DrawFn) -> tuple[Model, Mask]:
+    """Draw a model, whole-numbered or not, and a mask of its items."""
+    items, seed = draw(st.integers(1, 40) | st.sampled_from([400, 5000])), draw(st.integers(0, 10_000))
+    model = arrange(make_factors(users=5, items=items, seed=seed, pairs=3 * items, whole=draw(st.booleans())))
+    return model, np.random.default_rng(seed).random(items) < draw(SHARES)
+
+
+def ways(mask: Mask) -> list[Eligible]:
+    """Return the mask, and the rows that it has."""
+    return [mask, np.flatnonzero(mask).astype(np.int32)]
+
+
+def assert_is_part_of(found: Ranked, whole: Ranked, mask: Mask, page: slice) -> None:
+    """Require the eligible rows of a ranking of all, in that order and with the same bits."""
+    rows, scores = whole.rows[mask[whole.rows]], whole.scores[mask[whole.rows]]
+    assert found.rows.tolist() == rows[page].tolist()
+    assert found.scores.tobytes() == scores[page].tobytes()
+
+
+@given(chosen(), N, st.integers(0, 50), st.lists(st.integers(0, 4999), max_size=20), st.sampled_from([0, 10, 4096]))
+def test_popular_items_among_the_eligible(
+    drawn: tuple[Model, Mask], n: int, offset: int, excluded: list[int], few: int
+) -> None:
+    """They are the eligible ones of all popular items, in that order, by a mask or a list, sorted or walked."""
+    model, mask = drawn
+    exclude = np.array(excluded, np.int32) % np.int32(len(mask))
+    whole = scoring.popular(model, len(mask), exclude=exclude)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "_SORTED_ITEMS", few)
+        for eligible in ways(mask):
+            found = scoring.popular(model, n, offset=offset, exclude=exclude, eligible=eligible)
+            assert_is_part_of(found, whole, mask, slice(offset, offset + n))
+
+
+@given(chosen(), N, st.integers(0, 4999))
+def test_similar_items_among_the_eligible(drawn: tuple[Model, Mask], n: int, item: int) -> None:
+    """They are the eligible ones of all similar items, with the same cosines to the last bit."""
+    model, mask = drawn
+    item %= len(mask)
+    whole = scoring.similar_items(model, item, len(mask))
+    for eligible in ways(mask):
+        assert_is_part_of(scoring.similar_items(model, item, n, eligible=eligible), whole, mask, slice(n))

@@ -1,0 +1,124 @@
+"""A bad model that is a valid file: the server refuses it while it serves on, until a person accepts it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from service.cli.main import main
+from service.model.factors import Factors
+from tests.support.helpers import model_bytes, put, version
+from tests.support.models import make_factors
+from tests.support.running import RunningServer, running_server
+
+FULL = dataclasses.replace(make_factors(users=1000, items=200, pairs=3000), user_ids=np.arange(1000))
+
+
+def cut(share: float) -> Factors:
+    """Return the model of the first users only."""
+    users = int(share * len(FULL.user_ids))
+    assert FULL.seen
+    seen = dataclasses.replace(
+        FULL.seen,
+        indptr=FULL.seen.indptr[: users + 1],
+        items=FULL.seen.items[: FULL.seen.indptr[users]],
+        weights=FULL.seen.weights[: FULL.seen.indptr[users]],
+    )
+    return dataclasses.replace(FULL, user_ids=FULL.user_ids[:users], user_factors=FULL.user_factors[:users], seen=seen)
+
+
+FULL_FILE, CUT_FILE = model_bytes(factors=FULL), model_bytes(factors=cut(0.01))
+
+
+@contextmanager
+def asked_throughout(server: RunningServer) -> Iterator[list[tuple[int, str]]]:
+    """Ask for recommendations all the time, for the length of a block; yield each status and version."""
+    answers: list[tuple[int, str]] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            status, body = server.get("/v1/users/5/recommendations")
+            answers.append((status, body.get("model_version", "")))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield answers
+    finally:
+        done.set()
+        asking.join()
+
+
+def accept(beginning: str, state: Path) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, ["accept", beginning, "--state-dir", str(state)])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_model_with_a_hundredth_of_its_users(tmp_path: Path, workers: int) -> None:
+    """It is refused, and served once it was accepted: no request fails, and no restart is needed."""
+    path, state = tmp_path / "model.npz", tmp_path / "state"
+    served = put(path, FULL_FILE)
+    with running_server(path, state, workers=workers) as server:
+        server.wait_until_ready()
+        with asked_throughout(server) as answers:
+            refused = put(path, CUT_FILE)
+            server.wait_for("rejected", reason="gate_counts")
+            server.wait_until(lambda: server.get("/v1/model")[1]["state"] == "stale")  # workers follow soon
+            described = server.get("/v1/model")[1]
+            assert described["model_version"] == served
+            assert described["last_reload"]["gates"][0] == {
+                "gate": "counts",
+                "result": "blocked",
+                "value": 0.01,
+                "limit": 0.5,
+                "detail": "it has 10 users, less than 50% of the 1000 of the served model",
+            }
+            assert f"als-serve accept {refused} lets it in" in described["last_reload"]["detail"]
+            before = len(answers)
+            assert accept(refused[:6], state).exit_code == 0
+            server.wait_for("swapped", model_version=refused)
+            server.wait_until(lambda: answers[-1][1] == refused)
+        assert before > 0
+        assert {status for status, _ in answers} == {200}
+        assert {version for _, version in answers} == {served, refused}
+
+
+def test_accepting(tmp_path: Path) -> None:
+    """A few digits are enough if they are unique; twice is as good as once; an unknown version has to be whole."""
+    path, state = tmp_path / "model.npz", tmp_path / "state"
+    served = put(path, FULL_FILE)
+    with running_server(path, state) as server:
+        server.wait_until_ready()
+    first = accept(served[:4], state)
+    assert (first.exit_code, first.stdout) == (0, f"✅ Accepted model {served}: gates no longer block it\n")
+    assert accept(served, state).stdout == f"💤 Model {served} was accepted before\n"
+    unknown = accept("0123456789abcdef", state)
+    assert unknown.exit_code == 0
+    assert f"⚠️ {state} has no such model yet; once it arrives, it is let in" in unknown.stdout
+    for beginning, sentence in {
+        "f" * 15: f"Error: No model kept in {state} begins with {'f' * 15}; {served} are kept.",
+        "model.npz": "Error: 'model.npz' is not a model version: 16 hex digits, or the first few.",
+        "../secret": "Error: '../secret' is not a model version",
+        "": "Error: '' is not a model version",
+    }.items():
+        wrong = accept(beginning, state)
+        assert wrong.exit_code == 1
+        assert sentence in wrong.output
+    assert version(FULL_FILE) == served
+
+
+def test_a_state_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    """One sentence says so."""
+    (tmp_path / "state").write_text("not a directory")
+    result = accept("0123456789abcdef", tmp_path / "state")
+    assert result.exit_code == 1
+    assert "cannot be used" in result.output
