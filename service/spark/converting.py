@@ -21,6 +21,7 @@ from service.spark.seen import Side, read_seen
 from service.spark.tree import Tree, opened_tree
 from service.training.account import Account
 from service.training.data_files import DataFile, files_of, held_open
+from service.untrusted import with_quotations
 
 #: Callback: phase, steps done, and all.
 Report = Callable[[str, int, int], object]
@@ -172,10 +173,16 @@ def _seen(
             f"{where} has no interaction of a user and an item of the model; give the model's own ids, or name the "
             f"columns {model.user_column} and {model.item_column} if they have Spark's numbers."
         )
-    remarks.extend(inputs.account.sentences())
+    remarks.extend(_on_rows(where, inputs.account))
     if had.left_out:
         remarks.append(f"{had.left_out} pairs of {where} are of users or items without factors, and are left out")
     return had.seen
+
+
+def _on_rows(where: str, account: Account) -> list[str]:
+    """Return what is to be said of the rows of interactions."""
+    skipped = f"{account.count} rows of {where} were skipped; the first: {with_quotations(account.first)}"
+    return [*account.sentences(), *([skipped] if account.count else [])]
 
 
 def _alpha(wanted: Wanted) -> float:

@@ -59,7 +59,7 @@ def _numbers(part: DataFile) -> Int64:
     with opened_parquet(part, ("id", "features")) as parquet:
         if not pa.types.is_integer(parquet.schema_arrow.field("id").type):
             raise ConversionError(f"{part.path} has ids that are not whole numbers; save the model again.")
-        columns = [batch.column(0) for batch in batches(parquet, ("id",))]
+        columns = [batch.column("id") for batch in batches(parquet, ("id",))]
     if any(column.null_count for column in columns):
         raise ConversionError(f"{part.path} has a row without an id; save the model again.")
     return np.concatenate([np.zeros(0, np.int64), *(column.to_numpy().astype(np.int64) for column in columns)])
@@ -80,22 +80,23 @@ def _fill(part: DataFile, factors: Float32, places: Int64, on_bytes: OnBytes) ->
     with opened_parquet(part, ("id", "features")) as parquet:
         for batch in batches(parquet, ("id", "features")):
             factors[places[done : done + batch.num_rows]] = _matrix(part, batch, factors.shape[1])
-            done += batch.num_rows
-            on_bytes(part.size * batch.num_rows // parquet.metadata.num_rows)
+            before, done = done, done + batch.num_rows
+            of = parquet.metadata.num_rows
+            on_bytes(part.size * done // of - part.size * before // of)
     return done
 
 
 def _matrix(part: DataFile, batch: Any, rank: int) -> Float32:
     """Return the features of a batch, float32 [rows, rank]."""
-    column = batch.column(1)
+    column = batch.column("features")
     if not any(is_kind(column.type) for is_kind in _LISTS) or not pa.types.is_floating(column.type.value_type):
         raise ConversionError(f"{part.path} has features of type {column.type} instead of lists of floats.")
     wrong = pc.fill_null(pc.not_equal(pc.list_value_length(column), rank), True)
     if pc.any(wrong).as_py():
         row = pc.index(wrong, True).as_py()
-        length = pc.list_value_length(column)[row].as_py()
+        number, length = batch.column("id")[row], pc.list_value_length(column)[row].as_py()
         raise ConversionError(
-            f"{part.path} has {'no' if length is None else length} features for the id {batch.column(0)[row]}; the "
+            f"{part.path} has {'no' if length is None else length} features for the id {number}; the "
             f"model has the rank {rank}: save it to a new directory."
         )
     values = column.flatten()

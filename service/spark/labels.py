@@ -19,6 +19,7 @@ from service.spark.parquet import batches, damaged, opened_parquet
 from service.training.data_files import DataFile
 
 _COLUMNS = ("id", "label")
+_LABELS_ARRAY = pa.list_(pa.list_(pa.string()))
 _PARQUET_MAGIC = b"PAR1"
 
 
@@ -40,7 +41,7 @@ class Labels:
                 f"{self.where} has no label for {numbers[known.argmin()]}, which has factors; name the labels that the "
                 "model was trained with."
             )
-        texts = self._texts.take(pa.array(places))
+        texts = _as_ids(self._texts.take(pa.array(places)))
         return texts.cast(pa.int64()).to_numpy() if ids.are_numbers(texts).all() else np.array(texts.to_pylist())
 
     def stands_for_others(self, number: int) -> bool:
@@ -48,23 +49,29 @@ class Labels:
         return self._keeps and number == len(self._texts)
 
 
+def _as_ids(texts: Any) -> Any:
+    """Apply the one rule for ids: the number 17.0, as Spark writes a double, is 17, as in interactions."""
+    return pc.coalesce(ids.clean(texts, "label").dictionary_decode(), texts)
+
+
 def labels_of_indexer(indexer: Indexer) -> Labels:
     """Read the labels of a StringIndexerModel: one row with all of them. Raises ConversionError."""
     data = indexer.tree.below("data")
     data.prove_complete()
-    lists = [column for part in data.parts() for column in _lists(part)]
-    if len(lists) != 1 or indexer.position >= len(lists[0]) or lists[0][indexer.position] is None:
+    rows = [row for part in data.parts() for row in _rows(part)]
+    lists = rows[0] if len(rows) == 1 else None
+    texts = lists[indexer.position].values if lists is not None and indexer.position < len(lists) else None
+    if texts is None or texts.null_count:
         raise ConversionError(f"{data.root} does not have the labels of a StringIndexer; save the model again.")
-    texts = pa.array(lists[0][indexer.position], pa.string())
     return Labels(str(indexer.tree.root), np.arange(len(texts)), texts, keeps=indexer.keeps)
 
 
-def _lists(part: DataFile) -> list[list[list[str]]]:
-    """Return the lists of labels of each row; Spark 2 has one list in a row."""
+def _rows(part: DataFile) -> list[Any]:
+    """Return the labels in each row, an Arrow array of lists of text, None if there are none."""
     with opened_parquet(part, ()) as parquet:
-        (name,) = [name for name in parquet.schema_arrow.names if name in {"labelsArray", "labels"}] or [""]
-        rows = [value for batch in batches(parquet, (name,)) for value in batch.column(0).to_pylist()] if name else []
-    return [[row] for row in rows] if name == "labels" else rows
+        if parquet.schema_arrow.names != ["labelsArray"] or parquet.schema_arrow.types[0] != _LABELS_ARRAY:
+            return [None]
+        return [row.values for batch in batches(parquet, ["labelsArray"]) for row in batch.column(0)]
 
 
 def labels_of_tables(where: str, tables: list[DataFile]) -> Labels:

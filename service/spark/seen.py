@@ -79,7 +79,7 @@ def _has_columns(table: DataFile, names: ColumnNames) -> bool:
 
 def _rows(wanted: NDArray[Any], ids: NDArray[Any]) -> Int64:
     """Return the row of each wanted id, -1 if there is none; 42 and "42" are the same id."""
-    values, among = pa.array(wanted.tolist()), pa.array(ids.tolist())
+    values, among = pa.array(wanted), pa.array(ids)
     if values.type != among.type:
         values, among = values.cast(pa.string()), among.cast(pa.string())
     found: Int64 = pc.index_in(values, value_set=among).fill_null(-1).to_numpy().astype(np.int64)

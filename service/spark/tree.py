@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from pathlib import Path
 
 from service.errors import ConversionError
 from service.training.data_files import DataFile, held_open
+from service.untrusted import quote
 
 _MOST_FILES = 20_000
 _MOST_METADATA = 2**24
 _SUCCESS = "_SUCCESS"
+_CHECKSUM = re.compile(r"\.(part-.*)\.crc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ def _files_in(root: Path) -> Iterator[tuple[str, DataFile]]:
     for parent, directories, names in os.walk(root):
         directories[:] = sorted(name for name in directories if not name.startswith("."))
         for name in names:
+            _prove_copied(Path(parent), name, names)
             path = Path(parent, name)
             if name.startswith(".") or not path.is_file():
                 continue
@@ -86,3 +90,10 @@ def _files_in(root: Path) -> Iterator[tuple[str, DataFile]]:
                     f"{root} has over {_MOST_FILES} files, more than a model has; name the model's directory."
                 )
             yield path.relative_to(root).as_posix(), DataFile(path, path.stat().st_size)
+
+
+def _prove_copied(parent: Path, name: str, names: list[str]) -> None:
+    """Raise ConversionError for a checksum, .NAME.crc, without its file: a copy has lost it."""
+    found = _CHECKSUM.fullmatch(name)
+    if found and found[1] not in names:
+        raise ConversionError(f"{parent} has the checksum of {quote(found[1])} but not the file; copy the model again.")

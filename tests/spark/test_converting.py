@@ -178,10 +178,10 @@ def test_labels_may_be_given(tmp_path: Path, form: str) -> None:
 
 
 def test_labels_that_are_all_numbers_are_numbers(tmp_path: Path) -> None:
-    """As everywhere, 42 is a number and 042 is text."""
+    """As everywhere, 42 is a number and 042 is text; 42.0, as Spark writes a double, is the number."""
     users = np.eye(2, dtype=np.float32)
     directory = write_als_model(tmp_path / "model", users, users)
-    for name, labels in {"numbers": ["42", "-7"], "texts": ["42", "042"]}.items():
+    for name, labels in {"numbers": ["42.0", "-7"], "texts": ["42", "042"]}.items():
         pq.write_table(pa.table({"id": [0, 1], "label": labels}), tmp_path / f"{name}.parquet")
     options = {"user_labels": tmp_path / "numbers.parquet", "item_labels": tmp_path / "texts.parquet"}
     model, _ = converted(directory, **options)
@@ -198,9 +198,9 @@ def test_seen_items_are_joined_by_labels_or_by_numbers(tmp_path: Path, named: st
     pq.write_table(pa.table({"id": [0, 1], "label": ["42", "43"]}), tmp_path / "items.parquet")
     path = tmp_path / "seen.csv"
     path.write_text(
-        "user,item,rating\n0,1,2\n0,1,3\n1,0,1\n9,0,1\n"
+        "user,item,rating\n0,1,2\n0,1,3\n1,0,1\n9,0,1\n,0,1\n"
         if named == "numbers"
-        else "user_id,item_id,rating\nana,43,2\nana,43,3\nbo,42,1\ncold,42,1\n"
+        else "user_id,item_id,rating\nana,43,2\nana,43,3\nbo,42,1\ncold,42,1\n,42,1\n"
     )
     labels = {"user_labels": tmp_path / "users.parquet", "item_labels": tmp_path / "items.parquet"}
     model, remarks = converted(directory, seen=path, **labels)
@@ -208,6 +208,7 @@ def test_seen_items_are_joined_by_labels_or_by_numbers(tmp_path: Path, named: st
     assert [model.seen.of(row).tolist() for row in range(2)] == [[1], [0]]
     assert model.seen.weights.tolist() == [5, 1]
     assert any(remark.startswith(f"1 pairs of {path} are of users or items without factors") for remark in remarks)
+    assert f"1 rows of {path} were skipped; the first: {path}, line 6: the user is missing" in " ".join(remarks)
 
 
 def test_parameters_are_those_nearest_to_spark(tmp_path: Path) -> None:

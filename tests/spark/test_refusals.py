@@ -75,6 +75,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda model: shutil.rmtree(model / "itemFactors"),
         "als/itemFactors is missing, so the model is incomplete; save or copy it again, whole.",
     ),
+    "a part lost": (
+        lambda model: part_of(model / "userFactors").unlink(),
+        "als/userFactors has the checksum of part-00000-* but not the file; copy the model again.",
+    ),
     "no metadata": (
         lambda model: shutil.rmtree(model / "metadata"),
         "als has no directory metadata, so Spark did not save a model there; name the directory of model.save().",
@@ -126,6 +130,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "no column": (
         rewritten("itemFactors", lambda table: table.select(["id"])),
         "als/itemFactors/* has no column features; save it again.",
+    ),
+    "bad text": (
+        with_features(lambda rows: pa.array([b"\xff"] * rows, pa.binary()).view(pa.string())),
+        "als/userFactors/* is damaged or cut short: it cannot be read as Parquet; copy it again.",
     ),
     "text ids": (
         rewritten("itemFactors", lambda table: table.set_column(0, "id", table.column("id").cast(pa.string()))),
