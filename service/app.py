@@ -69,7 +69,7 @@ def create_live(
     """
     reading = _reading(keys_of(settings.pickle_keys))
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
-    preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
+    preparation = Preparation(shelf, import_limits(settings), following.seconds_of if following else None)
     allowance = Allowance(settings.probation_seconds, settings.probation_excess)
     return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy, allowance, policy)
 
@@ -84,7 +84,7 @@ def _policy(settings: Settings) -> Policy:
 def catalog_import(settings: Settings) -> tuple[Shelf, ImportLimits]:
     """Return where catalogs are kept, and how one is imported. Raises SettingsError."""
     columns = columns_of(settings.item_columns)
-    return Shelf(settings.state_dir / "items", 2, _reading(columns)), replace(_limits(settings), keys=columns)
+    return Shelf(settings.state_dir / "items", 2, _reading(columns)), replace(import_limits(settings), keys=columns)
 
 
 def _reading(keys: Mapping[str, str]) -> str:
@@ -105,7 +105,8 @@ def gate_policy_of(settings: Settings) -> GatePolicy:
     return GatePolicy(modes, thresholds, settings.golden)
 
 
-def _limits(settings: Settings) -> ImportLimits:
+def import_limits(settings: Settings) -> ImportLimits:
+    """Return the limits of a process that reads a model."""
     memory, file = settings.import_memory_mb, settings.max_model_mb
     keys = keys_of(settings.pickle_keys)
     return ImportLimits(settings.import_timeout_seconds, memory, child_environment(), file, keys)
