@@ -76,7 +76,7 @@ def form_of(file: DataFile, layout: Layout, account: Account) -> TextForm | None
     Raises TrainingError, UnicodeDecodeError, and the errors of reading and decompressing.
     """
     start = first_bytes(file, _HEAD).removeprefix(codecs.BOM_UTF8)
-    other = foreign(start) or (unmarked(start) if layout.encoding is None else None)
+    other = foreign(start) or (_unnamed_encoding(start) if layout.encoding is None else None)
     if other:
         raise TrainingError(f"{file.path} {other}.")
     encoding = layout.encoding or marked_encoding(start) or "utf-8"
@@ -103,6 +103,11 @@ def _beginning(text: TextIO) -> tuple[str | None, list[str], str]:
         comments.append(line)
         line = text.readline(_LONGEST_HEADER)
     return named[1] if named else None, comments, line + text.read(_LONGEST_HEADER - len(line))
+
+
+def _unnamed_encoding(start: bytes) -> str | None:
+    name = unmarked(start)
+    return name and f"is UTF-16 without a byte order mark: give --encoding {name}{option('encoding', name)}"
 
 
 def _delimiter(head: str) -> str:

@@ -403,6 +403,7 @@ def test_quotes_are_letters_where_tabs_separate() -> None:
         ('id,x\n1,"2\n3,4\n', "a quote is never closed."),
         ("id,available\n1,yes\n2,maybe\n", "line 3: the column available is 'maybe', which is neither true nor false."),
         (b"id,x\n1,\xff\n", "the byte 0xff is not UTF-8; save it as UTF-8."),
+        ("id,x\n1,2\n3,4\n".encode("utf-16-le"), "it is UTF-16 without a byte order mark: save it as UTF-8."),
         (b"PK\x03\x04.", "it is a zip archive: unpack it first."),
         ('[{"id": 1}]', "it is JSON: save the table as CSV or Parquet."),
         ('{"id": 1}\n\n{"id": 2\n', "line 3 is not one JSON object (Input data was truncated)."),
