@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from threading import current_thread
 from typing import Any
 
 import numpy as np
@@ -203,11 +204,12 @@ async def test_an_empty_filter_is_none() -> None:
 
 
 async def test_a_filter_is_evaluated_once_while_it_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many users, one evaluation, until others need the room; another assortment begins anew."""
-    evaluated = []
+    """Many users, one evaluation, beside the event loop, until others need the room; another assortment begins anew."""
+    evaluated, threads = [], list[str]()
 
     def counting(parsed: Expression, catalog: Catalog) -> Mask:
         evaluated.append(parsed)
+        threads.append(current_thread().name)
         return evaluate(parsed, catalog)
 
     monkeypatch.setattr(selection, "evaluate", counting)
@@ -217,6 +219,7 @@ async def test_a_filter_is_evaluated_once_while_it_is_remembered(monkeypatch: py
             for user in users:
                 await api.get(f"/v1/users/{user}/recommendations?filter=number<30")
     assert len(evaluated) == 2
+    assert all(name.startswith("query") for name in threads)
     monkeypatch.setattr(selection, "_KEPT_BYTES", 500)
     kept = selection.Selection(assort(TEXT.model, CATALOG))
     for text in ("number<1", "number<2", "number<1", "number<3", "number<1", "number<2"):
