@@ -32,7 +32,8 @@ LAYERS = {
     "live": {"children", "model", "s3", "errors", "files", "observe", "threads", "tokens"},
     "api": {"live", "model", "s3", "errors", "observe", "tokens"},
     "training": {"model", "errors", "files"},
-    "children": {"model", "training", "errors"},
+    "spark": {"model", "training", "errors"},
+    "children": {"model", "spark", "training", "errors"},
     "bulk": {"api", "model", "errors", "files"},
     "answering": {"api", "connections", "listening", "live"},
     "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe", "tokens"},
@@ -49,7 +50,9 @@ ONLY_FROM = {
             "service.cli.progress",
         ),
         "service.cli.training",
+        "service.spark",
     },
+    "spark": {"service.children.converting"},
     "cli": {"service.__main__"},
 }
 #: Of live, the API knows the store and the words in which the store reports, nothing else; of its children, live knows
@@ -69,8 +72,9 @@ ROOMS = {
     "validation": set[str](),
     "scoring": set[str](),
     "storage": {"scoring"},
+    "tables": set[str](),
     "rollout": {"scoring", "storage"},
-    "catalog": {"storage"},
+    "catalog": {"storage", "tables"},
     "filtering": {"catalog", "scoring"},
 }
 
@@ -187,17 +191,23 @@ def test_every_package_of_the_model_is_a_room() -> None:
 READS_MODELS = tuple(
     f"service.model.{name}" for name in ("formats.reading", "formats.pickle", "formats.npz", "validation")
 )
-TRAINS = ("service.training", "service.children.training", "implicit", "pyarrow", "optuna")
+READS_TABLES = ("service.model.catalog.reading", "service.model.tables.streams")
+TRAINS = ("service.training", "service.children.training", "service.spark", "implicit", "pyarrow", "optuna")
 SPEAKS_S3 = ("botocore", "aiobotocore")
 
 
 @pytest.mark.parametrize(
     ("module", "without"),
     [
-        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich", "lark")),
+        ("service.server", (*READS_MODELS, *READS_TABLES, *TRAINS, *SPEAKS_S3, "scipy", "rich", "lark")),
         ("service.cli.main", ("service.server", "aiohttp", "numpy", "rich")),
-        ("service.workers.worker", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
-        ("service.children.importing", (*TRAINS, *SPEAKS_S3, "aiohttp", "asyncio")),
+        ("service.workers.worker", (*READS_MODELS, *READS_TABLES, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
+        ("service.children.importing", (*TRAINS, *READS_TABLES, *SPEAKS_S3, "aiohttp", "asyncio")),
+        ("service.children.catalog", ("service.training", "implicit", *READS_MODELS, *SPEAKS_S3, "scipy", "aiohttp")),
+        (
+            "service.children.converting",
+            ("service.model.formats.reading", "implicit", "optuna", *SPEAKS_S3, "aiohttp", "asyncio"),
+        ),
         ("service.children.training", ("service.model.formats.reading", *SPEAKS_S3, "aiohttp", "optuna")),
     ],
 )

@@ -20,6 +20,12 @@ LOADING = (
     "pickle_keys",
 )
 
+#: The settings of commands that compare a model with another.
+GATING = (
+    *("gate_counts", "gate_factors", "gate_scores", "gate_overlap", "gate_golden", "golden"),
+    *("min_count_share", "max_score_shift", "min_overlap"),
+)
+
 #: What service.training.plan has, which nothing that serves may import.
 PRESETS = ("fast", "default", "quality")
 
@@ -81,7 +87,7 @@ class _Listed(click.ParamType[str]):
 
 
 #: The shorter flag of a setting that can be given several times.
-_MORE_FLAGS = {"pickle_keys": ("--key",)}
+_MORE_FLAGS = {"pickle_keys": ("--key",), "item_columns": ("--item-column",)}
 _REPEATED: dict[str, Any] = {
     "type": _Listed(),
     "multiple": True,
@@ -165,6 +171,23 @@ def _evaluating_options() -> list[Callable[[Command], Command]]:
         shown("--sample", type=click.IntRange(1), metavar="USERS", default=50_000, help=users),
         shown("-k", type=click.IntRange(1, 1000), default=20, help="Evaluate the top k recommendations."),
     ]
+
+
+def conversion_options() -> Callable[[Command], Command]:
+    """Add what belongs to a model of Spark, but is not saved with it, to a command."""
+    path, shown = click.Path(path_type=Path), partial(click.option, show_default=True)
+    labels = "A table with the columns id and label, or a StringIndexerModel, for the {}."
+    return _options(
+        [
+            click.option("--seen", type=path, help="The interactions that Spark learned from: a file or directory."),
+            click.option("--user-labels", type=path, help=labels.format("users")),
+            click.option("--item-labels", type=path, help=labels.format("items")),
+            shown("--alpha", type=click.FloatRange(0), default=1.0, help="Spark's alpha, which it does not save."),
+            shown(
+                "--reg-param", type=click.FloatRange(0), default=0.1, help="Spark's regParam, which it does not save."
+            ),
+        ]
+    )
 
 
 def protection_options() -> Callable[[Command], Command]:

@@ -6,7 +6,6 @@ Arrow is fast but ignores invalid UTF-8 in unread columns and unclosed quotes, s
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import sys
 from array import array
@@ -22,15 +21,15 @@ import pyarrow.csv
 
 from service.errors import TrainingError
 from service.model.factors import Int64
+from service.model.tables.streams import Sealed, decompressed, opened_text, utf8_chunks
 from service.training.account import Account, Faults
 from service.training.baskets import read_baskets
 from service.training.columns import naming
 from service.training.data_files import DataFile
 from service.training.forms import TextForm, form_of
 from service.training.layout import Layout
-from service.training.quotes import swallowing_rows
+from service.training.quotes import Looks, Swallowing, swallowing_rows, swallowing_rows_slowly
 from service.training.rows import Place, Rows, check_batch
-from service.training.streams import decompressed, opened_text, utf8_chunks
 
 _BLOCK_BYTES = 2**24
 
@@ -64,27 +63,6 @@ def _read_table(table: _TextTable, raw: BufferedReader, account: Account) -> Ite
     account.meet(table.faults(None, None))
     table.prove_ended()
     account.meet(table.swallowed())
-
-
-class _Sealed(io.RawIOBase):
-    """The chunks of a text, followed by a seal; Arrow reads them in its own thread."""
-
-    def __init__(self, chunks: Iterator[bytes], seal: str) -> None:
-        self._chunks = self._sealed(chunks, b"\n" + seal.encode())
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, _size: int = -1) -> bytes:  # pragma: no cover - coverage is not measured in Arrow's thread
-        # Arrow requests a block each time, and a chunk is at most that.
-        return next(self._chunks, b"")
-
-    def _sealed(self, chunks: Iterator[bytes], seal: bytes) -> Iterator[bytes]:  # pragma: no cover - as above
-        here = next(chunks, b"")
-        for ahead in chunks:
-            yield here
-            here = ahead
-        yield here + seal
 
 
 class _TextTable:
@@ -122,10 +100,11 @@ class _TextTable:
             _BLOCK_BYTES - len(self._seal) - len(form.delimiter),
             skipped=form.skipped,
             renamed=form.renamed,
+            squeezed=form.delimiter == " ",
         )
         try:
             with pa.csv.open_csv(
-                _Sealed(self._counted(chunks) if form.quoted else chunks, self._seal),
+                Sealed(self._counted(chunks) if form.quoted else chunks, self._seal),
                 # On one thread, because otherwise Arrow does not report the position of a malformed row.
                 pa.csv.ReadOptions(
                     use_threads=False, block_size=_BLOCK_BYTES, column_names=None if form.titled else form.header
@@ -155,12 +134,8 @@ class _TextTable:
     def swallowed(self) -> Faults:
         """Return how many rows are within a quoted field; they are looked for if there are more lines than rows."""
         rows = max([self._next - 1, *self._misshapen[-1:]])
-        found: list[tuple[int, int]] = []
-        if self._lines > rows + self._form.titled and self._endless is None:
-            needed = [self._form.header.index(name) for name in self.columns.given()[:2]]
-            layout = self._form.character, self._expected, needed, 1 + self._form.skipped
-            with opened_text(self._file, self._form.encoding, self._form.skipped) as text, _longest_field(_BLOCK_BYTES):
-                found = list(swallowing_rows(text, *layout))
+        rows += self._form.titled
+        found = self._swallowing(rows) if self._lines > rows and self._endless is None else []
 
         def describe() -> str:
             line, lines = found[0]
@@ -170,6 +145,18 @@ class _TextTable:
             )
 
         return {_SWALLOWED: sum(lines - 1 for _, lines in found)}, describe
+
+    def _swallowing(self, rows: int) -> list[Swallowing]:
+        form, line = self._form, 1 + self._form.skipped
+        looks = Looks(form.character, self._expected, [form.header.index(name) for name in self.columns.given()[:2]])
+        with _longest_field(_BLOCK_BYTES):
+            with self._file.open() as raw:
+                chunks = utf8_chunks(decompressed(raw), form.encoding, _BLOCK_BYTES, skipped=form.skipped)
+                found = swallowing_rows(chunks, looks, rows, line, _BLOCK_BYTES)
+            if found is None:
+                with opened_text(self._file, form.encoding, form.skipped) as text:
+                    found = list(swallowing_rows_slowly(text, looks, line))
+        return found
 
     def _leave_out(self, row: Any) -> str:
         number = row.number - self._form.titled  # Arrow counts the header

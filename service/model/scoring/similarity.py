@@ -35,41 +35,43 @@ def similar_items(model: Model, item: int, n: int, *, offset: int = 0, eligible:
         return _NOTHING
     if eligible is not None and len(eligible) > _LISTED_SHARE * len(factors):
         eligible = mask_of(eligible, len(factors))
-    found = _of_items(model, item, n + offset, direction, eligible)
+    found = _ranked(factors, norms, item, n + offset, direction, eligible, _margin(len(direction)))
     exact = (scores_of(factors.take(found.rows, axis=0), direction) / norms[found.rows]).clip(-1, 1)
     order = np.lexsort((found.rows, -exact))[offset : offset + n]
     return Ranked(found.rows[order], exact[order], found.scanned)
 
 
-def similar_users(model: Model, user: int, n: int) -> Ranked:
-    """Return the ``n`` other users whose factors have the greatest cosine with this one's, in [-1, 1]."""
-    factors = model.user_factors
-    direction = _unit(factors[user])
-    if direction is None:
-        return _NOTHING
+def similar_users(model: Model, user: int, n: int, *, eligible: Eligible | None = None) -> Ranked:
+    """Return the ``n`` other users whose factors have the greatest cosine with this one's, in [-1, 1].
 
-    def cosines(start: int, stop: int) -> Float32:
-        block = factors[start:stop]
-        return _cosines(np.dot(block, direction), lengths(block))
-
-    return rank(cosines, lambda _: 1.0, len(factors), n, without=np.array([user], np.int32))
+    eligible: a mask, bool [users], or rows, ascending, no repeats; None for all.
+    """
+    direction = _unit(model.user_factors[user])
+    return _NOTHING if direction is None else _ranked(model.user_factors, None, user, n, direction, eligible)
 
 
-def _of_items(model: Model, item: int, n: int, direction: Float32, eligible: Eligible | None) -> Ranked:
-    """Return the best eligible rows by the cosines as computed, and all that rounding may have kept from being so."""
-    factors, norms = model.item_factors, model.item_norms
-    listed = None if eligible is None or is_mask(eligible) else eligible[eligible != item]
+def _ranked(
+    factors: Float32,
+    norms: Float32 | None,
+    row: int,
+    n: int,
+    direction: Float32,
+    eligible: Eligible | None,
+    margin: float = 0.0,
+) -> Ranked:
+    """Return the best of the eligible rows but this one, by the cosines as computed, and all within the margin."""
+    listed = None if eligible is None or is_mask(eligible) else eligible[eligible != row]
 
     def cosines(start: int, stop: int) -> Float32:
         rows = slice(start, stop) if listed is None else listed[start:stop]
-        found = _cosines(np.dot(factors[rows], direction), norms[rows])
+        block = factors[rows]
+        found = _cosines(np.dot(block, direction), lengths(block) if norms is None else norms[rows])
         if listed is None and eligible is not None:
             found[~eligible[rows]] = -np.inf
         return found
 
-    margin = _margin(len(direction))
     if listed is None:
-        return rank(cosines, lambda _: 1.0, len(factors), n, without=np.array([item], np.int32), margin=margin)
+        return rank(cosines, lambda _: 1.0, len(factors), n, without=np.array([row], np.int32), margin=margin)
     found = rank(cosines, lambda _: 1.0, len(listed), n, margin=margin)
     return Ranked(listed[found.rows], found.scores, found.scanned)
 
