@@ -70,6 +70,14 @@ def test_a_job_that_did_not_finish_is_refused(tmp_path: Path) -> None:
         converted(job)
 
 
+def test_item_weights_that_are_not_complete_are_refused(tmp_path: Path) -> None:
+    """As the factors are."""
+    job = copied(tmp_path, "job", VERSION)
+    (job / "item_weights/_SUCCESS").unlink()
+    with pytest.raises(ConversionError, match=r"/item_weights has no file _SUCCESS"):
+        converted(job)
+
+
 def test_facts_of_another_program_are_refused(tmp_path: Path) -> None:
     """The sentence names the directory."""
     job = copied(tmp_path, "job", VERSION)
