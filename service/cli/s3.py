@@ -15,7 +15,8 @@ from rich.table import Column, Table
 
 from service.cli.convert import conversion_of, convert_model
 from service.cli.models import imported, plain, print_table
-from service.cli.options import conversion_options, protection_options, settings_options
+from service.cli.options import GATING, conversion_options, protection_options, settings_options
+from service.cli.publishing import MaxDrop, Rules, compare_with_followed
 from service.errors import SettingsError
 from service.live.converting import Conversion
 from service.model.facts import Evaluation
@@ -40,17 +41,35 @@ _ATTEMPTS = 5
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Afterwards, remove all but the newest N models.")
 @protection_options()
 @click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="A tag for the model; can be repeated.")
+@click.option("--test", type=click.Path(path_type=Path), help="Held-out interactions to evaluate both models on.")
+@click.option(
+    "--max-drop",
+    "most",
+    type=MaxDrop(),
+    multiple=True,
+    help="How much worse than the followed model it may be on --test, such as ndcg=5%; can be repeated.",
+)
+@click.option("--force", is_flag=True, help="Publish the model whatever gates or --max-drop say; this is recorded.")
 @conversion_options()
-@settings_options(*_IMPORTING, "s3_request_payer")
-def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
+@settings_options(*_IMPORTING, *GATING, "max_model_mb", "s3_timeout_seconds", "s3_request_payer")
+def publish(
+    model: Path,
+    uri: str,
+    keep: int | None,
+    test: Path | None,
+    most: tuple[tuple[str, float], ...],
+    force: bool,
+    **values: Any,
+) -> None:
     """Upload a model to S3 and make it the latest.
 
-    A directory is a model of Spark, and converted first, as als-serve convert does. The model is first checked as a
-    server would check it. It is uploaded as als_model_<time>.npz or .pkl, and then
+    A directory is a model of Spark, and converted first, as als-serve convert does. The model is checked as a server
+    would check it, and compared with the one that servers follow by the same gates; a model that a gate blocks is not
+    published. It is uploaded as als_model_<time>.npz or .pkl, and then
     latest.json points to it. Credentials, region and AWS_ENDPOINT_URL are read like those of the AWS CLI.
     """
-    protection, conversion = _protection(values), conversion_of(model, values)
-    asyncio.run(_publish(conversion, Settings(model_path=model, **values), uri, protection, keep))
+    protection, conversion, rules = _protection(values), conversion_of(model, values), Rules(test, dict(most), force)
+    asyncio.run(_publish(conversion, Settings(model_path=model, **values), uri, protection, keep, rules))
 
 
 @click.command()
@@ -102,29 +121,31 @@ def _protection(values: dict[str, Any]) -> Protection:
 
 
 async def _publish(
-    conversion: Conversion, settings: Settings, uri: str, protection: Protection, keep: int | None
+    conversion: Conversion, settings: Settings, uri: str, protection: Protection, keep: int | None, rules: Rules
 ) -> None:
     """Publish a model file, or what a directory of Spark is converted to. Raises ConversionError and those of both."""
     if not conversion.model.is_dir():
-        await publish_model(settings, uri, protection, keep)
+        await publish_model(settings, uri, protection, keep, rules)
         return
     with tempfile.TemporaryDirectory(prefix="als-publish-") as scratch:
         converted = replace(settings, model_path=Path(scratch) / "als_model.npz")
         await convert_model(conversion, converted.model_path, settings)
-        await publish_model(converted, uri, protection, keep)
+        await publish_model(converted, uri, protection, keep, rules)
 
 
-async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None) -> None:
+async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None, rules: Rules) -> None:
     """Check a model as the server would, upload it and point to it. Raises ModelRejectedError, S3Error."""
     from service.cli.progress import bar
     from service.s3 import publishing
     from service.s3.client import connected  # imported here, because botocore is slow to load
 
     prefix, path = parse_prefix(uri), settings.model_path
-    async with imported(settings) as snapshot:
-        model = _described(snapshot)
-    click.echo(f"🧪 {path} would be served: version {model.sha256[:16]}, {_counted(model)} (users × items)")
     async with connected(prefix, settings.s3_request_payer, attempts=_ATTEMPTS) as client:
+        async with imported(settings) as snapshot:
+            model = _described(snapshot)
+            click.echo(f"🧪 {path} would be served: version {model.sha256[:16]}, {_counted(model)} (users × items)")
+            forced = await compare_with_followed(client, prefix, settings, snapshot, rules)
+        model = msgspec.structs.replace(model, forced=forced)
         with bar(f"⬆️ Uploading {path.name}", model.size) as on_bytes:
             pointer, is_latest = await publishing.publish(client, prefix, path, model, protection, on_bytes)
         click.echo(f"✅ Published {prefix.at(pointer.key)} ({pointer.size} bytes)")
@@ -227,7 +248,8 @@ def _row(version: Version, prefix: Location) -> list[str]:
 
 def _quality(pointer: Pointer) -> str:
     metrics = pointer.metrics or {}
-    return ", ".join(f"{name} {value}" for name, value in metrics.items() if name.startswith("ndcg"))
+    shown = [f"{name} {value}" for name, value in metrics.items() if name.startswith("ndcg")]
+    return ", ".join([*shown, f"forced past {' and '.join(pointer.forced)}"] if pointer.forced else shown)
 
 
 def _counted(pointer: Pointer) -> str:

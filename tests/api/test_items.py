@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -12,18 +11,12 @@ import pytest
 
 from service.api.handlers import lookups
 from service.model import title_search
-from service.model.titles import Titles, read_titles
+from tests.support.catalogs import titled
 from tests.support.models import make_factors
 from tests.support.serving import Api, make_snapshot, serving
 
 NUMBERS = make_snapshot(make_factors(), "numbers")
 TEXT = make_snapshot(make_factors(ids="str"), "text")
-
-
-def titles(rows: dict[Any, str]) -> Titles:
-    """Return these titles."""
-    lines = "".join(f'{item},"{title}"\n' for item, title in rows.items())
-    return read_titles(Path("t.csv"), io.BufferedReader(io.BytesIO(("id,title\n" + lines).encode())))
 
 
 async def found(api: Api, query: str, options: str = "") -> list[Any]:
@@ -35,8 +28,7 @@ async def found(api: Api, query: str, options: str = "") -> list[Any]:
 async def test_all_items_are_listed_in_order(snapshot: Any) -> None:
     """Without a query all ids come, in ascending order and page by page, with the titles that are known."""
     ids = sorted(snapshot.model.item_ids.at(np.arange(60)))
-    async with serving(snapshot) as api:
-        api.store.titles = titles({ids[1]: "A title"})
+    async with serving(snapshot, assortment=titled(snapshot.model, {ids[1]: "A title"})) as api:
         answer = await api.get("/v1/items?n=2")
         pages = [await found(api, "", f"&n=25&offset={offset}") for offset in (0, 25, 50, 75)]
         assert await found(api, "  ") == []
@@ -53,8 +45,8 @@ async def test_items_are_found_by_id_and_by_title(turns: bool, monkeypatch: pyte
     ids = sorted(TEXT.model.item_ids.at(np.arange(60)), key=str)
     first, second, third = ids[3], ids[8], ids[20]
     named = {first: "The Item", second: "Nothing", third: "ITEMS of interest", "unknown": "An item elsewhere"}
-    async with serving(TEXT) as api:
-        api.store.titles = titles(named | {ids[30]: "Horrors", ids[5]: "The Horror Tales"})
+    named |= {ids[30]: "Horrors", ids[5]: "The Horror Tales", ids[31]: ""}
+    async with serving(TEXT, assortment=titled(TEXT.model, named)) as api:
         assert await found(api, "item-", "&n=100") == ids
         assert await found(api, "item", "&n=100") == ids
         assert await found(api, "Item", "&n=100") == [first, third]
@@ -72,8 +64,7 @@ async def test_ids_and_titles_fill_a_page_together() -> None:
     ids = NUMBERS.model.item_ids.at(np.arange(60))
     by_id = [item for item in ids if str(item).startswith("1")]
     other = max((item for item in ids if not str(item).startswith("1")), key=str)
-    async with serving(NUMBERS) as api:
-        api.store.titles = titles({by_id[0]: "1001 nights", other: "Part 1"})
+    async with serving(NUMBERS, assortment=titled(NUMBERS.model, {by_id[0]: "1001 nights", other: "Part 1"})) as api:
         everything = await found(api, "1", f"&n={len(by_id) + 1}")
         pages = [item for offset in range(0, 100, 3) for item in await found(api, "1", f"&n=3&offset={offset}")]
     assert everything == pages
@@ -87,3 +78,14 @@ async def test_without_titles_ids_are_found() -> None:
     async with serving(TEXT) as api:
         assert await found(api, item) == [item]
         assert await found(api, "horror") == []
+
+
+async def test_unavailable_items_are_not_found() -> None:
+    """Neither by id nor by title, nor in the list of all."""
+    ids = TEXT.model.item_ids.at(np.arange(60))
+    named = {ids[3]: "The Horror", ids[4]: "Horrors"}
+    assortment = replace(titled(TEXT.model, named), available=np.arange(60) != 3)
+    async with serving(TEXT, assortment=assortment) as api:
+        assert await found(api, "horror") == [ids[4]]
+        assert await found(api, str(ids[3])) == []
+        assert await found(api, "", "&n=100") == sorted(item for item in ids if item != ids[3])
