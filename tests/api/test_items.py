@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -77,3 +78,14 @@ async def test_without_titles_ids_are_found() -> None:
     async with serving(TEXT) as api:
         assert await found(api, item) == [item]
         assert await found(api, "horror") == []
+
+
+async def test_unavailable_items_are_not_found() -> None:
+    """Neither by id nor by title, nor in the list of all."""
+    ids = TEXT.model.item_ids.at(np.arange(60))
+    named = {ids[3]: "The Horror", ids[4]: "Horrors"}
+    assortment = replace(titled(TEXT.model, named), available=np.arange(60) != 3)
+    async with serving(TEXT, assortment=assortment) as api:
+        assert await found(api, "horror") == [ids[4]]
+        assert await found(api, str(ids[3])) == []
+        assert await found(api, "", "&n=100") == sorted(item for item in ids if item != ids[3])

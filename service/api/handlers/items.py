@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 
@@ -31,7 +31,8 @@ async def listed(question: Question[Generation, Search]) -> web.StreamResponse:
     """Find items by id or title.
 
     Those whose id begins with ``query`` come first, in ascending order of the ids; then those whose title has it at the
-    beginning of a word, in whatever case. Without a query, all ids are listed in ascending order.
+    beginning of a word, in whatever case. Without a query, all ids are listed in ascending order. Unavailable items are
+    left out.
     """
     generation, options = question.generation, question.options
     estimate = (options.n + options.offset) * ENTRY_MICROSECONDS + titling(generation, options.n, wanted=True)
@@ -43,15 +44,21 @@ async def listed(question: Question[Generation, Search]) -> web.StreamResponse:
 def _listed(generation: Generation, options: Search) -> Iterator[Answer | None]:
     """Yield None after each turn of the search, and the answer after the last."""
     ids, wanted = generation.snapshot.model.item_ids, options.offset + options.n
-    rows = dict.fromkeys(islice(ids.starting_with(options.query), wanted))
+    rows = dict.fromkeys(islice(_available(generation, ids.starting_with(options.query)), wanted))
     for found in _with_titles(generation, options.query):
-        rows |= dict.fromkeys(islice((row for row in found if row not in rows), wanted - len(rows)))
+        new = (row for row in _available(generation, found) if row not in rows)
+        rows |= dict.fromkeys(islice(new, wanted - len(rows)))
         if len(rows) == wanted:
             break
         yield None
     page = np.array(list(rows)[options.offset :], np.int64)
     items = list(map(FoundItem, ids.at(page), answers.titles_of(generation, page, wanted=True)))
     yield Answer(answers.encode(FoundItems(generation.version, items)))
+
+
+def _available(generation: Generation, rows: Iterable[int]) -> Iterator[int]:
+    available = generation.assortment.available
+    return (row for row in rows if available is None or available[row])
 
 
 def _titles(generation: Generation) -> Words | None:
