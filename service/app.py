@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from service.live.status import Status
 from service.live.titles import TitlesLoader
 from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
+from service.model.catalog.naming import columns_of
 from service.model.keys import keys_of
 from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
@@ -49,11 +50,21 @@ if TYPE_CHECKING:
 
 def create_live(settings: Settings, metrics: Metrics, following: Following | None = None) -> Live:
     """Build the parts that import, keep and serve the model of these settings."""
-    keys = keys_of(settings.pickle_keys)
-    reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
+    reading = _reading(keys_of(settings.pickle_keys))
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
     return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy_of(settings))
+
+
+def catalog_import(settings: Settings) -> tuple[Shelf, ImportLimits]:
+    """Return where catalogs are kept, and how one is imported. Raises SettingsError."""
+    columns = columns_of(settings.item_columns)
+    return Shelf(settings.state_dir / "items", 2, _reading(columns)), replace(_limits(settings), keys=columns)
+
+
+def _reading(keys: Mapping[str, str]) -> str:
+    """Return the end of a snapshot's name that stands for a way to read its file."""
+    return f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
 
 
 def gate_policy_of(settings: Settings) -> GatePolicy:

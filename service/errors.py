@@ -229,6 +229,15 @@ class BadTitlesError(AlsServeError):
     code = "bad_titles"
 
 
+# ---------------------------------------------------------------- catalogs
+
+
+class BadCatalogError(AlsServeError):
+    """The file of items is missing or cannot be read; the current catalog stays."""
+
+    code = "bad_catalog"
+
+
 # ---------------------------------------------------------------- tokens
 
 
@@ -384,7 +393,7 @@ class BadParameterError(RequestError):
 
 
 class BadFilterError(RequestError):
-    """The filter is not understood, or does not fit the catalog's attributes."""
+    """The filter or max_per is not understood, or does not fit the catalog's attributes."""
 
     code = "bad_filter"
 

@@ -201,6 +201,11 @@ class Settings:
     training_delimiter: str | None = _setting(None, "The delimiter of the training data, if it is not detected.")
     training_encoding: str | None = _setting(None, "The encoding of the training data, such as latin-1, if not UTF-8.")
     item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
+    item_columns: str | None = _setting(
+        None,
+        "What columns of the catalog are, as in sku=id,price=number,genres=list,secret=-: id, title, available, bool, "
+        "number, date, text, list, or - for none. Others are detected.",
+    )
     tokens_file: Path | None = _setting(
         None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
     )

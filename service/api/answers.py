@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sized
 from functools import lru_cache
 from itertools import repeat
 from math import ceil, frexp, isfinite, log10
+from operator import neg
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -60,9 +62,9 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     top_score: float | None
 
     @classmethod
-    def of(cls, strategy: Strategy, ranked: Ranked) -> Listed:
-        """Describe what a strategy found."""
-        top_score = ranked.scores.item(0) if len(ranked.scores) else None
+    def of(cls, strategy: Strategy, ranked: Ranked, items: Sized) -> Listed:
+        """Describe what a strategy found, and of that, what is in the answer."""
+        top_score = ranked.scores.item(0) if len(items) else None
         return cls(strategy, ranked.scanned, ranked.read, top_score)
 
 
@@ -247,8 +249,21 @@ def _headers(version: str) -> CIMultiDict[str]:
     return CIMultiDict({MODEL_VERSION: version})
 
 
-def scored_items(generation: Generation, rows: Rows, scores: list[float], *, titles: bool) -> list[ScoredItem]:
-    """Pair the ids of item rows with their scores, and with their titles if wanted."""
+def scored_items(
+    generation: Generation,
+    rows: Rows,
+    scores: list[float],
+    *,
+    titles: bool,
+    min_score: float | UnsetType = UNSET,
+) -> list[ScoredItem]:
+    """Pair the ids of item rows with their scores, and with their titles if wanted.
+
+    min_score: leave out lower scores, which are the last ones.
+    """
+    if min_score is not UNSET:
+        scores = scores[: bisect_right(scores, -min_score, key=neg)]
+        rows = rows[: len(scores)]
     ids = generation.snapshot.model.item_ids.at(rows)
     return list(map(ScoredItem, ids, scores, titles_of(generation, rows, wanted=titles)))
 

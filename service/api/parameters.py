@@ -91,6 +91,17 @@ class Narrowing(Options):
         ]
         | UnsetType
     ) = UNSET
+    min_score: (
+        Annotated[float, Meta(description="Leave out items that score lower, on the scale of the scores returned.")]
+        | UnsetType
+    ) = UNSET
+    max_per: Annotated[
+        str,
+        Meta(
+            description="Take at most so many items of each value of an attribute, the best ones, such as `genre:2`.",
+            extra_json_schema={"format": "max_per"},
+        ),
+    ] = ""
 
 
 class FallingBack(Options):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.app import create_live
+from service.app import catalog_import, create_live
+from service.cli.items import columns_table, sentences
 from service.cli.options import LOADING, settings_options
-from service.errors import UnknownUserError
+from service.errors import BadCatalogError, SourceMissingError, UnknownUserError
+from service.live.catalog import import_catalog
 from service.model.facts import TrainingFacts
 from service.model.model import Model
 from service.model.scoring import scoring
@@ -42,15 +44,20 @@ _ANY_WIDTH = 10_000
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--deep", is_flag=True, help="Also verify the sha256 of the model's files in the state directory.")
-@settings_options(*LOADING)
-def check(file: Path | None, deep: bool, **values: Any) -> None:
+@click.option("--items", type=click.Path(path_type=Path), help="A file of items to check too, even without a model.")
+@settings_options(*LOADING, "item_columns")
+def check(file: Path | None, deep: bool, items: Path | None, **values: Any) -> None:
     """Check whether a model would be served: FILE, or the one at the model path.
 
     Exit 0 if so, 1 if not. The model is imported into a temporary directory (TMPDIR); a server's state directory is
     not touched.
     """
     set_up_logging("console", "info", sys.stdout)
-    asyncio.run(check_model(Settings(**values | ({"model_path": file} if file else {})), deep=deep))
+    settings = Settings(**values | ({"model_path": file} if file else {}))
+    if items and not file and not settings.model_path.exists():
+        asyncio.run(check_items(settings, items))
+    else:
+        asyncio.run(check_model(settings, deep=deep, items=items))
 
 
 @click.command()
@@ -63,10 +70,11 @@ def recommend(user: str, n: int, **values: Any) -> None:
     asyncio.run(recommend_items(Settings(**values), user, n))
 
 
-async def check_model(settings: Settings, *, deep: bool) -> None:
+async def check_model(settings: Settings, *, deep: bool, items: Path | None = None) -> None:
     """Import the model as the server would, into a temporary directory, and print the result.
 
-    ``deep`` also verifies the sha256 of the model's files in the state directory, if any. Raises ModelRejectedError and
+    ``deep`` also verifies the sha256 of the model's files in the state directory, if any. ``items`` is a file of items
+    to check with it. Raises ModelRejectedError and
     its subclasses, with the reason, if the server would not serve the model.
     """
     path = settings.model_path.absolute()
@@ -80,7 +88,26 @@ async def check_model(settings: Settings, *, deep: bool) -> None:
         if deep:
             await asyncio.to_thread(_verify_kept, settings, snapshot)
         Console().print(_ranges(snapshot.manifest.scores), _facts(snapshot))
+        if items:
+            await check_items(settings, items, snapshot.model)
     click.echo("✅ Model loading test completed successfully!")
+
+
+async def check_items(settings: Settings, path: Path, model: Model | None = None) -> None:
+    """Import a file of items as the server would, into a temporary directory, and print what is in it.
+
+    Raises BadCatalogError, and what else keeps a file from being imported.
+    """
+    try:
+        found = await asyncio.to_thread(source.identify, path, settings.max_model_mb * 2**20)
+    except SourceMissingError:
+        raise BadCatalogError(f"There is no file at {path}.") from None
+    with _scratch(settings) as directory:
+        catalog = await import_catalog(found, *catalog_import(replace(settings, state_dir=directory)))
+        click.echo(f"✅ {path} is a catalog of {len(catalog)} items")
+        for sentence in sentences(catalog, model):
+            click.echo(f"   {sentence}")
+        print_table(columns_table(catalog))
 
 
 async def recommend_items(settings: Settings, user: str, n: int) -> None:
@@ -121,6 +148,16 @@ async def imported(settings: Settings) -> AsyncIterator[Snapshot]:
     The directory is temporary, because a check must not change what a server keeps or would serve after a restart.
     Raises ModelRejectedError and its subclasses.
     """
+    with _scratch(settings) as directory:
+        live = create_live(replace(settings, state_dir=directory), Metrics(CollectorRegistry()))
+        await live.reloader.load()
+        assert live.slot.current
+        yield live.slot.current.snapshot
+
+
+@contextmanager
+def _scratch(settings: Settings) -> Iterator[Path]:
+    """Yield a temporary state directory. Raises StateDirectoryError."""
     try:
         scratch = tempfile.TemporaryDirectory(
             prefix=".check-", dir=settings.state_dir if settings.state_dir.is_dir() else None
@@ -128,10 +165,7 @@ async def imported(settings: Settings) -> AsyncIterator[Snapshot]:
     except OSError as error:
         raise unwritable(settings.state_dir, error) from None
     with scratch:
-        live = create_live(replace(settings, state_dir=Path(scratch.name)), Metrics(CollectorRegistry()))
-        await live.reloader.load()
-        assert live.slot.current
-        yield live.slot.current.snapshot
+        yield Path(scratch.name)
 
 
 def _verify_kept(settings: Settings, snapshot: Snapshot) -> None:

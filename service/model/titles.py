@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from service.model.factors import Int64
 from service.model.ids import MAX_ID_BYTES
 from service.model.storage.array_files import FileFacts, damaged, map_array, read_manifest, touch, write_array
 from service.model.storage.source import Source
+from service.model.tables.names import ITEM_COLUMNS, plain
 from service.untrusted import quote
 
 MANIFEST = "manifest.json"
@@ -33,11 +33,6 @@ _FILES = ("ids.npy", "starts.npy", "text.npy")
 #: Longer titles are cut at a character boundary.
 MAX_TITLE_BYTES = 1024
 
-#: Common names of the id column, as normalized by :func:`plain`.
-ITEM_COLUMNS = (
-    *("item", "itemid", "iid", "product", "productid", "movie", "movieid", "article", "articleid", "book", "bookid"),
-    *("track", "trackid", "song", "songid", "artist", "artistid", "sku", "asin", "parentasin", "isbn", "stockcode"),
-)
 _DELIMITERS = ",;\t"
 # In each, the preferred names, then the alternatives.
 _ID_COLUMNS = ITEM_COLUMNS, ("id",)
@@ -81,11 +76,6 @@ class Titles:
             str(text[start:end], "utf-8") if has_title else None
             for has_title, start, end in zip(known, starts, ends, strict=True)
         ]
-
-
-def plain(name: str) -> str:
-    """Normalize a column's name for comparison: "userId" and "USER_ID" are both "userid"."""
-    return re.sub(r"[\W_]", "", name).lower()
 
 
 def read_titles(path: Path, file: BufferedReader) -> Titles:

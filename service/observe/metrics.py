@@ -106,7 +106,14 @@ _GATES = [
     for gate in ("counts", "factors", "scores", "overlap", "golden")
     for result in ("passed", "warned", "blocked", "accepted")
 ]
-_POLLS = [("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in _codes(S3Error))]
+#: What is followed in S3.
+FOLLOWED = ("model", "items")
+_POLLS = [
+    (followed, *ended)
+    for followed in FOLLOWED
+    for ended in (("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in _codes(S3Error)))
+]
+_EACH_FOLLOWED = [(followed,) for followed in FOLLOWED]
 
 
 @dataclass(eq=False, slots=True)
@@ -205,7 +212,8 @@ class Metrics:
     s3_polls: Counter = _metric(
         Counter,
         "als_s3_polls_total",
-        "Polls of S3 by outcome (unchanged, downloaded, failed) and reason of failure.",
+        "Polls of S3 for a model or items by outcome (unchanged, downloaded, failed) and reason of failure.",
+        "object",
         "outcome",
         "reason",
         known=_POLLS,
@@ -214,17 +222,29 @@ class Metrics:
         Gauge,
         "als_s3_seconds_since_success",
         "Seconds since the last successful poll of S3, or since the start; 0 if S3 is not followed.",
+        "object",
+        known=_EACH_FOLLOWED,
     )
     s3_poll_interval: Gauge = _metric(
-        Gauge, "als_s3_poll_interval_seconds", "Interval between polls of S3; 0 if S3 is not followed."
+        Gauge,
+        "als_s3_poll_interval_seconds",
+        "Interval between polls of S3; 0 if S3 is not followed.",
+        "object",
+        known=_EACH_FOLLOWED,
     )
     s3_download_bytes: Counter = _metric(
-        Counter, "als_s3_download_bytes_total", "Downloaded bytes of models, including incomplete downloads."
+        Counter,
+        "als_s3_download_bytes_total",
+        "Downloaded bytes of models and items, including incomplete downloads.",
+        "object",
+        known=_EACH_FOLLOWED,
     )
     s3_download_seconds: Histogram = _metric(
         Histogram,
         "als_s3_download_seconds",
-        "Seconds from requesting a model in S3 until its verified file is at the model path.",
+        "Seconds from requesting a model or items in S3 until the verified file is in its place.",
+        "object",
+        known=_EACH_FOLLOWED,
         buckets=_DOWNLOAD_BUCKETS,
     )
     s3_model_info: Gauge = _metric(

@@ -79,7 +79,7 @@ async def test_an_operation_takes_the_parameters_that_it_says(method: str, path:
 
 
 async def test_a_body_has_the_fields_that_a_query_has() -> None:
-    """With the same ranges and meanings; an id in a body may be a number too, and the default is in the description.
+    """With the same ranges and meanings; an id in a body may be a number too, and a default is in the description.
 
     Generated clients in TypeScript would have to send a field whose schema has a default.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -11,7 +12,7 @@ from aiohttp import web
 from service.api import answers
 from service.api.answers import Answer, Audience, FoundItem, FoundItems, PopularItems, ScoredUser, SimilarItems
 from service.api.context import Question
-from service.api.handlers.eligibility import candidates, is_narrowed, narrowing
+from service.api.handlers.eligibility import candidates, is_narrowed, narrowing, ranking
 from service.api.handlers.lookups import ENTRY_MICROSECONDS, answered, answered_in_turns, known_item, titling
 from service.api.parameters import Paged, PopularPage, Search, SimilarEntries
 from service.api.query_strings import path_id
@@ -107,28 +108,31 @@ def _audience(generation: Generation, row: int, options: Paged) -> Iterator[Answ
 
 def _similar_estimate(generation: Generation, options: SimilarEntries) -> float:
     titles = titling(generation, options.n, wanted=options.titles)
-    return generation.snapshot.manifest.costs.similar_items + narrowing(generation, options) + titles
+    scan = ranking(generation, options, generation.snapshot.manifest.costs.similar_items)
+    return scan + narrowing(generation, options) + titles
 
 
 def _popular_estimate(generation: Generation, options: PopularPage) -> float:
     titles = titling(generation, options.n, wanted=options.titles)
     walked = len(generation.snapshot.model.item_ids) if is_narrowed(generation, options) else 0
-    return narrowing(generation, options) + walked * _WALK_MICROSECONDS + titles
+    walk = ranking(generation, options, walked * _WALK_MICROSECONDS)
+    return walk + narrowing(generation, options) + titles
 
 
 def _popular(generation: Generation, options: PopularPage) -> Answer:
     snapshot = generation.snapshot
-    ranked = scoring.popular(
-        snapshot.model, options.n, offset=options.offset, eligible=candidates(generation, options).eligible
-    )
+    popular_ones = partial(scoring.popular, snapshot.model)
+    ranked = candidates(generation, options).best(popular_ones, options.n, options.offset)
     scores = answers.popular_scores(snapshot, ranked.scores, normalize=False)
-    items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles)
+    items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
     return Answer(answers.encode(PopularItems(snapshot.version, items)))
 
 
 def _similar(generation: Generation, row: int, options: SimilarEntries) -> Answer:
     snapshot = generation.snapshot
-    ranked = scoring.similar_items(snapshot.model, row, options.n, eligible=candidates(generation, options).eligible)
-    items = answers.scored_items(generation, ranked.rows, answers.compact(ranked.scores), titles=options.titles)
+    similar_ones = partial(scoring.similar_items, snapshot.model, row)
+    ranked = candidates(generation, options).best(similar_ones, options.n)
+    scores = answers.compact(ranked.scores)
+    items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
     title = answers.title_of(generation, row, wanted=options.titles)
     return Answer(answers.encode(SimilarItems(snapshot.version, snapshot.model.item_ids.of(row), items, title)))

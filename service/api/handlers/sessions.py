@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from aiohttp import web
@@ -74,11 +75,11 @@ def _found(
     model = generation.snapshot.model
     if not vector.any() and options.fallback != "none" and model.popularity:
         return popular_result(generation, user, options, among)
-    without = np.unique(among.exclude)
-    ranked = top_n(model, vector, options.n, offset=options.offset, without=without, eligible=among.eligible)
+    to_vector = partial(top_n, model, vector, without=np.unique(among.exclude))
+    ranked = among.best(to_vector, options.n, options.offset)
     scores = answers.model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
-    items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(model.user_ids.own_form(user), strategy, items), Listed.of(strategy, ranked)
+    items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
+    return UserResult(model.user_ids.own_form(user), strategy, items), Listed.of(strategy, ranked, items)
 
 
 def _answer(generation: Generation, result: UserResult, listed: Listed, unknown: list[Id]) -> Answer:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,19 +65,32 @@ class Column:
         return self.starts is not None
 
 
+class Account(msgspec.Struct, frozen=True):
+    """What became of a file's rows and columns.
+
+    left_out: the number of rows that were left out, by reason. repeated: the number of rows that do not count because a
+    later one has the same id. remarks: sentences about columns, with marks around what is quoted from the file.
+    """
+
+    left_out: dict[str, int] = {}
+    repeated: int = 0
+    remarks: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalog:
     """What is known of items, one row each.
 
     ids: fixed-width bytes (UTF-8), ascending, without repeats, [rows]. titles: one for each row, "" where there is
     none; None if there are none at all. available: bool [rows]; None if all are. columns: attributes by name.
-    directory: where the catalog was opened.
+    account: what became of its file. directory: where the catalog was opened.
     """
 
     ids: NDArray[Any]
     titles: Words | None = None
     available: NDArray[np.bool_] | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
+    account: Account = field(default_factory=Account)
     directory: Path | None = None
 
     def __len__(self) -> int:
