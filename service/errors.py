@@ -220,13 +220,13 @@ class UnknownVersionError(AlsServeError):
     code = "unknown_version"
 
 
-# ---------------------------------------------------------------- titles
+# ---------------------------------------------------------------- lists of ids
 
 
-class BadTitlesError(AlsServeError):
-    """The file of item titles is missing or is not a CSV of ids and titles; the current titles stay."""
+class BadListError(AlsServeError):
+    """The file of unavailable items or hidden users is missing or is not a list of ids; the last good one counts."""
 
-    code = "bad_titles"
+    code = "bad_list"
 
 
 # ---------------------------------------------------------------- catalogs

@@ -69,8 +69,8 @@ ROOMS = {
     "validation": set[str](),
     "scoring": set[str](),
     "storage": {"scoring"},
-    "rollout": {"scoring", "storage"},
     "tables": set[str](),
+    "rollout": {"scoring", "storage"},
     "catalog": {"storage", "tables"},
     "filtering": {"catalog", "scoring"},
 }

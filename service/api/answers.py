@@ -270,10 +270,12 @@ def scored_items(
 
 def titles_of(generation: Generation, rows: Rows, *, wanted: bool) -> Iterable[str | UnsetType]:
     """Return the titles of item rows, UNSET where there is none; an endless UNSET if titles are not wanted."""
-    if not wanted or generation.titles is None:
+    catalog, places = generation.assortment.catalog, generation.assortment.catalog_rows
+    if not wanted or catalog is None or catalog.titles is None or places is None:
         return repeat(UNSET)
-    titles = generation.titles.of(generation.snapshot.model.item_ids.values.take(rows))
-    return [UNSET if title is None else title for title in titles]
+    asked = places.take(rows)
+    titles = zip(asked.tolist(), catalog.titles.at(asked.clip(min=0)), strict=True)
+    return [title if place >= 0 and title else UNSET for place, title in titles]
 
 
 def title_of(generation: Generation, row: int, *, wanted: bool) -> str | UnsetType:

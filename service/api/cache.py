@@ -19,7 +19,7 @@ class ResponseCache:
     """The last used answers of one generation, by request, in at most ``limit`` bytes; 0 keeps none.
 
     A request is a function and its arguments, as parsed: equal ones have equal answers, however they were written. The
-    first request to another generation drops all answers, so none is older than the model and the titles. All methods
+    first request to another generation drops all answers, so none is older than the model and the policy. All methods
     are for the event loop.
     """
 

@@ -15,7 +15,6 @@ import scipy.linalg  # noqa: F401 - folding in needs it, and nothing is imported
 
 from service.children.jobs import Job, Outcome
 from service.children.work import answered, opened, run, writing
-from service.model import titles
 from service.model.arranging import arrange
 from service.model.formats.reading import read
 from service.model.model import Model
@@ -43,18 +42,6 @@ def import_model(job: Job) -> None:
     _write(job, model, analysis, source_format, seconds)
 
 
-def import_titles(job: Job) -> None:
-    """Read, arrange and write item titles to the working directory.
-
-    Raises BadTitlesError, ModelRejectedError and its subclasses.
-    """
-    path = path_of(job.source.path)
-    with opened(job) as file:
-        found = titles.read_titles(path, file)
-    with writing(job):
-        titles.write_titles(Path(), found, job.source)
-
-
 def _read(job: Job) -> RawModel:
     with opened(job) as file:
         return read(path_of(job.source.path), file, job.keys)
@@ -74,7 +61,7 @@ def _phase(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 def answer(job: Job) -> Outcome:
     """Do one import and return its outcome."""
-    return answered(job, import_titles if job.content == "titles" else import_model)
+    return answered(job, import_model)
 
 
 def main() -> None:  # pragma: no cover - runs only in the child, where coverage is not measured

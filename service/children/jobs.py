@@ -9,7 +9,7 @@ import msgspec
 from service.errors import AlsServeError
 from service.model.storage.source import Source
 
-Content: TypeAlias = Literal["model", "titles", "catalog"]
+Content: TypeAlias = Literal["model", "catalog"]
 
 
 class Job(msgspec.Struct, frozen=True):

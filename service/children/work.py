@@ -19,7 +19,6 @@ from service.children.jobs import Job, Outcome
 from service.children.lifeline import confine
 from service.errors import (
     BadCatalogError,
-    BadTitlesError,
     ImportCrashedError,
     ImportMemoryError,
     ModelRejectedError,
@@ -69,7 +68,7 @@ def answered(job: Job, work: Callable[[Job], object]) -> Outcome:
         work(job)
     except MemoryError:
         return Outcome.of(_out_of_memory(job))
-    except (ModelRejectedError, OutOfResourcesError, BadCatalogError, BadTitlesError) as error:
+    except (ModelRejectedError, OutOfResourcesError, BadCatalogError) as error:
         return Outcome.of(error)
     except Exception as error:
         # Where it happened goes to the log, but no message, which could quote the file.

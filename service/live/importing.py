@@ -18,7 +18,6 @@ from service.children.lifeline import take_back
 from service.errors import (
     AlsServeError,
     BadCatalogError,
-    BadTitlesError,
     ImportCpuError,
     ImportCrashedError,
     ImportTimeoutError,
@@ -35,7 +34,6 @@ from service.threads import in_threads
 #: A catalog is read with Arrow, which the importer of models does without.
 _MODULES: Mapping[Content, str] = {
     "model": "service.children.importing",
-    "titles": "service.children.importing",
     "catalog": "service.children.catalog",
 }
 #: Arrow's own allocator would reserve a gigabyte of the address space, which is limited.
@@ -89,9 +87,9 @@ class ImportLimits:
 
 
 async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *, content: Content = "model") -> None:
-    """Turn a file into a snapshot (or titles, or a catalog) on the shelf, in a child process.
+    """Turn a file into a snapshot (or a catalog) on the shelf, in a child process.
 
-    Raises ModelRejectedError and its subclasses, BadTitlesError, BadCatalogError, OutOfResourcesError. A cancellation
+    Raises ModelRejectedError and its subclasses, BadCatalogError, OutOfResourcesError. A cancellation
     kills and reaps the child. No temporary file remains.
     """
     # Opened here, because by the time the child has started, the path may name another file.
@@ -122,7 +120,7 @@ def _descriptor_of(directory: Path) -> Iterator[int]:
 
 def _publish(staged: Path, place: Path, *, is_model: bool) -> None:
     take_back(staged)
-    if is_model:  # titles are shown without any further comparison
+    if is_model:  # a catalog counts without any further comparison
         mark_unserved(staged)
     snapshot.publish(staged, place)
 
@@ -175,6 +173,6 @@ def _kinds(parent: type[AlsServeError]) -> dict[str, type[AlsServeError]]:
 
 _REJECTIONS = {
     code: kind
-    for parent in (ModelRejectedError, BadTitlesError, BadCatalogError, OutOfResourcesError)
+    for parent in (ModelRejectedError, BadCatalogError, OutOfResourcesError)
     for code, kind in _kinds(parent).items()
 }

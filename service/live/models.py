@@ -11,8 +11,9 @@ from typing import Never
 from service.errors import AlsServeError, ModelRejectedError
 from service.live.admission import Admission, GatePolicy
 from service.live.fallback import Fallback
-from service.live.generation import Generation, Slot, state_of
+from service.live.generation import Generation, Offer, Slot, state_of
 from service.live.loader import Loader
+from service.live.policy import Policy
 from service.live.preparing import Preparation
 from service.live.reading import Reading
 from service.live.reloader import Reloader
@@ -53,6 +54,7 @@ class ModelLoader(Loader[Snapshot]):
         self._training = training
         self._is_first = True
         self._resumed = False
+        self._offer: Offer | None = None
         self._previous: list[Generation] = []
 
     async def begin(self) -> None:
@@ -60,14 +62,14 @@ class ModelLoader(Loader[Snapshot]):
 
         The file is looked at afterwards as if nothing were served, because hashing and importing it takes time.
         """
-        if self._slot.current is None:
+        if self._slot.loaded is None:
             log_event("initializing")
             self._resumed = await self._fallback.resume()
         await self._tidy()
 
     async def found(self, reading: Reading) -> None:
         """Log the apparent format of the first file."""
-        self._is_first = self._slot.current is None or self._resumed
+        self._is_first = self._slot.loaded is None or self._resumed
         if not self._is_first:
             return
         assert isinstance(reading.seen, Signature)
@@ -86,8 +88,8 @@ class ModelLoader(Loader[Snapshot]):
 
     def serves(self, source: Source) -> bool:
         """Return whether this model is already served, and was not only resumed after a restart."""
-        current = self._slot.current
-        return not self._resumed and current is not None and current.snapshot.manifest.source.sha256 == source.sha256
+        loaded = self._slot.loaded
+        return not self._resumed and loaded is not None and loaded.snapshot.manifest.source.sha256 == source.sha256
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
         """Open its snapshot, importing it if necessary. Raises ModelRejectedError and its subclasses."""
@@ -98,16 +100,18 @@ class ModelLoader(Loader[Snapshot]):
         await self._preparation.warm(loaded, reading)
 
     async def admit(self, loaded: Snapshot, reading: Reading) -> None:
-        """Compare it with the served model. Raises GateError."""
-        served = self._slot.current
+        """Compare it with the served model, and work out what may be shown of it. Raises GateError."""
+        served = self._slot.loaded
         await self._admission.admit(loaded, served.snapshot if served else None, reading)
         # Before it is served: a process that is killed in between serves it again at the next start.
-        await asyncio.to_thread(self._preparation.shelf.mark_used, loaded)
+        await asyncio.to_thread(self._preparation.shelf.mark_used, loaded.directory)
+        self._offer = await self._slot.offer(loaded)  # last, so that it is up to date when it is handed over
 
     def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Serve it from now on."""
         self._resumed = False
-        previous = self._slot.serve(loaded, reading)
+        assert self._offer
+        previous, self._offer = self._slot.serve(self._offer, reading), None
         self._previous = [previous] if previous else []
 
     async def handed_over(self, loaded: Snapshot, reading: Reading) -> None:
@@ -130,7 +134,7 @@ class ModelLoader(Loader[Snapshot]):
 
     async def do_without(self, reason: str) -> None:
         """If nothing is served, serve the model that was served last, before this process started."""
-        if self._slot.current is None:
+        if self._slot.loaded is None:
             await self._fallback.serve_last_used(reason)
         elif self._resumed:
             log_event("stale", model_version=self._slot.version, reason=reason)
@@ -189,13 +193,18 @@ class Live:
 
 
 def keep_model(
-    path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float, gate_policy: GatePolicy | None = None
+    path: Path,
+    preparation: Preparation,
+    metrics: Metrics,
+    settle_seconds: float,
+    gate_policy: GatePolicy | None = None,
+    policy: Policy | None = None,
 ) -> Live:
     """Build the parts that serve the model at a path; nothing is read before the reloader runs.
 
-    Without gates, every valid model is served.
+    Without gates, every valid model is served; without a policy, at once and to everybody.
     """
-    slot, training, shelf = Slot(metrics), FallbackTraining(), preparation.shelf
+    slot, training, shelf = Slot(metrics, policy or Policy()), FallbackTraining(), preparation.shelf
     fallback = Fallback(path, slot, preparation)
     admission = Admission(gate_policy or GatePolicy(), Accepted(shelf.root.parent / "accepted"), shelf, metrics)
     loader = ModelLoader(slot, preparation, admission, fallback, training)

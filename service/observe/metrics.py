@@ -36,6 +36,10 @@ SCORED_STRATEGIES = ("als", "session", "fold_in")
 STRATEGIES = (*SCORED_STRATEGIES, "popular")
 #: The lanes in which long queries wait for a thread.
 LANES = ("single", "batch")
+#: How the reading of a file can end.
+OUTCOMES = ("swapped", "unchanged", "rejected", "postponed")
+#: The files that say what may be shown, by the settings that name them.
+POLICY_FILES = ("items", "unavailable", "hidden_users")
 
 Metric = Counter | Gauge | Histogram | TallyCounter | TallyGauge | TallyHistogram
 
@@ -175,6 +179,38 @@ class Metrics:
         Gauge, "als_model_loaded_timestamp_seconds", "When the served model was put into service (Unix time)."
     )
 
+    catalog_rows: Gauge = _metric(Gauge, "als_catalog_rows", "Items in the catalog.")
+    catalog_items: Gauge = _metric(
+        Gauge, "als_catalog_listed_items", "Items of the served model that the catalog lists."
+    )
+    items_unavailable: Gauge = _metric(
+        Gauge, "als_items_unavailable", "Items of the served model that the catalog or a list withholds."
+    )
+    users_hidden: Gauge = _metric(Gauge, "als_users_hidden", "Users of the served model who are hidden.")
+    policy_reloads: Counter = _metric(
+        Counter,
+        "als_policy_reloads_total",
+        "Readings of the files of items, unavailable items and hidden users by outcome (swapped, unchanged, rejected, "
+        "postponed).",
+        "file",
+        "outcome",
+        known=[(file, outcome) for file in POLICY_FILES for outcome in OUTCOMES],
+    )
+    policy_stale: Gauge = _metric(
+        Gauge,
+        "als_policy_stale",
+        "1 while such a file is bad or missing, so that its last good content counts.",
+        "file",
+        known=[(file,) for file in POLICY_FILES],
+    )
+    policy_loaded_timestamp: Gauge = _metric(
+        Gauge,
+        "als_policy_loaded_timestamp_seconds",
+        "When such a file's content was put into service (Unix time).",
+        "file",
+        known=[(file,) for file in POLICY_FILES],
+    )
+
     last_reload_successful: Gauge = _metric(
         Gauge, "als_model_last_reload_successful", "1 if the last reload succeeded."
     )
@@ -286,7 +322,7 @@ class Metrics:
         "als_token_reloads_total",
         "Readings of the file of tokens by outcome (swapped, unchanged, rejected, postponed).",
         "outcome",
-        known=[("swapped",), ("unchanged",), ("rejected",), ("postponed",)],
+        known=[(outcome,) for outcome in OUTCOMES],
     )
     tokens_stale: Gauge = _metric(
         Gauge, "als_tokens_stale", "1 while the file of tokens is bad or missing, so that earlier tokens are valid."

@@ -152,7 +152,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     items = np.array([CORPSE.encode(), GHOST.encode(), *made.item_ids[2:]])
     titles = directory / "titles.csv"
     titles.write_text(f"item_id,title\n{CORPSE},The Corpse\n{GHOST},Ghost “Story”\n", encoding="utf-8")
-    with serving(directory, replace(made, user_ids=users, item_ids=items), item_titles=titles) as server:
+    with serving(directory, replace(made, user_ids=users, item_ids=items), items=titles) as server:
         yield server
 
 

@@ -46,7 +46,7 @@ async def test_the_model_is_described() -> None:
     """/v1/model: the served model, its origin, its load, and later attempts."""
     async with serving(SNAPSHOT) as api:
         seconds = {"read": 0.25, "warm": 0.5}
-        api.store.slot.current = Generation(2, SNAPSHOT, None, NOON, seconds, stale=True)
+        api.store.slot.current = Generation(2, SNAPSHOT, NOON, seconds, stale=True)
         api.store.slot.earlier = [Served("bb", NOON)]
         for reload in (SWAPPED, REJECTED):
             api.store.live.reloader.history.appendleft(reload)

@@ -16,7 +16,6 @@ from service.errors import ImportCrashedError
 from service.live.importing import import_in_child
 from service.model.catalog.stored import open_catalog
 from service.model.storage.source import identify
-from service.model.titles import open_titles
 from tests.support.helpers import Place, in_child, model_bytes, put
 from tests.support.pickles import pickled
 
@@ -119,7 +118,7 @@ async def test_a_lower_limit_stays(
     assert (await seen_from_inside(place, tmp_path, monkeypatch, caplog, first))["FSIZE"] == [2**20, 2**20]
 
 
-CONTENTS = {"npz": model_bytes(), "pickle": pickled(), "titles": b"item_id,title\n7,Seven\n"}
+CONTENTS = {"npz": model_bytes(), "pickle": pickled()}
 CATALOGS = {
     "csv": b"item_id,title,price,tags,day\n7,Seven,1.5,a|b,2024-01-31\n",
     "json": gzip.compress(b'{"id": 7, "title": "Seven", "price": 1.5, "tags": ["a", "b"], "day": "2024-01-31"}'),
@@ -140,11 +139,8 @@ async def test_nothing_is_imported_once_it_is_confined(
     in_child(tmp_path, monkeypatch, IMPORTER, UNIMPORTABLE)
     put(place.path, CONTENTS[kind])
     source = identify(place.path)
-    await import_in_child(source, place.shelf, place.limits, content="titles" if kind == "titles" else "model")
-    if kind == "titles":
-        assert len(open_titles(place.shelf.place_of(source))) == 1
-    else:
-        assert place.shelf.find(source)
+    await import_in_child(source, place.shelf, place.limits)
+    assert place.shelf.find(source)
 
 
 @pytest.mark.parametrize("kind", CATALOGS)

@@ -47,9 +47,9 @@ class LiveServer:
     @contextmanager
     def started(self) -> Iterator[RunningServer]:
         """Run the server for the time of a block."""
-        settings: dict[str, Any] = {"item_titles": self._titles, "fallback": "none", "port": self._port}
+        settings: dict[str, Any] = {"items": self._titles, "fallback": "none", "port": self._port}
         with running_server(self.path, self._state, **settings) as self.server:
-            self.server.wait_for("titles")
+            self.server.wait_for("catalog")
             yield self.server
 
     def serve(self, content: bytes) -> str:

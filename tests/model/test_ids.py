@@ -206,6 +206,28 @@ def test_no_id_starts_like_what_no_id_has(prefix: str) -> None:
     assert list(Ids(np.array([-1, 1, 10])).starting_with(prefix)) == []
 
 
+_LISTS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=22))
+
+
+@given(numbers, texts, _LISTS)
+@example([5, 10**18], ["5"], ["5", "05", "+5", "-5", "-", "5 ", "10", "1000000000000000000", "9" * 19, "1" * 21])
+@example([0, INT64.min, INT64.max], ["x"], ["0", "-0", str(INT64.min), str(INT64.max), str(INT64.max + 1)])
+@example([1], ["ab"], ["a", "abc", "ab"])
+def test_rows_of_many_are_those_of_each(ids: list[int], names: list[str], asked: list[str]) -> None:
+    """A list of ids finds what each of them would find by itself, in any order, however long each is."""
+    for made in (of_numbers(ids), of_texts(names), Ids(np.array(sorted(ids), np.int64))):
+        everything = [*asked, *map(str, ids), *names]
+        found = made.rows(np.array([text.encode() for text in everything], np.bytes_))
+        assert found.dtype == np.int32
+        assert [None if row < 0 else row for row in found.tolist()] == [made.row(text) for text in everything]
+
+
+def test_rows_of_an_empty_list() -> None:
+    """No ids are found among some, and some among none."""
+    assert of_numbers([1]).rows(np.empty(0, "S1")).tolist() == []
+    assert Ids(np.empty(0, np.int64)).rows(np.array([b"1"])).tolist() == [-1]
+
+
 @pytest.mark.parametrize("as_text", [False, True])
 def test_numbers_are_given_as_numbers_or_as_text(as_text: bool) -> None:
     """As the rows of an answer, as one id, and as an unknown id that is repeated; they are found in either form."""

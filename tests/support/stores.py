@@ -16,7 +16,6 @@ from service.live.preparing import Preparation
 from service.live.report import Reload, Served, State, Training
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot
-from service.model.titles import Titles
 from service.observe.metrics import Metrics
 
 
@@ -54,17 +53,9 @@ class Store:
         """Serve a snapshot without any of the ways that lead there."""
         now = datetime.now(UTC)
         self._number += 1
-        self.slot.current = Generation(self._number, snapshot, self.titles, now, {}, stale=True) if snapshot else None
-
-    @property
-    def titles(self) -> Titles | None:
-        """Return the titles that are shown."""
-        return self.slot._titles
-
-    @titles.setter
-    def titles(self, titles: Titles) -> None:
-        """Show titles."""
-        self.slot.show_titles(titles)
+        self.slot.current = self.slot.loaded = (
+            Generation(self._number, snapshot, now, {}, stale=True) if snapshot else None
+        )
 
     @property
     def good(self) -> asyncio.Event:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 
@@ -17,10 +17,8 @@ from service.api.handlers.lookups import ENTRY_MICROSECONDS, answered, answered_
 from service.api.parameters import Paged, PopularPage, Search, SimilarEntries
 from service.api.query_strings import path_id
 from service.live.generation import Generation
-from service.model.ids import Ids
 from service.model.scoring import scoring
 from service.model.title_search import search
-from service.model.titles import Titles
 
 # How many bytes of titles are searched in a microsecond.
 _BYTES_PER_MICROSECOND = 1000
@@ -32,21 +30,24 @@ async def listed(question: Question[Generation, Search]) -> web.StreamResponse:
     """Find items by id or title.
 
     Those whose id begins with ``query`` come first, in ascending order of the ids; then those whose title has it at the
-    beginning of a word, in whatever case. Without a query, all ids are listed in ascending order.
+    beginning of a word, in whatever case. Without a query, all ids are listed in ascending order. Unavailable items are
+    left out.
     """
     generation, options = question.generation, question.options
     estimate = (options.n + options.offset) * ENTRY_MICROSECONDS + titling(generation, options.n, wanted=True)
-    if options.query and generation.titles:
-        estimate += len(generation.titles.text) / _BYTES_PER_MICROSECOND
+    catalog = generation.assortment.catalog
+    if options.query and catalog and catalog.titles:
+        estimate += len(catalog.titles.text) / _BYTES_PER_MICROSECOND
     return await answered_in_turns(question, estimate, _listed, options)
 
 
 def _listed(generation: Generation, options: Search) -> Iterator[Answer | None]:
     """Yield None after each turn of the search, and the answer after the last."""
     ids, wanted = generation.snapshot.model.item_ids, options.offset + options.n
-    rows = dict.fromkeys(islice(ids.starting_with(options.query), wanted))
-    for found in _with_titles(ids, generation.titles, options.query):
-        rows |= dict.fromkeys(islice((row for row in found if row not in rows), wanted - len(rows)))
+    rows = dict.fromkeys(islice(_available(generation, ids.starting_with(options.query)), wanted))
+    for found in _with_titles(generation, options.query):
+        new = (row for row in _available(generation, found) if row not in rows)
+        rows |= dict.fromkeys(islice(new, wanted - len(rows)))
         if len(rows) == wanted:
             break
         yield None
@@ -55,12 +56,18 @@ def _listed(generation: Generation, options: Search) -> Iterator[Answer | None]:
     yield Answer(answers.encode(FoundItems(generation.version, items)))
 
 
-def _with_titles(ids: Ids, titles: Titles | None, query: str) -> Iterator[Iterator[int]]:
+def _available(generation: Generation, rows: Iterable[int]) -> Iterator[int]:
+    available = generation.assortment.available
+    return (row for row in rows if available is None or available[row])
+
+
+def _with_titles(generation: Generation, query: str) -> Iterator[Iterator[int]]:
     """Yield the rows of the model's items whose titles match, some at a time; none for a query that is blank."""
-    if titles is None or not query.strip():
+    catalog, ids = generation.assortment.catalog, generation.snapshot.model.item_ids
+    if catalog is None or catalog.titles is None or not query.strip():
         return
-    for places in search(titles.starts, titles.text, query):
-        rows = (ids.row(item.decode()) for item in titles.ids.take(places).tolist())
+    for places in search(catalog.titles.starts, catalog.titles.text, query):
+        rows = (ids.row(item.decode()) for item in catalog.ids.take(places).tolist())
         yield (row for row in rows if row is not None)
 
 
@@ -98,7 +105,7 @@ async def audience(question: Question[Generation, Paged]) -> web.StreamResponse:
 def _audience(generation: Generation, row: int, options: Paged) -> Iterator[Answer | None]:
     """Yield None after each turn of the scan, and the answer after the last."""
     model = generation.snapshot.model
-    for ranked in scoring.audience(model, row, options.n, offset=options.offset):
+    for ranked in scoring.audience(model, row, options.n, offset=options.offset, hidden=generation.assortment.hidden):
         if ranked is None:
             yield None
         else:

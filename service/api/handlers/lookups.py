@@ -85,9 +85,9 @@ def _last(turns: Iterator[Result | None]) -> Result:
     return next(result for result in turns if result is not None)
 
 
-def known_user(model: Model, asked: Id) -> int:
-    """Return a user's row. Raises UnknownUserError."""
-    row = model.user_ids.row(asked)
+def known_user(generation: Generation, asked: Id) -> int:
+    """Return a user's row. Raises UnknownUserError, also for a hidden user."""
+    row = generation.user_row(asked)
     if row is None:
         raise UnknownUserError(f"The user {asked!r} is not in the served model.")
     return row
@@ -111,4 +111,5 @@ def item_rows(model: Model, asked: Sequence[Id]) -> Int32:
 
 def titling(generation: Generation, items: int, *, wanted: bool) -> float:
     """Estimate the microseconds for the titles of this many items, 0 if they are not wanted."""
-    return items * _TITLE_MICROSECONDS if wanted and generation.titles else 0.0
+    catalog = generation.assortment.catalog
+    return items * _TITLE_MICROSECONDS if wanted and catalog is not None and catalog.titles is not None else 0.0

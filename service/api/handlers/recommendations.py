@@ -116,7 +116,7 @@ def _one_user(generation: Generation, user: Id, options: Recommending) -> Answer
 def _many_users(generation: Generation, options: BatchBody, results: Results) -> Iterator[bytes | None]:
     """Yield None after each turn of the scan, and the answer after the last."""
     model, among = generation.snapshot.model, candidates(generation, options, options.exclude)
-    rows = [model.user_ids.row(user) for user in options.users]
+    rows = [generation.user_row(user) for user in options.users]
     known = [row for row in rows if row is not None and not _gets_popular(model, row, options)]
     scanned: list[msgspec.Raw] = []
     for found in _scan(model, known, options, among):
@@ -169,7 +169,7 @@ def _result_or_failure(
 def result_of(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
     """Recommend to one user. Raises UnknownUserError if there is no fallback either."""
     model = generation.snapshot.model
-    row = model.user_ids.row(user)
+    row = generation.user_row(user)
     if row is None:
         return _fallback(generation, user, options, among)
     if model.limited:

@@ -18,7 +18,6 @@ from service.api.parameters import SessionBody
 from service.api.query_strings import path_id
 from service.live.generation import Generation
 from service.model.factors import Float32, Id, Int32
-from service.model.model import Model
 from service.model.scoring.scoring import fold_in_turns, top_n
 
 
@@ -32,7 +31,7 @@ async def for_session(question: Question[Generation, SessionBody]) -> web.Stream
     """
     generation, options = question.generation, question.options
     user = path_id(question, "user")
-    had = _had(generation.snapshot.model, user)
+    had = _had(generation, user)
     estimate = folding_estimate(generation, options, len(options.items) + (0 if had is None else len(had[0])))
     answer = await in_turns(question.context.queries, estimate, _turns(generation, user, had, options))
     if answer.listed:
@@ -40,10 +39,10 @@ async def for_session(question: Question[Generation, SessionBody]) -> web.Stream
     return answers.response(answer.body, generation.version)
 
 
-def _had(model: Model, user: Id) -> tuple[Int32, Float32] | None:
+def _had(generation: Generation, user: Id) -> tuple[Int32, Float32] | None:
     """Return the rows and weights of what a user had, None if that is unknown."""
-    row = model.user_ids.row(user)
-    return None if row is None or model.seen is None else (model.seen.of(row), model.seen.weights_of(row))
+    row, seen = generation.user_row(user), generation.snapshot.model.seen
+    return None if row is None or seen is None else (seen.of(row), seen.weights_of(row))
 
 
 def _turns(

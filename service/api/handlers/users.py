@@ -44,6 +44,8 @@ async def listed(question: Question[Generation, ListedUsers]) -> web.StreamRespo
         listed_rows = ids.starting_with(options.prefix, options.after or None)
     except ValueError:
         raise BadParameterError("The parameter after is not a number, and the user ids of this model are.") from None
+    if (hidden := question.generation.assortment.hidden) is not None:
+        listed_rows = (row for row in listed_rows if not hidden[row])
     rows = np.fromiter(islice(listed_rows, options.offset, options.offset + options.n), np.int64)
     return answers.response(answers.encode(UserIds(snapshot.version, ids.at(rows))), snapshot.version)
 
@@ -53,8 +55,8 @@ async def similar(question: Question[Generation, Counted]) -> web.StreamResponse
 
     By the cosine similarity of their factors, without the user.
     """
+    row = known_user(question.generation, path_id(question, "user"))
     snapshot = question.generation.snapshot
-    row = known_user(snapshot.model, path_id(question, "user"))
     return await answered(question, lambda: snapshot.manifest.costs.similar_users, _similar, row, question.options.n)
 
 
@@ -64,7 +66,7 @@ async def scores(question: Question[Generation, Scores]) -> web.StreamResponse:
     One entry for each item, in the requested order; an unknown item gets an entry with an error.
     """
     generation, options = question.generation, question.options
-    row = known_user(generation.snapshot.model, path_id(question, "user"))
+    row = known_user(generation, path_id(question, "user"))
     asked = len(options.items)
     estimate = asked * MICROSECONDS + titling(generation, asked, wanted=options.titles)
     return await answered(question, lambda: estimate, _scores, row, options)
@@ -76,7 +78,7 @@ async def seen(question: Question[Generation, Page]) -> web.StreamResponse:
     With the weights used in training, in the model's item order.
     """
     generation, options = question.generation, question.options
-    row = known_user(generation.snapshot.model, path_id(question, "user"))
+    row = known_user(generation, path_id(question, "user"))
     estimate = titling(generation, options.n, wanted=options.titles)
     return await answered(question, lambda: estimate, _seen, row, options)
 
@@ -88,7 +90,7 @@ async def explanation(question: Question[Generation, Entries]) -> web.StreamResp
     """
     generation, options = question.generation, question.options
     model = generation.snapshot.model
-    user_row = known_user(model, path_id(question, "user"))
+    user_row = known_user(generation, path_id(question, "user"))
     item_row = known_item(model, path_id(question, "item"))
     estimate = _explanation_estimate(generation.snapshot, user_row)
     estimate += titling(generation, options.n, wanted=options.titles)
@@ -98,7 +100,8 @@ async def explanation(question: Question[Generation, Entries]) -> web.StreamResp
 def _similar(generation: Generation, row: int, n: int) -> Answer:
     snapshot = generation.snapshot
     ids = snapshot.model.user_ids
-    ranked = similar_users(snapshot.model, row, n)
+    hidden = generation.assortment.hidden
+    ranked = similar_users(snapshot.model, row, n, eligible=None if hidden is None else ~hidden)
     users = list(map(ScoredUser, ids.at(ranked.rows), answers.compact(ranked.scores)))
     return Answer(answers.encode(SimilarUsers(snapshot.version, ids.of(row), users)))
 

@@ -14,7 +14,7 @@ from service.model.factors import Float32, Int32
 from service.model.model import Model
 from service.model.scoring.blocks import bounds
 from service.model.scoring.products import scores_of
-from service.model.scoring.ranking import NO_ROWS, NO_SCORES, Ranked, rank
+from service.model.scoring.ranking import NO_ROWS, NO_SCORES, Mask, Ranked, rank
 from service.model.scoring.similarity import lengths
 
 # A turn takes some 5 ms.
@@ -22,15 +22,17 @@ _PRODUCTS_PER_TURN = 2**22
 _PAIRS_PER_TURN = 2**22
 
 
-def audience(model: Model, item: int, n: int, *, offset: int = 0) -> Iterator[Ranked | None]:
+def audience(
+    model: Model, item: int, n: int, *, offset: int = 0, hidden: Mask | None = None
+) -> Iterator[Ranked | None]:
     """Yield None after each turn, and at last the ``n`` best user rows after the ``offset`` best, equal ones by row.
 
     The scores are those of :func:`~service.model.scoring.scoring.item_scores`. Users who had the item, with whatever
-    weight, are left out, if the model has seen items.
+    weight, are left out, if the model has seen items. hidden: bool [users], others to leave out.
     """
     vector, best = model.item_factors[item], Ranked(NO_ROWS, NO_SCORES, scanned=0)
     for start, stop in _turns(model):
-        found = _of_some(model, item, vector, n + offset, start, stop)
+        found = _of_some(model, item, vector, n + offset, start, stop, hidden)
         best = _better(best, found, n + offset)
         yield None
     yield best.after(offset)
@@ -49,7 +51,7 @@ def _turns(model: Model) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def _of_some(model: Model, item: int, vector: Float32, n: int, start: int, stop: int) -> Ranked:
+def _of_some(model: Model, item: int, vector: Float32, n: int, start: int, stop: int, hidden: Mask | None) -> Ranked:
     """Return the ``n`` best of some users, and perhaps some more.
 
     BLAS computes the scores, each off by some rounding. All rows that may so have lost their place are candidates, and
@@ -59,6 +61,8 @@ def _of_some(model: Model, item: int, vector: Float32, n: int, start: int, stop:
     computed: Float32 = np.dot(factors, vector)
     _, margin = bounds(lengths(factors).max(keepdims=True), vector)
     without = _had(model, item, start, stop)
+    if hidden is not None:
+        without = np.union1d(without, np.flatnonzero(hidden[start:stop]).astype(np.int32))
     found = rank(
         lambda low, high: computed[low:high], lambda _: math.inf, stop - start, n, without=without, margin=margin
     )

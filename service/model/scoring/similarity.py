@@ -30,9 +30,12 @@ def similar_items(model: Model, item: int, n: int, *, offset: int = 0, eligible:
     return found.after(offset)
 
 
-def similar_users(model: Model, user: int, n: int) -> Ranked:
-    """Return the ``n`` other users whose factors have the greatest cosine with this one's, in [-1, 1]."""
-    return _similar(model.user_factors, user, n)
+def similar_users(model: Model, user: int, n: int, *, eligible: Eligible | None = None) -> Ranked:
+    """Return the ``n`` other users whose factors have the greatest cosine with this one's, in [-1, 1].
+
+    eligible: a mask, bool [users], or rows, ascending, no repeats; None for all.
+    """
+    return _similar(model.user_factors, user, n, eligible=eligible)
 
 
 def _similar(

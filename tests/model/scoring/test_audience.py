@@ -15,17 +15,20 @@ from service.model.factors import Factors, Int32, Seen
 from service.model.model import Model
 from service.model.scoring import audience, scoring
 from service.model.scoring.products import scores_of
+from service.model.scoring.ranking import Mask
 from tests.support.models import make_factors
 
 
-def found(model: Model, item: int, n: int, offset: int = 0) -> scoring.Ranked:
+def found(model: Model, item: int, n: int, offset: int = 0, hidden: Mask | None = None) -> scoring.Ranked:
     """Return what is yielded at last."""
-    return next(ranked for ranked in scoring.audience(model, item, n, offset=offset) if ranked is not None)
+    turns = scoring.audience(model, item, n, offset=offset, hidden=hidden)
+    return next(ranked for ranked in turns if ranked is not None)
 
 
-def by_brute_force(model: Model, item: int) -> Int32:
-    """Return all users who have not had the item, by a full sort."""
-    had = [user for user in range(len(model.user_ids)) if model.seen and item in model.seen.of(user).tolist()]
+def by_brute_force(model: Model, item: int, hidden: Mask | None = None) -> Int32:
+    """Return all users who have not had the item and are not hidden, by a full sort."""
+    had = [] if hidden is None else np.flatnonzero(hidden).tolist()
+    had += [user for user in range(len(model.user_ids)) if model.seen and item in model.seen.of(user).tolist()]
     scores = scores_of(model.user_factors, model.item_factors[item])
     order = np.lexsort((np.arange(len(scores)), -scores))
     return order[~np.isin(order, had)].astype(np.int32)
@@ -39,20 +42,30 @@ def by_brute_force(model: Model, item: int) -> Int32:
     item=st.integers(0, 9),
     n=st.integers(1, 90),
     offset=st.integers(0, 90),
+    hidden=st.none() | st.lists(st.booleans(), min_size=80, max_size=80),
     per_turn=st.sampled_from([(1, 1), (40, 7), (2**22, 2**22)]),
 )
 @settings(max_examples=200, deadline=None)
 def test_it_is_what_a_full_sort_gives(
-    seed: int, whole: bool, scale: float, pairs: int | None, item: int, n: int, offset: int, per_turn: tuple[int, int]
+    seed: int,
+    whole: bool,
+    scale: float,
+    pairs: int | None,
+    item: int,
+    n: int,
+    offset: int,
+    hidden: list[bool] | None,
+    per_turn: tuple[int, int],
 ) -> None:
     """In however many turns: the users with the greatest scores, to the last bit, equal ones by row; nobody had it."""
+    mask = None if hidden is None else np.array(hidden)
     made = make_factors(users=80, items=10, seed=seed, pairs=pairs, whole=whole)
     model = arrange(dataclasses.replace(made, user_factors=made.user_factors * np.float32(scale)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(audience, "_PRODUCTS_PER_TURN", per_turn[0])
         patch.setattr(audience, "_PAIRS_PER_TURN", per_turn[1])
-        ranked = found(model, item, n, offset)
-    expected = by_brute_force(model, item)[offset : offset + n]
+        ranked = found(model, item, n, offset, mask)
+    expected = by_brute_force(model, item, mask)[offset : offset + n]
     assert ranked.rows.tolist() == expected.tolist()
     assert ranked.scanned == 80
     one_by_one = [scoring.item_scores(model, user, np.array([item])) for user in expected.tolist()]
