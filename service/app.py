@@ -30,6 +30,7 @@ from service.live.models import Live, keep_model
 from service.live.policy import SETTINGS, Part, Policy
 from service.live.policy_files import LOOK_SECONDS, ListLoader
 from service.live.preparing import Preparation
+from service.live.probation import Allowance
 from service.live.reloader import Reloader, request_every
 from service.live.report import Following
 from service.live.scraping import scrape
@@ -55,18 +56,21 @@ if TYPE_CHECKING:
 
 
 def create_live(
-    settings: Settings, metrics: Metrics, following: Following | None = None, policy: Policy | None = None
+    settings: Settings,
+    metrics: Metrics,
+    following: Following | None = None,
+    gate_policy: GatePolicy | None = None,
+    policy: Policy | None = None,
 ) -> Live:
     """Build the parts that import, keep and serve the model of these settings; the policy's are to come.
 
-    Without a policy, everything may be shown.
+    Without a gate policy, there are no gates; without a policy, everything may be shown.
     """
     reading = _reading(keys_of(settings.pickle_keys))
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
-    return keep_model(
-        settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy_of(settings), policy
-    )
+    allowance = Allowance(settings.probation_seconds, settings.probation_excess)
+    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy, allowance, policy)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -200,11 +204,12 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
-    live = create_live(settings, metrics, following, _policy(settings))
+    live = create_live(settings, metrics, following, gate_policy_of(settings), _policy(settings))
     watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,
         "Watching the model file": watcher.run,
+        "Watching new models' answers": live.probation.run,
         "Watching for accepted models": lambda: live.notice_acceptance(settings.watch_seconds),
     }
     if follower:

@@ -202,6 +202,12 @@ class GoldenGateError(GateError):
     code = "gate_golden"
 
 
+class QuarantinedError(ModelRejectedError):
+    """The model's answers were bad when it was served; a person can accept it."""
+
+    code = "quarantined"
+
+
 class OutOfResourcesError(AlsServeError):
     """The system is out of descriptors or memory, or a disk fails; this says nothing about the file."""
 

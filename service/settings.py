@@ -186,6 +186,12 @@ class Settings:
     golden: Path | None = _setting(
         None, "A file of requests, one a line as JSON, that a new model must answer as expected before it is served."
     )
+    probation_seconds: float = _at_least_zero(
+        60.0, "How long a new model's answers are watched, to return to the one before if they are bad; 0 for never."
+    )
+    probation_excess: float = _share(
+        0.05, "By how much the share of failed or empty answers may exceed that of the model before."
+    )
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
     )

@@ -14,7 +14,12 @@ from service.errors import SettingsError
 from service.observe.metrics import Metrics
 from service.settings import Settings
 
-ALWAYS = {"Keeping the model current", "Watching the model file", "Watching for accepted models"}
+ALWAYS = {
+    "Keeping the model current",
+    "Watching the model file",
+    "Watching for accepted models",
+    "Watching new models' answers",
+}
 HERE = Path(__file__)
 
 

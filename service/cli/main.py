@@ -18,7 +18,7 @@ from service.settings import Settings, refuse_empty_variables, refuse_unknown_va
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
     "accept": "rollout",
-    "check": "models",
+    "check": "checking",
     "health": "health",
     "recommend": "models",
     "recommend-all": "bulk",

@@ -113,6 +113,7 @@ class Slot:
             self.good.set()
         if previous:
             self._held.add(previous.snapshot.model)
+        self._held.discard(snapshot.model)  # an earlier one that is served again
         if previous and previous.version != snapshot.version:
             self.earlier = [Served(previous.version, previous.loaded_at), *self.earlier][:_EARLIER_VERSIONS]
         return previous

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Never
 
-from service.errors import AlsServeError, ModelRejectedError
+from service.errors import AlsServeError, ModelRejectedError, QuarantinedError
 from service.live.admission import Admission, GatePolicy
 from service.live.fallback import Fallback
-from service.live.generation import Generation, Offer, Slot, state_of
+from service.live.generation import Offer, Slot, state_of
 from service.live.loader import Loader
 from service.live.policy import Policy
 from service.live.preparing import Preparation
+from service.live.probation import Allowance, Probation
 from service.live.reading import Reading
 from service.live.reloader import Reloader
 from service.live.report import (
@@ -31,7 +32,7 @@ from service.model.formats.table import format_of
 from service.model.storage import snapshot as snapshots
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Signature, Source
-from service.model.storage.verdicts import Accepted
+from service.model.storage.verdicts import Verdicts
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
 
@@ -44,18 +45,20 @@ class ModelLoader(Loader[Snapshot]):
         slot: Slot,
         preparation: Preparation,
         admission: Admission,
+        probation: Probation,
         fallback: Fallback,
         training: FallbackTraining,
     ) -> None:
         self._slot = slot
         self._admission = admission
+        self._probation = probation
         self._preparation = preparation
         self._fallback = fallback
         self._training = training
         self._is_first = True
         self._resumed = False
         self._offer: Offer | None = None
-        self._previous: list[Generation] = []
+        self._accepted = False
 
     async def begin(self) -> None:
         """Serve what was served before a restart at once, and clean up leftovers of other processes.
@@ -93,6 +96,11 @@ class ModelLoader(Loader[Snapshot]):
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
         """Open its snapshot, importing it if necessary. Raises ModelRejectedError and its subclasses."""
+        if await asyncio.to_thread(self._admission.verdicts.is_quarantined, source.version):
+            raise QuarantinedError(
+                f"Model {source.version} is quarantined, because too many of its answers were empty or failures. If "
+                f"that is right, als-serve accept {source.version} serves it again."
+            )
         return await self._preparation.obtain(source, reading)
 
     async def warm(self, loaded: Snapshot, reading: Reading) -> None:
@@ -103,6 +111,7 @@ class ModelLoader(Loader[Snapshot]):
         """Compare it with the served model, and work out what may be shown of it. Raises GateError."""
         served = self._slot.loaded
         await self._admission.admit(loaded, served.snapshot if served else None, reading)
+        self._accepted = await asyncio.to_thread(self._admission.verdicts.is_accepted, loaded.version)
         # Before it is served: a process that is killed in between serves it again at the next start.
         await asyncio.to_thread(self._preparation.shelf.mark_used, loaded.directory)
         self._offer = await self._slot.offer(loaded)  # last, so that it is up to date when it is handed over
@@ -112,7 +121,7 @@ class ModelLoader(Loader[Snapshot]):
         self._resumed = False
         assert self._offer
         previous, self._offer = self._slot.serve(self._offer, reading), None
-        self._previous = [previous] if previous else []
+        self._probation.begin(previous, accepted=self._accepted)
 
     async def handed_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Log the served model, and release the previous one."""
@@ -120,7 +129,11 @@ class ModelLoader(Loader[Snapshot]):
             announce_first(loaded, trained=self._training.has_saved)
         else:
             log_event("swapped", model_version=loaded.version, seconds=time.perf_counter() - reading.started)
-        await asyncio.to_thread(self._release_previous)
+        await self.let_go()
+
+    async def let_go(self) -> None:
+        """Let go of earlier models, in memory and on disk, unless there may be a return to one."""
+        await asyncio.to_thread(self._release_retired)
         await self._tidy()
 
     def concluded(self, reload: Reload, error: AlsServeError | None) -> None:
@@ -145,12 +158,14 @@ class ModelLoader(Loader[Snapshot]):
         """Serve an offered file instead."""
         await self._fallback.take_stand_in()
 
-    def _release_previous(self) -> None:
-        """Drop the last reference to the previous model, in a thread: unmapping gigabytes is slow."""
-        while self._previous:
-            snapshots.release(self._previous.pop().snapshot)
+    def _release_retired(self) -> None:
+        """Drop the last references to earlier models, in a thread: unmapping gigabytes is slow."""
+        while self._probation.retired:
+            snapshots.release(self._probation.retired.pop().snapshot)
 
     async def _tidy(self) -> None:
+        if self._probation.is_on:
+            return
         try:
             await asyncio.to_thread(self._preparation.shelf.tidy)
         except OSError as error:
@@ -166,21 +181,24 @@ class Live:
     fallback: Fallback
     training: FallbackTraining
     admission: Admission
+    probation: Probation
 
     async def notice_acceptance(self, seconds: float) -> Never:
-        """Retry the file that a gate blocked last, once a person has accepted its version; look at intervals."""
+        """Retry the file that was kept out, once a person has accepted its version; look at intervals."""
         while True:
             await asyncio.sleep(seconds)
-            if await asyncio.to_thread(self._is_accepted, self._blocked_version()):
+            if await asyncio.to_thread(self._is_accepted, self._kept_out()):
                 self.reloader.retry()
 
     def _is_accepted(self, version: str | None) -> bool:
-        return version is not None and self.admission.accepted.has(version)
+        return version is not None and self.admission.verdicts.is_accepted(version)
 
-    def _blocked_version(self) -> str | None:
-        """Return the version at the path if a gate blocked it."""
+    def _kept_out(self) -> str | None:
+        """Return the version at the path if a gate blocked it, or if it is quarantined."""
         last = self.reloader.last
-        return last.version if last and any(found.result == "blocked" for found in last.gates) else None
+        if last and (last.reason == QuarantinedError.code or any(found.result == "blocked" for found in last.gates)):
+            return last.version
+        return None
 
     def status(self, following: Following | None = None) -> Status:
         """Return what handlers read."""
@@ -198,16 +216,21 @@ def keep_model(
     metrics: Metrics,
     settle_seconds: float,
     gate_policy: GatePolicy | None = None,
+    allowance: Allowance | None = None,
     policy: Policy | None = None,
 ) -> Live:
     """Build the parts that serve the model at a path; nothing is read before the reloader runs.
 
-    Without gates, every valid model is served; without a policy, at once and to everybody.
+    Without gates, every valid model is served; without an allowance, there is no probation; without a policy, a model
+    is served at once and to everybody.
     """
     slot, training, shelf = Slot(metrics, policy or Policy()), FallbackTraining(), preparation.shelf
+    verdicts = Verdicts(shelf.root.parent)
     fallback = Fallback(path, slot, preparation)
-    admission = Admission(gate_policy or GatePolicy(), Accepted(shelf.root.parent / "accepted"), shelf, metrics)
-    loader = ModelLoader(slot, preparation, admission, fallback, training)
+    admission = Admission(gate_policy or GatePolicy(), verdicts, shelf, metrics)
+    probation = Probation(slot, shelf, verdicts, allowance or Allowance())
+    loader = ModelLoader(slot, preparation, admission, probation, fallback, training)
     reloader = Reloader(path, loader, settle_seconds, preparation.limits.file_bytes)
     fallback.request = reloader.request
-    return Live(slot, reloader, fallback, training, admission)
+    probation.revoke, probation.tidy = reloader.revoke, loader.let_go
+    return Live(slot, reloader, fallback, training, admission, probation)

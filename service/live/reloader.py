@@ -67,6 +67,10 @@ class Reloader(Generic[T]):
         self._try_again = True
         self.request()
 
+    def revoke(self, error: AlsServeError, version: str) -> None:
+        """Record that this version, which was swapped in, is rejected after all."""
+        self._conclude(Reading(self._concluded or "", version=version), "rejected", error)
+
     async def look(self) -> None:
         """Request a reload, and return once one has ended, with any outcome."""
         ended = asyncio.Event()

@@ -17,6 +17,7 @@ from service.errors import (
     ImportMemoryError,
     ImportTimeoutError,
     ModelRejectedError,
+    QuarantinedError,
     SourceMissingError,
     StateDirectoryError,
     UnreadableSourceError,
@@ -43,6 +44,7 @@ _NOT_DAMAGED = (
     ImportMemoryError,
     ImportCpuError,
     GateError,
+    QuarantinedError,
 )
 
 

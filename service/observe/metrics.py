@@ -236,6 +236,11 @@ class Metrics:
         "result",
         known=_GATES,
     )
+    model_returns: Counter = _metric(
+        Counter,
+        "als_model_returns_total",
+        "Models that were replaced by the one before because of empty or failed answers.",
+    )
     trainings: Counter = _metric(
         Counter,
         "als_trainings_total",
@@ -391,6 +396,9 @@ class Metrics:
         "fold_in (someone new), popular (others).",
         "strategy",
         known=[(strategy,) for strategy in STRATEGIES],
+    )
+    results_empty: TallyCounter = _metric(
+        TallyCounter, "als_results_empty_total", "Lists of recommendations without a single item."
     )
     top_score: TallyHistogram = _metric(
         TallyHistogram,
