@@ -106,6 +106,11 @@ class Context:
         """Take the generation that answers the whole request. Raises NotReadyError."""
         generation = self.status.slot.current
         if generation is None:
+            if missing := self.status.slot.policy.missing:
+                raise NotReadyError(
+                    f"Nothing is served before the server has a good file for {' and '.join(missing)}, because what "
+                    "must not be shown is not known; try again soon."
+                )
             raise NotReadyError(
                 "No model is served yet; try again soon (/v1/model says what the server is waiting for)."
             )

@@ -16,12 +16,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from service.app import gate_policy_of
+from service.app import catalog_import, gate_policy_of
 from service.cli.comparing import gate_table, show_changes, sizes
-from service.cli.models import imported, plain, print_table
+from service.cli.items import columns_table, sentences
+from service.cli.models import imported, plain, print_table, scratch
 from service.cli.options import GATING, LOADING, settings_options
+from service.errors import BadCatalogError, SourceMissingError
 from service.live.admission import refuse_blocked
+from service.live.catalog import import_catalog
 from service.model.facts import TrainingFacts
+from service.model.model import Model
 from service.model.scoring.score_ranges import STATISTICS, Range, ScoreRanges
 from service.model.storage import source
 from service.model.storage.snapshot import MANIFEST, Snapshot, open_snapshot, verify
@@ -40,23 +44,28 @@ _RULE = "=" * 40
     help="Compare with this model, as a server would that serves it: a model file or a snapshot directory.",
 )
 @click.option("--deep", is_flag=True, help="Also verify the sha256 of the model's files in the state directory.")
-@settings_options(*LOADING, *GATING)
-def check(file: Path | None, against: Path | None, deep: bool, **values: Any) -> None:
+@click.option("--items", type=click.Path(path_type=Path), help="A file of items to check too, even without a model.")
+@settings_options(*LOADING, *GATING, "item_columns")
+def check(file: Path | None, against: Path | None, deep: bool, items: Path | None, **values: Any) -> None:
     """Check whether a model would be served: FILE, or the one at the model path.
 
     Exit 0 if so, 1 if not, also if a gate would block the model. It is imported into a temporary directory (TMPDIR); a
     server's state directory is not touched.
     """
     set_up_logging("console", "info", sys.stdout)
-    asyncio.run(check_model(Settings(**values | ({"model_path": file} if file else {})), against, deep=deep))
+    settings = Settings(**values | ({"model_path": file} if file else {}))
+    if items and not file and not settings.model_path.exists():
+        asyncio.run(check_items(settings, items))
+    else:
+        asyncio.run(check_model(settings, against, deep=deep, items=items))
 
 
-async def check_model(settings: Settings, against: Path | None, *, deep: bool) -> None:
+async def check_model(settings: Settings, against: Path | None, *, deep: bool, items: Path | None = None) -> None:
     """Import the model as the server would, into a temporary directory, and print the result.
 
     ``against`` is the model to compare it with. ``deep`` also verifies the sha256 of the model's files in the state
-    directory, if any. Raises ModelRejectedError and its subclasses, with the reason, if the server would not serve the
-    model.
+    directory, if any. ``items`` is a file of items to check with it. Raises ModelRejectedError and its subclasses, with
+    the reason, if the server would not serve the model.
     """
     path = settings.model_path.absolute()
     click.echo(f"🧪 Testing ALS Model Loading\n{_RULE}")
@@ -69,8 +78,27 @@ async def check_model(settings: Settings, against: Path | None, *, deep: bool) -
         if deep:
             await asyncio.to_thread(_verify_kept, settings, snapshot)
         Console().print(_ranges(snapshot.manifest.scores), _facts(snapshot))
+        if items:
+            await check_items(settings, items, snapshot.model)
         await _compare(settings, snapshot, against)
     click.echo("✅ Model loading test completed successfully!")
+
+
+async def check_items(settings: Settings, path: Path, model: Model | None = None) -> None:
+    """Import a file of items as the server would, into a temporary directory, and print what is in it.
+
+    Raises BadCatalogError, and what else keeps a file from being imported.
+    """
+    try:
+        found = await asyncio.to_thread(source.identify, path, settings.max_model_mb * 2**20)
+    except SourceMissingError:
+        raise BadCatalogError(f"There is no file at {path}.") from None
+    with scratch(settings) as directory:
+        catalog = await import_catalog(found, *catalog_import(replace(settings, state_dir=directory)))
+        click.echo(f"✅ {path} is a catalog of {len(catalog)} items")
+        for sentence in sentences(catalog, model):
+            click.echo(f"   {sentence}")
+        print_table(columns_table(catalog))
 
 
 async def _compare(settings: Settings, new: Snapshot, against: Path | None) -> None:

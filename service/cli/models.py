@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,14 +81,21 @@ async def imported(settings: Settings) -> AsyncIterator[Snapshot]:
     The directory is temporary, because a check must not change what a server keeps or would serve after a restart.
     Raises ModelRejectedError and its subclasses.
     """
+    with scratch(settings) as directory:
+        live = create_live(replace(settings, state_dir=directory), Metrics(CollectorRegistry()))
+        await live.reloader.load()
+        assert live.slot.current
+        yield live.slot.current.snapshot
+
+
+@contextmanager
+def scratch(settings: Settings) -> Iterator[Path]:
+    """Yield a temporary state directory. Raises StateDirectoryError."""
     try:
-        scratch = tempfile.TemporaryDirectory(
+        made = tempfile.TemporaryDirectory(
             prefix=".check-", dir=settings.state_dir if settings.state_dir.is_dir() else None
         )
     except OSError as error:
         raise unwritable(settings.state_dir, error) from None
-    with scratch:
-        live = create_live(replace(settings, state_dir=Path(scratch.name)), Metrics(CollectorRegistry()))
-        await live.reloader.load()
-        assert live.slot.current
-        yield live.slot.current.snapshot
+    with made:
+        yield Path(made.name)

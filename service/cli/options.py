@@ -87,7 +87,7 @@ class _Listed(click.ParamType[str]):
 
 
 #: The shorter flag of a setting that can be given several times.
-_MORE_FLAGS = {"pickle_keys": ("--key",)}
+_MORE_FLAGS = {"pickle_keys": ("--key",), "item_columns": ("--item-column",)}
 _REPEATED: dict[str, Any] = {
     "type": _Listed(),
     "multiple": True,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Never
 
 from service.errors import AlsServeError, ModelRejectedError, QuarantinedError
 from service.live.admission import Admission, GatePolicy
 from service.live.fallback import Fallback
-from service.live.generation import Slot, state_of
+from service.live.generation import Offer, Slot, state_of
 from service.live.loader import Loader
+from service.live.policy import Policy
 from service.live.preparing import Preparation
 from service.live.probation import Allowance, Probation
 from service.live.reading import Reading
@@ -57,20 +58,21 @@ class ModelLoader(Loader[Snapshot]):
         self._is_first = True
         self._resumed = False
         self._accepted = False
+        self._offer: Offer | None = None
 
     async def begin(self) -> None:
         """Serve what was served before a restart at once, and clean up leftovers of other processes.
 
         The file is looked at afterwards as if nothing were served, because hashing and importing it takes time.
         """
-        if self._slot.current is None:
+        if self._slot.loaded is None:
             log_event("initializing")
             self._resumed = await self._fallback.resume()
         await self._tidy()
 
     async def found(self, reading: Reading) -> None:
         """Log the apparent format of the first file."""
-        self._is_first = self._slot.current is None or self._resumed
+        self._is_first = self._slot.loaded is None or self._resumed
         if not self._is_first:
             return
         assert isinstance(reading.seen, Signature)
@@ -89,8 +91,8 @@ class ModelLoader(Loader[Snapshot]):
 
     def serves(self, source: Source) -> bool:
         """Return whether this model is already served, and was not only resumed after a restart."""
-        current = self._slot.current
-        return not self._resumed and current is not None and current.snapshot.manifest.source.sha256 == source.sha256
+        loaded = self._slot.loaded
+        return not self._resumed and loaded is not None and loaded.snapshot.manifest.source.sha256 == source.sha256
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
         """Open its snapshot, importing it if necessary. Raises ModelRejectedError and its subclasses."""
@@ -106,17 +108,20 @@ class ModelLoader(Loader[Snapshot]):
         await self._preparation.warm(loaded, reading)
 
     async def admit(self, loaded: Snapshot, reading: Reading) -> None:
-        """Compare it with the served model. Raises GateError."""
-        served = self._slot.current
+        """Compare it with the served model, and work out what may be shown of it. Raises GateError."""
+        served = self._slot.loaded
         await self._admission.admit(loaded, served.snapshot if served else None, reading)
         self._accepted = await asyncio.to_thread(self._admission.verdicts.is_accepted, loaded.version)
         # Before it is served: a process that is killed in between serves it again at the next start.
-        await asyncio.to_thread(self._preparation.shelf.mark_used, loaded)
+        await asyncio.to_thread(self._preparation.shelf.mark_used, loaded.directory)
+        self._offer = await self._slot.offer(loaded)  # last, so that it is up to date when it is handed over
 
     def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Serve it from now on."""
         self._resumed = False
-        self._probation.begin(self._slot.serve(loaded, reading), accepted=self._accepted)
+        assert self._offer
+        previous, self._offer = self._slot.serve(self._offer, reading), None
+        self._probation.begin(previous, accepted=self._accepted)
 
     async def handed_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Log the served model, and release the previous one."""
@@ -142,7 +147,7 @@ class ModelLoader(Loader[Snapshot]):
 
     async def do_without(self, reason: str) -> None:
         """If nothing is served, serve the model that was served last, before this process started."""
-        if self._slot.current is None:
+        if self._slot.loaded is None:
             await self._fallback.serve_last_used(reason)
         elif self._resumed:
             log_event("stale", model_version=self._slot.version, reason=reason)
@@ -179,21 +184,19 @@ class Live:
     probation: Probation
 
     async def notice_acceptance(self, seconds: float) -> Never:
-        """Retry the file that was kept out, once a person has accepted its version; look at intervals."""
+        """Retry a file that was kept out, once a person has accepted its version; look at intervals."""
+        retried: Reload | None = None
         while True:
             await asyncio.sleep(seconds)
-            if await asyncio.to_thread(self._is_accepted, self._kept_out()):
+            last = self.reloader.last
+            if last and last is not retried and await asyncio.to_thread(self._may_enter, last):
+                retried = last
                 self.reloader.retry()
 
-    def _is_accepted(self, version: str | None) -> bool:
-        return version is not None and self.admission.verdicts.is_accepted(version)
-
-    def _kept_out(self) -> str | None:
-        """Return the version at the path if a gate blocked it, or if it is quarantined."""
-        last = self.reloader.last
-        if last and (last.reason == QuarantinedError.code or any(found.result == "blocked" for found in last.gates)):
-            return last.version
-        return None
+    def _may_enter(self, last: Reload) -> bool:
+        """Return whether a gate or a quarantine kept a version out that was accepted since."""
+        kept_out = last.reason == QuarantinedError.code or any(found.result == "blocked" for found in last.gates)
+        return kept_out and last.version is not None and self.admission.verdicts.is_accepted(last.version)
 
     def status(self, following: Following | None = None) -> Status:
         """Return what handlers read."""
@@ -205,23 +208,32 @@ class Live:
         return state_of(self.slot.current, self.training)
 
 
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What keeps a valid model out, or takes it back; by default, nothing."""
+
+    gates: GatePolicy = field(default_factory=GatePolicy)
+    allowance: Allowance = field(default_factory=Allowance)
+
+
 def keep_model(
     path: Path,
     preparation: Preparation,
     metrics: Metrics,
     settle_seconds: float,
-    gate_policy: GatePolicy | None = None,
-    allowance: Allowance | None = None,
+    rollout: Rollout | None = None,
+    policy: Policy | None = None,
 ) -> Live:
     """Build the parts that serve the model at a path; nothing is read before the reloader runs.
 
-    Without gates, every valid model is served; without an allowance, there is no probation.
+    Without a rollout, every valid model is served and stays; without a policy, at once and to everybody.
     """
-    slot, training, shelf = Slot(metrics), FallbackTraining(), preparation.shelf
+    rollout = rollout or Rollout()
+    slot, training, shelf = Slot(metrics, policy or Policy()), FallbackTraining(), preparation.shelf
     verdicts = Verdicts(shelf.root.parent)
     fallback = Fallback(path, slot, preparation)
-    admission = Admission(gate_policy or GatePolicy(), verdicts, shelf, metrics)
-    probation = Probation(slot, shelf, verdicts, allowance or Allowance())
+    admission = Admission(rollout.gates, verdicts, shelf, metrics)
+    probation = Probation(slot, shelf, verdicts, rollout.allowance)
     loader = ModelLoader(slot, preparation, admission, probation, fallback, training)
     reloader = Reloader(path, loader, settle_seconds, preparation.limits.file_bytes)
     fallback.request = reloader.request

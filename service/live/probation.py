@@ -120,9 +120,12 @@ class Probation:
             await self.tidy()
 
     async def _return(self, trial: Trial, share: float) -> None:
-        """Serve the trusted generation again, then quarantine the other; there is no await before it is served."""
+        """Serve the trusted generation again, with the current policy, and quarantine the other."""
         trusted, reading = trial.trusted, Reading("returned", seconds=dict(trial.trusted.load_seconds))
-        failed = self._slot.serve(trusted.snapshot, reading, stale=True)
+        offer = await self._slot.offer(trusted.snapshot)
+        if self._trial is not trial:  # meanwhile, another model was swapped in
+            return
+        failed = self._slot.serve(offer, reading, stale=True)
         assert failed  # the one on probation
         self._trial, self._since = None, Answers.counted(self._slot.metrics)
         self.retired.append(failed)
@@ -143,4 +146,4 @@ class Probation:
     def _quarantine(self, failed: Generation, trusted: Generation) -> None:
         self._verdicts.quarantine(failed.version)
         mark_unserved(failed.snapshot.directory)
-        self._shelf.mark_used(trusted.snapshot)
+        self._shelf.mark_used(trusted.snapshot.directory)

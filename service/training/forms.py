@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from service.errors import TrainingError
+from service.model.tables.foreign_tables import foreign
+from service.model.tables.streams import first_bytes, marked_encoding, opened_text
 from service.training.account import Account
 from service.training.columns import listed, naming, option, role_of
 from service.training.data_files import DataFile
-from service.training.foreign_tables import foreign
 from service.training.layout import Layout
-from service.training.streams import first_bytes, marked_encoding, opened_text
 
 _DELIMITERS = (",", "\t", ";", "|", "::")
 #: Where a quote is a letter like any other; blanks are only a delimiter if there is no other.

@@ -61,7 +61,7 @@ class Reading:
     @classmethod
     def of(cls, tree: Path, path: Path) -> Reading:
         """Have a tree read a file."""
-        command = [sys.executable, "-I", "-c", _PROGRAM, tree, path]
+        command: list[str | Path] = [sys.executable, "-I", "-c", _PROGRAM, tree, path]
         done = subprocess.run(command, capture_output=True, check=True, text=True, cwd=path.parent)
         return cls(**json.loads(done.stdout))
 
