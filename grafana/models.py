@@ -95,14 +95,14 @@ def s3() -> Iterator[AnyPanel]:
         "Time since the last good poll",
         "Rises while S3 cannot be reached; the served model stays. The dashed line is the alert's threshold, "
         "or three polling intervals if that is longer.",
-        {"{{instance}}": of("als_s3_seconds_since_success")},
+        {"{{instance}} {{object}}": of("als_s3_seconds_since_success")},
         "s",
         [(None, "green"), (300, "red")],
         span=6,
     )
     yield lines(
         "Download",
-        "Bytes of models downloaded per second.",
+        "Bytes of models and items downloaded per second.",
         {"{{instance}}": f"sum by (instance) ({rate('als_s3_download_bytes_total')})"},
         "Bps",
         span=6,

@@ -152,8 +152,8 @@ def traffic() -> Iterator[AnyPanel]:
     )
     yield stacked(
         "Recommendations by strategy",
-        "What users get: als if the model knows them, fold_in for new users with given items, popular for others. If "
-        "popular grows, the model is old or the wrong one.",
+        "What users get: als if the model knows them, session with what they did just now, fold_in for new users with "
+        "given items, popular for others. If popular grows, the model is old or the wrong one.",
         {"{{strategy}}": f"sum by (strategy) ({rate('als_results_total')})"},
         "ops",
     )

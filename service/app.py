@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -21,17 +22,22 @@ from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
+from service.live.catalog import CatalogLoader
 from service.live.fallback_training import FallbackTrainer
+from service.live.generation import Slot
 from service.live.importing import ImportLimits
 from service.live.models import Live, keep_model
+from service.live.policy import SETTINGS, Part, Policy
+from service.live.policy_files import LOOK_SECONDS, ListLoader
 from service.live.preparing import Preparation
+from service.live.probation import Allowance
 from service.live.reloader import Reloader, request_every
 from service.live.report import Following
 from service.live.scraping import scrape
 from service.live.status import Status
-from service.live.titles import TitlesLoader
 from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
+from service.model.catalog.naming import columns_of
 from service.model.keys import keys_of
 from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
@@ -43,17 +49,46 @@ from service.workers.keeper import Workers
 from service.workers.messages import Assignment
 from service.workers.turns import make_turns
 
+T = TypeVar("T")
+
 if TYPE_CHECKING:
     from service.live.s3_follower import S3Follower
 
 
-def create_live(settings: Settings, metrics: Metrics, following: Following | None = None) -> Live:
-    """Build the parts that import, keep and serve the model of these settings."""
-    keys = keys_of(settings.pickle_keys)
-    reading = f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
+def create_live(
+    settings: Settings,
+    metrics: Metrics,
+    following: Following | None = None,
+    gate_policy: GatePolicy | None = None,
+    policy: Policy | None = None,
+) -> Live:
+    """Build the parts that import, keep and serve the model of these settings; the policy's are to come.
+
+    Without a gate policy, there are no gates; without a policy, everything may be shown.
+    """
+    reading = _reading(keys_of(settings.pickle_keys))
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
-    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy_of(settings))
+    allowance = Allowance(settings.probation_seconds, settings.probation_excess)
+    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy, allowance, policy)
+
+
+def _policy(settings: Settings) -> Policy:
+    """Return the policy to begin with, which lacks what is still to be read."""
+    expected: tuple[Part, ...] = get_args(Part)
+    named = tuple(part for part in expected if getattr(settings, part) is not None)
+    return Policy(expected=named, listed_only=settings.items_required)
+
+
+def catalog_import(settings: Settings) -> tuple[Shelf, ImportLimits]:
+    """Return where catalogs are kept, and how one is imported. Raises SettingsError."""
+    columns = columns_of(settings.item_columns)
+    return Shelf(settings.state_dir / "items", 2, _reading(columns)), replace(_limits(settings), keys=columns)
+
+
+def _reading(keys: Mapping[str, str]) -> str:
+    """Return the end of a snapshot's name that stands for a way to read its file."""
+    return f"-{zlib.crc32(repr(sorted(keys.items())).encode()):08x}" if keys else ""
 
 
 def gate_policy_of(settings: Settings) -> GatePolicy:
@@ -169,11 +204,12 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
-    live = create_live(settings, metrics, following)
+    live = create_live(settings, metrics, following, gate_policy_of(settings), _policy(settings))
     watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,
         "Watching the model file": watcher.run,
+        "Watching new models' answers": live.probation.run,
         "Watching for accepted models": lambda: live.notice_acceptance(settings.watch_seconds),
     }
     if follower:
@@ -191,13 +227,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
             encoding=settings.training_encoding,
         )
         works["Training a fallback model"] = trainer.run
-    if settings.item_titles:
-        shelf = Shelf(settings.state_dir / "titles", keep=1)
-        limits = _limits(settings)
-        loader = TitlesLoader(settings.item_titles, live.slot, shelf, limits)
-        reloader = Reloader(settings.item_titles, loader, settings.watch_seconds, limits.file_bytes)
-        works["Keeping the titles of items current"] = reloader.run
-        works["Watching the titles file"] = lambda: request_every(settings.watch_seconds, reloader)
+    works |= _policy_works(settings, live.slot)
     if settings.tokens_file and access:
         tokens = Reloader(
             settings.tokens_file, TokensLoader(settings.tokens_file, access.use, metrics), settings.watch_seconds
@@ -205,6 +235,31 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
         works["Keeping the tokens current"] = tokens.run
         works["Watching the file of tokens"] = lambda: request_every(settings.watch_seconds, tokens)
     return Keeping(live.status(following), works)
+
+
+def _policy_works(settings: Settings, slot: Slot) -> dict[str, Work]:
+    """Return what keeps the parts of the policy current."""
+    works: dict[str, Work] = {}
+    if settings.items:
+        shelf, limits = catalog_import(settings)
+        catalogs = CatalogLoader(settings.items, slot, shelf, limits)
+        works |= _reloading(
+            SETTINGS["items"], Reloader(settings.items, catalogs, settings.watch_seconds, limits.file_bytes)
+        )
+    lists: dict[Part, Path | None] = {"unavailable": settings.unavailable, "hidden_users": settings.hidden_users}
+    for part, path in lists.items():
+        if path:
+            loader = ListLoader(part, path, slot, Shelf(settings.state_dir / part, keep=2))
+            works |= _reloading(SETTINGS[part], Reloader(path, loader, settings.watch_seconds))
+    return works
+
+
+def _reloading(name: str, reloader: Reloader[T]) -> dict[str, Work]:
+    """Return what keeps a file current that must be noticed within a second, with or without file events."""
+    return {
+        f"Keeping {name} current": reloader.run,
+        f"Watching {name}": lambda: request_every(LOOK_SECONDS, reloader),
+    }
 
 
 def _follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:

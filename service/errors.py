@@ -202,6 +202,12 @@ class GoldenGateError(GateError):
     code = "gate_golden"
 
 
+class QuarantinedError(ModelRejectedError):
+    """The model's answers were bad when it was served; a person can accept it."""
+
+    code = "quarantined"
+
+
 class OutOfResourcesError(AlsServeError):
     """The system is out of descriptors or memory, or a disk fails; this says nothing about the file."""
 
@@ -220,13 +226,22 @@ class UnknownVersionError(AlsServeError):
     code = "unknown_version"
 
 
-# ---------------------------------------------------------------- titles
+# ---------------------------------------------------------------- lists of ids
 
 
-class BadTitlesError(AlsServeError):
-    """The file of item titles is missing or is not a CSV of ids and titles; the current titles stay."""
+class BadListError(AlsServeError):
+    """The file of unavailable items or hidden users is missing or is not a list of ids; the last good one counts."""
 
-    code = "bad_titles"
+    code = "bad_list"
+
+
+# ---------------------------------------------------------------- catalogs
+
+
+class BadCatalogError(AlsServeError):
+    """The file of items is missing or cannot be read; the current catalog stays."""
+
+    code = "bad_catalog"
 
 
 # ---------------------------------------------------------------- tokens
@@ -384,7 +399,7 @@ class BadParameterError(RequestError):
 
 
 class BadFilterError(RequestError):
-    """The filter is not understood, or does not fit the catalog's attributes."""
+    """The filter or max_per is not understood, or does not fit the catalog's attributes."""
 
     code = "bad_filter"
 

@@ -37,6 +37,10 @@ _LINKS = tuple(
 _HOSTS = re.compile(r"(?: *(?:[\w.-]+|\[[\da-fA-F:.]+\]) *(?:,|$))+(?<!,)")
 
 
+#: Variables of earlier versions, and what replaced them.
+_RENAMED = {"ALS_ITEM_TITLES": "ALS_ITEMS"}
+
+
 def _setting(default: Any, help: str, *, allowed: str = "", check: Check | None = None) -> Any:  # noqa: A002 - the word every CLI uses
     return field(default=default, metadata={"help": help, "allowed": allowed, "check": check})
 
@@ -182,6 +186,12 @@ class Settings:
     golden: Path | None = _setting(
         None, "A file of requests, one a line as JSON, that a new model must answer as expected before it is served."
     )
+    probation_seconds: float = _at_least_zero(
+        60.0, "How long a new model's answers are watched, to return to the one before if they are bad; 0 for never."
+    )
+    probation_excess: float = _share(
+        0.05, "By how much the share of failed or empty answers may exceed that of the model before."
+    )
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
     )
@@ -200,7 +210,21 @@ class Settings:
     )
     training_delimiter: str | None = _setting(None, "The delimiter of the training data, if it is not detected.")
     training_encoding: str | None = _setting(None, "The encoding of the training data, such as latin-1, if not UTF-8.")
-    item_titles: Path | None = _setting(None, "A CSV file of item titles, with columns such as id and title.")
+    items: Path | None = _setting(
+        None, "A file of items with titles, availability and attributes: CSV, TSV, JSON Lines or Parquet."
+    )
+    item_columns: str | None = _setting(
+        None,
+        "What columns of the catalog are, as in sku=id,price=number,genres=list,secret=-: id, title, available, bool, "
+        "number, date, text, list, or - for none. Others are detected.",
+    )
+    unavailable: Path | None = _setting(
+        None, "A file of items that must not be shown, one id a line. A change counts within a second."
+    )
+    hidden_users: Path | None = _setting(
+        None, "A file of users who count as unknown, one id a line. A change counts within a second."
+    )
+    items_required: bool = _setting(False, "Whether an item that the catalog (ALS_ITEMS) does not list is unavailable.")
     tokens_file: Path | None = _setting(
         None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
     )
@@ -240,6 +264,8 @@ def refuse_unknown_variables() -> None:
     """
     known = [variable(setting.name) for setting in fields(Settings)]
     for name in sorted(name for name in os.environ if name.startswith("ALS_")):
+        if name in _RENAMED:
+            raise SettingsError(f"{name} is now called {_RENAMED[name]}, which takes the same file; rename it.")
         if name in known:
             _refuse_link(name, os.environ[name])
         elif not is_service_link(name, os.environ[name]):
@@ -248,11 +274,14 @@ def refuse_unknown_variables() -> None:
             raise SettingsError(f"The environment variable {name} is not a setting of als-serve; {remedy}")
 
 
-def refuse_empty_tokens_file() -> None:
-    """Raise SettingsError if ALS_TOKENS_FILE is empty: it would count as unset, and so open the server to everybody."""
-    name = variable("tokens_file")
-    if os.environ.get(name) == "":
-        raise SettingsError(f"The environment variable {name} is empty; name a file of tokens, or unset it.")
+def refuse_empty_variables() -> None:
+    """Raise SettingsError if a setting that protects something is empty: it would count as unset.
+
+    The server would be open to everybody, or show what it must not.
+    """
+    for setting in ("tokens_file", "items", "unavailable", "hidden_users"):
+        if os.environ.get(variable(setting)) == "":
+            raise SettingsError(f"The environment variable {variable(setting)} is empty; name a file, or unset it.")
 
 
 def _refuse_link(name: str, value: str) -> None:

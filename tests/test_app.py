@@ -14,7 +14,12 @@ from service.errors import SettingsError
 from service.observe.metrics import Metrics
 from service.settings import Settings
 
-ALWAYS = {"Keeping the model current", "Watching the model file", "Watching for accepted models"}
+ALWAYS = {
+    "Keeping the model current",
+    "Watching the model file",
+    "Watching for accepted models",
+    "Watching new models' answers",
+}
 HERE = Path(__file__)
 
 
@@ -32,10 +37,12 @@ def works_of(tmp_path: Path, **changes: Any) -> set[str]:
         ({}, set[str]()),
         ({"s3_uri": "s3://bucket/models/"}, {"Following S3"}),
         ({"training_data": HERE}, {"Training a fallback model"}),
-        ({"item_titles": HERE}, {"Keeping the titles of items current", "Watching the titles file"}),
+        ({"items": HERE}, {"Keeping ALS_ITEMS current", "Watching ALS_ITEMS"}),
+        ({"unavailable": HERE}, {"Keeping ALS_UNAVAILABLE current", "Watching ALS_UNAVAILABLE"}),
+        ({"hidden_users": HERE}, {"Keeping ALS_HIDDEN_USERS current", "Watching ALS_HIDDEN_USERS"}),
         ({"tokens_file": HERE}, {"Keeping the tokens current", "Watching the file of tokens"}),
     ],
-    ids=["none", "S3", "training", "titles", "tokens"],
+    ids=["none", "S3", "training", "items", "unavailable", "hidden users", "tokens"],
 )
 async def test_a_setting_adds_its_work(tmp_path: Path, changes: dict[str, Any], works: set[str]) -> None:
     """Nothing is watched, polled or trained that no setting asks for."""

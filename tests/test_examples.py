@@ -42,10 +42,12 @@ TOURS = {
 
 @pytest.fixture(scope="module")
 def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the demonstration's own model."""
+    """Serve the demonstration's own model and titles."""
     directory = tmp_path_factory.mktemp("demo")
-    with running_server(train_on_sample(directory)[0], directory / "state") as server:
+    model, titles = train_on_sample(directory)
+    with running_server(model, directory / "state", items=titles) as server:
         server.wait_until_ready()
+        server.wait_for("titles")
         yield server.url
 
 

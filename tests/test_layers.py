@@ -69,8 +69,9 @@ ROOMS = {
     "validation": set[str](),
     "scoring": set[str](),
     "storage": {"scoring"},
+    "tables": set[str](),
     "rollout": {"scoring", "storage"},
-    "catalog": {"storage"},
+    "catalog": {"storage", "tables"},
     "filtering": {"catalog", "scoring"},
 }
 
@@ -187,6 +188,7 @@ def test_every_package_of_the_model_is_a_room() -> None:
 READS_MODELS = tuple(
     f"service.model.{name}" for name in ("formats.reading", "formats.pickle", "formats.npz", "validation")
 )
+READS_TABLES = ("service.model.catalog.reading", "service.model.tables.streams")
 TRAINS = ("service.training", "service.children.training", "implicit", "pyarrow", "optuna")
 SPEAKS_S3 = ("botocore", "aiobotocore")
 
@@ -194,10 +196,11 @@ SPEAKS_S3 = ("botocore", "aiobotocore")
 @pytest.mark.parametrize(
     ("module", "without"),
     [
-        ("service.server", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich", "lark")),
+        ("service.server", (*READS_MODELS, *READS_TABLES, *TRAINS, *SPEAKS_S3, "scipy", "rich", "lark")),
         ("service.cli.main", ("service.server", "aiohttp", "numpy", "rich")),
-        ("service.workers.worker", (*READS_MODELS, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
-        ("service.children.importing", (*TRAINS, *SPEAKS_S3, "aiohttp", "asyncio")),
+        ("service.workers.worker", (*READS_MODELS, *READS_TABLES, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
+        ("service.children.importing", (*TRAINS, *READS_TABLES, *SPEAKS_S3, "aiohttp", "asyncio")),
+        ("service.children.catalog", ("service.training", "implicit", *READS_MODELS, *SPEAKS_S3, "scipy", "aiohttp")),
         ("service.children.training", ("service.model.formats.reading", *SPEAKS_S3, "aiohttp", "optuna")),
     ],
 )

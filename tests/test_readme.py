@@ -17,8 +17,8 @@ MEASURED = [claim for claim in CLAIMS if "docs/measurements.md#" in claim]
 
 
 def test_it_is_read_in_one_sitting() -> None:
-    """It has at most 130 lines; the rest is in docs/."""
-    assert len(README.splitlines()) <= 130
+    """It has at most 140 lines; the rest is in docs/."""
+    assert len(README.splitlines()) <= 140
 
 
 def test_it_shows_the_explorer() -> None:

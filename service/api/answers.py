@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sized
 from functools import lru_cache
 from itertools import repeat
 from math import ceil, frexp, isfinite, log10
+from operator import neg
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -23,7 +25,7 @@ from service.model.storage.snapshot import Snapshot
 MODEL_VERSION = istr("X-Model-Version")
 CONTENT_TYPE = "application/json"
 
-Strategy: TypeAlias = Literal["als", "popular", "fold_in"]
+Strategy: TypeAlias = Literal["als", "session", "popular", "fold_in"]
 
 Version: TypeAlias = Annotated[
     str,
@@ -60,9 +62,9 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     top_score: float | None
 
     @classmethod
-    def of(cls, strategy: Strategy, ranked: Ranked) -> Listed:
-        """Describe what a strategy found."""
-        top_score = ranked.scores.item(0) if len(ranked.scores) else None
+    def of(cls, strategy: Strategy, ranked: Ranked, items: Sized) -> Listed:
+        """Describe what a strategy found, and of that, what is in the answer."""
+        top_score = ranked.scores.item(0) if len(items) else None
         return cls(strategy, ranked.scanned, ranked.read, top_score)
 
 
@@ -82,7 +84,7 @@ class ScoredItem(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScoredUser(msgspec.Struct, frozen=True, gc=False):
-    """A user and their cosine similarity to the requested one."""
+    """A user and their cosine similarity to the requested one, or their score for the requested item."""
 
     user_id: Id
     score: float
@@ -143,6 +145,16 @@ class AnonymousRecommendations(msgspec.Struct, frozen=True):
     unknown_items: list[Id]
 
 
+class SessionRecommendations(msgspec.Struct, frozen=True):
+    """A user's recommendations after a session; ``unknown_items`` are those of it that the model does not know."""
+
+    model_version: Version
+    user_id: Id
+    strategy: Strategy
+    items: list[ScoredItem]
+    unknown_items: list[Id]
+
+
 class UserIds(msgspec.Struct, frozen=True):
     """User ids, in ascending order."""
 
@@ -155,6 +167,14 @@ class SimilarUsers(msgspec.Struct, frozen=True):
 
     model_version: Version
     user_id: Id
+    users: list[ScoredUser]
+
+
+class Audience(msgspec.Struct, frozen=True):
+    """The users with the greatest scores for an item who have not had it, best first."""
+
+    model_version: Version
+    item_id: Id
     users: list[ScoredUser]
 
 
@@ -197,6 +217,20 @@ class Explanation(msgspec.Struct, frozen=True):
     title: str | UnsetType = UNSET
 
 
+class FoundItem(msgspec.Struct, frozen=True, gc=False):
+    """An item, and its title if that is known."""
+
+    item_id: Id
+    title: str | UnsetType = UNSET
+
+
+class FoundItems(msgspec.Struct, frozen=True):
+    """Items, those whose ids match before those whose titles do."""
+
+    model_version: Version
+    items: list[FoundItem]
+
+
 class PopularItems(msgspec.Struct, frozen=True):
     """Items by their number of users, most popular first."""
 
@@ -215,18 +249,33 @@ def _headers(version: str) -> CIMultiDict[str]:
     return CIMultiDict({MODEL_VERSION: version})
 
 
-def scored_items(generation: Generation, rows: Rows, scores: list[float], *, titles: bool) -> list[ScoredItem]:
-    """Pair the ids of item rows with their scores, and with their titles if wanted."""
+def scored_items(
+    generation: Generation,
+    rows: Rows,
+    scores: list[float],
+    *,
+    titles: bool,
+    min_score: float | UnsetType = UNSET,
+) -> list[ScoredItem]:
+    """Pair the ids of item rows with their scores, and with their titles if wanted.
+
+    min_score: leave out lower scores, which are the last ones.
+    """
+    if min_score is not UNSET:
+        scores = scores[: bisect_right(scores, -min_score, key=neg)]
+        rows = rows[: len(scores)]
     ids = generation.snapshot.model.item_ids.at(rows)
     return list(map(ScoredItem, ids, scores, titles_of(generation, rows, wanted=titles)))
 
 
 def titles_of(generation: Generation, rows: Rows, *, wanted: bool) -> Iterable[str | UnsetType]:
     """Return the titles of item rows, UNSET where there is none; an endless UNSET if titles are not wanted."""
-    if not wanted or generation.titles is None:
+    catalog, places = generation.assortment.catalog, generation.assortment.catalog_rows
+    if not wanted or catalog is None or catalog.titles is None or places is None:
         return repeat(UNSET)
-    titles = generation.titles.of(generation.snapshot.model.item_ids.values.take(rows))
-    return [UNSET if title is None else title for title in titles]
+    asked = places.take(rows)
+    titles = zip(asked.tolist(), catalog.titles.at(asked.clip(min=0)), strict=True)
+    return [title if place >= 0 and title else UNSET for place, title in titles]
 
 
 def title_of(generation: Generation, row: int, *, wanted: bool) -> str | UnsetType:

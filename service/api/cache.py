@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from sys import getsizeof
+
+import msgspec
 
 from service.api.answers import Answer
 from service.observe.metrics import Metrics
 
-#: About what an entry takes besides its body: the request with its parts, and the table's own bookkeeping.
+#: About what an entry takes besides its body and the lists of its request: other parts, and the table's bookkeeping.
 _ENTRY_BYTES = 500
 
 
@@ -16,7 +19,7 @@ class ResponseCache:
     """The last used answers of one generation, by request, in at most ``limit`` bytes; 0 keeps none.
 
     A request is a function and its arguments, as parsed: equal ones have equal answers, however they were written. The
-    first request to another generation drops all answers, so none is older than the model and the titles. All methods
+    first request to another generation drops all answers, so none is older than the model and the policy. All methods
     are for the event loop.
     """
 
@@ -44,7 +47,7 @@ class ResponseCache:
 
     def put(self, generation: int, request: Hashable, answer: Answer) -> None:
         """Keep an answer, and drop those used longest ago that no longer fit."""
-        size = len(answer.body) + _ENTRY_BYTES
+        size = len(answer.body) + _ENTRY_BYTES + (_bytes_of_options(request) if self._limit else 0)
         if generation != self._generation or size > self._limit:
             return
         _, replaced = self._entries.pop(request, (answer, 0))
@@ -53,3 +56,13 @@ class ResponseCache:
         while self.bytes > self._limit:
             _, (_, freed) = self._entries.popitem(last=False)
             self.bytes -= freed
+
+
+def _bytes_of_options(request: Hashable) -> int:
+    """Return what the texts and lists of ids take that a client sent."""
+    options = request[-1] if isinstance(request, tuple) else None
+    if not isinstance(options, msgspec.Struct):
+        return 0
+    given = [option for option in msgspec.structs.astuple(options) if isinstance(option, str | tuple) and option]
+    ids = [each for option in given if isinstance(option, tuple) for each in option]
+    return sum(map(getsizeof, given)) + sum(map(getsizeof, ids))

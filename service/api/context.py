@@ -58,6 +58,7 @@ class Results:
     """Counts the recommendations of one app, from any thread; the labelled metrics of a strategy are looked up once."""
 
     def __init__(self, metrics: Metrics) -> None:
+        self._empty = metrics.results_empty.labels()
         self._lists = {strategy: metrics.results.labels(strategy) for strategy in STRATEGIES}
         self._ranked = {
             strategy: (
@@ -71,6 +72,8 @@ class Results:
     def count(self, listed: Listed, *, computed: bool = True) -> None:
         """Count one list; ``computed`` is whether items were scanned for it now."""
         self._lists[listed.strategy].inc()
+        if listed.top_score is None:
+            self._empty.inc()
         if listed.strategy == "popular":
             return
         scanned, read, top_score = self._ranked[listed.strategy]
@@ -103,6 +106,11 @@ class Context:
         """Take the generation that answers the whole request. Raises NotReadyError."""
         generation = self.status.slot.current
         if generation is None:
+            if missing := self.status.slot.policy.missing:
+                raise NotReadyError(
+                    f"Nothing is served before the server has a good file for {' and '.join(missing)}, because what "
+                    "must not be shown is not known; try again soon."
+                )
             raise NotReadyError(
                 "No model is served yet; try again soon (/v1/model says what the server is waiting for)."
             )

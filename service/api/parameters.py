@@ -91,6 +91,17 @@ class Narrowing(Options):
         ]
         | UnsetType
     ) = UNSET
+    min_score: (
+        Annotated[float, Meta(description="Leave out items that score lower, on the scale of the scores returned.")]
+        | UnsetType
+    ) = UNSET
+    max_per: Annotated[
+        str,
+        Meta(
+            description="Take at most so many items of each value of an attribute, the best ones, such as `genre:2`.",
+            extra_json_schema={"format": "max_per"},
+        ),
+    ] = ""
 
 
 class FallingBack(Options):
@@ -125,12 +136,24 @@ class ListedItems(Options):
     items: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=MAX_IDS, description="The items to score.")]
 
 
+class Paged(Counted, Skipping):
+    """A page of a long list."""
+
+
 class ListedUsers(Counted, Skipping):
     """The listed users."""
 
     prefix: Annotated[str, Meta(description="List only ids that begin with this.")] = ""
     after: Annotated[
         str, Meta(description="List only ids that come after this one, such as the last of the page before.")
+    ] = ""
+
+
+class Search(Counted, Skipping):
+    """What is looked for among the items."""
+
+    query: Annotated[
+        str, Meta(description="Find only items with an id, or a word of the title, that begins with this.")
     ] = ""
 
 
@@ -165,7 +188,7 @@ class BatchBody(Recommending):
 
 
 class GivenItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An item that an anonymous user had, and its weight; a negative weight means a dislike."""
+    """An item that someone had, and its weight; a negative weight means a dislike."""
 
     item_id: Id
     weight: Annotated[float, Meta(ge=-MAX_WEIGHT, le=MAX_WEIGHT)] = 1.0
@@ -175,6 +198,16 @@ class AnonymousBody(Counted, Skipping, Excluding, Narrowing, Scored, Titled):
     """1 to 1000 items that someone had, and options; the weights of repeated items add up."""
 
     items: Annotated[list[GivenItem], Meta(min_length=1, max_length=MAX_IDS)]
+
+
+class SessionBody(Recommending):
+    """Up to 1000 items of a user's session, and options; the weights of repeated items add up."""
+
+    items: Annotated[
+        list[GivenItem],
+        Meta(max_length=MAX_IDS, description="What the user did just now: it adds to what the user had."),
+    ]
+    exclude_seen: Annotated[bool, Meta(description="Exclude the user's seen items, and those of the session.")] = True
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.api.handlers import items, model, monitoring, pages, recommendations, users
+from service.api.handlers import items, model, monitoring, pages, recommendations, sessions, users
 from service.api.openapi import examples
 from service.api.parameters import (
     AnonymousBody,
@@ -13,9 +13,12 @@ from service.api.parameters import (
     ListedUsers,
     Options,
     Page,
+    Paged,
     PopularPage,
     Recommending,
     Scores,
+    Search,
+    SessionBody,
     SimilarEntries,
 )
 from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, Route
@@ -122,6 +125,30 @@ _TABLE = (
     ),
     Route(
         "GET",
+        f"{_ITEM}/users",
+        items.audience,
+        FACTORS,
+        Paged,
+        name="audience",
+        tag="Items",
+        scope="users",
+        answer=examples.AUDIENCE,
+        raises=(UnknownItemError, OverloadedError),
+    ),
+    Route(
+        "GET",
+        "/v1/items",
+        items.listed,
+        MODEL,
+        Search,
+        name="find_items",
+        tag="Items",
+        scope="read",
+        answer=examples.ITEMS,
+        raises=(OverloadedError,),
+    ),
+    Route(
+        "GET",
         "/v1/items/popular",
         items.popular,
         MODEL,
@@ -157,6 +184,19 @@ _TABLE = (
         example=examples.ANONYMOUS_BODY,
         answer=examples.ANONYMOUS_RECOMMENDATIONS,
         raises=(UnknownItemError, NoSeenItemsError, OverloadedError),
+    ),
+    Route(
+        "POST",
+        f"{_USER}/recommendations",
+        sessions.for_session,
+        MODEL,
+        SessionBody,
+        name="recommend_in_session",
+        tag="Recommendations",
+        scope="read",
+        example=examples.SESSION_BODY,
+        answer=examples.SESSION_RECOMMENDATIONS,
+        raises=(UnknownUserError, OverloadedError),
     ),
     Route(
         "GET",

@@ -9,7 +9,7 @@ import msgspec
 from service.errors import AlsServeError
 from service.model.storage.source import Source
 
-Content: TypeAlias = Literal["model", "titles"]
+Content: TypeAlias = Literal["model", "catalog"]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -17,7 +17,7 @@ class Job(msgspec.Struct, frozen=True):
 
     descriptor, staged: the open file and directory, inherited. memory_bytes: limits the address space and each written
     file. private_bytes: limits memory other than files, if a control group does. cpu_seconds: limits CPU time.
-    keys: the keys of a pickled dict in the file, by ours.
+    keys: the keys of a pickled dict in the file, by ours; of a catalog, what the user says of columns, by their names.
     """
 
     source: Source

@@ -70,11 +70,11 @@ def train_on_sample(directory: Path) -> tuple[Path, Path]:
     return model_path, shop.items
 
 
-async def serve_demo(model_path: Path, titles: Path, host: str, port: int) -> None:
+async def serve_demo(model_path: Path, items: Path, host: str, port: int) -> None:
     """Serve a model and, once it is ready, print what to try."""
     settings = Settings(
         model_path=model_path,
-        item_titles=titles,
+        items=items,
         state_dir=model_path.parent / "state",
         host=host,
         port=port,

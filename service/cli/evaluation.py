@@ -118,6 +118,21 @@ def _judge(model: Model, recipe: Recipe, test: Interactions, report: Report) -> 
     return Scored(model.user_ids.at(judged.users), judged)
 
 
+def drops(test: Path, new: Model, current: Model, metrics: Sequence[str]) -> dict[str, float | None]:
+    """Return by what share each metric is lower with the new model; None if that cannot be said.
+
+    Raises TrainingError.
+    """
+    from service.training.comparison import relative_drop
+    from service.training.fitting import silent
+    from service.training.recipe import Recipe
+
+    recipe = Recipe(paths=(test,))
+    read = recipe.read()
+    before, after = (_judge(model, recipe, read, silent) for model in (current, new))
+    return {metric: relative_drop(before, after, metric) for metric in metrics}
+
+
 def _as_document(paths: Sequence[Path], scored: Sequence[Scored]) -> Any:
     """Return what --json prints: the evaluation of one model; of several, all, and the differences to the first."""
     from service.training.comparison import compare

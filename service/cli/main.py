@@ -13,12 +13,12 @@ from service import __version__
 from service.cli.options import settings_options
 from service.errors import AlsServeError
 from service.observe.logs import set_up_logging
-from service.settings import Settings, refuse_empty_tokens_file, refuse_unknown_variables
+from service.settings import Settings, refuse_empty_variables, refuse_unknown_variables
 
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
     "accept": "rollout",
-    "check": "models",
+    "check": "checking",
     "health": "health",
     "recommend": "models",
     "recommend-all": "bulk",
@@ -49,7 +49,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             refuse_unknown_variables()
-            refuse_empty_tokens_file()
+            refuse_empty_variables()
             return super().invoke(ctx)
         except AlsServeError as error:
             raise click.ClickException(str(error)) from None

@@ -1,18 +1,16 @@
-"""The commands check and recommend: a look at the model as it would be served."""
+"""The command recommend, and the import of a model as a server does it, for all commands."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from prometheus_client import CollectorRegistry
 from rich import box
 from rich.console import Console
@@ -22,35 +20,17 @@ from rich.text import Text
 from service.app import create_live
 from service.cli.options import LOADING, settings_options
 from service.errors import UnknownUserError
-from service.model.facts import TrainingFacts
 from service.model.model import Model
 from service.model.scoring import scoring
 from service.model.scoring.ranking import Ranked
-from service.model.scoring.score_ranges import STATISTICS, Range, ScoreRanges
-from service.model.storage import source
 from service.model.storage.shelf import unwritable
-from service.model.storage.snapshot import Snapshot, verify
+from service.model.storage.snapshot import Snapshot
 from service.observe.logs import set_up_logging
 from service.observe.metrics import Metrics
 from service.settings import Settings
 from service.untrusted import escaped
 
-_RULE = "=" * 40
 _ANY_WIDTH = 10_000
-
-
-@click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--deep", is_flag=True, help="Also verify the sha256 of the model's files in the state directory.")
-@settings_options(*LOADING)
-def check(file: Path | None, deep: bool, **values: Any) -> None:
-    """Check whether a model would be served: FILE, or the one at the model path.
-
-    Exit 0 if so, 1 if not. The model is imported into a temporary directory (TMPDIR); a server's state directory is
-    not touched.
-    """
-    set_up_logging("console", "info", sys.stdout)
-    asyncio.run(check_model(Settings(**values | ({"model_path": file} if file else {})), deep=deep))
 
 
 @click.command()
@@ -61,26 +41,6 @@ def recommend(user: str, n: int, **values: Any) -> None:
     """Show a user's recommendations as a table."""
     set_up_logging("console", "warning")
     asyncio.run(recommend_items(Settings(**values), user, n))
-
-
-async def check_model(settings: Settings, *, deep: bool) -> None:
-    """Import the model as the server would, into a temporary directory, and print the result.
-
-    ``deep`` also verifies the sha256 of the model's files in the state directory, if any. Raises ModelRejectedError and
-    its subclasses, with the reason, if the server would not serve the model.
-    """
-    path = settings.model_path.absolute()
-    click.echo(f"🧪 Testing ALS Model Loading\n{_RULE}")
-    click.echo(f"📁 Model path: {path}\n📁 Current directory: {Path.cwd()}")
-    found = source.signature(path)
-    click.echo(f"✅ Model file exists: {path} ({found.size} bytes)")
-    await asyncio.to_thread(source.identify, path, settings.max_model_mb * 2**20)
-    click.echo("✅ Model file verification passed\n🚀 Testing model initialization...")
-    async with imported(settings) as snapshot:
-        if deep:
-            await asyncio.to_thread(_verify_kept, settings, snapshot)
-        Console().print(_ranges(snapshot.manifest.scores), _facts(snapshot))
-    click.echo("✅ Model loading test completed successfully!")
 
 
 async def recommend_items(settings: Settings, user: str, n: int) -> None:
@@ -116,74 +76,26 @@ def _best(model: Model, row: int, n: int) -> Ranked:
 
 @asynccontextmanager
 async def imported(settings: Settings) -> AsyncIterator[Snapshot]:
-    """Import the file at the model path into a temporary snapshot, as the server does.
+    """Import the file at the model path into a temporary snapshot, as the server does, without any gates.
 
     The directory is temporary, because a check must not change what a server keeps or would serve after a restart.
     Raises ModelRejectedError and its subclasses.
     """
-    try:
-        scratch = tempfile.TemporaryDirectory(
-            prefix=".check-", dir=settings.state_dir if settings.state_dir.is_dir() else None
-        )
-    except OSError as error:
-        raise unwritable(settings.state_dir, error) from None
-    with scratch:
-        live = create_live(replace(settings, state_dir=Path(scratch.name)), Metrics(CollectorRegistry()))
+    with scratch(settings) as directory:
+        live = create_live(replace(settings, state_dir=directory), Metrics(CollectorRegistry()))
         await live.reloader.load()
         assert live.slot.current
         yield live.slot.current.snapshot
 
 
-def _verify_kept(settings: Settings, snapshot: Snapshot) -> None:
-    kept = settings.state_dir / "snapshots" / snapshot.directory.name
-    if not kept.exists():
-        click.echo(f"💤 Nothing is kept of this model in {settings.state_dir}")
-        return
-    verify(kept)
-    click.echo(f"✅ Every file of {kept} has its sha256")
-
-
-def _ranges(scores: ScoreRanges) -> Table:
-    """Build the table of score ranges: a row for each kind, a column for each statistic."""
-    table = Table("scores", *STATISTICS, title="Score ranges", title_justify="left", box=box.SIMPLE, padding=0)
-    for kind in ScoreRanges.__struct_fields__:
-        found: Range | None = getattr(scores, kind)
-        if found:
-            table.add_row(kind, *(f"{value:.4g}" for value in found.statistics().values()))
-    return table
-
-
-def _facts(snapshot: Snapshot) -> Table:
-    """Build the table of the model's facts."""
-    manifest = snapshot.manifest
-    seen = "unknown" if manifest.seen_pairs is None else f"{manifest.seen_pairs} pairs"
-    facts = {
-        "version": snapshot.version,
-        "format": manifest.source_format,
-        "users": f"{manifest.users} ({manifest.user_id_kind} ids)",
-        "items": f"{manifest.items} ({manifest.item_id_kind} ids)",
-        "factors": "none: popularity alone (limited)" if snapshot.model.limited else str(manifest.factors),
-        "seen": seen,
-        "on disk": f"{manifest.bytes} bytes",
-        "a top 10 takes": f"{manifest.costs.recommend_10:.0f} µs",
-    }
-    if manifest.training:
-        facts |= _trained(manifest.training)
-    table = Table(title="Would be served", title_justify="left", box=box.SIMPLE, show_header=False)
-    for name, fact in facts.items():
-        table.add_row(name, plain(fact))
-    return table
-
-
-def _trained(facts: TrainingFacts) -> dict[str, str]:
-    """Describe how a model was made and evaluated."""
-    data, found = facts.data, facts.evaluation
-    parameters = msgspec.structs.asdict(facts.parameters)
-    told = {
-        "trained": f"{facts.trained_at:%Y-%m-%d %H:%M} UTC, in {facts.seconds.get('train', 0):.1f} s",
-        "learned from": f"{', '.join(data.files)}: {data.rows} rows, {data.skipped_rows} left out",
-        "parameters": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in parameters.items()),
-    }
-    if found:
-        told["evaluated"] = f"ndcg@{found.k} {found.als.ndcg:.4f}, recall@{found.k} {found.als.recall:.4f}"
-    return told
+@contextmanager
+def scratch(settings: Settings) -> Iterator[Path]:
+    """Yield a temporary state directory. Raises StateDirectoryError."""
+    try:
+        made = tempfile.TemporaryDirectory(
+            prefix=".check-", dir=settings.state_dir if settings.state_dir.is_dir() else None
+        )
+    except OSError as error:
+        raise unwritable(settings.state_dir, error) from None
+    with made:
+        yield Path(made.name)

@@ -20,6 +20,12 @@ LOADING = (
     "pickle_keys",
 )
 
+#: The settings of commands that compare a model with another.
+GATING = (
+    *("gate_counts", "gate_factors", "gate_scores", "gate_overlap", "gate_golden", "golden"),
+    *("min_count_share", "max_score_shift", "min_overlap"),
+)
+
 #: What service.training.plan has, which nothing that serves may import.
 PRESETS = ("fast", "default", "quality")
 
@@ -81,7 +87,7 @@ class _Listed(click.ParamType[str]):
 
 
 #: The shorter flag of a setting that can be given several times.
-_MORE_FLAGS = {"pickle_keys": ("--key",)}
+_MORE_FLAGS = {"pickle_keys": ("--key",), "item_columns": ("--item-column",)}
 _REPEATED: dict[str, Any] = {
     "type": _Listed(),
     "multiple": True,

@@ -1,4 +1,4 @@
-"""The command accept: lets in a model that a gate blocked."""
+"""The command accept: lets in a model that a gate blocked or that is quarantined."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import click
 
 from service.cli.options import settings_options
 from service.model.storage.shelf import Shelf
-from service.model.storage.verdicts import Accepted, whole_version
+from service.model.storage.verdicts import Verdicts, whole_version
 
 
 @click.command()
 @click.argument("version")
 @settings_options("state_dir")
 def accept(version: str, state_dir: Path) -> None:
-    """Let a model in although a gate blocks it.
+    """Let a model in although a gate blocks it, or its answers were bad.
 
     VERSION is its version, which the log and /v1/model name, or the first digits of it. A running server with the same
     state directory swaps the model in within ALS_WATCH_SECONDS if it is still the file at the model path; no restart is
@@ -23,8 +23,8 @@ def accept(version: str, state_dir: Path) -> None:
     """
     kept = Shelf(state_dir / "snapshots", keep=1).versions()
     whole = whole_version(version, kept, state_dir)
-    if Accepted(state_dir / "accepted").add(whole):
-        click.echo(f"✅ Accepted model {whole}: gates no longer block it")
+    if Verdicts(state_dir).accept(whole):
+        click.echo(f"✅ Accepted model {whole}: nothing keeps it out any more")
     else:
         click.echo(f"💤 Model {whole} was accepted before")
     if whole not in kept:

@@ -13,7 +13,8 @@ from rich import box
 from rich.table import Column, Table
 
 from service.cli.models import imported, plain, print_table
-from service.cli.options import protection_options, settings_options
+from service.cli.options import GATING, protection_options, settings_options
+from service.cli.publishing import MaxDrop, Rules, compare_with_followed
 from service.errors import SettingsError
 from service.model.facts import Evaluation
 from service.model.storage.snapshot import Snapshot
@@ -37,15 +38,33 @@ _ATTEMPTS = 5
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Afterwards, remove all but the newest N models.")
 @protection_options()
 @click.option("--tag", "tags", metavar="NAME=VALUE", multiple=True, help="A tag for the model; can be repeated.")
-@settings_options(*_IMPORTING, "s3_request_payer")
-def publish(model: Path, uri: str, keep: int | None, **values: Any) -> None:
+@click.option("--test", type=click.Path(path_type=Path), help="Held-out interactions to evaluate both models on.")
+@click.option(
+    "--max-drop",
+    "most",
+    type=MaxDrop(),
+    multiple=True,
+    help="How much worse than the followed model it may be on --test, such as ndcg=5%; can be repeated.",
+)
+@click.option("--force", is_flag=True, help="Publish the model whatever gates or --max-drop say; this is recorded.")
+@settings_options(*_IMPORTING, *GATING, "max_model_mb", "s3_timeout_seconds", "s3_request_payer")
+def publish(
+    model: Path,
+    uri: str,
+    keep: int | None,
+    test: Path | None,
+    most: tuple[tuple[str, float], ...],
+    force: bool,
+    **values: Any,
+) -> None:
     """Upload a model to S3 and make it the latest.
 
-    The model is first checked as a server would check it. It is uploaded as als_model_<time>.npz or .pkl, and then
+    The model is first checked as a server would check it, and compared with the one that servers follow by the same
+    gates; a model that a gate blocks is not published. It is uploaded as als_model_<time>.npz or .pkl, and then
     latest.json points to it. Credentials, region and AWS_ENDPOINT_URL are read like those of the AWS CLI.
     """
-    protection = _protection(values)
-    asyncio.run(publish_model(Settings(model_path=model, **values), uri, protection, keep))
+    protection, rules = _protection(values), Rules(test, dict(most), force)
+    asyncio.run(publish_model(Settings(model_path=model, **values), uri, protection, keep, rules))
 
 
 @click.command()
@@ -96,17 +115,19 @@ def _protection(values: dict[str, Any]) -> Protection:
     return Protection(sse or ("aws:kms" if kms_key else None), kms_key, tuple(tags))
 
 
-async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None) -> None:
+async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None, rules: Rules) -> None:
     """Check a model as the server would, upload it and point to it. Raises ModelRejectedError, S3Error."""
     from service.cli.progress import bar
     from service.s3 import publishing
     from service.s3.client import connected  # imported here, because botocore is slow to load
 
     prefix, path = parse_prefix(uri), settings.model_path
-    async with imported(settings) as snapshot:
-        model = _described(snapshot)
-    click.echo(f"🧪 {path} would be served: version {model.sha256[:16]}, {_counted(model)} (users × items)")
     async with connected(prefix, settings.s3_request_payer, attempts=_ATTEMPTS) as client:
+        async with imported(settings) as snapshot:
+            model = _described(snapshot)
+            click.echo(f"🧪 {path} would be served: version {model.sha256[:16]}, {_counted(model)} (users × items)")
+            forced = await compare_with_followed(client, prefix, settings, snapshot, rules)
+        model = msgspec.structs.replace(model, forced=forced)
         with bar(f"⬆️ Uploading {path.name}", model.size) as on_bytes:
             pointer, is_latest = await publishing.publish(client, prefix, path, model, protection, on_bytes)
         click.echo(f"✅ Published {prefix.at(pointer.key)} ({pointer.size} bytes)")
@@ -209,7 +230,8 @@ def _row(version: Version, prefix: Location) -> list[str]:
 
 def _quality(pointer: Pointer) -> str:
     metrics = pointer.metrics or {}
-    return ", ".join(f"{name} {value}" for name, value in metrics.items() if name.startswith("ndcg"))
+    shown = [f"{name} {value}" for name, value in metrics.items() if name.startswith("ndcg")]
+    return ", ".join([*shown, f"forced past {' and '.join(pointer.forced)}"] if pointer.forced else shown)
 
 
 def _counted(pointer: Pointer) -> str:

@@ -24,10 +24,18 @@ export const similarUsers = (user, n) => get(`${of("users", user)}/similar?n=${n
 export const similarItems = (item, n) => get(`${of("items", item)}/similar?n=${n}&${TITLES}`);
 export const popular = (n, offset) => get(`v1/items/popular?n=${n}&offset=${offset}&${TITLES}`);
 
-export function forNewcomer(items, n, signal) {
-  const body = JSON.stringify({ items: items.map((item) => ({ item_id: item })), n, titles: true });
+export const audience = (item, n, offset) => get(`${of("items", item)}/users?n=${n}&offset=${offset}`);
+export const findItems = (query, n, signal) => get(`v1/items?n=${n}&query=${encodeURIComponent(query)}`, signal);
+export const forNewcomer = (items, n, signal) =>
+  post("v1/recommendations/anonymous", { items: items.map(given), n, titles: true }, signal);
+export const inSession = (user, items, n, signal) =>
+  post(`${of("users", user)}/recommendations`, { items: items.map(given), n, titles: true, fallback: "none" }, signal);
+
+const given = (item) => ({ item_id: item });
+
+function post(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
-  return ask("v1/recommendations/anonymous", { method: "POST", body, headers, signal });
+  return ask(path, { method: "POST", body: JSON.stringify(body), headers, signal });
 }
 
 const get = (path, signal) => ask(path, { signal });

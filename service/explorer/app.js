@@ -13,7 +13,7 @@ import { user } from "./user.js";
 
 // By the first name in the address's fragment: #user=ana-0000, #new=a&new=b, #model=
 const VIEWS = {
-  user: (named) => user(named.get("user"), named.getAll("why")),
+  user: (named) => user(named.get("user"), named.getAll("why"), named.getAll("also")),
   item: (named) => item(named.get("item")),
   new: (named) => newcomer(named.getAll("new").filter(Boolean)),
   popular,

@@ -1,13 +1,18 @@
-// The views of items: similar items, and popular items.
+// The views of items: similar items and the audience of one, and popular items.
 
 import * as api from "./api.js";
 import { count, h, score, section } from "./dom.js";
+import { shareOfBest } from "./live.js";
 import { growing, link, list, row } from "./lists.js";
+import { problemIn } from "./problems.js";
 
 const STEP = 20;
+const ALIKE = 12;
 
 export async function item(id) {
-  const answer = await api.similarItems(id, 12);
+  const [similar, audience] = await Promise.allSettled([api.similarItems(id, ALIKE), api.audience(id, ALIKE, 0)]);
+  if (similar.status === "rejected") throw similar.reason;
+  const answer = similar.value;
   const make = (other, place) =>
     row(other, place, { share: other.score, number: score(other.score), key: `like ${other.item_id}` });
   const title = h(
@@ -22,7 +27,24 @@ export async function item(id) {
     "article",
     {},
     title,
-    section("Similar items", "Liked by the same people, by cosine similarity.", list(answer.items, make)),
+    h(
+      "div",
+      { class: "columns" },
+      section("Similar items", "Liked by the same people, by cosine similarity.", list(answer.items, make)),
+      audienceOf(id, audience),
+    ),
+  );
+}
+
+function audienceOf(id, audience) {
+  if (audience.status === "rejected") return section("Audience", null, problemIn(audience.reason));
+  const make = (one, place) =>
+    row(one, place, { share: shareOfBest(one.score), number: score(one.score), key: `audience ${one.user_id}` });
+  const more = async (n, offset) => (await api.audience(id, n, offset)).users;
+  return section(
+    "Audience",
+    "Users with the highest scores, without those who had it.",
+    growing(audience.value.users, ALIKE, more, make, "Everybody has had it."),
   );
 }
 

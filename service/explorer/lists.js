@@ -2,9 +2,11 @@
 
 import { empty, h, score } from "./dom.js";
 
-// A row: an item, its bar's share (0 to 1) and its number; open() returns the details below it.
-export function row(item, place, { share, number, open, key }) {
-  const name = h("span", { class: "name" }, named(item), item.title && h("small", {}, String(item.item_id)));
+// A row: an item or a user, its bar's share (0 to 1) and its number; open() returns the details below it, and hint is
+// shown in place of an item's id.
+export function row(item, place, { share, number, open, key, hint }) {
+  const small = hint ?? (item.title && h("small", {}, String(item.item_id)));
+  const name = h("span", { class: "name" }, named(item), small);
   const bar =
     share === undefined
       ? null
@@ -14,7 +16,7 @@ export function row(item, place, { share, number, open, key }) {
     return h(
       "li",
       {},
-      h("a", { class: "row", href: link("item", item.item_id), "data-row": true, "data-key": key }, parts),
+      h("a", { class: "row", href: pageOf(item), "data-row": true, "data-key": key }, parts),
     );
   const button = h(
     "button",
@@ -25,8 +27,9 @@ export function row(item, place, { share, number, open, key }) {
   return h("li", {}, button);
 }
 
-export const named = (item) => h("b", {}, item.title ?? String(item.item_id));
+export const named = (item) => h("b", {}, item.title ?? String(item.item_id ?? item.user_id));
 export const link = (view, id) => "#" + new URLSearchParams([[view, id]]);
+const pageOf = (item) => (item.user_id === undefined ? link("item", item.item_id) : link("user", item.user_id));
 
 async function unfold(button, open) {
   const opened = button.getAttribute("aria-expanded") === "true";

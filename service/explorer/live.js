@@ -52,3 +52,9 @@ export function shareOfBest(score) {
   const best = model?.score_ranges?.recommendation.p99;
   return best > 0 ? Math.min(1, Math.max(-1, score / best)) : 0;
 }
+
+// The share of each of these recommendations; popular items have numbers of users.
+export function sharesOf({ strategy, items }) {
+  const most = items[0]?.score || 1;
+  return (item) => (strategy === "popular" ? item.score / most : shareOfBest(item.score));
+}

@@ -27,7 +27,7 @@ export async function start() {
         h(
           "button",
           { type: "button", class: "button quiet", onclick: () => byId("search").focus() },
-          "Find a user ",
+          "Find a user or an item ",
           h("kbd", {}, "/"),
         ),
       ),

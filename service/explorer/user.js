@@ -2,9 +2,10 @@
 
 import * as api from "./api.js";
 import { counted, empty, h, score, section } from "./dom.js";
-import { shareOfBest } from "./live.js";
+import { sharesOf } from "./live.js";
 import { growing, link, list, row, signed } from "./lists.js";
 import { problemIn } from "./problems.js";
+import { session } from "./session.js";
 import { surprise } from "./start.js";
 
 const STEP = 12;
@@ -13,16 +14,17 @@ const REASONS = 6;
 const ROUNDING = 0.001; // of sums of float32; what differs by more was not trained to the end
 const COUNTED = 20; // so many reasons are asked for, to say how many are not shown
 
-export async function user(id, opened) {
+export async function user(id, opened, also) {
   const [had, wanted, alike] = await Promise.allSettled([
     api.itemsOf(id, STEP, 0),
     api.recommendations(id, STEP, 0),
     api.similarUsers(id, 8),
   ]);
   if (wanted.status === "rejected") throw wanted.reason;
+  const keep = (picked) => keepInAddress(id, node, (also = picked));
   const node = h(
     "article",
-    { onunfold: () => keepInAddress(id, node) },
+    { onunfold: () => keep(also) },
     h(
       "header",
       { class: "title" },
@@ -30,17 +32,18 @@ export async function user(id, opened) {
       h("h1", {}, id),
       h("button", { type: "button", class: "button quiet", onclick: surprise }, "Another user"),
     ),
-    h("div", { class: "columns uneven" }, hadBy(id, had), wantedBy(id, wanted.value)),
+    h("div", { class: "columns uneven" }, hadBy(id, had), session(id, wantedBy(id, wanted.value), wanted.value.items, also, keep)),
     likeThem(alike),
   );
   for (const item of opened) node.querySelector(`[data-key="${CSS.escape(WANTED + item)}"]`)?.click();
   return node;
 }
 
-// What is unfolded is part of the address, so that it can be sent to somebody, and stays when the model is swapped.
-function keepInAddress(id, node) {
+// What is unfolded or picked is part of the address, so that it can be sent to somebody, and stays when the model is swapped.
+function keepInAddress(id, node, also) {
   const unfolded = [...node.querySelectorAll("[aria-expanded=true]")].map((row) => row.dataset.key.slice(WANTED.length));
-  history.replaceState(null, "", "#" + new URLSearchParams([["user", id], ...unfolded.map((item) => ["why", item])]));
+  const named = [["user", id], ...also.map((item) => ["also", item]), ...unfolded.map((item) => ["why", item])];
+  history.replaceState(null, "", "#" + new URLSearchParams(named));
 }
 
 function hadBy(id, had) {
@@ -57,10 +60,10 @@ function hadBy(id, had) {
 
 function wantedBy(id, answer) {
   const popular = answer.strategy === "popular";
-  const most = answer.items[0]?.score || 1;
+  const share = sharesOf(answer);
   const make = (item, place) =>
     row(item, place, {
-      share: popular ? item.score / most : shareOfBest(item.score),
+      share: share(item),
       number: score(item.score),
       key: WANTED + item.item_id,
       open: popular ? undefined : () => why(id, item),

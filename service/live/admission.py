@@ -24,7 +24,7 @@ from service.model.rollout.gates import Finding, Gate, Thresholds, examine
 from service.model.rollout.golden import Golden, read_golden
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot
-from service.model.storage.verdicts import Accepted
+from service.model.storage.verdicts import Verdicts
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
 from service.threads import in_thread
@@ -89,7 +89,7 @@ def refuse_blocked(version: str, results: list[GateResult]) -> None:
     blocked = [result for result in results if result.result == "blocked"]
     if blocked:
         raise _ERRORS[blocked[0].gate](
-            f"Model {version} was not let in: {'; '.join(result.detail for result in blocked)}. "
+            f"Model {version} is not let in: {'; '.join(result.detail for result in blocked)}. "
             f"If that is right, als-serve accept {version} lets it in."
         )
 
@@ -98,11 +98,11 @@ def refuse_blocked(version: str, results: list[GateResult]) -> None:
 class Admission:
     """Lets new models in, or not.
 
-    ``accepted`` has the versions that may fail; ``shelf``, what was served before this process started.
+    ``verdicts`` has the versions that may fail; ``shelf``, what was served before this process started.
     """
 
     policy: GatePolicy
-    accepted: Accepted
+    verdicts: Verdicts
     shelf: Shelf
     metrics: Metrics
 
@@ -115,7 +115,7 @@ class Admission:
             return
         with reading.phase("gates"):
             findings = await in_thread(partial(self._examine, new, served))
-            accepted = await asyncio.to_thread(self.accepted.has, new.version)
+            accepted = await asyncio.to_thread(self.verdicts.is_accepted, new.version)
         reading.gates = self.policy.judge(findings, accepted=accepted)
         self._report(new.version, reading.gates)
         refuse_blocked(new.version, reading.gates)

@@ -81,5 +81,5 @@ class Fallback:
 
     async def _serve(self, snapshot: Snapshot, reading: Reading) -> None:
         await self._preparation.warm(snapshot, reading)
-        await asyncio.to_thread(self._preparation.shelf.mark_used, snapshot)
-        self._slot.serve(snapshot, reading, stale=True)
+        await asyncio.to_thread(self._preparation.shelf.mark_used, snapshot.directory)
+        self._slot.serve(await self._slot.offer(snapshot), reading, stale=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from weakref import WeakSet
 
+from service.live.policy import Policy
 from service.live.reading import Reading
-from service.live.report import FallbackTraining, Served, State, measure_model
+from service.live.report import FallbackTraining, Served, State, measure_assortment, measure_model
 from service.model.catalog.assortment import EVERYTHING, Assortment
+from service.model.factors import Id
 from service.model.model import Model
 from service.model.storage.snapshot import Snapshot
-from service.model.titles import Titles
 from service.observe.metrics import Metrics
 
 _EARLIER_VERSIONS = 10
@@ -20,16 +22,15 @@ _EARLIER_VERSIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A served model, its titles, and which of its items may be shown; immutable.
+    """A served model, and what may be shown of it; immutable.
 
-    number: counts the models and titles put into service. loaded_at, load_seconds: when the model was put into service,
-    and the seconds of its phases in this process (see :class:`~service.live.report.Reload`). stale: whether the model
-    path has another model, or none.
+    number: counts what was put into service: models, and changes of the policy. loaded_at, load_seconds: when
+    the model was put into service, and the seconds of its phases in this process (see
+    :class:`~service.live.report.Reload`). stale: whether the model path has another model, or none.
     """
 
     number: int
     snapshot: Snapshot
-    titles: Titles | None
     loaded_at: datetime
     load_seconds: dict[str, float]
     stale: bool
@@ -40,70 +41,114 @@ class Generation:
         """Return the model version that every answer names."""
         return self.snapshot.version
 
+    def user_row(self, asked: Id) -> int | None:
+        """Return a user's row, None for one who is not in the model, or hidden."""
+        row, hidden = self.snapshot.model.user_ids.row(asked), self.assortment.hidden
+        return None if row is not None and hidden is not None and hidden[row] else row
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """A model (None if there is none), a policy, and what it allows to be shown of the model; see :meth:`Slot.offer`.
+
+    number: the slot's when this was worked out.
+    """
+
+    number: int
+    snapshot: Snapshot | None
+    policy: Policy
+    assortment: Assortment
+
 
 @dataclass(eq=False, slots=True)
 class Slot:
     """Has the current generation; only its methods replace that reference.
 
-    ``good`` is set once a model with factors is served. ``earlier`` has the versions served before, latest first.
+    ``current`` answers requests. It is None while ``policy`` lacks a part, even if a model is ``loaded``: what must not
+    be shown is not known then. ``good`` is set once a model with factors is loaded. ``earlier`` has the versions loaded
+    before, latest first.
     """
 
     metrics: Metrics
+    policy: Policy = field(default_factory=Policy)
     current: Generation | None = None
+    loaded: Generation | None = None
     good: asyncio.Event = field(default_factory=asyncio.Event)
     earlier: list[Served] = field(default_factory=list)
-    _titles: Titles | None = None
     _number: int = 0
     _held: WeakSet[Model] = field(default_factory=WeakSet)
 
     def __post_init__(self) -> None:
         self.metrics.model_snapshots_held.set_function(lambda: len(self._held))
 
-    def serve(self, snapshot: Snapshot, reading: Reading, *, stale: bool = False) -> Generation | None:
-        """Serve a model from now on, with the current titles; return the previous generation."""
+    async def offer(
+        self, snapshot: Snapshot | None = None, change: Callable[[Policy], Policy] = lambda policy: policy
+    ) -> Offer:
+        """Work out what may be shown of a model, else of the loaded one, after a change of the policy.
+
+        That is done in a thread, and again if the slot has changed by then. So an offer is up to date when it is
+        returned, and as long as the event loop does nothing else: serve it, or follow it, before the next await.
+        """
+        while True:
+            number, loaded, policy = self._number, self.loaded, change(self.policy)
+            served = snapshot or (loaded.snapshot if loaded else None)
+            known = loaded.assortment if loaded and loaded.snapshot is served else EVERYTHING
+            assortment = await asyncio.to_thread(policy.assort, served.model, known) if served else EVERYTHING
+            if number == self._number:
+                return Offer(number, served, policy, assortment)
+
+    def serve(self, offer: Offer, reading: Reading, *, stale: bool = False) -> Generation | None:
+        """Serve the model of an offer from now on; return the previous generation."""
+        snapshot = offer.snapshot
+        assert snapshot is not None
+        assert offer.number == self._number
         with reading.phase("swap"):
-            previous, loaded_at = self.current, datetime.now(UTC)
-            generation = Generation(self._number + 1, snapshot, self._titles, loaded_at, reading.seconds, stale)
+            previous, loaded_at = self.loaded, datetime.now(UTC)
+            generation = Generation(self._number + 1, snapshot, loaded_at, reading.seconds, stale, offer.assortment)
         # Measured first, because whatever raises must do so before the model is served.
         measure_model(self.metrics, snapshot, loaded_at, reading.seconds)
         self.metrics.model_stale.set(stale)
-        self._number, self.current = generation.number, generation
+        self._put(generation)
         if not snapshot.model.limited:
             self.good.set()
         if previous:
             self._held.add(previous.snapshot.model)
+        self._held.discard(snapshot.model)  # an earlier one that is served again
         if previous and previous.version != snapshot.version:
             self.earlier = [Served(previous.version, previous.loaded_at), *self.earlier][:_EARLIER_VERSIONS]
         return previous
 
-    def show_titles(self, titles: Titles) -> None:
-        """Show these titles from now on, with any model."""
-        self._titles = titles
+    def obey(self, offer: Offer) -> None:
+        """Follow the policy of an offer from now on, with any model."""
+        assert offer.number == self._number
+        self.policy = offer.policy
         self._number += 1
-        if self.current:
-            self.current = replace(self.current, number=self._number, titles=titles)
+        if self.loaded:
+            self._put(replace(self.loaded, number=self._number, assortment=offer.assortment))
 
-    def follow(self, generation: Generation | None, earlier: list[Served]) -> Generation | None:
-        """Serve a generation that the keeper serves; return the previous one."""
-        previous, self.current, self.earlier = self.current, generation, earlier
+    def _put(self, generation: Generation) -> None:
+        """Answer from a generation from now on, if nothing is missing."""
+        self._number, self.loaded = generation.number, generation
+        self.current = None if self.policy.missing else generation
+        self.metrics.model_ready.set(self.current is not None)
+        measure_assortment(self.metrics, generation.assortment)
+
+    def follow(self, generation: Generation | None, earlier: list[Served], policy: Policy) -> Generation | None:
+        """Serve a generation that the keeper serves, under its policy; return the previous one."""
+        previous, self.current, self.earlier, self.policy = self.current, generation, earlier, policy
         if previous and (generation is None or generation.snapshot is not previous.snapshot):
             self._held.add(previous.snapshot.model)
         return previous
 
     @property
     def version(self) -> str | None:
-        """The served model version, if any."""
-        return self.current.version if self.current else None
-
-    @property
-    def has_titles(self) -> bool:
-        """Whether there are titles."""
-        return self._titles is not None
+        """The loaded model's version, if any."""
+        return self.loaded.version if self.loaded else None
 
     def mark(self, *, stale: bool) -> None:
         """Note whether the served model is the one at the model path."""
-        if self.current and self.current.stale != stale:
-            self.current = replace(self.current, stale=stale)
+        if self.loaded and self.loaded.stale != stale:
+            self._put(replace(self.loaded, stale=stale))
             self.metrics.model_stale.set(stale)
 
 

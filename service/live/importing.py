@@ -17,7 +17,7 @@ from service.children.jobs import Content, Job, Outcome
 from service.children.lifeline import take_back
 from service.errors import (
     AlsServeError,
-    BadTitlesError,
+    BadCatalogError,
     ImportCpuError,
     ImportCrashedError,
     ImportTimeoutError,
@@ -31,7 +31,13 @@ from service.model.storage.shelf import Shelf, mark_unserved, unwritable
 from service.model.storage.source import Source, is_lacking, opened, path_of, text_of, written_bytes
 from service.threads import in_threads
 
-_MODULE = "service.children.importing"
+#: A catalog is read with Arrow, which the importer of models does without.
+_MODULES: Mapping[Content, str] = {
+    "model": "service.children.importing",
+    "catalog": "service.children.catalog",
+}
+#: Arrow's own allocator would reserve a gigabyte of the address space, which is limited.
+_FOR_ARROW = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 _MEGABYTE = 2**20
 _LEAST_CPU_SECONDS = 20.0
 #: Files of this size and more may use all of the CPU time.
@@ -44,7 +50,7 @@ class ImportLimits:
     """The limits of one import, and how to read the file.
 
     ``memory_mb`` 0 derives the address space from the file's size. file_mb: the size of the largest file that is read
-    at all. keys: those of a pickled dict, by ours.
+    at all. keys: those of a pickled dict, by ours; of a catalog, what the user says of columns, by their names.
     """
 
     timeout_seconds: float
@@ -81,10 +87,10 @@ class ImportLimits:
 
 
 async def import_in_child(source: Source, shelf: Shelf, limits: ImportLimits, *, content: Content = "model") -> None:
-    """Turn a file into a snapshot (or titles) on the shelf, in a child process.
+    """Turn a file into a snapshot (or a catalog) on the shelf, in a child process.
 
-    Raises ModelRejectedError and its subclasses, BadTitlesError, OutOfResourcesError. A cancellation kills and reaps
-    the child. No temporary file remains.
+    Raises ModelRejectedError and its subclasses, BadCatalogError, OutOfResourcesError. A cancellation
+    kills and reaps the child. No temporary file remains.
     """
     # Opened here, because by the time the child has started, the path may name another file.
     async with (
@@ -114,18 +120,18 @@ def _descriptor_of(directory: Path) -> Iterator[int]:
 
 def _publish(staged: Path, place: Path, *, is_model: bool) -> None:
     take_back(staged)
-    if is_model:  # titles are shown without any further comparison
+    if is_model:  # a catalog counts without any further comparison
         mark_unserved(staged)
     snapshot.publish(staged, place)
 
 
 async def _run(job: Job, limits: ImportLimits) -> None:
+    environment = {**limits.environment, **_FOR_ARROW}
+    task, lent = msgspec.json.encode(job), (job.descriptor, job.staged)
     try:
         async with (
             asyncio.timeout(limits.timeout_seconds),
-            child_process(
-                _MODULE, msgspec.json.encode(job), limits.environment, pass_fds=(job.descriptor, job.staged)
-            ) as child,
+            child_process(_MODULES[job.content], task, environment, pass_fds=lent) as child,
         ):
             assert child.stdout
             answer, _ = await asyncio.gather(last_of(child.stdout), listen(child))
@@ -165,4 +171,8 @@ def _kinds(parent: type[AlsServeError]) -> dict[str, type[AlsServeError]]:
     return found
 
 
-_REJECTIONS = _kinds(ModelRejectedError) | _kinds(BadTitlesError) | _kinds(OutOfResourcesError)
+_REJECTIONS = {
+    code: kind
+    for parent in (ModelRejectedError, BadCatalogError, OutOfResourcesError)
+    for code, kind in _kinds(parent).items()
+}

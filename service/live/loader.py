@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from service.errors import AlsServeError
 from service.live.reading import Reading
@@ -14,7 +14,14 @@ T = TypeVar("T")
 
 
 class Loader(ABC, Generic[T]):
-    """What a reloader needs for one kind of file; each method may raise any AlsServeError to reject it."""
+    """What a reloader needs for one kind of file; each method may raise any AlsServeError to reject it.
+
+    part_is_valid: whether a part of a good file may be mistaken for a whole one, so that a file must have come to rest
+    before it is read. may_be_empty: whether a file of 0 bytes may be good.
+    """
+
+    part_is_valid: ClassVar[bool] = False
+    may_be_empty: ClassVar[bool] = False
 
     @abstractmethod
     def serves(self, source: Source) -> bool:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Never
 
-from service.errors import AlsServeError, ModelRejectedError
+from service.errors import AlsServeError, ModelRejectedError, QuarantinedError
 from service.live.admission import Admission, GatePolicy
 from service.live.fallback import Fallback
-from service.live.generation import Generation, Slot, state_of
+from service.live.generation import Offer, Slot, state_of
 from service.live.loader import Loader
+from service.live.policy import Policy
 from service.live.preparing import Preparation
+from service.live.probation import Allowance, Probation
 from service.live.reading import Reading
 from service.live.reloader import Reloader
 from service.live.report import (
@@ -30,7 +32,7 @@ from service.model.formats.table import format_of
 from service.model.storage import snapshot as snapshots
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Signature, Source
-from service.model.storage.verdicts import Accepted
+from service.model.storage.verdicts import Verdicts
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
 
@@ -43,31 +45,34 @@ class ModelLoader(Loader[Snapshot]):
         slot: Slot,
         preparation: Preparation,
         admission: Admission,
+        probation: Probation,
         fallback: Fallback,
         training: FallbackTraining,
     ) -> None:
         self._slot = slot
         self._admission = admission
+        self._probation = probation
         self._preparation = preparation
         self._fallback = fallback
         self._training = training
         self._is_first = True
         self._resumed = False
-        self._previous: list[Generation] = []
+        self._offer: Offer | None = None
+        self._accepted = False
 
     async def begin(self) -> None:
         """Serve what was served before a restart at once, and clean up leftovers of other processes.
 
         The file is looked at afterwards as if nothing were served, because hashing and importing it takes time.
         """
-        if self._slot.current is None:
+        if self._slot.loaded is None:
             log_event("initializing")
             self._resumed = await self._fallback.resume()
         await self._tidy()
 
     async def found(self, reading: Reading) -> None:
         """Log the apparent format of the first file."""
-        self._is_first = self._slot.current is None or self._resumed
+        self._is_first = self._slot.loaded is None or self._resumed
         if not self._is_first:
             return
         assert isinstance(reading.seen, Signature)
@@ -86,11 +91,16 @@ class ModelLoader(Loader[Snapshot]):
 
     def serves(self, source: Source) -> bool:
         """Return whether this model is already served, and was not only resumed after a restart."""
-        current = self._slot.current
-        return not self._resumed and current is not None and current.snapshot.manifest.source.sha256 == source.sha256
+        loaded = self._slot.loaded
+        return not self._resumed and loaded is not None and loaded.snapshot.manifest.source.sha256 == source.sha256
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
         """Open its snapshot, importing it if necessary. Raises ModelRejectedError and its subclasses."""
+        if await asyncio.to_thread(self._admission.verdicts.is_quarantined, source.version):
+            raise QuarantinedError(
+                f"Model {source.version} is quarantined, because too many of its answers were empty or failures. If "
+                f"that is right, als-serve accept {source.version} serves it again."
+            )
         return await self._preparation.obtain(source, reading)
 
     async def warm(self, loaded: Snapshot, reading: Reading) -> None:
@@ -98,17 +108,20 @@ class ModelLoader(Loader[Snapshot]):
         await self._preparation.warm(loaded, reading)
 
     async def admit(self, loaded: Snapshot, reading: Reading) -> None:
-        """Compare it with the served model. Raises GateError."""
-        served = self._slot.current
+        """Compare it with the served model, and work out what may be shown of it. Raises GateError."""
+        served = self._slot.loaded
         await self._admission.admit(loaded, served.snapshot if served else None, reading)
+        self._accepted = await asyncio.to_thread(self._admission.verdicts.is_accepted, loaded.version)
         # Before it is served: a process that is killed in between serves it again at the next start.
-        await asyncio.to_thread(self._preparation.shelf.mark_used, loaded)
+        await asyncio.to_thread(self._preparation.shelf.mark_used, loaded.directory)
+        self._offer = await self._slot.offer(loaded)  # last, so that it is up to date when it is handed over
 
     def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Serve it from now on."""
         self._resumed = False
-        previous = self._slot.serve(loaded, reading)
-        self._previous = [previous] if previous else []
+        assert self._offer
+        previous, self._offer = self._slot.serve(self._offer, reading), None
+        self._probation.begin(previous, accepted=self._accepted)
 
     async def handed_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Log the served model, and release the previous one."""
@@ -116,7 +129,11 @@ class ModelLoader(Loader[Snapshot]):
             announce_first(loaded, trained=self._training.has_saved)
         else:
             log_event("swapped", model_version=loaded.version, seconds=time.perf_counter() - reading.started)
-        await asyncio.to_thread(self._release_previous)
+        await self.let_go()
+
+    async def let_go(self) -> None:
+        """Let go of earlier models, in memory and on disk, unless there may be a return to one."""
+        await asyncio.to_thread(self._release_retired)
         await self._tidy()
 
     def concluded(self, reload: Reload, error: AlsServeError | None) -> None:
@@ -130,7 +147,7 @@ class ModelLoader(Loader[Snapshot]):
 
     async def do_without(self, reason: str) -> None:
         """If nothing is served, serve the model that was served last, before this process started."""
-        if self._slot.current is None:
+        if self._slot.loaded is None:
             await self._fallback.serve_last_used(reason)
         elif self._resumed:
             log_event("stale", model_version=self._slot.version, reason=reason)
@@ -141,12 +158,14 @@ class ModelLoader(Loader[Snapshot]):
         """Serve an offered file instead."""
         await self._fallback.take_stand_in()
 
-    def _release_previous(self) -> None:
-        """Drop the last reference to the previous model, in a thread: unmapping gigabytes is slow."""
-        while self._previous:
-            snapshots.release(self._previous.pop().snapshot)
+    def _release_retired(self) -> None:
+        """Drop the last references to earlier models, in a thread: unmapping gigabytes is slow."""
+        while self._probation.retired:
+            snapshots.release(self._probation.retired.pop().snapshot)
 
     async def _tidy(self) -> None:
+        if self._probation.is_on:
+            return
         try:
             await asyncio.to_thread(self._preparation.shelf.tidy)
         except OSError as error:
@@ -162,21 +181,24 @@ class Live:
     fallback: Fallback
     training: FallbackTraining
     admission: Admission
+    probation: Probation
 
     async def notice_acceptance(self, seconds: float) -> Never:
-        """Retry the file that a gate blocked last, once a person has accepted its version; look at intervals."""
+        """Retry the file that was kept out, once a person has accepted its version; look at intervals."""
         while True:
             await asyncio.sleep(seconds)
-            if await asyncio.to_thread(self._is_accepted, self._blocked_version()):
+            if await asyncio.to_thread(self._is_accepted, self._kept_out()):
                 self.reloader.retry()
 
     def _is_accepted(self, version: str | None) -> bool:
-        return version is not None and self.admission.accepted.has(version)
+        return version is not None and self.admission.verdicts.is_accepted(version)
 
-    def _blocked_version(self) -> str | None:
-        """Return the version at the path if a gate blocked it."""
+    def _kept_out(self) -> str | None:
+        """Return the version at the path if a gate blocked it, or if it is quarantined."""
         last = self.reloader.last
-        return last.version if last and any(found.result == "blocked" for found in last.gates) else None
+        if last and (last.reason == QuarantinedError.code or any(found.result == "blocked" for found in last.gates)):
+            return last.version
+        return None
 
     def status(self, following: Following | None = None) -> Status:
         """Return what handlers read."""
@@ -189,16 +211,26 @@ class Live:
 
 
 def keep_model(
-    path: Path, preparation: Preparation, metrics: Metrics, settle_seconds: float, gate_policy: GatePolicy | None = None
+    path: Path,
+    preparation: Preparation,
+    metrics: Metrics,
+    settle_seconds: float,
+    gate_policy: GatePolicy | None = None,
+    allowance: Allowance | None = None,
+    policy: Policy | None = None,
 ) -> Live:
     """Build the parts that serve the model at a path; nothing is read before the reloader runs.
 
-    Without gates, every valid model is served.
+    Without gates, every valid model is served; without an allowance, there is no probation; without a policy, a model
+    is served at once and to everybody.
     """
-    slot, training, shelf = Slot(metrics), FallbackTraining(), preparation.shelf
+    slot, training, shelf = Slot(metrics, policy or Policy()), FallbackTraining(), preparation.shelf
+    verdicts = Verdicts(shelf.root.parent)
     fallback = Fallback(path, slot, preparation)
-    admission = Admission(gate_policy or GatePolicy(), Accepted(shelf.root.parent / "accepted"), shelf, metrics)
-    loader = ModelLoader(slot, preparation, admission, fallback, training)
+    admission = Admission(gate_policy or GatePolicy(), verdicts, shelf, metrics)
+    probation = Probation(slot, shelf, verdicts, allowance or Allowance())
+    loader = ModelLoader(slot, preparation, admission, probation, fallback, training)
     reloader = Reloader(path, loader, settle_seconds, preparation.limits.file_bytes)
     fallback.request = reloader.request
-    return Live(slot, reloader, fallback, training, admission)
+    probation.revoke, probation.tidy = reloader.revoke, loader.let_go
+    return Live(slot, reloader, fallback, training, admission, probation)

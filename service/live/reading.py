@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.live.report import GateResult
-from service.model.storage.source import Signature, look
+from service.model.storage.source import Signature, look, path_of
+
+#: How long a small file must rest that was probably renamed.
+_TICK_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -32,22 +35,25 @@ class Reading:
 
 
 class Settling:
-    """Waits until the file at a path is complete: a file that is rewritten in place must first come to rest.
+    """Waits until the file at a path is complete.
 
-    ``read`` is the file that was read last; if it is written to again, it must rest for ``seconds``.
+    A file that was renamed into place is complete at once: a rename changes the ctime, after the last write. A file
+    that is written where it stands must rest for ``seconds`` first: always if it was read before (``read`` is what was
+    read last), and if new, where one is ``careful``, because a part of a good file may be good, too.
     """
 
-    def __init__(self, path: Path, seconds: float) -> None:
+    def __init__(self, path: Path, seconds: float, *, careful: bool = False) -> None:
         self.seconds = seconds
         self.read: Signature | None = None
         self._path = path
+        self._careful = careful
 
     async def settled(self) -> Signature | str:
-        """Wait until a file rewritten in place has come to rest; a renamed file is complete at once."""
+        """Wait until the file has come to rest, if it must; return what is there then."""
         seen = await asyncio.to_thread(look, self._path)
         earlier: Signature | str | None = None
-        while self.rewritten(seen) and seen != earlier:
-            await asyncio.sleep(self.seconds)
+        while seen != earlier and (rest := await self._rest(seen)):
+            await asyncio.sleep(rest)
             earlier, seen = seen, await asyncio.to_thread(look, self._path)
         return seen
 
@@ -59,3 +65,27 @@ class Settling:
         # write was the inode's last change.
         same_inode = (seen.device, seen.inode) == (self.read.device, self.read.inode)
         return same_inode and seen.ctime_ns == seen.mtime_ns
+
+    async def _rest(self, seen: Signature | str) -> float:
+        """Return for how many seconds a file must rest."""
+        if self.rewritten(seen):
+            return self.seconds
+        if not self._careful or isinstance(seen, str) or seen == self.read or seen.ctime_ns != seen.mtime_ns:
+            return 0.0
+        return self.seconds if await asyncio.to_thread(_is_in_place, seen) else min(self.seconds, _TICK_SECONDS)
+
+
+def _is_in_place(seen: Signature) -> bool:
+    """Return whether a new file is probably written where it stands: it is empty, or was written to after it appeared.
+
+    Otherwise it may have been written and renamed within one tick of the clock of files, some milliseconds.
+    """
+    return not seen.size or seen.mtime_ns > _changed_ns(path_of(seen.realpath).parent)
+
+
+def _changed_ns(directory: Path) -> int:
+    """Return when a name last appeared in a directory, or disappeared."""
+    try:
+        return directory.stat().st_mtime_ns
+    except OSError:  # it is gone, and so is the file
+        return 0

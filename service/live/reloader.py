@@ -42,7 +42,7 @@ class Reloader(Generic[T]):
         self.path = path
         self.history: deque[Reload] = deque(maxlen=_HISTORY)
         self._loader = loader
-        self._settling = Settling(path, settle_seconds)
+        self._settling = Settling(path, settle_seconds, careful=loader.part_is_valid)
         self._most_bytes = most_bytes
         self._requested = asyncio.Event()
         self._noticed = asyncio.Event()
@@ -66,6 +66,10 @@ class Reloader(Generic[T]):
         """Request a reload even of the file that was rejected last."""
         self._try_again = True
         self.request()
+
+    def revoke(self, error: AlsServeError, version: str) -> None:
+        """Record that this version, which was swapped in, is rejected after all."""
+        self._conclude(Reading(self._concluded or "", version=version), "rejected", error)
 
     async def look(self) -> None:
         """Request a reload, and return once one has ended, with any outcome."""
@@ -177,7 +181,9 @@ class Reloader(Generic[T]):
             self._settling.read = reading.seen
             await self._loader.found(reading)
         with reading.phase("verify"):
-            source = await in_thread(partial(identify, self.path, self._most_bytes))
+            source = await in_thread(
+                partial(identify, self.path, self._most_bytes, may_be_empty=self._loader.may_be_empty)
+            )
         self._settling.read = reading.seen = source.signature
         reading.version = source.version
         await self._loader.verified(source)

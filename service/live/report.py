@@ -17,10 +17,12 @@ from service.errors import (
     ImportMemoryError,
     ImportTimeoutError,
     ModelRejectedError,
+    QuarantinedError,
     SourceMissingError,
     StateDirectoryError,
     UnreadableSourceError,
 )
+from service.model.catalog.assortment import Assortment
 from service.model.rollout.gates import Gate
 from service.model.scoring import kernel
 from service.model.scoring.score_ranges import Range
@@ -42,6 +44,7 @@ _NOT_DAMAGED = (
     ImportMemoryError,
     ImportCpuError,
     GateError,
+    QuarantinedError,
 )
 
 
@@ -153,7 +156,6 @@ def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, sec
     manifest = snapshot.manifest
     metrics.model_info.clear()
     metrics.model_info.labels(snapshot.version, manifest.source_format).set(1)
-    metrics.model_ready.set(1)
     metrics.model_generation.inc()
     metrics.model_limited.set(snapshot.model.limited)
     metrics.model_source_bytes.set(manifest.source.signature.size)
@@ -171,6 +173,14 @@ def measure_model(metrics: Metrics, snapshot: Snapshot, loaded_at: datetime, sec
     for kind, statistics in score_ranges(snapshot).items():
         for statistic, value in statistics.items():
             metrics.model_score.labels(kind, statistic).set(value)
+
+
+def measure_assortment(metrics: Metrics, assortment: Assortment) -> None:
+    """Set the metrics of what may be shown of the loaded model."""
+    metrics.catalog_rows.set(0 if assortment.catalog is None else len(assortment.catalog))
+    metrics.catalog_items.set(assortment.listed_items)
+    metrics.items_unavailable.set(assortment.unavailable_items)
+    metrics.users_hidden.set(assortment.hidden_users)
 
 
 def measure_reload(metrics: Metrics, reload: Reload) -> None:

@@ -1,4 +1,4 @@
-"""The S3 follower: polls for a newer model and downloads it to the model path, where the watcher finds it."""
+"""The S3 follower: polls for a newer model or catalog and downloads it to its path, where the watcher finds it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Never
+from typing import TYPE_CHECKING, Literal, Never, TypeAlias
 
 import msgspec
 
@@ -31,6 +31,8 @@ from service.s3.versions import Download, Found, Marker
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
 
+Followed: TypeAlias = Literal["model", "items"]
+
 #: Jitter, so that many servers do not poll at once.
 _JITTER = 0.2
 #: After failures in a row: at most 1, 2, 4, … seconds, up to this or the poll interval.
@@ -42,8 +44,12 @@ _LOOK_SECONDS = 30.0
 _REMEMBERED = 10
 
 
+#: What can be followed, and what stays while S3 fails.
+_KEPT: dict[Followed, str] = {"model": "the served model", "items": "the catalog"}
+
+
 class S3Follower:
-    """Keeps the file at the model path equal to the latest model in S3.
+    """Keeps the file at a path equal to the latest model, or file of items, in S3.
 
     ``following`` describes its state; ``polled`` is set once the first poll has ended. A failure never removes
     anything: it is counted, logged and retried. Downloads are recorded in the state directory, so that no complete
@@ -61,10 +67,11 @@ class S3Follower:
         timeout: float,
         payer: str = "owner",
         most_bytes: int | None = None,
+        followed: Followed = "model",
     ) -> None:
         """``poll`` is the seconds between polls, ``timeout`` and ``most_bytes`` are the limits of one download.
 
-        ``payer`` pays for requests: the "owner" of the bucket, or the "requester".
+        ``payer`` pays for requests: the "owner" of the bucket, or the "requester". ``followed`` is what the file has.
         """
         self.following = Following(str(location))
         self.polled = asyncio.Event()
@@ -80,12 +87,13 @@ class S3Follower:
         self._region: Region | None = None
         self._marker: Marker | None = None
         self._succeeded = time.monotonic()
-        metrics.s3_poll_interval.set(poll)
-        metrics.s3_seconds_since_success.set_function(lambda: time.monotonic() - self._succeeded)
+        self._followed = followed
+        metrics.s3_poll_interval.labels(followed).set(poll)
+        metrics.s3_seconds_since_success.labels(followed).set_function(lambda: time.monotonic() - self._succeeded)
 
     async def run(self) -> Never:
         """Poll forever."""
-        log_event("s3_following", uri=str(self._location), seconds=self._poll_seconds)
+        log_event("s3_following", uri=str(self._location), seconds=self._poll_seconds, followed=self._followed)
         try:
             await self._follow()
         finally:
@@ -156,19 +164,19 @@ class S3Follower:
         if self._most_bytes is not None and found.size > self._most_bytes:
             raise DownloadTooLargeError(
                 f"{self._location.at(found.key)} has {found.size} bytes, more than the {self._most_bytes // 2**20} MB "
-                "that a model may have, and was not downloaded; raise ALS_MAX_MODEL_MB if it is one."
+                "that may be imported, and was not downloaded; raise ALS_MAX_MODEL_MB if it is good."
             )
         log_event("s3_downloading", key=found.key, bytes=found.size)
         async with deadline(self._timeout, self._location.at(found.key)):
             download = await fetch(client, self._location.bucket, found, self._path, self._received)
         assert download.seconds is not None
-        self._metrics.s3_download_seconds.observe(download.seconds)
+        self._metrics.s3_download_seconds.labels(self._followed).observe(download.seconds)
         log_event("s3_downloaded", key=found.key, bytes=download.bytes, seconds=download.seconds)
         return download
 
     def _received(self, count: int) -> None:
         self._succeeded = time.monotonic()  # a large model takes a while, and S3 is healthy
-        self._metrics.s3_download_bytes.inc(count)
+        self._metrics.s3_download_bytes.labels(self._followed).inc(count)
 
     async def _take_note(self, download: Download) -> None:
         """Record a download as the latest, in memory and on disk."""
@@ -183,7 +191,7 @@ class S3Follower:
     def _fail(self, error: AlsServeError) -> None:
         last = self.following.last_poll
         if last is None or last.reason != error.code:  # once, not with every attempt
-            log_event("s3_failed", reason=error.code, detail=str(error))
+            log_event("s3_failed", reason=error.code, detail=str(error), kept=_KEPT[self._followed])
         self._conclude("failed", error)
 
     def _conclude(
@@ -197,7 +205,7 @@ class S3Follower:
                 log_event("s3_recovered", uri=str(self._location))
         reason, detail = (error.code, str(error)) if error else ("", "")
         self.following.last_poll = Poll(outcome, reason, detail, now)
-        self._metrics.s3_polls.labels(outcome, reason).inc()
+        self._metrics.s3_polls.labels(self._followed, outcome, reason).inc()
         self.polled.set()
 
     def _pause(self, failures: int, error: AlsServeError) -> float:
@@ -225,6 +233,8 @@ class S3Follower:
             log_event("housekeeping_failed", detail=str(error))
 
     def _measure_downloads(self) -> None:
+        if self._followed != "model":
+            return
         self._metrics.s3_model_info.clear()
         for download in self.following.downloads:
             self._metrics.s3_model_info.labels(download.sha256[:16], download.key, download.version_id or "").set(1)

@@ -32,10 +32,14 @@ _SCORE_BUCKETS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 
 _SCANNED_BUCKETS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576, 4_194_304)
 
 #: The strategies that use factors, and so have model scores and numbers of scanned items.
-SCORED_STRATEGIES = ("als", "fold_in")
+SCORED_STRATEGIES = ("als", "session", "fold_in")
 STRATEGIES = (*SCORED_STRATEGIES, "popular")
 #: The lanes in which long queries wait for a thread.
 LANES = ("single", "batch")
+#: How the reading of a file can end.
+OUTCOMES = ("swapped", "unchanged", "rejected", "postponed")
+#: The files that say what may be shown, by the settings that name them.
+POLICY_FILES = ("items", "unavailable", "hidden_users")
 
 Metric = Counter | Gauge | Histogram | TallyCounter | TallyGauge | TallyHistogram
 
@@ -106,7 +110,14 @@ _GATES = [
     for gate in ("counts", "factors", "scores", "overlap", "golden")
     for result in ("passed", "warned", "blocked", "accepted")
 ]
-_POLLS = [("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in _codes(S3Error))]
+#: What is followed in S3.
+FOLLOWED = ("model", "items")
+_POLLS = [
+    (followed, *ended)
+    for followed in FOLLOWED
+    for ended in (("unchanged", ""), ("downloaded", ""), *(("failed", code) for code in _codes(S3Error)))
+]
+_EACH_FOLLOWED = [(followed,) for followed in FOLLOWED]
 
 
 @dataclass(eq=False, slots=True)
@@ -168,6 +179,38 @@ class Metrics:
         Gauge, "als_model_loaded_timestamp_seconds", "When the served model was put into service (Unix time)."
     )
 
+    catalog_rows: Gauge = _metric(Gauge, "als_catalog_rows", "Items in the catalog.")
+    catalog_items: Gauge = _metric(
+        Gauge, "als_catalog_listed_items", "Items of the served model that the catalog lists."
+    )
+    items_unavailable: Gauge = _metric(
+        Gauge, "als_items_unavailable", "Items of the served model that the catalog or a list withholds."
+    )
+    users_hidden: Gauge = _metric(Gauge, "als_users_hidden", "Users of the served model who are hidden.")
+    policy_reloads: Counter = _metric(
+        Counter,
+        "als_policy_reloads_total",
+        "Readings of the files of items, unavailable items and hidden users by outcome (swapped, unchanged, rejected, "
+        "postponed).",
+        "file",
+        "outcome",
+        known=[(file, outcome) for file in POLICY_FILES for outcome in OUTCOMES],
+    )
+    policy_stale: Gauge = _metric(
+        Gauge,
+        "als_policy_stale",
+        "1 while such a file is bad or missing, so that its last good content counts.",
+        "file",
+        known=[(file,) for file in POLICY_FILES],
+    )
+    policy_loaded_timestamp: Gauge = _metric(
+        Gauge,
+        "als_policy_loaded_timestamp_seconds",
+        "When such a file's content was put into service (Unix time).",
+        "file",
+        known=[(file,) for file in POLICY_FILES],
+    )
+
     last_reload_successful: Gauge = _metric(
         Gauge, "als_model_last_reload_successful", "1 if the last reload succeeded."
     )
@@ -193,6 +236,11 @@ class Metrics:
         "result",
         known=_GATES,
     )
+    model_returns: Counter = _metric(
+        Counter,
+        "als_model_returns_total",
+        "Models that were replaced by the one before because of empty or failed answers.",
+    )
     trainings: Counter = _metric(
         Counter,
         "als_trainings_total",
@@ -205,7 +253,8 @@ class Metrics:
     s3_polls: Counter = _metric(
         Counter,
         "als_s3_polls_total",
-        "Polls of S3 by outcome (unchanged, downloaded, failed) and reason of failure.",
+        "Polls of S3 for a model or items by outcome (unchanged, downloaded, failed) and reason of failure.",
+        "object",
         "outcome",
         "reason",
         known=_POLLS,
@@ -214,17 +263,29 @@ class Metrics:
         Gauge,
         "als_s3_seconds_since_success",
         "Seconds since the last successful poll of S3, or since the start; 0 if S3 is not followed.",
+        "object",
+        known=_EACH_FOLLOWED,
     )
     s3_poll_interval: Gauge = _metric(
-        Gauge, "als_s3_poll_interval_seconds", "Interval between polls of S3; 0 if S3 is not followed."
+        Gauge,
+        "als_s3_poll_interval_seconds",
+        "Interval between polls of S3; 0 if S3 is not followed.",
+        "object",
+        known=_EACH_FOLLOWED,
     )
     s3_download_bytes: Counter = _metric(
-        Counter, "als_s3_download_bytes_total", "Downloaded bytes of models, including incomplete downloads."
+        Counter,
+        "als_s3_download_bytes_total",
+        "Downloaded bytes of models and items, including incomplete downloads.",
+        "object",
+        known=_EACH_FOLLOWED,
     )
     s3_download_seconds: Histogram = _metric(
         Histogram,
         "als_s3_download_seconds",
-        "Seconds from requesting a model in S3 until its verified file is at the model path.",
+        "Seconds from requesting a model or items in S3 until the verified file is in its place.",
+        "object",
+        known=_EACH_FOLLOWED,
         buckets=_DOWNLOAD_BUCKETS,
     )
     s3_model_info: Gauge = _metric(
@@ -266,7 +327,7 @@ class Metrics:
         "als_token_reloads_total",
         "Readings of the file of tokens by outcome (swapped, unchanged, rejected, postponed).",
         "outcome",
-        known=[("swapped",), ("unchanged",), ("rejected",), ("postponed",)],
+        known=[(outcome,) for outcome in OUTCOMES],
     )
     tokens_stale: Gauge = _metric(
         Gauge, "als_tokens_stale", "1 while the file of tokens is bad or missing, so that earlier tokens are valid."
@@ -331,9 +392,13 @@ class Metrics:
     results: TallyCounter = _metric(
         TallyCounter,
         "als_results_total",
-        "Lists of recommendations by strategy: als (a user of the model), fold_in (someone new), popular (others).",
+        "Lists of recommendations by strategy: als (a user of the model), session (with what the user did just now), "
+        "fold_in (someone new), popular (others).",
         "strategy",
         known=[(strategy,) for strategy in STRATEGIES],
+    )
+    results_empty: TallyCounter = _metric(
+        TallyCounter, "als_results_empty_total", "Lists of recommendations without a single item."
     )
     top_score: TallyHistogram = _metric(
         TallyHistogram,

@@ -137,6 +137,10 @@ class TallyCounter(_Tally[Count]):
         """Count one more, if there are no labels."""
         self.labels().inc()
 
+    def total(self, wanted: Callable[[Labels], bool] = lambda _: True) -> float:
+        """Return the sum of all series, or of those with wanted label values."""
+        return sum(numbers[0] for values, numbers in self._summed().items() if wanted(values))
+
     def collect(self) -> Iterator[Metric]:
         """Yield the counter with all its series."""
         family = self._family()

@@ -28,6 +28,8 @@ class Counts(msgspec.Struct, frozen=True):
 class Pointer(msgspec.Struct, frozen=True, kw_only=True):
     """One published model: ``size`` in bytes, ``sha256`` in hex, ``metrics`` of its evaluation, such as ndcg@20.
 
+    forced: the gates and metrics that were against publishing it.
+
     Only ``key``, ``sha256`` and ``size`` are needed to follow a pointer, so other tools can easily write one.
     """
 
@@ -39,6 +41,7 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     counts: Counts | None = None
     metrics: dict[str, float] | None = None
+    forced: list[str] = []
 
 
 def decode_pointer(raw: bytes, place: Location) -> Pointer:

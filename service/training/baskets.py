@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.model.factors import Int64
+from service.model.tables.streams import text_of
 from service.training.account import Account
 from service.training.columns import ColumnNames
 from service.training.data_files import DataFile
 from service.training.forms import TextForm
 from service.training.rows import Place, Rows, check_batch
-from service.training.streams import text_of
 
 _ALONE = "a user without items"
 _COLUMNS = ColumnNames("user", "item")

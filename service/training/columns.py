@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from service.errors import TrainingError
-from service.model.titles import ITEM_COLUMNS, plain
+from service.model.tables.names import ITEM_COLUMNS, plain
 from service.untrusted import quote
 
-#: Common names, as normalized by :func:`service.model.titles.plain`.
+#: Common names, as normalized by :func:`service.model.tables.names.plain`.
 _USUAL = {
     "user": ("user", "userid", "uid", "customer", "customerid", "visitor", "visitorid", "member", "memberid", "account",
              "accountid", "reader", "readerid", "listenerid", "reviewerid"),

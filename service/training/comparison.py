@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from service.model.factors import Id
 from service.training.evaluation import METRICS, Judged
@@ -47,12 +48,27 @@ def compare(first: Scored, other: Scored, metric: str, seed: int = 0) -> Differe
     An Introduction to the Bootstrap, 1993; for rankings Sakai: Evaluating Evaluation Metrics Based on the Bootstrap,
     2006).
     """
-    _, ours, theirs = np.intersect1d(np.array(first.users), np.array(other.users), return_indices=True)
+    ours, theirs = _of_both(first, other, metric)
     if not len(ours):
         return None
-    row = METRICS.index(metric)
-    gains = other.judged.values[row, theirs] - first.judged.values[row, ours]
+    gains = theirs - ours
     random = np.random.default_rng(seed)
     means = [gains[random.integers(len(gains), size=len(gains))].mean() for _ in range(_RESAMPLES)]
     low, high = np.quantile(means, (0.025, 0.975))
     return Difference(metric, len(gains), float(gains.mean()), float(high - low) / 2)
+
+
+def relative_drop(current: Scored, new: Scored, metric: str) -> float | None:
+    """Return the share by which a metric is lower with the new model, on average of the users whom both know.
+
+    It is negative if the new model is better, and None if the current one has no hit with any of these users.
+    """
+    before, after = _of_both(current, new, metric)
+    return float(1 - after.mean() / before.mean()) if before.any() else None
+
+
+def _of_both(first: Scored, other: Scored, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a metric of each user whom both models know, by either."""
+    _, ours, theirs = np.intersect1d(np.array(first.users), np.array(other.users), return_indices=True)
+    row = METRICS.index(metric)
+    return first.judged.values[row, ours], other.judged.values[row, theirs]

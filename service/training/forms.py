@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from service.errors import TrainingError
+from service.model.tables.foreign_tables import foreign, unmarked
+from service.model.tables.streams import first_bytes, marked_encoding, opened_text
 from service.training.account import Account
 from service.training.columns import listed, naming, option, role_of
 from service.training.data_files import DataFile
-from service.training.foreign_tables import foreign, unmarked
 from service.training.layout import Layout
-from service.training.streams import first_bytes, marked_encoding, opened_text
 
 _DELIMITERS = (",", "\t", ";", "|", "::")
 #: Where a quote is a letter like any other; blanks are only a delimiter if there is no other.
@@ -76,9 +76,13 @@ def form_of(file: DataFile, layout: Layout, account: Account) -> TextForm | None
     Raises TrainingError, UnicodeDecodeError, and the errors of reading and decompressing.
     """
     start = first_bytes(file, _HEAD).removeprefix(codecs.BOM_UTF8)
-    other = foreign(start) or (unmarked(start) if layout.encoding is None else None)
+    other, given = foreign(start), unmarked(start)
     if other:
         raise TrainingError(f"{file.path} {other}.")
+    if given and layout.encoding is None:
+        raise TrainingError(
+            f"{file.path} is UTF-16 without a byte order mark: give --encoding {given}{option('encoding', given)}."
+        )
     encoding = layout.encoding or marked_encoding(start) or "utf-8"
     with opened_text(file, encoding) as text:
         named, comments, head = _beginning(text)

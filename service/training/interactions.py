@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from service.errors import TrainingError
 from service.model.factors import Int64
-from service.training import ids
+from service.model.tables import ids
 from service.training.account import Account
 from service.training.counting import Counting
 from service.training.data_files import DataFile, files_of

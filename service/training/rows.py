@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from service.errors import TrainingError
 from service.model.ids import MAX_ID_BYTES
-from service.training import ids
+from service.model.tables import ids
+from service.model.tables.times import are_times, as_floats, seconds
 from service.training.account import Account, Faults
 from service.training.columns import ColumnNames, option
-from service.training.times import are_times, as_floats, seconds
 from service.untrusted import quote
 
 LARGEST_WEIGHT = 1e15  # sums and squares of weights up to here stay finite in float32
@@ -127,7 +127,7 @@ def prove_types(schema: Any, columns: ColumnNames, account: Account) -> ColumnNa
 
 def check_batch(batch: Any, columns: ColumnNames, account: Account, place: Place) -> Rows:
     """Check one Arrow batch of a file."""
-    users, items = (ids.clean(batch.column(name), name) for name in columns.given()[:2])
+    users, items = (_ids(batch.column(name), name) for name in columns.given()[:2])
     marks = np.zeros(len(users), np.uint8)
     weights = None if columns.weight is None else _weights(batch.column(columns.weight))
     if weights is not None:
@@ -140,6 +140,13 @@ def check_batch(batch: Any, columns: ColumnNames, account: Account, place: Place
     as_read = None if columns.weight is None else batch.column(columns.weight)
     rows = Rows(users, items, weights, None, marks, place, as_read)
     return rows if columns.time is None else _timed(rows, batch.column(columns.time), account)
+
+
+def _ids(column: Any, name: str) -> Any:
+    try:
+        return ids.clean(column, name)
+    except ids.NotTextError as error:
+        raise TrainingError(str(error)) from None
 
 
 def _timed(rows: Rows, column: Any, account: Account) -> Rows:

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from service.errors import TrainingError
+from service.model.tables.streams import undecodable_line
 from service.training.account import Account
 from service.training.columns import naming, option
 from service.training.data_files import DataFile
 from service.training.layout import Layout
 from service.training.rows import Place, Rows, check_batch, prove_types
-from service.training.streams import undecodable_line
 from service.training.text import read_text
 from service.untrusted import quote
 

@@ -6,7 +6,6 @@ Arrow is fast but ignores invalid UTF-8 in unread columns and unclosed quotes, s
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import sys
 from array import array
@@ -22,6 +21,7 @@ import pyarrow.csv
 
 from service.errors import TrainingError
 from service.model.factors import Int64
+from service.model.tables.streams import Sealed, decompressed, opened_text, utf8_chunks
 from service.training.account import Account, Faults
 from service.training.baskets import read_baskets
 from service.training.columns import naming
@@ -30,7 +30,6 @@ from service.training.forms import TextForm, form_of
 from service.training.layout import Layout
 from service.training.quotes import Looks, Swallowing, swallowing_rows, swallowing_rows_slowly
 from service.training.rows import Place, Rows, check_batch
-from service.training.streams import decompressed, opened_text, utf8_chunks
 
 _BLOCK_BYTES = 2**24
 
@@ -64,27 +63,6 @@ def _read_table(table: _TextTable, raw: BufferedReader, account: Account) -> Ite
     account.meet(table.faults(None, None))
     table.prove_ended()
     account.meet(table.swallowed())
-
-
-class _Sealed(io.RawIOBase):
-    """The chunks of a text, followed by a seal; Arrow reads them in its own thread."""
-
-    def __init__(self, chunks: Iterator[bytes], seal: str) -> None:
-        self._chunks = self._sealed(chunks, b"\n" + seal.encode())
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, _size: int = -1) -> bytes:  # pragma: no cover - coverage is not measured in Arrow's thread
-        # Arrow requests a block each time, and a chunk is at most that.
-        return next(self._chunks, b"")
-
-    def _sealed(self, chunks: Iterator[bytes], seal: bytes) -> Iterator[bytes]:  # pragma: no cover - as above
-        here = next(chunks, b"")
-        for ahead in chunks:
-            yield here
-            here = ahead
-        yield here + seal
 
 
 class _TextTable:
@@ -126,7 +104,7 @@ class _TextTable:
         )
         try:
             with pa.csv.open_csv(
-                _Sealed(self._counted(chunks) if form.quoted else chunks, self._seal),
+                Sealed(self._counted(chunks) if form.quoted else chunks, self._seal),
                 # On one thread, because otherwise Arrow does not report the position of a malformed row.
                 pa.csv.ReadOptions(
                     use_threads=False, block_size=_BLOCK_BYTES, column_names=None if form.titled else form.header

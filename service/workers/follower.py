@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from service.errors import SnapshotDamagedError
 from service.live.generation import Generation
+from service.live.policy import Policy
 from service.live.status import Status
+from service.model.catalog.assortment import EVERYTHING
+from service.model.catalog.catalog import Catalog
+from service.model.catalog.id_list import IdList, open_id_list
+from service.model.catalog.stored import open_catalog
 from service.model.storage.snapshot import Snapshot, open_snapshot, release, warm
-from service.model.titles import Titles, open_titles
 from service.observe.logs import log_event
-from service.workers.messages import Kept, News
+from service.workers.messages import Kept, News, Obeyed
+
+PartT = TypeVar("PartT", Catalog, IdList)
 
 
 class Follower:
@@ -28,14 +37,14 @@ class Follower:
         If a snapshot cannot be opened, the generation stays: most likely, a newer snapshot has taken its place on disk.
         Raises SnapshotDamagedError, OSError if there is no generation yet.
         """
-        status, generation = self._status, self._status.slot.current
+        status, generation, policy = self._status, self._status.slot.current, self._status.slot.policy
         try:
-            generation = await asyncio.to_thread(_opened, news.generation, generation)
+            policy, generation = await asyncio.to_thread(_opened, news, policy, generation)
         except (SnapshotDamagedError, OSError) as error:
             if generation is None:
                 raise
             log_event("not_followed", detail=str(error))
-        previous = [status.slot.follow(generation, news.earlier)]
+        previous = [status.slot.follow(generation, news.earlier, policy)]
         status.reloads, status.training.report, status.following = news.reloads, news.training, news.following
         await asyncio.to_thread(_release, previous, generation)
 
@@ -47,14 +56,35 @@ def _release(previous: list[Generation | None], current: Generation | None) -> N
         release(generation.snapshot)
 
 
-def _opened(kept: Kept | None, held: Generation | None) -> Generation | None:
-    """Map a generation into memory, except what is mapped already. Raises SnapshotDamagedError, OSError."""
-    if kept is None:
-        return None
-    if held and Kept.of(held) == kept:
-        return held
-    snapshot, titles = _snapshot(kept, held), _titles(kept, held)
-    return Generation(kept.number, snapshot, titles, kept.loaded_at, kept.load_seconds, kept.stale)
+def _opened(news: News, policy: Policy, held: Generation | None) -> tuple[Policy, Generation | None]:
+    """Map a policy and a generation into memory, except what is mapped already.
+
+    Raises SnapshotDamagedError, OSError.
+    """
+    kept, policy = news.generation, _policy(news.policy, policy)
+    if kept is None or (held and Kept.of(held) == kept):
+        return policy, held if kept else None
+    snapshot = _snapshot(kept, held)
+    known = held.assortment if held and held.snapshot.model is snapshot.model else EVERYTHING
+    assortment = policy.assort(snapshot.model, known)
+    return policy, Generation(kept.number, snapshot, kept.loaded_at, kept.load_seconds, kept.stale, assortment)
+
+
+def _policy(obeyed: Obeyed, held: Policy) -> Policy:
+    return Policy(
+        _part(obeyed.items, held.items, open_catalog),
+        _part(obeyed.unavailable, held.unavailable, open_id_list),
+        _part(obeyed.hidden_users, held.hidden_users, open_id_list),
+        obeyed.expected,
+        obeyed.listed_only,
+    )
+
+
+def _part(place: Path | None, held: PartT | None, opening: Callable[[Path], PartT]) -> PartT | None:
+    """Open a part of a policy, unless it is held already."""
+    if place is None or (held is not None and held.directory == place):
+        return held if place else None
+    return opening(place)
 
 
 def _snapshot(kept: Kept, held: Generation | None) -> Snapshot:
@@ -63,11 +93,3 @@ def _snapshot(kept: Kept, held: Generation | None) -> Snapshot:
     opened = open_snapshot(kept.snapshot, ids_as_text=kept.ids_as_text)
     warm(opened)
     return replace(opened, manifest=msgspec.structs.replace(opened.manifest, source=kept.source))
-
-
-def _titles(kept: Kept, held: Generation | None) -> Titles | None:
-    if kept.titles is None:
-        return None
-    if held and held.titles and held.titles.directory == kept.titles:
-        return held.titles
-    return open_titles(kept.titles)

@@ -10,8 +10,11 @@ import msgspec
 
 from service.connections import Budget
 from service.live.generation import Generation
+from service.live.policy import Part, Policy
 from service.live.report import Following, Reload, Served, Training
 from service.live.status import Status
+from service.model.catalog.catalog import Catalog
+from service.model.catalog.id_list import IdList
 from service.model.storage.source import Source, path_of, text_of
 from service.tokens import Tokens
 
@@ -56,7 +59,6 @@ class Kept(msgspec.Struct, frozen=True):
     number: int
     snapshot: Path
     source: Source
-    titles: Path | None
     loaded_at: datetime
     load_seconds: dict[str, float]
     stale: bool
@@ -65,12 +67,11 @@ class Kept(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, generation: Generation) -> Kept:
         """Describe a generation."""
-        snapshot, titles = generation.snapshot, generation.titles
+        snapshot = generation.snapshot
         return cls(
             generation.number,
             snapshot.directory,
             snapshot.manifest.source,
-            titles.directory if titles else None,
             generation.loaded_at,
             generation.load_seconds,
             generation.stale,
@@ -78,8 +79,33 @@ class Kept(msgspec.Struct, frozen=True):
         )
 
 
+def _directory(part: Catalog | IdList | None) -> Path | None:
+    return None if part is None else part.directory
+
+
+class Obeyed(msgspec.Struct, frozen=True):
+    """The keeper's policy, see :class:`~service.live.policy.Policy`; a worker opens the same directories."""
+
+    items: Path | None
+    unavailable: Path | None
+    hidden_users: Path | None
+    expected: tuple[Part, ...]
+    listed_only: bool
+
+    @classmethod
+    def of(cls, policy: Policy) -> Obeyed:
+        """Describe a policy."""
+        return cls(
+            _directory(policy.items),
+            _directory(policy.unavailable),
+            _directory(policy.hidden_users),
+            policy.expected,
+            policy.listed_only,
+        )
+
+
 class News(msgspec.Struct, frozen=True, tag=True):
-    """What handlers read, see :class:`~service.live.status.Status`.
+    """What handlers read, see :class:`~service.live.status.Status`, and the policy of the generation.
 
     draining: whether the service is stopping. tokens: what admits requests, with digests instead of the tokens
     themselves; None if everything is open.
@@ -92,6 +118,7 @@ class News(msgspec.Struct, frozen=True, tag=True):
     following: Following | None
     draining: bool
     tokens: Tokens | None = None
+    policy: Obeyed = Obeyed.of(Policy())
 
     @classmethod
     def of(cls, status: Status, *, draining: bool, tokens: Tokens | None = None) -> News:
@@ -105,6 +132,7 @@ class News(msgspec.Struct, frozen=True, tag=True):
             status.following,
             draining,
             tokens,
+            Obeyed.of(status.slot.policy),
         )
 
 

@@ -1,7 +1,7 @@
 """A worker: a process that answers requests from what the keeper serves, and does nothing else.
 
-It only opens the keeper's snapshots and titles, and has no secrets. It ends when its standard input does, because the
-keeper asked it to or is gone.
+It only opens the keeper's snapshots, catalogs and lists, and has no secrets. It ends when its standard input does,
+because the keeper asked it to or is gone.
 """
 
 from __future__ import annotations

@@ -83,6 +83,16 @@ async def test_nothing_outlives_its_generation() -> None:
         assert api.sample("als_response_cache_bytes") == len(popular.body) + _ENTRY_BYTES
 
 
+async def test_the_lists_of_a_request_count() -> None:
+    """What a client lists or filters by is kept with the answer, so it takes of the same bytes."""
+    user = f"/v1/users/{USER}/recommendations?n=1"
+    async with serving(SNAPSHOT, CACHED) as api:
+        await api.get(user)
+        before = api.sample("als_response_cache_bytes") or 0
+        await api.get(f"{user}&only={','.join(f'item-{number}' for number in range(500))}")
+        assert (api.sample("als_response_cache_bytes") or 0) > before + 500 * 50
+
+
 async def test_errors_are_not_kept() -> None:
     """An unknown user costs as little as before, and could become known."""
     async with serving(SNAPSHOT, replace(CACHED, fallback="none")) as api:

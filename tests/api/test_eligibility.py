@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from service.model.filtering.evaluation import evaluate
 from service.model.filtering.expressions import Expression
 from service.model.scoring.ranking import Mask
 from service.model.storage.snapshot import Snapshot
-from tests.support.catalogs import Attributes, Filter, attributes, filters, make_catalog
+from tests.support.catalogs import KINDS, Attributes, Filter, attributes, filters, make_catalog
 from tests.support.models import make_factors
 from tests.support.serving import Api, encoded, make_snapshot, serving
 
@@ -41,28 +42,67 @@ def described(draw: st.DrawFn) -> dict[int, Attributes]:
     return {row: kinds[row % len(kinds)] for row in range(ITEMS) if row % 7}
 
 
-async def answers(api: Api, snapshot: Snapshot, options: dict[str, Any]) -> list[list[Id]]:
-    """Return the items of every route that returns items: for a user, an unknown one, an item and a basket."""
+#: How an answer is cut: what every route takes, and what some do.
+CUTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "n": st.integers(1, ITEMS + 5),
+        "min_score": st.sampled_from([-2.5, 0.0, 0.25, 1.0, 3.0]),
+        "max_per": st.tuples(st.sampled_from([*KINDS]), st.integers(1, 3)).map("{0[0]}:{0[1]}".format),
+        "offset": st.integers(0, ITEMS),
+        "normalize": st.booleans(),
+    },
+)
+NOT_TAKEN = {"similar": {"offset", "normalize"}, "popular": {"normalize"}}
+
+
+async def answers(api: Api, snapshot: Snapshot, options: dict[str, Any]) -> dict[str, list[tuple[Id, float]]]:
+    """Return what every route that returns items has for these options, by the route."""
     model = snapshot.model
-    user, item, given_item = model.user_ids.of(3), model.item_ids.of(4), model.item_ids.of(5)
-    query = "&".join(f"{name}={as_sent(value)}" for name, value in options.items())
-    paths = [
-        f"/v1/users/{encoded(user)}/recommendations?n=1000&exclude_seen=false&{query}",
-        f"/v1/users/nobody/recommendations?n=1000&{query}",
-        f"/v1/items/{encoded(item)}/similar?n=1000&{query}",
-        f"/v1/items/popular?n=1000&{query}",
-    ]
-    gotten = [(await api.get(path)).json["items"] for path in paths]
-    batch = {"users": [user, "nobody"], "n": 1000, "exclude_seen": False, **options}
-    gotten += [result["items"] for result in (await api.post("/v1/recommendations", batch)).json["results"]]
-    anonymous = {"items": [{"item_id": given_item}], "n": 1000, **options}
-    gotten.append((await api.post("/v1/recommendations/anonymous", anonymous)).json["items"])
-    return [[entry["item_id"] for entry in items] for items in gotten]
+    users, item, given_item = model.user_ids.at(np.arange(3)), model.item_ids.of(4), model.item_ids.of(5)
+    queries = {
+        route: "&".join(f"{name}={as_sent(value)}" for name, value in options.items() if name not in not_taken)
+        for route, not_taken in {"": set[str](), **NOT_TAKEN}.items()
+    }
+    gotten = {
+        "user": await api.get(f"/v1/users/{encoded(users[0])}/recommendations?exclude_seen=false&{queries['']}"),
+        "unknown": await api.get(f"/v1/users/nobody/recommendations?{queries['']}"),
+        "similar": await api.get(f"/v1/items/{encoded(item)}/similar?{queries['similar']}"),
+        "popular": await api.get(f"/v1/items/popular?{queries['popular']}"),
+        "anonymous": await api.post("/v1/recommendations/anonymous", {"items": [{"item_id": given_item}], **options}),
+    }
+    session = {"items": [{"item_id": given_item}], "exclude_seen": False, **options}
+    gotten["session"] = await api.post(f"/v1/users/{encoded(users[1])}/recommendations", session)
+    found = {route: answer.json["items"] for route, answer in gotten.items()}
+    body = {"users": [*users, "nobody"], "exclude_seen": False, **options}
+    batch = (await api.post("/v1/recommendations", body)).json["results"]
+    found |= {f"batch {place}": result["items"] for place, result in enumerate(batch)}
+    return {route: [(entry["item_id"], entry["score"]) for entry in items] for route, items in found.items()}
+
+
+def cut(
+    whole: list[tuple[Id, float]], eligible: set[Id], options: dict[str, Any], known: dict[Id, Attributes]
+) -> list[tuple[Id, float]]:
+    """Return what is left of a whole list, by plain reading."""
+    name, _, most = options.get("max_per", ":1000").rpartition(":")
+    used: Counter[Any] = Counter()
+    left = []
+    for item, score in whole:
+        value = known.get(item, {}).get(name)
+        values = {*value} if isinstance(value, list) else {value} - {None}
+        if item in eligible and all(used[each] < int(most) for each in values):
+            used.update(values)
+            left.append((item, score))
+    offset = options.get("offset", 0)
+    page = left[offset : offset + options.get("n", 10)]
+    return [(item, score) for item, score in page if score >= options.get("min_score", score)]
 
 
 def as_sent(value: object) -> str:
     """Return an option as it stands in a query string."""
-    return ",".join(map(encoded, value)) if isinstance(value, list) else encoded(value)
+    if isinstance(value, list):
+        return ",".join(map(encoded, value))
+    return str(value).lower() if isinstance(value, bool) else encoded(value)
 
 
 @pytest.mark.parametrize("snapshot", [WHOLE, TEXT], ids=["whole", "text"])
@@ -71,22 +111,32 @@ def as_sent(value: object) -> str:
     only=st.none() | st.sets(st.integers(0, ITEMS - 1)),
     known=described(),
     drawn=st.none() | filters,
+    cuts=CUTS,
 )
-@settings(max_examples=12, deadline=None)
-async def test_every_route_leaves_out_what_is_not_eligible(
-    snapshot: Snapshot, gone: set[int], only: set[int] | None, known: dict[int, Attributes], drawn: Filter | None
+@settings(max_examples=25, deadline=None)
+async def test_every_route_has_the_best_of_what_is_eligible(
+    snapshot: Snapshot,
+    gone: set[int],
+    only: set[int] | None,
+    known: dict[int, Attributes],
+    drawn: Filter | None,
+    cuts: dict[str, Any],
 ) -> None:
-    """An answer is the one of a server that shows everything, without what is not eligible."""
+    """An answer is that of a server that shows everything, cut down as a person would read the options."""
     ids = snapshot.model.item_ids.at(np.arange(ITEMS))
     rows = {*(range(ITEMS) if only is None else only)} - gone
     eligible = {ids[row] for row in rows if drawn is None or drawn.is_true(known.get(row, {}))}
     options: dict[str, Any] = {} if only is None else {"only": [ids[row] for row in only] + ["nothing"]}
     options |= {} if drawn is None else {"filter": drawn.text}
-    catalog = make_catalog({ids[row]: item for row, item in known.items()})
-    async with serving(snapshot) as api, serving(snapshot, assortment=without(snapshot, [*gone], catalog)) as narrowed:
-        whole = await answers(api, snapshot, {})
-        found = await answers(narrowed, snapshot, options)
-    assert found == [[item for item in items if item in eligible] for items in whole]
+    described = {ids[row]: item for row, item in known.items()}
+    narrowed = without(snapshot, [*gone], make_catalog(described))
+    async with serving(snapshot) as api, serving(snapshot, assortment=narrowed) as narrow:
+        scale = {"normalize": cuts["normalize"]} if "normalize" in cuts else {}
+        whole = await answers(api, snapshot, {"n": 1000, **scale})
+        found = await answers(narrow, snapshot, options | cuts)
+    for route, items in whole.items():
+        taken = {name: value for name, value in cuts.items() if name not in NOT_TAKEN.get(route, ())}
+        assert found[route] == cut(items, eligible, taken, described), route
 
 
 async def test_what_is_not_shown_is_still_explained_and_listed() -> None:
@@ -130,6 +180,7 @@ async def refused(api: Api, text: str) -> list[str]:
     found.append(await api.post("/v1/recommendations", {"users": [USER], "filter": text}))
     body = {"items": [{"item_id": GIVEN}], "filter": text}
     found.append(await api.post("/v1/recommendations/anonymous", body))
+    found.append(await api.post(f"/v1/users/{user}/recommendations", body))
     assert {(answer.status, answer.json["code"]) for answer in found} == {(400, "bad_filter")}
     return [answer.json["detail"] for answer in found]
 
@@ -166,8 +217,34 @@ async def test_a_filter_is_evaluated_once_while_it_is_remembered(monkeypatch: py
             for user in users:
                 await api.get(f"/v1/users/{user}/recommendations?filter=number<30")
     assert len(evaluated) == 2
-    monkeypatch.setattr(selection, "CACHE_BYTES", 1500)
+    monkeypatch.setattr(selection, "_KEPT_BYTES", 500)
     kept = selection.Selection(assort(TEXT.model, CATALOG))
     for text in ("number<1", "number<2", "number<1", "number<3", "number<1", "number<2"):
         kept.matching(text)
     assert len(evaluated) == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("number", "max_per is not an attribute and a number from 1 to 1000, such as genre:2."),
+        ("number:0", "max_per is not an attribute and a number from 1 to 1000, such as genre:2."),
+        ("number:1001", "max_per is not an attribute and a number from 1 to 1000, such as genre:2."),
+        ("nummer:2", "There is no attribute 'nummer' (in max_per). Did you mean number?"),
+    ],
+)
+async def test_a_wrong_max_per_is_refused(given: str, message: str) -> None:
+    """With what it should be, or which attributes there are."""
+    async with serving(TEXT, assortment=assort(TEXT.model, CATALOG)) as api:
+        answer = await api.get(f"/v1/users/{encoded(USER)}/recommendations?max_per={given}")
+    assert (answer.status, answer.json["code"]) == (400, "bad_filter")
+    assert answer.json["detail"].startswith(message)
+
+
+async def test_an_emptied_list_has_no_top_score() -> None:
+    """A list that min_score emptied is counted as a list, and has no best item."""
+    async with serving(TEXT) as api:
+        answer = await api.get(f"/v1/users/{encoded(USER)}/recommendations?min_score=1e6")
+        assert answer.json["items"] == []
+        assert api.sample("als_results_total", strategy="als") == 1
+        assert api.sample("als_result_top_score_count", strategy="als") == 0

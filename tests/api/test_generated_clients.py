@@ -33,16 +33,14 @@ TOKEN = "als_generated"
 #: Neither a path nor a list mistakes anything in these.
 ANA, CORPSE, GHOST = "ana/ünal & co, 0", "horror?#the%20corpse", "ghost+story"
 NOBODY = {"user": "nobody"}
-#: There is no catalog, so no attribute is known.
-FILTER = "genre = 'it''s & co' AND price <= 2"
 USER, ITEM = {"user": ANA}, {"item": CORPSE}
 
 CALLS = (
     Call("recommend", USER),
     Call("recommend", USER, {"n": 3, "offset": 1, "exclude": [CORPSE, GHOST], "exclude_seen": False}),
     Call("recommend", USER, {"normalize": True, "titles": True}),
-    Call("recommend", USER, {"only": [CORPSE, GHOST, "unknown"]}),
-    Call("recommend", USER, {"filter": FILTER}, status=400),
+    Call("recommend", USER, {"only": [CORPSE, GHOST]}),
+    Call("recommend", USER, {"filter": "horror"}, status=400),
     Call("recommend", NOBODY, {"fallback": "popular"}),
     Call("recommend", NOBODY, {"fallback": "none"}, status=404),
     Call("recommend", USER, {"n": 1_000_000}, status=400),
@@ -50,26 +48,33 @@ CALLS = (
     Call("recommend_to_many", body={"users": [ANA, "nobody"], "n": 2, "offset": 1, "fallback": "none"}),
     Call("recommend_to_many", body={"users": [ANA], "exclude": [CORPSE], "exclude_seen": False}),
     Call("recommend_to_many", body={"users": [ANA], "normalize": True, "titles": True}),
-    Call("recommend_to_many", body={"users": [ANA], "only": [CORPSE, GHOST]}),
-    Call("recommend_to_many", body={"users": [ANA], "filter": FILTER}, status=400),
+    Call("recommend_to_many", body={"users": [ANA], "only": [CORPSE]}),
+    Call("recommend_to_many", body={"users": [ANA], "filter": "horror"}, status=400),
     Call("recommend_to_many", body={"users": [ANA] * 1001}, status=422),
     Call("recommend_to_anonymous", body={"items": [{"item_id": CORPSE}, {"item_id": "unknown", "weight": 2}]}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST, "weight": 0.5}], "n": 2, "offset": 1}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "exclude": [CORPSE], "normalize": True}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "titles": True}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "only": [CORPSE]}),
-    Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "filter": FILTER}, status=400),
+    Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "filter": "horror"}, status=400),
     Call("recommend_to_anonymous", body={"items": [{"item_id": "unknown"}]}, status=404),
+    Call("recommend_in_session", USER, body={"items": [{"item_id": CORPSE}, {"item_id": "unknown", "weight": -2}]}),
+    Call("recommend_in_session", USER, body={"items": [], "n": 2, "offset": 1, "exclude": [CORPSE], "titles": True}),
+    Call("recommend_in_session", USER, body={"items": [], "exclude_seen": False, "normalize": True, "only": [CORPSE]}),
+    Call("recommend_in_session", NOBODY, body={"items": [{"item_id": GHOST}], "fallback": "none"}),
+    Call("recommend_in_session", NOBODY, body={"items": [], "filter": "horror"}, status=400),
     Call("score_items", USER, {"items": [CORPSE, "unknown", GHOST], "normalize": True, "titles": True}),
     Call("user_items", USER, {"n": 2, "offset": 1, "titles": True}),
     Call("explain", USER | ITEM, {"n": 2, "titles": True}),
     Call("similar_users", USER, {"n": 2}),
     Call("similar_items", ITEM, {"n": 2, "titles": True}),
     Call("similar_items", ITEM, {"only": [GHOST]}),
-    Call("similar_items", ITEM, {"filter": FILTER}, status=400),
+    Call("similar_items", ITEM, {"filter": "horror"}, status=400),
     Call("popular_items", query={"n": 2, "offset": 1, "titles": True}),
-    Call("popular_items", query={"only": [CORPSE, GHOST]}),
-    Call("popular_items", query={"filter": FILTER}, status=400),
+    Call("popular_items", query={"only": [GHOST]}),
+    Call("popular_items", query={"filter": "horror"}, status=400),
+    Call("audience", ITEM, {"n": 2, "offset": 1}),
+    Call("find_items", query={"n": 2, "offset": 1, "query": "gho"}),
     Call("list_users", query={"n": 2, "offset": 1, "prefix": "user", "after": "user1"}),
     Call("served_model"),
     Call("alive"),
@@ -88,12 +93,17 @@ CALLS_WITH_NUMBERS = (
     Call("recommend_to_many", body={"users": [str(BIG), 5, "nobody"]}),
     Call("recommend_to_many", body={"users": [str(BIG), 5, "nobody"], "fallback": "none"}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": str(BIG)}, {"item_id": 5}, {"item_id": "unknown"}]}),
+    Call("recommend_in_session", BIG_USER, body={"items": [{"item_id": str(BIG)}, {"item_id": "unknown"}]}),
     Call("score_items", BIG_USER, {"items": [str(BIG), "5", "unknown"]}),
     Call("user_items", BIG_USER),
     Call("explain", BIG_USER | BIG_ITEM),
     Call("similar_users", BIG_USER),
-    Call("similar_items", BIG_ITEM),
+    Call("similar_items", BIG_ITEM, {"only": [str(BIG + 2), "5"]}),
+    Call("audience", BIG_ITEM),
+    Call("find_items"),
+    Call("recommend_in_session", BIG_USER, body={"items": [{"item_id": str(BIG)}, {"item_id": "unknown"}]}),
     Call("popular_items"),
+    Call("find_items", query={"query": str(BIG)}),
     Call("list_users", query={"after": str(BIG)}),
 )
 
@@ -142,7 +152,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     items = np.array([CORPSE.encode(), GHOST.encode(), *made.item_ids[2:]])
     titles = directory / "titles.csv"
     titles.write_text(f"item_id,title\n{CORPSE},The Corpse\n{GHOST},Ghost “Story”\n", encoding="utf-8")
-    with serving(directory, replace(made, user_ids=users, item_ids=items), item_titles=titles) as server:
+    with serving(directory, replace(made, user_ids=users, item_ids=items), items=titles) as server:
         yield server
 
 

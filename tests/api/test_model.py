@@ -27,10 +27,13 @@ DATA_ROUTES: list[tuple[str, str, Any]] = [
     ("GET", f"/v1/users/{USER}/items", None),
     ("GET", f"/v1/users/{USER}/explanations/{ITEM}", None),
     ("GET", f"/v1/items/{ITEM}/similar", None),
+    ("GET", f"/v1/items/{ITEM}/users", None),
     ("GET", "/v1/items/popular", None),
+    ("GET", "/v1/items", None),
     ("GET", "/v1/users", None),
     ("POST", "/v1/recommendations", {"users": [USER]}),
     ("POST", "/v1/recommendations/anonymous", {"items": [{"item_id": ITEM}]}),
+    ("POST", f"/v1/users/{USER}/recommendations", {"items": [{"item_id": ITEM}]}),
 ]
 each_data_route = pytest.mark.parametrize(("method", "path", "body"), DATA_ROUTES)
 
@@ -43,7 +46,7 @@ async def test_the_model_is_described() -> None:
     """/v1/model: the served model, its origin, its load, and later attempts."""
     async with serving(SNAPSHOT) as api:
         seconds = {"read": 0.25, "warm": 0.5}
-        api.store.slot.current = Generation(2, SNAPSHOT, None, NOON, seconds, stale=True)
+        api.store.slot.current = Generation(2, SNAPSHOT, NOON, seconds, stale=True)
         api.store.slot.earlier = [Served("bb", NOON)]
         for reload in (SWAPPED, REJECTED):
             api.store.live.reloader.history.appendleft(reload)

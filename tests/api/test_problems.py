@@ -60,7 +60,7 @@ def assert_is_problem(answer: Answer, status: int, code: str) -> None:
         ("GET", "/a%0Ab", 404, "no_such_path"),
         ("PROPFIND", "/nowhere", 404, "no_such_path"),
         ("GET", "/v1/recommendations", 405, "method_not_allowed"),
-        ("POST", RECOMMENDATIONS, 405, "method_not_allowed"),
+        ("PUT", RECOMMENDATIONS, 405, "method_not_allowed"),
         ("DELETE", "/v1/model", 405, "method_not_allowed"),
         ("OPTIONS", "/metrics", 405, "method_not_allowed"),
     ],

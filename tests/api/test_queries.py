@@ -417,6 +417,8 @@ def estimated(costs: QueryCosts, seen_share: float) -> list[tuple[str, object, f
     basket = [{"item_id": item}] * 100
     path, batch = f"/v1/users/{USER}/recommendations", "/v1/recommendations"
     anonymous = f"{batch}/anonymous"
+    assert SNAPSHOT.model.seen
+    had = len(SNAPSHOT.model.seen.of(SNAPSHOT.model.user_ids.row(USER) or 0))
     return [
         (path, None, base),
         (f"{path}?exclude={item},{other}", None, base + 2 * 3),
@@ -424,6 +426,8 @@ def estimated(costs: QueryCosts, seen_share: float) -> list[tuple[str, object, f
         (batch, {"users": [USER] * 7, "exclude": [item]}, 7 * base + 3),
         (anonymous, {"items": basket[:1], "exclude": [1]}, costs.fold_in + costs.recommend_10 + 2 * 3),
         (anonymous, {"items": basket, "offset": 50}, 2 * costs.fold_in + costs.recommend_100 + 100 * 3),
+        (path, {"items": basket[:1], "exclude": [1]}, costs.fold_in + costs.recommend_10 + 2 * 3),
+        (path, {"items": basket}, (100 + had) / 50 * costs.fold_in + costs.recommend_10 + 100 * 3),
         (f"/v1/users/{BUSIEST}/explanations/{item}", None, costs.explain * seen_share),
     ]
 

@@ -75,7 +75,8 @@ def test_every_route_is_found(method: str, path: str, _: object) -> None:
     """Also by HEAD where there is a GET."""
     asked = re.sub("{[a-z]+}", "popular", path)
     assert found(method, asked)[0] == path
-    assert found("HEAD", asked)[0] == (path if method == "GET" else UNMATCHED)
+    has_get = ("GET", path) in {(route.method, route.path) for route in ROUTES}
+    assert found("HEAD", asked)[0] == (path if has_get else UNMATCHED)
 
 
 def test_an_item_may_be_called_like_a_path() -> None:

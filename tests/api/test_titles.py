@@ -1,28 +1,24 @@
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from service.model.titles import Titles, read_titles
+from tests.support.catalogs import titled
 from tests.support.models import make_factors
 from tests.support.serving import encoded, make_snapshot, serving
 
 SNAPSHOT = make_snapshot(make_factors())
 USER = SNAPSHOT.model.user_ids.at(np.array([0]))[0]
 ITEMS = SNAPSHOT.model.item_ids.at(np.arange(60))
-UNTITLED = ITEMS[0]
+UNLISTED, UNTITLED = ITEMS[0], ITEMS[2]
 
 
-def titles() -> Titles:
-    """Return a title for every item but one."""
-    rows = "".join(f"{item},Title of {item}\n" for item in ITEMS if item != UNTITLED)
-    return read_titles(Path("t.csv"), io.BufferedReader(io.BytesIO(("id,title\n" + rows).encode())))
-
-
+TITLED = titled(
+    SNAPSHOT.model,
+    {item: "" if item == UNTITLED else f"Title of {item}" for item in ITEMS if item != UNLISTED},
+)
 ALL = 60
 GETS = [
     f"/v1/users/{USER}/recommendations?n={ALL}",
@@ -37,6 +33,8 @@ GETS = [
 POSTS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/recommendations", {"users": [USER, "nobody"], "n": ALL}),
     ("/v1/recommendations/anonymous", {"items": [{"item_id": ITEMS[1]}], "n": ALL}),
+    (f"/v1/users/{USER}/recommendations", {"items": [{"item_id": ITEMS[1]}], "n": ALL}),
+    ("/v1/users/nobody/recommendations", {"items": [], "n": ALL}),
 ]
 
 
@@ -51,11 +49,11 @@ def items_in(value: Any) -> list[dict[str, Any]]:
 
 
 def assert_titled(answer: Any) -> None:
-    """Assert that each item of an answer has its own title, but for the one that has none."""
+    """Assert that each item of an answer has its own title, but for those that have none."""
     found = items_in(answer)
     assert len(found) > 1
     for item in found:
-        has_title = item["item_id"] not in (UNTITLED, "nothing")
+        has_title = item["item_id"] not in (UNLISTED, UNTITLED, "nothing")
         assert item.get("title") == (f"Title of {item['item_id']}" if has_title else None)
         assert ("title" in item) == has_title
 
@@ -63,8 +61,7 @@ def assert_titled(answer: Any) -> None:
 @pytest.mark.parametrize("path", GETS)
 async def test_items_have_titles_when_asked_for(path: str) -> None:
     """With titles=true every item that has a title is answered with it, and otherwise no answer has any."""
-    async with serving(SNAPSHOT) as api:
-        api.store.titles = titles()
+    async with serving(SNAPSHOT, assortment=TITLED) as api:
         plain = await api.get(path)
         answer = await api.get(f"{path}{'&' if '?' in path else '?'}titles=true")
         assert (plain.status, answer.status) == (200, 200)
@@ -75,8 +72,7 @@ async def test_items_have_titles_when_asked_for(path: str) -> None:
 @pytest.mark.parametrize(("path", "body"), POSTS)
 async def test_bodies_ask_for_titles_too(path: str, body: dict[str, Any]) -> None:
     """What a query can ask for, the POST forms can."""
-    async with serving(SNAPSHOT) as api:
-        api.store.titles = titles()
+    async with serving(SNAPSHOT, assortment=TITLED) as api:
         assert b'"title"' not in (await api.post(path, body)).body
         assert_titled((await api.post(path, body | {"titles": True})).json)
 

@@ -23,7 +23,7 @@ from service.live.admission import Admission
 from service.live.reading import Reading
 from service.model.storage import snapshot as snapshots
 from service.model.storage.shelf import Shelf
-from service.model.storage.verdicts import Accepted
+from service.model.storage.verdicts import Verdicts
 from service.observe.metrics import Metrics
 from service.settings import Settings
 from tests.benchmarks.loop_stall import Gaps
@@ -44,7 +44,7 @@ async def _measure(directory: Path, options: argparse.Namespace) -> None:
         await asyncio.to_thread(_write, path, options, noise)
     settings = Settings(state_dir=directory / "state")
     shelf, metrics = Shelf(directory / "state" / "snapshots", 3), Metrics(CollectorRegistry())
-    admission = Admission(gate_policy_of(settings), Accepted(directory / "accepted"), shelf, metrics)
+    admission = Admission(gate_policy_of(settings), Verdicts(directory), shelf, metrics)
     of_path = [Settings(model_path=path, state_dir=directory / "state") for path in paths]
     async with imported(of_path[0]) as served, imported(of_path[1]) as new:
         for snapshot in (served, new):

@@ -15,7 +15,6 @@ from service.children import importing
 from service.children.importing import answer
 from service.children.jobs import Job, Outcome
 from service.errors import CorruptFileError
-from service.model import titles
 from service.model.storage import snapshot
 from service.model.storage.source import identify
 from tests.support.helpers import model_bytes
@@ -139,17 +138,6 @@ def test_a_reason_is_never_longer_than_what_the_server_reads(tmp_path: Path, mon
 
     monkeypatch.setattr(importing, "validate", failing)
     assert len(msgspec.json.encode(answer(job_for(tmp_path / "m", model_bytes())))) < 16_384
-
-
-def test_titles_are_imported_likewise(tmp_path: Path, staged: Path) -> None:
-    """A file of titles becomes titles, a bad one its reason, and a model is not a titles file."""
-    job = msgspec.structs.replace(job_for(tmp_path / "titles.csv", b"id,title\na,One\n"), content="titles")
-    assert answer(job) == Outcome()
-    assert titles.open_titles(staged).of(np.array([b"a"])) == ["One"]
-    written = sorted(staged.iterdir())
-    job = msgspec.structs.replace(job_for(tmp_path / "m", model_bytes()), content="titles")
-    assert answer(job).code == "bad_titles"
-    assert sorted(staged.iterdir()) == written
 
 
 def test_the_limit_of_file_sizes_is_a_reason(tmp_path: Path) -> None:

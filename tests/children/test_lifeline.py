@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gzip
 import json
 import os
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 from service.children.lifeline import NOBODY
 from service.errors import ImportCrashedError
 from service.live.importing import import_in_child
+from service.model.catalog.stored import open_catalog
 from service.model.storage.source import identify
-from service.model.titles import open_titles
 from tests.support.helpers import Place, in_child, model_bytes, put
 from tests.support.pickles import pickled
 
@@ -117,7 +118,17 @@ async def test_a_lower_limit_stays(
     assert (await seen_from_inside(place, tmp_path, monkeypatch, caplog, first))["FSIZE"] == [2**20, 2**20]
 
 
-CONTENTS = {"npz": model_bytes(), "pickle": pickled(), "titles": b"item_id,title\n7,Seven\n"}
+CONTENTS = {"npz": model_bytes(), "pickle": pickled()}
+CATALOGS = {
+    "csv": b"item_id,title,price,tags,day\n7,Seven,1.5,a|b,2024-01-31\n",
+    "json": gzip.compress(b'{"id": 7, "title": "Seven", "price": 1.5, "tags": ["a", "b"], "day": "2024-01-31"}'),
+    "utf-16": "id\tx\n7\ty\n".encode("utf-16"),
+}
+UNIMPORTABLE = """
+import service.children.work as work
+confine = work.confine
+work.confine = lambda *given: (confine(*given), sys.meta_path.clear())
+"""
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
@@ -125,15 +136,23 @@ async def test_nothing_is_imported_once_it_is_confined(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Python itself may be out of reach by then, so the import does without it."""
-    lines = "confine = child.confine\nchild.confine = lambda *given: (confine(*given), sys.meta_path.clear())"
-    in_child(tmp_path, monkeypatch, IMPORTER, lines)
+    in_child(tmp_path, monkeypatch, IMPORTER, UNIMPORTABLE)
     put(place.path, CONTENTS[kind])
     source = identify(place.path)
-    await import_in_child(source, place.shelf, place.limits, content="titles" if kind == "titles" else "model")
-    if kind == "titles":
-        assert len(open_titles(place.shelf.place_of(source))) == 1
-    else:
-        assert place.shelf.find(source)
+    await import_in_child(source, place.shelf, place.limits)
+    assert place.shelf.find(source)
+
+
+@pytest.mark.parametrize("kind", CATALOGS)
+async def test_a_catalog_too_is_imported_without_imports(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Arrow, which reads catalogs, is loaded completely before that."""
+    in_child(tmp_path, monkeypatch, "service.children.catalog", UNIMPORTABLE)
+    put(place.path, CATALOGS[kind])
+    source = identify(place.path)
+    await import_in_child(source, place.shelf, place.limits, content="catalog")
+    assert len(open_catalog(place.shelf.place_of(source))) == 1
 
 
 @AS_ROOT

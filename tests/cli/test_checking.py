@@ -105,3 +105,54 @@ def test_keys_at_a_server(other_names: Path, tmp_path: Path) -> None:
         with running_server(other_names, tmp_path / "state", pickle_keys=keys) as server:
             server.wait_for("initialized")
             assert server.get("/v1/users/ann/recommendations?n=1")[1]["items"][0]["item_id"] in range(first, first + 4)
+
+
+ITEMS = (
+    "item_id,title,price,genres,added,new,sku,secret\n10,One,9.5,a|b,2024-01-31,yes,007,x\n"
+    "11,,12,b,2024-03-01 12:00,no,8,y\n,none,1,,,,,\n99,Two,,,,,,\n99,Two,,,,,,\n"
+)
+
+
+def test_items_are_checked_with_the_model(other_names: Path) -> None:
+    """Rows, types, examples and what is missing are shown, and how many of the model's items are listed."""
+    items = other_names.with_name("items.csv")
+    items.write_text(ITEMS)
+    result = als_serve("check", other_names, "--pickle-keys", KEYS, "--items", items, "--item-column", "secret=-")
+    assert result.exit_code == 0, result.output
+    shown = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    for line in (
+        f"✅ {items} is a catalog of 3 items",
+        "rows left out, because they have no id: 1",
+        "rows that do not count, because a later one has the same id: 1",
+        "items with a title: 2",
+        "items of the model that are listed: 2 of 4",
+        "items that are not in the model: 1",
+        "price number 1 9.5 to 12",
+        "genres list of texts 1 b, a",
+        "added date 1 2024-01-31 to 2024-03-01T12:00:00",
+        "new bool 1 1 true, 1 false",
+        "sku text 1 007, 8",
+    ):
+        assert line in shown
+    assert "secret" not in result.stdout
+
+
+def test_items_are_checked_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shop may have a catalog before it has a model; a bad file is one sentence and exit 1."""
+    monkeypatch.chdir(tmp_path)
+    items = tmp_path / "items.csv"
+    long = f'2,,"{"x" * 50}"\n'
+    items.write_text("id,available,about\n0,,a\n1,no,b\n" + long + "3,,c\n4,,d\n")
+    result = als_serve("check", "--items", "items.csv")
+    assert result.exit_code == 0, result.output
+    assert "items that are not available: 1" in result.stdout
+    assert "a, b, c and 2 more" in result.stdout
+    items.write_text("id,about\n" + long.replace(",,", ","))
+    assert f"{'x' * 30}…" in als_serve("check", "--items", "items.csv").stdout
+    items.write_text("a,b\n1,2\n")
+    refused = als_serve("check", "--items", "items.csv")
+    assert (refused.exit_code, "it lacks a column of ids" in refused.stderr) == (1, True)
+    missing = als_serve("check", "--items", "none.csv")
+    assert (missing.exit_code, "There is no file at none.csv." in missing.stderr) == (1, True)
+    wrong = als_serve("check", "--items", "items.csv", "--item-columns", "a=key")
+    assert "it must be COLUMN=MEANING" in wrong.stderr

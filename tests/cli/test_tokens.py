@@ -61,9 +61,7 @@ def test_an_empty_variable_does_not_open_a_server(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ALS_TOKENS_FILE", "")
     refused = CliRunner().invoke(main, ["serve", "--port", "70000"])  # which would stop it, too
     assert refused.exit_code == 1
-    assert refused.output == (
-        "Error: The environment variable ALS_TOKENS_FILE is empty; name a file of tokens, or unset it.\n"
-    )
+    assert refused.output == ("Error: The environment variable ALS_TOKENS_FILE is empty; name a file, or unset it.\n")
 
 
 def test_the_documented_token_is_the_one_in_the_documented_file() -> None:

@@ -14,8 +14,8 @@ from tests.support.running import RunningServer, running_server
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Serve the sample shop."""
     shop = tmp_path_factory.mktemp("shop")
-    model, titles = train_on_sample(shop)
-    with running_server(model, shop / "state", item_titles=titles) as server:
+    model, items = train_on_sample(shop)
+    with running_server(model, shop / "state", items=items) as server:
         server.wait_until_ready()
-        server.wait_for("titles")
+        server.wait_for("catalog")
         yield server

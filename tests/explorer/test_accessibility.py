@@ -37,6 +37,15 @@ async def test_axe_finds_nothing_in_the_explorer(chromium: Browser, server: Runn
         for view in VIEWS:
             await open_view(page, server, view)
             assert await faults(page) == [], view
+        await page.locator("#search").fill("p")
+        await expect(page.locator("#found [role=group]")).to_have_count(2)
+        await page.keyboard.press("ArrowDown")
+        assert await faults(page) == []
+        await open_view(page, server, "#user=ana-0000&also=cookery-the-rustic-loaf")
+        await expect(card(page, "Recommended now").locator(".row")).to_have_count(12)
+        await page.get_by_label("Find items").fill("the")
+        await expect(page.locator(".pick")).not_to_have_count(0)
+        assert await faults(page) == []
         await open_view(page, server, "#user=ana-0000")
         await card(page, "Recommended").locator(".row").first.click()
         await expect(page.locator(".why .row")).to_have_count(6)

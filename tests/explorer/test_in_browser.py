@@ -16,6 +16,7 @@ from tests.support.running import RunningServer
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HUNGRY, LOAF, ORCHARD = "horror-the-hungry-corpse", "cookery-the-rustic-loaf", "gardening-the-wild-orchard"
+SESSION = f"#user=ana-0000&also={LOAF}&also={ORCHARD}"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -37,7 +38,7 @@ async def test_a_user_is_found_by_typing(page: Page, server: RunningServer) -> N
     await open_view(page, server, "")
     await page.keyboard.press("/")
     await page.keyboard.type("ana-00")
-    suggested = answer(server, "/v1/users?n=8&prefix=ana-00")["users"]
+    suggested = answer(server, "/v1/users?n=6&prefix=ana-00")["users"]
     await expect(page.locator("#found li")).to_have_text(suggested)
     await page.keyboard.press("ArrowDown")
     await page.keyboard.press("ArrowDown")
@@ -51,6 +52,84 @@ async def test_a_user_is_found_by_typing(page: Page, server: RunningServer) -> N
     assert page.url.endswith("/#user=zofia-0025")
     await page.go_back()
     await expect(page.locator("h1")).to_have_text(suggested[1])
+
+
+async def test_an_item_is_found_by_typing(page: Page, server: RunningServer) -> None:
+    """By a word of its title or by its id, next to users; Enter opens the first item if no user's id begins so."""
+    await open_view(page, server, "")
+    await page.keyboard.press("/")
+    await page.keyboard.type("CORPSE")
+    items = answer(server, "/v1/items?n=6&query=corpse")["items"]
+    found = page.get_by_role("group", name="Items").get_by_role("option")
+    await expect(found).to_have_text([f"{item['title']}{item['item_id']}" for item in items])
+    await expect(page.get_by_role("group", name="Users")).to_have_count(0)
+    await found.nth(1).click()
+    await expect(page.locator("h1")).to_have_text(items[1]["title"])
+    assert page.url.endswith(f"/#item={items[1]['item_id']}")
+    await page.keyboard.press("/")
+    await page.keyboard.type("rustic loaf")
+    await expect(found).to_have_count(1)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("h1")).to_have_text("The Rustic Loaf")
+    await page.keyboard.press("/")
+    await page.keyboard.type("p")
+    await expect(page.locator("#found [role=group]")).to_have_count(2)
+    for _ in range(7):
+        await page.keyboard.press("ArrowDown")
+    first = answer(server, "/v1/items?n=1&query=p")["items"][0]
+    await expect(page.locator("#found [aria-selected=true]")).to_contain_text(first["item_id"])
+    await page.keyboard.press("Enter")
+    await expect(page.locator("h1")).to_have_text(first["title"])
+
+
+async def test_the_audience_of_an_item(page: Page, server: RunningServer) -> None:
+    """An item's page lists the users with the greatest scores who have not had it, and leads to theirs."""
+    await open_view(page, server, f"#item={HUNGRY}")
+    audience = answer(server, f"/v1/items/{HUNGRY}/users?n=24")["users"]
+    rows = [(user["user_id"], f"{user['score']:.3f}") for user in audience]
+    assert await rows_of(card(page, "Audience")) == rows[:12]
+    await card(page, "Audience").get_by_role("button", name="Show more").click()
+    await expect(card(page, "Audience").locator(".row")).to_have_count(24)
+    assert await rows_of(card(page, "Audience")) == rows
+    await card(page, "Audience").locator(".row").first.click()
+    await expect(page.locator("h1")).to_have_text(rows[0][0])
+
+
+async def test_what_a_user_does_now_changes_the_list(page: Page, server: RunningServer) -> None:
+    """Each pick is answered with the session's recommendations and what moved; the address keeps the picks."""
+    usual = answer(server, "/v1/users/ana-0000/recommendations?n=12&titles=true")["items"]
+    places = {item["item_id"]: place for place, item in enumerate(usual)}
+
+    def moved(item: str, place: int) -> str:
+        up = places.get(item, 99) - place
+        return "new in the list" if up > 12 else f"up {up}" if up > 0 else f"down {-up}" if up < 0 else "as before"
+
+    async def are_recommended(*picked: str) -> None:
+        body = {"items": [{"item_id": item} for item in picked], "n": 12, "titles": True}
+        status, session = server.post("/v1/users/ana-0000/recommendations", body)
+        assert (status, session["strategy"]) == (200, "session")
+        now = card(page, "Recommended now")
+        await expect(now.locator(".name b")).to_have_text([item["title"] for item in session["items"]])
+        assert await rows_of(now) == shown(session["items"])
+        hints = [moved(item["item_id"], place) for place, item in enumerate(session["items"])]
+        await expect(now.locator(".name small")).to_have_text(hints)
+        assert page.url.endswith("/#" + urlencode([("user", "ana-0000"), *(("also", item) for item in picked)]))
+
+    await open_view(page, server, "#user=ana-0000")
+    await page.get_by_label("Find items").fill("rustic loaf")
+    await page.keyboard.press("Enter")
+    await are_recommended(LOAF)
+    await page.get_by_label("Find items").fill(ORCHARD)
+    await page.keyboard.press("Enter")
+    await are_recommended(LOAF, ORCHARD)
+    await page.reload()
+    await settled(page)
+    await are_recommended(LOAF, ORCHARD)
+    for title in ("The Rustic Loaf", "The Wild Orchard"):
+        await page.get_by_label(f"Remove {title}").click()
+    await expect(card(page, "Recommended now")).to_have_count(0)
+    assert await rows_of(card(page, "Recommended")) == shown(usual)
+    assert page.url.endswith("/#user=ana-0000")
 
 
 async def test_what_a_user_had_and_should_see(page: Page, server: RunningServer) -> None:
@@ -67,8 +146,11 @@ async def test_what_a_user_had_and_should_see(page: Page, server: RunningServer)
         .evaluate_all("bars => bars.map(bar => Number(getComputedStyle(bar).getPropertyValue('--share')))")
     )
     assert shares == pytest.approx([min(1, item["score"] / best) for item in wanted])
-    boxes = [await card(page, name).bounding_box() for name in ("Already had", "Recommended")]
-    assert boxes[0] and boxes[1] and boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] < boxes[1]["x"]
+    names = ("Already had", "Now they also have", "Recommended")
+    had_at, also_at, wanted_at = [await card(page, name).bounding_box() for name in names]
+    assert had_at and also_at and wanted_at
+    assert had_at["y"] == also_at["y"] < wanted_at["y"]
+    assert had_at["x"] < also_at["x"] == wanted_at["x"]
 
 
 def best(server: RunningServer) -> str:
@@ -183,10 +265,11 @@ async def test_someone_new(page: Page, server: RunningServer) -> None:
     await open_view(page, server, "#new=")
     seen = card(page, "Recommendations")
     await expect(seen).to_contain_text("Nothing yet")
-    await page.get_by_label("Filter items").fill("rustic loaf")
+    await page.get_by_label("Find items").fill("rustic loaf")
     await page.keyboard.press("Enter")
     await are_recommended(LOAF)
-    await page.get_by_label("Filter items").fill(ORCHARD)
+    await page.get_by_label("Find items").fill(ORCHARD)
+    await expect(page.locator(".pick")).to_have_count(1)
     await page.locator(".pick").click()
     await are_recommended(LOAF, ORCHARD)
     await page.reload()
@@ -194,7 +277,7 @@ async def test_someone_new(page: Page, server: RunningServer) -> None:
     await are_recommended(LOAF, ORCHARD)
     await page.get_by_label("Remove The Rustic Loaf").click()
     await are_recommended(ORCHARD)
-    await page.get_by_label("Filter items").fill("no-such-item")
+    await page.get_by_label("Find items").fill("no-such-item")
     await page.keyboard.press("Enter")
     await expect(seen).to_contain_text("The model does not know no-such-item.")
 
@@ -252,7 +335,7 @@ async def test_every_view_fits_a_phone_and_the_dark(chromium: Browser, server: R
     """At the width of a phone nothing sticks out, and who prefers the dark gets it."""
     options: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark"}
     async with visiting(chromium, server.url, **options) as page:
-        for fragment in ("", "#user=ana-0000", f"#item={HUNGRY}", f"#new={LOAF}", "#popular=", "#model="):
+        for fragment in ("", "#user=ana-0000", SESSION, f"#item={HUNGRY}", f"#new={LOAF}", "#popular=", "#model="):
             await open_view(page, server, fragment)
             assert await page.evaluate("document.documentElement.scrollWidth") == 360, fragment
         background = await page.evaluate("getComputedStyle(document.body).backgroundColor")

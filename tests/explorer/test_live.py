@@ -47,9 +47,9 @@ class LiveServer:
     @contextmanager
     def started(self) -> Iterator[RunningServer]:
         """Run the server for the time of a block."""
-        settings: dict[str, Any] = {"item_titles": self._titles, "fallback": "none", "port": self._port}
+        settings: dict[str, Any] = {"items": self._titles, "fallback": "none", "port": self._port}
         with running_server(self.path, self._state, **settings) as self.server:
-            self.server.wait_for("titles")
+            self.server.wait_for("catalog")
             yield self.server
 
     def serve(self, content: bytes) -> str:
@@ -198,7 +198,7 @@ async def test_a_model_that_knows_nothing_of_the_past(chromium: Browser, live: L
         await card(page, "Recommended").locator(".row").first.click()
         await expect(page.locator(".why")).to_contain_text("does not include seen items")
         await open_view(page, live.server, "#new=")
-        await page.get_by_label("Filter items").fill(str(items[0]["item_id"]))
+        await page.get_by_label("Find items").fill(str(items[0]["item_id"]))
         await page.keyboard.press("Enter")
         await expect(card(page, "Recommendations").locator(".row")).to_have_count(7)
 
@@ -217,8 +217,10 @@ async def test_ids_and_titles_are_text_and_nothing_else(chromium: Browser, live:
         await open_view(page, live.server, "")
         for text in HARMFUL:
             await page.locator("#search").fill(text)
-            await expect(page.locator("#found li")).to_have_text([text])
-            await page.locator("#found li").click()
+            found = page.locator("#found [aria-label=Users] li")
+            await expect(found).to_have_text([text])
+            await expect(page.locator("#found [aria-label=Items] li")).to_contain_text([text])
+            await found.click()
             await expect(page.locator("h1")).to_have_text(text)
             assert await page.locator("h1").text_content() == text
             await card(page, "Recommended").locator(".row").first.click()

@@ -153,7 +153,7 @@ async def test_an_accepted_model_is_swapped_in(
     async with place.serving(GOOD_FILE) as store, at_work(store.live.notice_acceptance(0.02)):
         refused = put(place.path, BAD_FILES["counts"])
         await until_rejected(store, "gate_counts")
-        assert store.live.admission.accepted.add(refused)
+        assert store.live.admission.verdicts.accept(refused)
         await until_served(store, refused)
         await eventually(lambda: "swapped" in events(caplog))
         assert imports == [version(GOOD_FILE), refused]
@@ -172,7 +172,7 @@ async def test_another_version_that_is_accepted_changes_nothing(place: Place) ->
     async with place.serving(GOOD_FILE) as store, at_work(store.live.notice_acceptance(0.01)):
         put(place.path, BAD_FILES["counts"])
         await until_rejected(store, "gate_counts")
-        store.live.admission.accepted.add(version(BETTER_FILE))
+        store.live.admission.verdicts.accept(version(BETTER_FILE))
         await store.look()
         assert len(store.live.reloader.history) == 2
         assert store.current and store.current.version == version(GOOD_FILE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import AlsServeError, BadTitlesError
+from service.errors import AlsServeError, BadTokensError
 from service.live.loader import Loader
 from service.live.reading import Reading
 from service.live.reloader import Reloader
@@ -36,13 +36,13 @@ class Words(Loader[str]):
         """Read the word."""
         word = await asyncio.to_thread(Path(source.path).read_text)
         if word == "bad":
-            raise BadTitlesError("It is bad.")
+            raise BadTokensError("It is bad.")
         return word
 
     async def admit(self, loaded: str, reading: Reading) -> None:
         """Reject the one that does not fit."""
         if loaded == "unfit" and loaded not in self.fits:
-            raise BadTitlesError(f"It does not fit {self.served[-1]}.")
+            raise BadTokensError(f"It does not fit {self.served[-1]}.")
 
     async def warm(self, loaded: str, reading: Reading) -> None:
         """Remember the word."""
@@ -224,13 +224,13 @@ async def test_a_newer_file_ends_the_hashing_of_an_older_one(
     hashed = threading.Event()
     original = identify
 
-    def hashing(path: Path, most_bytes: int | None, is_stopped: Callable[[], bool]) -> Source:
+    def hashing(path: Path, most_bytes: int | None, is_stopped: Callable[[], bool], **options: bool) -> Source:
         if path.read_bytes() == b"huge":
             hashed.set()
             while not is_stopped():
                 time.sleep(0.001)
             stopped.set()
-        return original(path, most_bytes, is_stopped)
+        return original(path, most_bytes, is_stopped, **options)
 
     monkeypatch.setattr("service.live.reloader.identify", hashing)
     async with at_work(reloader.run()):

@@ -21,7 +21,7 @@ from service.observe.metrics import Metrics
 from service.s3.location import LATEST, Location
 from service.s3.pointer import Pointer
 from tests.support.fault_proxy import Cut, Drip, Fault, FaultProxy, Refuse, Reset, Stall, page, s3_error
-from tests.support.helpers import events, eventually, put, version
+from tests.support.helpers import at_work, events, eventually, put, version
 from tests.support.published import POLL_SECONDS, Bucket, following, let_in
 from tests.support.seaweed import Seaweed
 
@@ -80,7 +80,7 @@ async def test_nothing_new_takes_one_request_and_no_body(tmp_path: Path, bucket:
         assert proxy.bytes_down - down < 1000 * (polls + 1), "heads alone"
         assert downloads(proxy) == 1
         assert followed.path.stat() == put_there
-        assert followed.metric("als_s3_seconds_since_success") < 10
+        assert followed.metric("als_s3_seconds_since_success", object="model") < 10
 
 
 FAULTS: list[tuple[str, Fault, str]] = [
@@ -433,3 +433,24 @@ async def test_another_place_in_s3_is_another_story(tmp_path: Path, bucket: Buck
     async with following(tmp_path, other) as followed:
         await eventually(lambda: followed.has(NEW) and followed.following.downloads)
         assert len(followed.following.downloads) == 1
+
+
+async def test_items_are_followed_like_a_model(
+    tmp_path: Path, bucket: Bucket, proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The metrics and the log say what is followed, so that a failure of one is not taken for one of the other."""
+    published = await bucket.publish(OLD)
+    metrics, path = Metrics(CollectorRegistry()), tmp_path / "items.csv"
+    place = bucket.prefix.at(published.key)
+    follower = S3Follower(place, path, tmp_path / "state", metrics, poll=POLL_SECONDS, timeout=10, followed="items")
+    sample = metrics.registry.get_sample_value
+    denied = {"object": "items", "outcome": "failed", "reason": "access_denied"}
+    async with at_work(follower.run()):
+        await eventually(lambda: path.exists() and path.read_bytes() == OLD)
+        proxy.fail(s3_error(403, "AccessDenied"))
+        await eventually(lambda: sample("als_s3_polls_total", denied))
+    assert sample("als_s3_download_bytes_total", {"object": "items"}) == len(OLD)
+    assert sample("als_s3_download_bytes_total", {"object": "model"}) == 0
+    assert sample("als_s3_poll_interval_seconds", {"object": "items"}) == POLL_SECONDS
+    assert sample("als_s3_poll_interval_seconds", {"object": "model"}) == 0
+    assert any("S3 will be retried; the catalog does not change" in message for message in caplog.messages)

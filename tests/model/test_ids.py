@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -178,11 +179,53 @@ def test_a_list_of_texts_goes_on_after_any_text(given: list[str], prefix: str, a
     ]
 
 
+@given(
+    given=st.lists(st.text("ab🛒", min_size=1, max_size=3), unique=True) | numbers,
+    prefix=st.sampled_from(["", "a", "b", "1", "-1", "🛒"]),
+    after=st.none() | st.sampled_from(["ab", "12", "-1"]),
+    seed=st.randoms(),
+)
+def test_ids_in_any_order_are_listed_in_theirs(
+    given: list[str] | list[int], prefix: str, after: str | None, seed: Random
+) -> None:
+    """Ids whose rows are in another order, as those of items, are listed as if they ascended."""
+    ascending = np.array(sorted(text.encode() if isinstance(text, str) else text for text in given))
+    rows = list(range(len(ascending)))
+    seed.shuffle(rows)
+    if len(ascending) and not (ascending.dtype.kind == "i" and after == "ab"):
+        shuffled = Ids(ascending[rows], np.argsort(np.array(rows)))
+        listed = shuffled.at(np.array(list(shuffled.starting_with(prefix, after)), np.int64))
+        ordered = Ids(ascending)
+        assert listed == ordered.at(np.array(list(ordered.starting_with(prefix, after)), np.int64))
+
+
 @pytest.mark.parametrize("prefix", ["\0", "a\0", "a" * 300, "\ud800", "-", "+1", "01", "1.", "9" * 30])
 def test_no_id_starts_like_what_no_id_has(prefix: str) -> None:
     """What no id can begin with finds nothing, and never the whole list."""
     assert list(Ids(np.array([b"a", b"aa"])).starting_with(prefix)) == []
     assert list(Ids(np.array([-1, 1, 10])).starting_with(prefix)) == []
+
+
+_LISTS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=22))
+
+
+@given(numbers, texts, _LISTS)
+@example([5, 10**18], ["5"], ["5", "05", "+5", "-5", "-", "5 ", "10", "1000000000000000000", "9" * 19, "1" * 21])
+@example([0, INT64.min, INT64.max], ["x"], ["0", "-0", str(INT64.min), str(INT64.max), str(INT64.max + 1)])
+@example([1], ["ab"], ["a", "abc", "ab"])
+def test_rows_of_many_are_those_of_each(ids: list[int], names: list[str], asked: list[str]) -> None:
+    """A list of ids finds what each of them would find by itself, in any order, however long each is."""
+    for made in (of_numbers(ids), of_texts(names), Ids(np.array(sorted(ids), np.int64))):
+        everything = [*asked, *map(str, ids), *names]
+        found = made.rows(np.array([text.encode() for text in everything], np.bytes_))
+        assert found.dtype == np.int32
+        assert [None if row < 0 else row for row in found.tolist()] == [made.row(text) for text in everything]
+
+
+def test_rows_of_an_empty_list() -> None:
+    """No ids are found among some, and some among none."""
+    assert of_numbers([1]).rows(np.empty(0, "S1")).tolist() == []
+    assert Ids(np.empty(0, np.int64)).rows(np.array([b"1"])).tolist() == [-1]
 
 
 @pytest.mark.parametrize("as_text", [False, True])

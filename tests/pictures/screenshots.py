@@ -56,13 +56,13 @@ async def main(images: Path) -> None:
     """Take all pictures."""
     with tempfile.TemporaryDirectory() as directory:
         shop = Path(directory)
-        model, titles = train_on_sample(shop)
+        model, items = train_on_sample(shop)
         recipe, plan = Recipe([shop / "interactions.csv"]), Plan(factors=32, seed=1)
         make_model(recipe, shop / "next.npz", plan=plan, with_evaluation=True)
         async with chromium_started() as browser:
-            with running_server(model, shop / "state", item_titles=titles) as server:
+            with running_server(model, shop / "state", items=items) as server:
                 server.wait_until_ready()
-                server.wait_for("titles")
+                server.wait_for("catalog")
                 await take_pictures(browser, server, shop, images)
 
 

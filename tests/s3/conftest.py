@@ -96,7 +96,7 @@ def poll(be: Be, tmp_path: Path) -> Poll:
         last = follower.following.last_poll
         assert last
         assert last.outcome == "failed"
-        labels = {"outcome": "failed", "reason": last.reason}
+        labels = {"object": "model", "outcome": "failed", "reason": last.reason}
         assert metrics.registry.get_sample_value("als_s3_polls_total", labels)
         assert path.read_bytes() == OLD
         assert is_one_sentence(last.detail)

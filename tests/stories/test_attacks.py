@@ -151,10 +151,10 @@ async def test_a_scrape_during_swaps_is_of_one_model() -> None:
         async def swap() -> None:
             while True:
                 for snapshot in (other, SNAPSHOT):
-                    api.store.slot.serve(snapshot, Reading(""))
+                    api.store.slot.serve(await api.store.slot.offer(snapshot), Reading(""))
                     await asyncio.sleep(0)
 
-        api.store.slot.serve(SNAPSHOT, Reading(""))
+        api.store.slot.serve(await api.store.slot.offer(SNAPSHOT), Reading(""))
         swapping = asyncio.create_task(swap())
         for _ in range(50):
             text = (await api.get("/metrics")).body.decode()

@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli.main import main
-from service.model.factors import Factors
+from service.model.factors import Factors, Seen
 from tests.support.helpers import model_bytes, put, version
 from tests.support.models import make_factors
 from tests.support.running import RunningServer, running_server
@@ -92,6 +93,58 @@ def test_a_model_with_a_hundredth_of_its_users(tmp_path: Path, workers: int) -> 
         assert {version for _, version in answers} == {served, refused}
 
 
+def had_everything() -> Factors:
+    """Return a model all of whose users had all items, so that every list is empty."""
+    users, items = FULL.user_factors.shape[0], FULL.item_factors.shape[0]
+    seen = Seen(
+        np.arange(0, users * items + 1, items),
+        np.tile(np.arange(items, dtype=np.int32), users),
+        np.ones(users * items, np.float32),
+    )
+    return dataclasses.replace(FULL, seen=seen)
+
+
+EMPTY_FILE = model_bytes(factors=had_everything())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_model_that_answers_with_nothing(tmp_path: Path, workers: int) -> None:
+    """The one before it is back without an import, and stays through changes and restarts until a person decides."""
+    path, state = tmp_path / "model.npz", tmp_path / "state"
+    good = put(path, FULL_FILE)
+    with running_server(path, state, workers=workers, keep_snapshots=1) as server:
+        server.wait_until_ready()
+        with asked_throughout(server) as answers:
+            server.wait_until(lambda: len(answers) > 400)
+            empty = put(path, EMPTY_FILE)
+            server.wait_for("rejected", reason="quarantined")
+            server.wait_until(lambda: answers[-1][1] == good)
+            described = server.get("/v1/model")[1]
+            assert (described["model_version"], described["state"]) == (good, "stale")
+            last = described["last_reload"]
+            assert (last["outcome"], last["reason"], last["version"]) == ("rejected", "quarantined", empty)
+            assert f"als-serve accept {empty} serves it again" in last["detail"]
+            assert "of its answers were empty or failures, instead of 0.0%" in last["detail"]
+            put(path, EMPTY_FILE)  # another file with the same content
+            server.wait_until(lambda: rejections(server) == 2)
+        assert {status for status, _ in answers} == {200}
+        versions = [version for version, _ in groupby(version for _, version in answers)]
+        assert versions in ([good, empty, good], [good])
+        assert len([event for event in server.events if event["event"] == "swapped"]) == 1
+        assert "housekeeping_failed" not in [event["event"] for event in server.events]
+    with running_server(path, state, workers=workers, keep_snapshots=1) as server:
+        server.wait_for("rejected", reason="quarantined")
+        server.wait_until(lambda: server.get("/v1/model")[1]["state"] == "stale")
+        assert server.get("/v1/model")[1]["model_version"] == good
+        assert accept(empty, state).exit_code == 0
+        server.wait_until_serving(empty)
+
+
+def rejections(server: RunningServer) -> int:
+    """Return how often a file was rejected because its model is quarantined."""
+    return len([event for event in server.events if event.get("reason") == "quarantined"])
+
+
 def test_accepting(tmp_path: Path) -> None:
     """A few digits are enough if they are unique; twice is as good as once; an unknown version has to be whole."""
     path, state = tmp_path / "model.npz", tmp_path / "state"
@@ -99,7 +152,7 @@ def test_accepting(tmp_path: Path) -> None:
     with running_server(path, state) as server:
         server.wait_until_ready()
     first = accept(served[:4], state)
-    assert (first.exit_code, first.stdout) == (0, f"✅ Accepted model {served}: gates no longer block it\n")
+    assert (first.exit_code, first.stdout) == (0, f"✅ Accepted model {served}: nothing keeps it out any more\n")
     assert accept(served, state).stdout == f"💤 Model {served} was accepted before\n"
     unknown = accept("0123456789abcdef", state)
     assert unknown.exit_code == 0

@@ -61,8 +61,8 @@ def until(server: RunningServer, state: str) -> Any:
 
 
 def snapshots(state: Path) -> dict[str, int]:
-    """Return the snapshots and titles of a state directory; an inode is another one where it was made anew."""
-    return {str(found.relative_to(state)): found.stat().st_ino for found in state.glob("*/*-*/")}
+    """Return the snapshots of a state directory; an inode is another one where it was made anew."""
+    return {str(found.relative_to(state)): found.stat().st_ino for found in state.glob("snapshots/*-*/")}
 
 
 @pytest.mark.parametrize(("model", "state", "route"), [(model, *facts) for model, facts in MODELS.items()], ids=MODELS)
@@ -83,26 +83,13 @@ def test_what_was_kept_in_an_earlier_format_is_imported_again(archive: Path, tmp
     shutil.unpack_archive(archive, tmp_path / "kept")
     path, directory = tmp_path / "kept" / "followed" / "model.npz", tmp_path / "kept" / "followed" / "state"
     before = snapshots(directory)
-    with running_server(path, directory, item_titles=tmp_path / "kept" / "titles.csv") as server:
+    with running_server(path, directory, items=tmp_path / "kept" / "titles.csv") as server:
         until(server, "ready")
-        server.wait_for("titles", count=20)
+        server.wait_for("catalog", count=20)
         assert "reused" not in [event["event"] for event in server.events]
         assert len(server.get("/v1/users/user-3/recommendations?n=5")[1]["items"]) == 5
         server.wait_until(lambda: not snapshots(directory).keys() & before.keys())
     assert len(snapshots(directory)) == len(before)
-
-
-def test_titles_that_were_imported_before_are_shown_at_once(kept: Path) -> None:
-    """After an upgrade the titles that were kept are shown without a new import."""
-    path, directory = kept / "followed" / "model.npz", kept / "followed" / "state"
-    before = snapshots(directory)
-    with running_server(path, directory, item_titles=kept / "titles.csv", **NO_IMPORTS) as server:
-        until(server, "ready")
-        server.wait_for("titles", count=20)
-        items = server.get("/v1/users/user-3/recommendations?n=5&titles=true")[1]["items"]
-    assert [item["title"] for item in items] == [f"Title of {item['item_id'].removeprefix('item-é')}" for item in items]
-    assert len(items) == 5
-    assert snapshots(directory) == before
 
 
 def test_what_was_fetched_before_is_not_fetched_again(kept: Path, seaweed: Seaweed) -> None:
@@ -134,7 +121,7 @@ async def put_pointer(seaweed: Seaweed, pointer: bytes) -> None:
 
 def make_newer(state: Path) -> None:
     """Turn what a state directory keeps into what a later version might have written."""
-    for manifest in state.glob("*/*/manifest.json"):
+    for manifest in state.glob("snapshots/*/manifest.json"):
         facts = json.loads(manifest.read_bytes())
         facts |= {"format_version": FORMAT_VERSION + 1, "unheard_of": {"users": "otherwise"}}
         manifest.write_bytes(json.dumps(facts).encode())
@@ -147,9 +134,9 @@ def test_what_a_later_version_wrote_is_imported_again(kept: Path) -> None:
     path, directory = kept / "followed" / "model.npz", kept / "followed" / "state"
     make_newer(directory)
     later = snapshots(directory)
-    with running_server(path, directory, item_titles=kept / "titles.csv") as server:
+    with running_server(path, directory, items=kept / "titles.csv") as server:
         until(server, "ready")
-        server.wait_for("titles", count=20)
+        server.wait_for("catalog", count=20)
         assert "reused" not in [event["event"] for event in server.events]
     found = snapshots(directory)
     assert later.items() <= found.items()
@@ -186,7 +173,7 @@ def test_the_version_before_reads_the_arrays_of_this_one(kept: Path, written: Pa
 
 def documents(directory: Path) -> dict[str, Any]:
     """Return all that is JSON, by what it is of; which versions of models there are is another matter every time."""
-    found = {f"{path.parts[-4]} {kind(path)}": path for path in directory.glob("*/state/*/*/manifest.json")}
+    found = {f"{path.parts[-4]} {kind(path)}": path for path in directory.glob("*/state/snapshots/*/manifest.json")}
     found |= {"memory": next(directory.glob("followed/state/s3-*.json")), "pointer": directory / "latest.json"}
     return {name: json.loads(path.read_bytes()) for name, path in found.items()}
 
@@ -215,7 +202,7 @@ def lacking(before: Any, now: Any, place: str = "") -> list[str]:
 def arrays(directory: Path) -> dict[str, tuple[str, int]]:
     """Return the kind and size of the elements, and the dimensions, of each array of snapshots and model files."""
     found: dict[str, tuple[str, int]] = {}
-    for path in directory.glob("*/state/*/*/*.npy"):
+    for path in directory.glob("*/state/snapshots/*/*.npy"):
         array = np.load(path)
         found[f"{path.parts[-5]} {kind(path.with_name('manifest.json'))} {path.name}"] = described(array)
     for path in [*directory.glob("*/model.npz"), *directory.glob("*/state/*.npz")]:

@@ -84,7 +84,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         directory / "state",
         workers=WORKERS,
         management_port=0,
-        item_titles=directory / "titles.csv",
+        items=directory / "titles.csv",
     ) as server:
         running = Service(directory, server)
         running.wait_for_workers()

@@ -14,8 +14,9 @@ LONGEST_URL = 8000
 #: In a URL commas separate ids: an id with one is two, and a list of one empty id is an empty list.
 COMMA_IN_ID_OR_EMPTY_ID = re.compile("%2C|[=,](?:,|&|$)")
 
-# A server without a catalog knows no attributes, so it accepts no filter but the empty one.
+# A server without a catalog knows no attributes, so it accepts only empty ones.
 schemathesis.openapi.format("filter", st.just(""))
+schemathesis.openapi.format("max_per", st.just(""))
 
 
 @schemathesis.hook

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 from service.live import preparing
 from service.live.admission import GatePolicy
 from service.live.importing import ImportLimits, import_in_child
+from service.live.probation import Allowance
 from service.live.watcher import Watcher
 from service.model.factors import Factors
 from service.model.scoring import scoring
@@ -94,6 +95,7 @@ class Place:
         self.limits = ImportLimits(60, 0, child_environment())
         self.settle_seconds = WATCH_SECONDS
         self.gate_policy = GatePolicy()
+        self.allowance = Allowance()
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def store(self) -> Store:
@@ -106,6 +108,7 @@ class Place:
             metrics,
             settle_seconds=self.settle_seconds,
             gate_policy=self.gate_policy,
+            allowance=self.allowance,
         )
 
     @asynccontextmanager

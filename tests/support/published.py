@@ -62,7 +62,7 @@ class Followed:
 
     def polls(self, outcome: str, reason: str = "") -> float:
         """Return how many polls ended so."""
-        return self.metric("als_s3_polls_total", outcome=outcome, reason=reason)
+        return self.metric("als_s3_polls_total", object="model", outcome=outcome, reason=reason)
 
     def failed(self, reason: str) -> bool:
         """Return whether the last poll failed for this reason, in every place that reports it."""

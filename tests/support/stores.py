@@ -13,10 +13,10 @@ from service.live.generation import Generation, Slot
 from service.live.importing import ImportLimits
 from service.live.models import Live, keep_model
 from service.live.preparing import Preparation
+from service.live.probation import Allowance
 from service.live.report import Reload, Served, State, Training
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot
-from service.model.titles import Titles
 from service.observe.metrics import Metrics
 
 
@@ -33,11 +33,13 @@ class Store:
         settle_seconds: float = 2.0,
         downloaded: Callable[[str], float | None] | None = None,
         gate_policy: GatePolicy | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self.path = path
         self.metrics = metrics
         self._number = 0
-        self.live: Live = keep_model(path, Preparation(shelf, limits, downloaded), metrics, settle_seconds, gate_policy)
+        preparation = Preparation(shelf, limits, downloaded)
+        self.live: Live = keep_model(path, preparation, metrics, settle_seconds, gate_policy, allowance)
 
     @property
     def slot(self) -> Slot:
@@ -54,17 +56,9 @@ class Store:
         """Serve a snapshot without any of the ways that lead there."""
         now = datetime.now(UTC)
         self._number += 1
-        self.slot.current = Generation(self._number, snapshot, self.titles, now, {}, stale=True) if snapshot else None
-
-    @property
-    def titles(self) -> Titles | None:
-        """Return the titles that are shown."""
-        return self.slot._titles
-
-    @titles.setter
-    def titles(self, titles: Titles) -> None:
-        """Show titles."""
-        self.slot.show_titles(titles)
+        self.slot.current = self.slot.loaded = (
+            Generation(self._number, snapshot, now, {}, stale=True) if snapshot else None
+        )
 
     @property
     def good(self) -> asyncio.Event:

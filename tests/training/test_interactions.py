@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import TrainingError
+from service.model.tables.ids import MISSING
 from service.training import tables
 from service.training.columns import ColumnNames
-from service.training.ids import MISSING
 from service.training.interactions import Interactions, read_interactions
 from service.training.layout import Layout
 from tests.support.interactions import Pairs, as_dict, blocks_of, first_met, write

@@ -13,17 +13,19 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import SnapshotDamagedError
 from service.live.generation import Slot
-from service.live.importing import ImportLimits, import_in_child
+from service.live.importing import import_in_child
 from service.live.report import FallbackTraining, Following, Reload, Served, Training
 from service.live.status import Status
-from service.model.storage.shelf import Shelf
+from service.model.catalog.id_list import IdList, write_id_list
 from service.model.storage.snapshot import FORMAT_VERSION
-from service.model.storage.source import Source, identify
+from service.model.storage.source import Signature, Source, identify
 from service.observe.metrics import Metrics
 from service.workers.follower import Follower
-from service.workers.messages import Kept, News, line, read_path
+from service.workers.messages import Kept, News, Obeyed, line, read_path
 from tests.support.helpers import Place, model_bytes, put
+from tests.support.models import make_factors
 
+SOURCE = Source("/list", Signature("/list", 1, 2, 3, 4, 5), "0" * 64)
 NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
 
 
@@ -42,7 +44,15 @@ async def imported(place: Place, seed: int = 0) -> Source:
 
 def kept(place: Place, source: Source, number: int = 1, *, stale: bool = False) -> Kept:
     """Return a generation as the keeper tells of it."""
-    return Kept(number, place.shelf.place_of(source), source, None, NOW, {"open": 0.5}, stale)
+    return Kept(number, place.shelf.place_of(source), source, NOW, {"open": 0.5}, stale)
+
+
+def listed(directory: Path, *ids: int) -> Path:
+    """Return the directory of a list of ids."""
+    path = directory / "list"
+    path.mkdir()
+    write_id_list(path, IdList(np.array(sorted(str(each).encode() for each in ids))), SOURCE)
+    return path
 
 
 def news(generation: Kept | None) -> News:
@@ -78,27 +88,31 @@ async def test_what_is_mapped_stays_mapped(place: Place) -> None:
     assert status.slot.metrics.registry.get_sample_value("als_model_snapshots_held") == 0
 
 
-async def test_titles_come_and_stay(place: Place, tmp_path: Path) -> None:
-    """They are mapped from the keeper's directory, and not once more with every news."""
+async def test_a_policy_is_followed_with_the_model(place: Place, tmp_path: Path) -> None:
+    """Its parts are mapped from the keeper's directories, not again with every news; an older model gets the new."""
     status, source = a_status(), await imported(place)
-    follower, shelf = Follower(status), Shelf(tmp_path / "titles", keep=1)
-    titles = await imported_titles(tmp_path / "titles.csv", shelf, place.limits)
-    told = msgspec.structs.replace(kept(place, source), titles=titles)
-    await follower.take(news(told))
+    follower, model = Follower(status), make_factors(users=20, items=30, pairs=60)
+    ids = listed(tmp_path, model.item_ids[0], model.item_ids[1], model.user_ids[0])
+    obeyed = Obeyed(None, ids, ids, ("unavailable", "hidden_users"), listed_only=False)
+    await follower.take(msgspec.structs.replace(news(kept(place, source)), policy=obeyed))
     assert (before := status.slot.current) is not None
-    assert before.titles is not None
-    assert before.titles.of(np.array([b"1"])) == ["One"]
-    await follower.take(news(msgspec.structs.replace(told, number=2)))
+    unavailable = status.slot.policy.unavailable
+    assert (before.assortment.unavailable_items, before.assortment.hidden_users) == (2, 1)
+    await follower.take(msgspec.structs.replace(news(kept(place, source, 2)), policy=obeyed))
+    assert status.slot.policy.unavailable is unavailable
+    open_again = msgspec.structs.replace(obeyed, unavailable=None)
+    await follower.take(msgspec.structs.replace(news(kept(place, source, 3)), policy=open_again))
     assert (after := status.slot.current) is not None
-    assert after.titles is before.titles
+    assert (after.assortment.unavailable_items, after.assortment.hidden_users) == (0, 1)
 
 
-async def imported_titles(path: Path, shelf: Shelf, limits: ImportLimits) -> Path:
-    """Import a titles file; return the directory that it became."""
-    put(path, b"id,title\n1,One\n")
-    source = await asyncio.to_thread(identify, path)
-    await import_in_child(source, shelf, limits, content="titles")
-    return shelf.place_of(source)
+async def test_what_is_missing_is_told(place: Place) -> None:
+    """A worker that answers nothing yet can say why."""
+    status = a_status()
+    obeyed = Obeyed(None, None, None, ("unavailable",), listed_only=True)
+    await Follower(status).take(msgspec.structs.replace(news(None), policy=obeyed))
+    assert status.slot.policy.missing == ("ALS_UNAVAILABLE",)
+    assert status.slot.policy.listed_only
 
 
 async def test_a_snapshot_that_is_gone_leaves_the_one_before(place: Place, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVarTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar, TypeVarTuple
 
 import numpy as np
 from aiohttp import web
@@ -11,6 +11,7 @@ from aiohttp import web
 from service.api import answers
 from service.api.answers import Answer
 from service.api.context import Question
+from service.api.queries import Queries
 from service.errors import UnknownItemError, UnknownUserError
 from service.live.generation import Generation
 from service.model.factors import Id, Int32
@@ -18,11 +19,16 @@ from service.model.model import Model
 from service.model.scoring.ranking import NO_ROWS
 
 Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
 
 #: Cost of one look-up in the largest models measured (10 million ids).
 MICROSECONDS = 3.0
+#: Cost of looking up an entry's id and encoding it as JSON.
+ENTRY_MICROSECONDS = 0.5
 # Cost of finding and decoding a title among a million.
 _TITLE_MICROSECONDS = 1.2
+# A query that is likely to take longer gives way to other queries between its turns.
+_UNDIVIDED_MICROSECONDS = 10_000
 
 
 async def answered(
@@ -46,9 +52,42 @@ async def answered(
     return answers.response(answer.body, generation.version)
 
 
-def known_user(model: Model, asked: Id) -> int:
-    """Return a user's row. Raises UnknownUserError."""
-    row = model.user_ids.row(asked)
+async def answered_in_turns(
+    question: Question[Generation, Any],
+    estimate: float,
+    function: Callable[[Generation, *Arguments], Iterator[Answer | None]],
+    *arguments: *Arguments,
+) -> web.StreamResponse:
+    """Answer as :func:`answered` does, but let other queries have their turn if this one is likely to take long."""
+    if estimate <= _UNDIVIDED_MICROSECONDS:
+        return await answered(question, lambda: estimate, _undivided, function, *arguments)
+    turns = function(question.generation, *arguments)
+    answer = await question.context.queries.run_in_turns(estimate, turns)
+    return answers.response(answer.body, question.generation.version)
+
+
+def _undivided(
+    generation: Generation,
+    function: Callable[[Generation, *Arguments], Iterator[Answer | None]],
+    *arguments: *Arguments,
+) -> Answer:
+    return _last(function(generation, *arguments))
+
+
+async def in_turns(queries: Queries, estimate: float, turns: Iterator[Result | None]) -> Result:
+    """Return the first that ``turns`` yields other than None, undivided if it is not likely to take long."""
+    if estimate <= _UNDIVIDED_MICROSECONDS:
+        return await queries.run(estimate, _last, turns)
+    return await queries.run_in_turns(estimate, turns)
+
+
+def _last(turns: Iterator[Result | None]) -> Result:
+    return next(result for result in turns if result is not None)
+
+
+def known_user(generation: Generation, asked: Id) -> int:
+    """Return a user's row. Raises UnknownUserError, also for a hidden user."""
+    row = generation.user_row(asked)
     if row is None:
         raise UnknownUserError(f"The user {asked!r} is not in the served model.")
     return row
@@ -72,4 +111,5 @@ def item_rows(model: Model, asked: Sequence[Id]) -> Int32:
 
 def titling(generation: Generation, items: int, *, wanted: bool) -> float:
     """Estimate the microseconds for the titles of this many items, 0 if they are not wanted."""
-    return items * _TITLE_MICROSECONDS if wanted and generation.titles else 0.0
+    catalog = generation.assortment.catalog
+    return items * _TITLE_MICROSECONDS if wanted and catalog is not None and catalog.titles is not None else 0.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -23,13 +24,14 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.context import Question, Results
-from service.api.handlers.eligibility import Candidates, candidates, narrowing
-from service.api.handlers.lookups import MICROSECONDS, answered, titling
-from service.api.parameters import AnonymousBody, BatchBody, Recommending
+from service.api.handlers.eligibility import Candidates, candidates, narrowing, ranking
+from service.api.handlers.lookups import ENTRY_MICROSECONDS, MICROSECONDS, answered, titling
+from service.api.parameters import AnonymousBody, BatchBody, GivenItem, Recommending, SessionBody
 from service.api.query_strings import path_id
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.live.generation import Generation
 from service.model.factors import Float32, Id, Int32
+from service.model.filtering.capping import Rank
 from service.model.model import Model
 from service.model.scoring.batches import recommend_many
 from service.model.scoring.ranking import NO_ROWS, Ranked
@@ -40,8 +42,6 @@ MAX_BATCH_ENTRIES = 100_000
 
 # QueryCosts measures up to here; larger n takes longer in proportion.
 _MEASURED_FOLDED_ITEMS = 50
-# Cost of looking up an entry's id and encoding it as JSON.
-_ENTRY_MICROSECONDS = 0.5
 
 
 async def for_user(question: Question[Generation, Recommending]) -> web.StreamResponse:
@@ -75,7 +75,7 @@ async def for_anonymous(question: Question[Generation, AnonymousBody]) -> web.St
     know are ignored and listed in ``unknown_items``.
     """
     generation, context, options = question.generation, question.context, question.options
-    estimate = _anonymous_estimate(generation, options)
+    estimate = folding_estimate(generation, options, len(options.items))
     body = await context.queries.run(estimate, _anonymous, generation, options, context.results)
     return answers.response(body, generation.version)
 
@@ -90,23 +90,25 @@ def _refuse_too_many(options: BatchBody) -> None:
 
 def _estimate(generation: Generation, options: Recommending, users: int = 1) -> float:
     """Estimate the microseconds for recommendations to this many users."""
-    entries = options.n * _ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
-    each = generation.snapshot.manifest.costs.recommend(options.n + options.offset) + MICROSECONDS + entries
+    entries = options.n * ENTRY_MICROSECONDS + titling(generation, options.n, wanted=options.titles)
+    once = generation.snapshot.manifest.costs.recommend(options.n + options.offset)
+    each = ranking(generation, options, once) + MICROSECONDS + entries
     return users * each + len(options.exclude) * MICROSECONDS + narrowing(generation, options)
 
 
-def _anonymous_estimate(generation: Generation, options: AnonymousBody) -> float:
+def folding_estimate(generation: Generation, options: AnonymousBody | SessionBody, folded: int) -> float:
+    """Estimate the microseconds for recommendations to someone for whom so many items are folded in."""
     costs = generation.snapshot.manifest.costs
-    fold_in_us = costs.fold_in * max(1.0, len(options.items) / _MEASURED_FOLDED_ITEMS)
+    fold_in_us = costs.fold_in * max(1.0, folded / _MEASURED_FOLDED_ITEMS)
     lookups = (len(options.items) + len(options.exclude)) * MICROSECONDS
     entries = titling(generation, options.n, wanted=options.titles)
-    scan = costs.recommend(options.n + options.offset)
+    scan = ranking(generation, options, costs.recommend(options.n + options.offset))
     return fold_in_us + scan + lookups + entries + narrowing(generation, options)
 
 
 def _one_user(generation: Generation, user: Id, options: Recommending) -> Answer:
     among = candidates(generation, options, options.exclude)
-    result, listed = _result(generation, user, options, among)
+    result, listed = result_of(generation, user, options, among)
     body = answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
     return Answer(body, listed)
 
@@ -114,7 +116,7 @@ def _one_user(generation: Generation, user: Id, options: Recommending) -> Answer
 def _many_users(generation: Generation, options: BatchBody, results: Results) -> Iterator[bytes | None]:
     """Yield None after each turn of the scan, and the answer after the last."""
     model, among = generation.snapshot.model, candidates(generation, options, options.exclude)
-    rows = [model.user_ids.row(user) for user in options.users]
+    rows = [generation.user_row(user) for user in options.users]
     known = [row for row in rows if row is not None and not _gets_popular(model, row, options)]
     scanned: list[msgspec.Raw] = []
     for found in _scan(model, known, options, among):
@@ -130,12 +132,14 @@ def _many_users(generation: Generation, options: BatchBody, results: Results) ->
             entries.append(next(of_known))
             continue
         entries.append(_encoded(_result_or_failure(generation, user, options, among, results)))
-        if among.eligible is not None:  # what is popular may be far between
+        if among.eligible is not None or among.cap is not None:  # what is popular may be far between
             yield None
     yield answers.encode(BatchRecommendations(generation.version, entries))
 
 
 def _scan(model: Model, rows: list[int], options: BatchBody, among: Candidates) -> Iterator[list[Ranked]]:
+    if among.cap is not None:
+        return ([among.best(_to_user(model, row, options, among), options.n, options.offset)] for row in rows)
     return recommend_many(
         model,
         np.array(rows, np.int32),
@@ -155,41 +159,37 @@ def _result_or_failure(
     generation: Generation, user: Id, options: Recommending, among: Candidates, results: Results
 ) -> UserResult | UserFailure:
     try:
-        result, listed = _result(generation, user, options, among)
+        result, listed = result_of(generation, user, options, among)
     except UnknownUserError:
         return UserFailure(generation.snapshot.model.user_ids.own_form(user))
     results.count(listed)
     return result
 
 
-def _result(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
+def result_of(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
     """Recommend to one user. Raises UnknownUserError if there is no fallback either."""
     model = generation.snapshot.model
-    row = model.user_ids.row(user)
+    row = generation.user_row(user)
     if row is None:
         return _fallback(generation, user, options, among)
     if model.limited:
         return _instead(generation, user, row, options, among)
-    ranked = recommend(
-        model,
-        row,
-        options.n,
-        offset=options.offset,
-        exclude_seen=options.exclude_seen,
-        exclude=among.exclude,
-        eligible=among.eligible,
-    )
+    ranked = among.best(_to_user(model, row, options, among), options.n, options.offset)
     # Only scores of 0 make it worth looking whether the factors are all 0, which takes 2 µs.
-    if len(ranked.scores) and not ranked.scores.item(0) and _gets_popular(model, row, options):
+    if not (len(ranked.scores) and ranked.scores.item(0)) and _gets_popular(model, row, options):
         return _instead(generation, user, row, options, among)
     return _scanned(generation, row, ranked, options)
+
+
+def _to_user(model: Model, row: int, options: Recommending, among: Candidates) -> Rank:
+    return partial(recommend, model, row, exclude_seen=options.exclude_seen, exclude=among.exclude)
 
 
 def _scanned(generation: Generation, row: int, ranked: Ranked, options: Recommending) -> tuple[UserResult, Listed]:
     """Shape what was found for a user of the model."""
     scores = model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
-    items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(generation.snapshot.model.user_ids.of(row), "als", items), Listed.of("als", ranked)
+    items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
+    return UserResult(generation.snapshot.model.user_ids.of(row), "als", items), Listed.of("als", ranked, items)
 
 
 def _seen(model: Model, row: int, options: Recommending) -> Int32:
@@ -207,7 +207,7 @@ def _instead(
 ) -> tuple[UserResult, Listed]:
     """Recommend what is popular to a user of the model, without what the user had."""
     seen = _seen(generation.snapshot.model, row, options)
-    return _popular(generation, user, options, among._replace(exclude=np.concatenate((among.exclude, seen))))
+    return popular_result(generation, user, options, among.without(seen))
 
 
 def _fallback(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
@@ -217,40 +217,48 @@ def _fallback(generation: Generation, user: Id, options: Recommending, among: Ca
         raise UnknownUserError(f"{unknown}.")
     if model.popularity is None:
         raise UnknownUserError(f"{unknown}, which has no popularity to fall back on.")
-    return _popular(generation, user, options, among)
+    return popular_result(generation, user, options, among)
 
 
-def _popular(generation: Generation, user: Id, options: Recommending, among: Candidates) -> tuple[UserResult, Listed]:
+def popular_result(
+    generation: Generation, user: Id, options: Recommending, among: Candidates
+) -> tuple[UserResult, Listed]:
+    """Recommend what is popular among the candidates."""
     model = generation.snapshot.model
-    ranked = popular(model, options.n, offset=options.offset, exclude=among.exclude, eligible=among.eligible)
+    ranked = among.best(partial(popular, model, exclude=among.exclude), options.n, options.offset)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
-    items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    return UserResult(model.user_ids.own_form(user), "popular", items), Listed.of("popular", ranked)
+    items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
+    return UserResult(model.user_ids.own_form(user), "popular", items), Listed.of("popular", ranked, items)
 
 
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
     """Fold in a user and recommend. Raises UnknownItemError if the model knows none of the items."""
     model = generation.snapshot.model
-    given = [(item, model.item_ids.row(item.item_id)) for item in options.items]
-    rows = np.array([row for _, row in given if row is not None], np.int32)
-    weights = np.array([item.weight for item, row in given if row is not None], np.float32)
+    rows, weights, unknown = known_items(model, options.items)
     if not len(rows):
         raise UnknownItemError("None of the given items is in the served model; give at least one that is.")
     strategy, ranked = _for_what_was_had(generation, rows, weights, options)
-    results.count(Listed.of(strategy, ranked))
     to_scores = popular_scores if strategy == "popular" else model_scores
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
-    items = scored_items(generation, ranked.rows, scores, titles=options.titles)
-    unknown = [model.item_ids.own_form(item.item_id) for item, row in given if row is None]
+    items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
+    results.count(Listed.of(strategy, ranked, items))
     return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
+
+
+def known_items(model: Model, given: Sequence[GivenItem]) -> tuple[Int32, Float32, list[Id]]:
+    """Return the rows and weights of the given items that the model knows, and the ids of the others."""
+    found = [(item, model.item_ids.row(item.item_id)) for item in given]
+    rows = np.array([row for _, row in found if row is not None], np.int32)
+    weights = np.array([item.weight for item, row in found if row is not None], np.float32)
+    return rows, weights, [model.item_ids.own_form(item.item_id) for item, row in found if row is None]
 
 
 def _for_what_was_had(
     generation: Generation, rows: Int32, weights: Float32, options: AnonymousBody
 ) -> tuple[Strategy, Ranked]:
-    model, (eligible, exclude) = generation.snapshot.model, candidates(generation, options, options.exclude)
-    n, offset, without = options.n, options.offset, np.union1d(rows, exclude)
+    model, among = generation.snapshot.model, candidates(generation, options, options.exclude)
+    without = np.union1d(rows, among.exclude)
     if model.limited:
-        return "popular", popular(model, n, offset=offset, exclude=without, eligible=eligible)
-    vector = fold_in(model, rows, weights)
-    return "fold_in", top_n(model, vector, n, offset=offset, without=without, eligible=eligible)
+        return "popular", among.best(partial(popular, model, exclude=without), options.n, options.offset)
+    to_vector = partial(top_n, model, fold_in(model, rows, weights), without=without)
+    return "fold_in", among.best(to_vector, options.n, options.offset)

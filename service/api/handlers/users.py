@@ -21,18 +21,15 @@ from service.api.answers import (
     WeightedItem,
 )
 from service.api.context import Question
-from service.api.handlers.lookups import MICROSECONDS, answered, known_item, known_user, titling
+from service.api.handlers.lookups import MICROSECONDS, answered, answered_in_turns, known_item, known_user, titling
 from service.api.parameters import Counted, Entries, ListedUsers, Page, Scores
 from service.api.query_strings import path_id
 from service.errors import BadParameterError, NoSeenItemsError
 from service.live.generation import Generation
 from service.model.factors import Seen
 from service.model.model import Model
-from service.model.scoring.scoring import Ranked, explain, explain_in_turns, item_scores, similar_users
+from service.model.scoring.scoring import Ranked, explain_in_turns, item_scores, similar_users
 from service.model.storage.snapshot import Snapshot
-
-# An explanation that is likely to take longer gives way to other queries between its turns.
-_UNDIVIDED_MICROSECONDS = 10_000
 
 
 async def listed(question: Question[Generation, ListedUsers]) -> web.StreamResponse:
@@ -47,6 +44,8 @@ async def listed(question: Question[Generation, ListedUsers]) -> web.StreamRespo
         listed_rows = ids.starting_with(options.prefix, options.after or None)
     except ValueError:
         raise BadParameterError("The parameter after is not a number, and the user ids of this model are.") from None
+    if (hidden := question.generation.assortment.hidden) is not None:
+        listed_rows = (row for row in listed_rows if not hidden[row])
     rows = np.fromiter(islice(listed_rows, options.offset, options.offset + options.n), np.int64)
     return answers.response(answers.encode(UserIds(snapshot.version, ids.at(rows))), snapshot.version)
 
@@ -56,8 +55,8 @@ async def similar(question: Question[Generation, Counted]) -> web.StreamResponse
 
     By the cosine similarity of their factors, without the user.
     """
+    row = known_user(question.generation, path_id(question, "user"))
     snapshot = question.generation.snapshot
-    row = known_user(snapshot.model, path_id(question, "user"))
     return await answered(question, lambda: snapshot.manifest.costs.similar_users, _similar, row, question.options.n)
 
 
@@ -67,7 +66,7 @@ async def scores(question: Question[Generation, Scores]) -> web.StreamResponse:
     One entry for each item, in the requested order; an unknown item gets an entry with an error.
     """
     generation, options = question.generation, question.options
-    row = known_user(generation.snapshot.model, path_id(question, "user"))
+    row = known_user(generation, path_id(question, "user"))
     asked = len(options.items)
     estimate = asked * MICROSECONDS + titling(generation, asked, wanted=options.titles)
     return await answered(question, lambda: estimate, _scores, row, options)
@@ -79,7 +78,7 @@ async def seen(question: Question[Generation, Page]) -> web.StreamResponse:
     With the weights used in training, in the model's item order.
     """
     generation, options = question.generation, question.options
-    row = known_user(generation.snapshot.model, path_id(question, "user"))
+    row = known_user(generation, path_id(question, "user"))
     estimate = titling(generation, options.n, wanted=options.titles)
     return await answered(question, lambda: estimate, _seen, row, options)
 
@@ -91,21 +90,18 @@ async def explanation(question: Question[Generation, Entries]) -> web.StreamResp
     """
     generation, options = question.generation, question.options
     model = generation.snapshot.model
-    user_row = known_user(model, path_id(question, "user"))
+    user_row = known_user(generation, path_id(question, "user"))
     item_row = known_item(model, path_id(question, "item"))
     estimate = _explanation_estimate(generation.snapshot, user_row)
     estimate += titling(generation, options.n, wanted=options.titles)
-    if estimate <= _UNDIVIDED_MICROSECONDS:
-        return await answered(question, lambda: estimate, _explanation, user_row, item_row, options)
-    turns = _explanation_in_turns(generation, user_row, item_row, options)
-    answer = await question.context.queries.run_in_turns(estimate, turns)
-    return answers.response(answer.body, generation.version)
+    return await answered_in_turns(question, estimate, _explanation, user_row, item_row, options)
 
 
 def _similar(generation: Generation, row: int, n: int) -> Answer:
     snapshot = generation.snapshot
     ids = snapshot.model.user_ids
-    ranked = similar_users(snapshot.model, row, n)
+    hidden = generation.assortment.hidden
+    ranked = similar_users(snapshot.model, row, n, eligible=None if hidden is None else ~hidden)
     users = list(map(ScoredUser, ids.at(ranked.rows), answers.compact(ranked.scores)))
     return Answer(answers.encode(SimilarUsers(snapshot.version, ids.of(row), users)))
 
@@ -134,15 +130,7 @@ def _seen(generation: Generation, row: int, options: Page) -> Answer:
     return Answer(answers.encode(UserItems(generation.version, model.user_ids.of(row), items)))
 
 
-def _explanation(generation: Generation, user_row: int, item_row: int, options: Entries) -> Answer:
-    model = generation.snapshot.model
-    found = explain(model, user_row, item_row, len(_known_seen(model).of(user_row)))
-    return _explained(generation, user_row, item_row, found, options)
-
-
-def _explanation_in_turns(
-    generation: Generation, user_row: int, item_row: int, options: Entries
-) -> Iterator[Answer | None]:
+def _explanation(generation: Generation, user_row: int, item_row: int, options: Entries) -> Iterator[Answer | None]:
     """Yield None after each turn, and the answer after the last."""
     model = generation.snapshot.model
     for found in explain_in_turns(model, user_row, item_row, len(_known_seen(model).of(user_row))):

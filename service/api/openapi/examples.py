@@ -8,13 +8,17 @@ import msgspec
 
 from service.api.answers import (
     AnonymousRecommendations,
+    Audience,
     BatchRecommendations,
     Explanation,
+    FoundItem,
+    FoundItems,
     ItemScores,
     PopularItems,
     Recommendations,
     ScoredItem,
     ScoredUser,
+    SessionRecommendations,
     SimilarItems,
     SimilarUsers,
     UnknownItem,
@@ -26,7 +30,7 @@ from service.api.answers import (
     encode,
 )
 from service.api.handlers.model import S3Facts, ServedModel, SourceFacts
-from service.api.parameters import AnonymousBody, BatchBody, GivenItem
+from service.api.parameters import AnonymousBody, BatchBody, GivenItem, SessionBody
 from service.live.report import Poll, Reload, Served
 from service.model.scoring.score_ranges import Range, ScoreRanges
 from service.s3.versions import Download
@@ -83,16 +87,20 @@ SERVED_MODEL = ServedModel(
 
 BATCH_BODY = BatchBody(users=[USER, "nobody"], n=1, fallback="none")
 ANONYMOUS_BODY = AnonymousBody(items=[GivenItem(IDS[0]), GivenItem(IDS[1], 2.0)], n=2)
+SESSION_BODY = SessionBody(items=[GivenItem(IDS[0]), GivenItem(ITEM, -1.0)], n=2)
 RECOMMENDATIONS = Recommendations(_VERSION, USER, "als", _BEST)
 BATCH_RECOMMENDATIONS = BatchRecommendations(
     _VERSION,
     [msgspec.Raw(encode(UserResult(USER, "als", _BEST[:1]))), msgspec.Raw(encode(UserFailure("nobody")))],
 )
 ANONYMOUS_RECOMMENDATIONS = AnonymousRecommendations(_VERSION, "fold_in", _COOKERY, [])
+SESSION_RECOMMENDATIONS = SessionRecommendations(_VERSION, USER, "session", _COOKERY, [])
 USERS = UserIds(_VERSION, [USER, "ana-0004"])
 USER_ITEMS = UserItems(_VERSION, USER, [WeightedItem("horror-the-screaming-grave", 2.0)])
 ITEM_SCORES = ItemScores(_VERSION, USER, [_BEST[0], UnknownItem("horror-the-lost-manuscript")])
 EXPLANATION = Explanation(_VERSION, USER, ITEM, 0.97755802, [ScoredItem("horror-the-screaming-grave", 0.223483309)])
 SIMILAR_USERS = SimilarUsers(_VERSION, USER, [ScoredUser("ben-0031", 0.98312)])
 SIMILAR_ITEMS = SimilarItems(_VERSION, ITEM, [ScoredItem("horror-the-hungry-shadow", 0.99178)])
+AUDIENCE = Audience(_VERSION, ITEM, [ScoredUser("ben-0031", 1.01327), ScoredUser(USER, 0.96816194)])
+ITEMS = FoundItems(_VERSION, [FoundItem(ITEM, "The Hungry Corpse"), FoundItem("horror-the-hungry-shadow")])
 POPULAR_ITEMS = PopularItems(_VERSION, _MOST_HAD)

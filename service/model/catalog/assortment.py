@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.model.catalog.catalog import Catalog, places_among
+from service.model.catalog.catalog import Catalog
 from service.model.factors import Int32
+from service.model.ids import Ids
 from service.model.model import Model
 
 _NONE = np.empty(0, "S1")
@@ -29,6 +30,21 @@ class Assortment:
     available: NDArray[np.bool_] | None = None
     hidden: NDArray[np.bool_] | None = None
 
+    @property
+    def listed_items(self) -> int:
+        """The number of items that the catalog lists."""
+        return 0 if self.catalog_rows is None else int(np.count_nonzero(self.catalog_rows >= 0))
+
+    @property
+    def unavailable_items(self) -> int:
+        """The number of items that may not be shown."""
+        return 0 if self.available is None else int(np.count_nonzero(~self.available))
+
+    @property
+    def hidden_users(self) -> int:
+        """The number of users who count as unknown."""
+        return 0 if self.hidden is None else int(np.count_nonzero(self.hidden))
+
 
 #: Without a catalog or lists, everything may be shown to everybody.
 EVERYTHING = Assortment()
@@ -41,19 +57,45 @@ def assort(
     hidden_users: NDArray[Any] = _NONE,
     *,
     listed_only: bool = False,
+    rows: Int32 | None = None,
 ) -> Assortment:
-    """Pair a model with the current catalog and lists; takes about a second for a million items.
+    """Pair a model with the current catalog and lists; takes up to a second for a million items.
 
     unavailable, hidden_users: ids of items and of users, fixed-width bytes, ascending, without repeats. listed_only:
-    whether an item that the catalog does not list is unavailable.
+    whether an item that the catalog does not list is unavailable. rows: the ``catalog_rows`` of this model and catalog,
+    if they are known, which is most of the work.
     """
-    rows = None if catalog is None else catalog.rows_of(model.item_ids.values)
+    if catalog is not None and rows is None:
+        rows = _catalog_rows(model.item_ids, catalog)
     return Assortment(
         catalog,
         rows,
         _available(model, catalog, rows, unavailable, listed_only=listed_only),
-        _found(hidden_users, model.user_ids.values),
+        _found(hidden_users, model.user_ids),
     )
+
+
+def _catalog_rows(ids: Ids, catalog: Catalog) -> Int32:
+    rows = np.full(len(ids), -1, np.int32)
+    found = ids.rows(catalog.ids)
+    places = np.flatnonzero(found >= 0)
+    rows[found.take(places)] = places
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How a catalog and a model overlap: the model's items, how many the catalog lists, its rows beyond them."""
+
+    items: int
+    listed: int
+    unknown: int
+
+
+def coverage(catalog: Catalog, model: Model) -> Coverage:
+    """Compare a catalog with a model; takes up to a second for a million items."""
+    listed = int(np.count_nonzero(model.item_ids.rows(catalog.ids) >= 0))
+    return Coverage(len(model.item_ids), listed, len(catalog) - listed)
 
 
 def _available(
@@ -64,12 +106,14 @@ def _available(
         available &= np.append(catalog.available, True).take(rows)  # row -1 takes the last
     if rows is not None and listed_only:
         available &= rows >= 0
-    if (withdrawn := _found(unavailable, model.item_ids.values)) is not None:
+    if (withdrawn := _found(unavailable, model.item_ids)) is not None:
         available &= ~withdrawn
     return None if available.all() else available
 
 
-def _found(listed: NDArray[Any], ids: NDArray[Any]) -> NDArray[np.bool_] | None:
+def _found(listed: NDArray[Any], ids: Ids) -> NDArray[np.bool_] | None:
     """Return which of the ids are listed, None if none is."""
-    found = places_among(listed, ids) >= 0
+    found = np.zeros(len(ids), np.bool_)
+    rows = ids.rows(listed)
+    found[rows[rows >= 0]] = True
     return found if found.any() else None

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.model.factors import Int32, Int64
+from service.model.factors import Int64
 
 #: The type of an attribute, or of the values of a list.
 Kind: TypeAlias = Literal["bool", "number", "date", "text"]
 
 #: A date that is missing; see :class:`Column`.
 NO_DATE = np.iinfo(np.int64).min
-_INT64_DIGITS = "S20"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,37 +64,33 @@ class Column:
         return self.starts is not None
 
 
+class Account(msgspec.Struct, frozen=True):
+    """What became of a file's rows and columns.
+
+    left_out: the number of rows that were left out, by reason. repeated: the number of rows that do not count because a
+    later one has the same id. remarks: sentences about columns, with marks around what is quoted from the file.
+    """
+
+    left_out: dict[str, int] = {}
+    repeated: int = 0
+    remarks: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalog:
     """What is known of items, one row each.
 
     ids: fixed-width bytes (UTF-8), ascending, without repeats, [rows]. titles: one for each row, "" where there is
     none; None if there are none at all. available: bool [rows]; None if all are. columns: attributes by name.
-    directory: where the catalog was opened.
+    account: what became of its file. directory: where the catalog was opened.
     """
 
     ids: NDArray[Any]
     titles: Words | None = None
     available: NDArray[np.bool_] | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
+    account: Account = field(default_factory=Account)
     directory: Path | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def rows_of(self, ids: NDArray[Any]) -> Int32:
-        """Return the rows of these ids (int64 or fixed-width bytes), int32, -1 for those that the catalog lacks."""
-        return places_among(self.ids, ids)
-
-
-def places_among(listed: NDArray[Any], asked: NDArray[Any]) -> Int32:
-    """Return where ``listed`` (fixed-width bytes, ascending) has each of the ids ``asked``, int32, -1 where it has not.
-
-    asked: int64 or fixed-width bytes.
-    """
-    if not len(listed):
-        return np.full(len(asked), -1, np.int32)
-    keys = asked.astype(_INT64_DIGITS) if asked.dtype.kind == "i" else asked
-    # NumPy would widen (copy) all that is listed for a longer id; a cut id is found but then differs.
-    places = listed.searchsorted(keys.astype(listed.dtype)).clip(max=len(listed) - 1)
-    return np.where(listed.take(places) == keys, places, -1).astype(np.int32)

@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from threading import Lock
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
-
-import numpy as np
 
 from service.errors import BadFilterError
 from service.model.catalog.assortment import Assortment
+from service.model.catalog.catalog import Catalog
 from service.model.factors import Int32
-from service.model.filtering.evaluation import evaluate
-from service.model.scoring.ranking import Eligible, Mask, is_mask
+from service.model.filtering.capping import Groups, groups_of
+from service.model.filtering.evaluation import column_of, evaluate
+from service.model.filtering.forms import compact
+from service.model.scoring.ranking import Eligible, Mask
 
-#: The most bytes of one assortment's selection. A filter takes a byte for each item, or a third more.
-CACHE_BYTES = 2**25
+# The most bytes that one assortment's selection keeps, in all and for each item. A filter takes up to 2.4 bytes for
+# each item, and the values of an attribute twelve.
+_KEPT_BYTES, _KEPT_BYTES_PER_ITEM = 2**25, 16
 
-# Scanning a list of rows takes as long as scanning a mask where about a third of the items are eligible.
-_LISTED_SHARE = 1 / 3
 # What a filter takes the first time: to be parsed, for each comparison of each row, and for each item.
 _PARSING_MICROSECONDS = 1500.0
 _ROW_MICROSECONDS = 0.002
 _ITEM_MICROSECONDS = 0.006
-# About what an entry takes besides its text and rows.
+# What numbering the values of an attribute takes the first time, for each row.
+_NUMBERING_MICROSECONDS = 0.2
+# About what an entry takes besides its text and arrays.
 _ENTRY_BYTES = 500
 
-
-def compact(mask: Mask) -> Eligible | None:
-    """Return a mask in the form that is scanned soonest: None if all are eligible, a list of rows if few are."""
-    count = np.count_nonzero(mask)
-    if count == len(mask):
-        return None
-    return mask if count > _LISTED_SHARE * len(mask) else np.flatnonzero(mask).astype(np.int32)
-
-
-def among(rows: Int32, eligible: Eligible | None) -> Int32:
-    """Return those of ``rows`` (ascending, no repeats) that are eligible."""
-    if eligible is None:
-        return rows
-    return rows[eligible[rows]] if is_mask(eligible) else rows[np.isin(rows, eligible, assume_unique=True)]
+Found = TypeVar("Found")
 
 
 class Selection:
@@ -51,49 +42,83 @@ class Selection:
         self._available = assortment.available
         #: The items that may be shown, None if all may.
         self.available = None if assortment.available is None else compact(assortment.available)
-        self._kept: OrderedDict[str, Eligible | None] = OrderedDict()
-        self._kept_bytes = 0
-        self._lock = Lock()
+        items = 0 if self._catalog_rows is None else len(self._catalog_rows)
+        self._kept = _Kept(_KEPT_BYTES + items * _KEPT_BYTES_PER_ITEM)
 
-    def microseconds(self, text: str) -> float:
-        """Estimate what :meth:`matching` takes; next to nothing for a filter that was used lately."""
-        if self._catalog is None or self._catalog_rows is None or text in self._kept:
+    def microseconds(self, text: str, capped: str = "") -> float:
+        """Estimate what :meth:`matching` and :meth:`groups` take; next to nothing for what was used lately."""
+        if self._catalog is None or self._catalog_rows is None:
             return 0.0
-        comparisons = 1 + text.upper().count("AND") + text.upper().count("OR")
-        rows = comparisons * len(self._catalog) * _ROW_MICROSECONDS
-        return _PARSING_MICROSECONDS + rows + len(self._catalog_rows) * _ITEM_MICROSECONDS
+        estimate = 0.0
+        if text and ("filter", text) not in self._kept:
+            comparisons = 1 + text.upper().count("AND") + text.upper().count("OR")
+            estimate += _PARSING_MICROSECONDS + comparisons * len(self._catalog) * _ROW_MICROSECONDS
+            estimate += len(self._catalog_rows) * _ITEM_MICROSECONDS
+        if capped and ("groups", capped) not in self._kept:
+            estimate += len(self._catalog) * _NUMBERING_MICROSECONDS
+        return estimate
 
     def matching(self, text: str) -> Eligible | None:
         """Return the available items of which a filter is true, None for all. Raises BadFilterError."""
-        with self._lock:
-            if text in self._kept:
-                self._kept.move_to_end(text)
-                return self._kept[text]
-        eligible = compact(self._mask(text))
-        with self._lock:
-            self._keep(text, eligible)
-        return eligible
+
+        def find() -> tuple[Eligible | None, int]:
+            found = compact(self._mask(text))
+            return found, len(text) + (0 if found is None else found.nbytes)
+
+        return self._kept.get(("filter", text), find)
+
+    def groups(self, attribute: str) -> Groups:
+        """Return the items' values of an attribute, for ``max_per``. Raises BadFilterError."""
+
+        def find() -> tuple[Groups, int]:
+            catalog, rows = self._described()
+            found = groups_of(column_of(catalog, attribute, "in max_per"), rows)
+            return found, len(attribute) + found.nbytes
+
+        return self._kept.get(("groups", attribute), find)
 
     def _mask(self, text: str) -> Mask:
         from service.model.filtering.language import parse  # here, because few servers are sent filters
 
-        if self._catalog is None or self._catalog_rows is None:
-            raise BadFilterError("There is no catalog of items, so there are no attributes to filter by.")
-        mask = evaluate(parse(text), self._catalog).take(self._catalog_rows)  # row -1 takes the last
+        catalog, rows = self._described()
+        mask = evaluate(parse(text), catalog).take(rows)  # row -1 takes the last
         if self._available is not None:
             mask &= self._available
         return mask
 
-    def _keep(self, text: str, eligible: Eligible | None) -> None:
-        if text not in self._kept:
-            self._kept[text] = eligible
-            self._kept_bytes += _bytes(text, eligible)
-        while self._kept_bytes > CACHE_BYTES:
-            self._kept_bytes -= _bytes(*self._kept.popitem(last=False))
+    def _described(self) -> tuple[Catalog, Int32]:
+        if self._catalog is None or self._catalog_rows is None:
+            raise BadFilterError("There is no catalog of items, so there are no attributes to filter by.")
+        return self._catalog, self._catalog_rows
 
 
-def _bytes(text: str, eligible: Eligible | None) -> int:
-    return len(text) + _ENTRY_BYTES + (0 if eligible is None else eligible.nbytes)
+class _Kept:
+    """What was found last, in at most so many bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._entries: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return key in self._entries
+
+    def get(self, key: tuple[str, str], find: Callable[[], tuple[Found, int]]) -> Found:
+        """Return what is kept, or is found now; ``find`` also returns its bytes."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                kept: Found = self._entries[key][0]
+                return kept
+        found, size = find()
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = found, size + _ENTRY_BYTES
+                self._bytes += size + _ENTRY_BYTES
+            while self._bytes > self._limit:
+                self._bytes -= self._entries.popitem(last=False)[1][1]
+        return found
 
 
 _selections: WeakKeyDictionary[Assortment, Selection] = WeakKeyDictionary()

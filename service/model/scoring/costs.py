@@ -18,6 +18,7 @@ _REPETITIONS = 7
 _SIMILAR_N = 10
 _EXPLAINED_N = 10
 _FOLDED_ITEMS = 50
+_PAIRS_PER_MICROSECOND = 1500
 
 _Argument = TypeVar("_Argument")
 
@@ -46,6 +47,10 @@ class QueryCosts(msgspec.Struct, frozen=True):
         if n <= 100:
             return self.recommend_100
         return self.recommend_1000 * max(1.0, n / 1000)
+
+    def audience(self, pairs: int) -> float:
+        """Estimate the users of an item: like similar users, and a look at each of so many seen pairs."""
+        return self.similar_users + pairs / _PAIRS_PER_MICROSECOND
 
 
 def measure(model: Model, seed: int = 0) -> QueryCosts:

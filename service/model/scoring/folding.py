@@ -8,7 +8,7 @@ the item's weight; if it discounted activity, w is divided by the number of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 
 import numpy as np
@@ -38,11 +38,19 @@ def fold_in(model: Model, items: Int32, weights: Float32) -> Float32:
     more than once add up. No known items give a zero vector; if the equations leave x undetermined (only for lambda =
     0), x is the shortest solution.
     """
+    return next(found for found in fold_in_turns(model, items, weights) if found is not None)
+
+
+def fold_in_turns(model: Model, items: Int32, weights: Float32) -> Iterator[Float32 | None]:
+    """Yield None after each turn of some milliseconds, and at last what :func:`fold_in` returns.
+
+    Only some items' factors are in memory at a time, however many there are.
+    """
     rows, place = np.unique(items, return_inverse=True)
     totals = np.zeros(len(rows))
     np.add.at(totals, place, weights)
-    confidence = _confidence(model, rows, totals)
-    return least_squares(model.item_gram, _factors(model, rows), confidence, model.regularization).astype(np.float32)
+    equations, preferred = yield from _equations(model, rows, _confidence(model, rows, totals))
+    yield _solve(equations, preferred, model.regularization).astype(np.float32)
 
 
 def least_squares(gram: Float32 | _Float64, factors: _Float64, confidence: _Float64, regularization: float) -> _Float64:
@@ -51,7 +59,8 @@ def least_squares(gram: Float32 | _Float64, factors: _Float64, confidence: _Floa
     gram: V'V over all items.
     """
     preferred = factors.T @ np.maximum(confidence, 0)
-    return _solve(_equations(gram, factors, confidence, regularization), preferred, regularization)
+    equations = gram + regularization * np.eye(len(gram)) + _known(factors, confidence)
+    return _solve(equations, preferred, regularization)
 
 
 def explain(model: Model, user: int, item: int, n: int) -> Ranked:
@@ -73,14 +82,10 @@ def explain_in_turns(model: Model, user: int, item: int, n: int) -> Iterator[Ran
         raise NoSeenItemsError("The served model does not include seen items, so nothing can be explained.")
     rows = model.seen.of(user)
     confidence = _confidence(model, rows, model.seen.weights_of(user))
-    parts = list(_parts(len(rows), model.item_factors.shape[1]))
-    equations = model.item_gram + model.regularization * np.eye(model.item_factors.shape[1])
-    for part in parts:
-        equations += _known(_factors(model, rows[part]), confidence[part])
-        yield None
+    equations, _ = yield from _equations(model, rows, confidence)
     weighted = _solve(equations, model.item_factors[item].astype(np.float64), model.regularization)
     scores = np.empty(len(rows), np.float32)
-    for part in parts:
+    for part in _parts(len(rows), model.item_factors.shape[1]):
         scores[part] = (_factors(model, rows[part]) @ weighted) * confidence[part]
         yield None
     preferred = np.flatnonzero(confidence >= 0)
@@ -105,9 +110,16 @@ def _confidence(model: Model, rows: Int32, weights: Float32 | _Float64) -> _Floa
     return confidence
 
 
-def _equations(gram: Float32 | _Float64, factors: _Float64, confidence: _Float64, regularization: float) -> _Float64:
-    """Return V'V + lambda I + the sum of (|c| - 1) v v'."""
-    return gram + regularization * np.eye(len(gram)) + _known(factors, confidence)
+def _equations(model: Model, rows: Int32, confidence: _Float64) -> Generator[None, None, tuple[_Float64, _Float64]]:
+    """Return V'V + lambda I + the sum of (|c| - 1) v v', and the sum of c v over c > 0; yield after each turn."""
+    count = model.item_factors.shape[1]
+    equations, preferred = model.item_gram + model.regularization * np.eye(count), np.zeros(count)
+    for part in _parts(len(rows), count):
+        factors = _factors(model, rows[part])
+        equations += _known(factors, confidence[part])
+        preferred += factors.T @ np.maximum(confidence[part], 0)
+        yield None
+    return equations, preferred
 
 
 def _known(factors: _Float64, confidence: _Float64) -> _Float64:

@@ -48,6 +48,14 @@ def mask_of(eligible: Eligible, rows: int) -> Mask:
     return mask
 
 
+def are_eligible(rows: Rows, eligible: Eligible) -> Mask:
+    """Return which of these rows are eligible; of a list, a few are found sooner than its mask is made."""
+    if is_mask(eligible) or not len(eligible):
+        return eligible[rows] if is_mask(eligible) else np.zeros(len(rows), np.bool_)
+    found: Mask = eligible[eligible.searchsorted(rows).clip(max=len(eligible) - 1)] == rows
+    return found
+
+
 class Ranked(msgspec.Struct, frozen=True):
     """Rows by descending score; equal scores by ascending row. There may be fewer than wanted, or none.
 

@@ -10,19 +10,22 @@ import numpy as np
 
 from service.errors import NoSeenItemsError
 from service.model.factors import Float32, Int32
-from service.model.model import Model, Popularity
+from service.model.model import Model
 from service.model.scoring import blocks
-from service.model.scoring.folding import explain, explain_in_turns, fold_in
+from service.model.scoring.audience import audience
+from service.model.scoring.folding import explain, explain_in_turns, fold_in, fold_in_turns
 from service.model.scoring.products import scores_of
-from service.model.scoring.ranking import NO_ROWS, Eligible, Mask, Ranked, is_mask, mask_of
+from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked, are_eligible, is_mask, mask_of
 from service.model.scoring.scan import address, scan_of
 from service.model.scoring.similarity import similar_items, similar_users
 
 __all__ = [
     "Ranked",
+    "audience",
     "explain",
     "explain_in_turns",
     "fold_in",
+    "fold_in_turns",
     "item_scores",
     "popular",
     "recommend",
@@ -31,7 +34,7 @@ __all__ = [
     "top_n",
 ]
 
-# So few are sorted sooner than found on a walk through all items by popularity.
+# So few are sorted, or looked up in a list, sooner than all items are gone through, or a mask of them is made.
 _SORTED_ITEMS = 4096
 
 
@@ -106,28 +109,24 @@ def popular(
     """
     if model.popularity is None:
         raise NoSeenItemsError("The served model does not include seen items, so it knows no popular items.")
-    order, mask = _by_popularity(model, model.popularity, eligible)
-    rows, scanned = _walk(order, offset + n, exclude, mask)
-    return Ranked(rows[offset:], model.popularity.users[rows[offset:]].astype(np.float32), scanned)
+    users = model.popularity.users
+    if eligible is not None and not is_mask(eligible) and len(eligible) <= _SORTED_ITEMS:
+        order = eligible[np.lexsort((model.item_ids.values[eligible], -users[eligible]))]
+        rows, scanned = _walk(order.astype(np.int32, copy=False), offset + n, exclude, None)
+    else:
+        rows, scanned = _walk(model.popularity.order, offset + n, exclude, eligible)
+    return Ranked(rows[offset:], users[rows[offset:]].astype(np.float32), scanned)
 
 
-def _by_popularity(model: Model, popularity: Popularity, eligible: Eligible | None) -> tuple[Int32, Mask | None]:
-    """Return rows in the order of popularity, and a mask of the items that are eligible, None if all these are."""
-    if eligible is None:
-        return popularity.order, None
-    if is_mask(eligible) or len(eligible) > _SORTED_ITEMS:
-        return popularity.order, mask_of(eligible, len(popularity.order))
-    rows = eligible.astype(np.int32, copy=False)
-    return rows[np.lexsort((model.item_ids.values[rows], -popularity.users[rows]))], None
-
-
-def _walk(order: Int32, n: int, exclude: Int32, mask: Mask | None) -> tuple[Int32, int]:
-    """Return the first ``n`` rows that are in the mask and not excluded, and how many were looked at."""
+def _walk(order: Int32, n: int, exclude: Int32, eligible: Eligible | None) -> tuple[Int32, int]:
+    """Return the first ``n`` rows in this order that are eligible and not excluded, and how many were looked at."""
     found, missing, start = [], n, 0
     step = n + len(exclude)
     while missing > 0 and start < len(order):
         part = order[start : start + step]
-        kept = part if mask is None else part[mask[part]]
+        if eligible is not None and step > _SORTED_ITEMS:
+            eligible = mask_of(eligible, len(order))
+        kept = part if eligible is None else part[are_eligible(part, eligible)]
         kept = kept[~np.isin(kept, exclude)] if len(exclude) else kept
         found.append(kept[:missing])
         missing, start, step = missing - len(kept), start + len(part), 2 * step

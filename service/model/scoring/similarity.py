@@ -13,23 +13,29 @@ from service.model.factors import Float32
 from service.model.model import Model
 from service.model.scoring.blocks import UNIT_ROUNDOFF
 from service.model.scoring.products import scores_of
-from service.model.scoring.ranking import NO_ROWS, NO_SCORES, Eligible, Ranked, Rows, is_mask, rank
+from service.model.scoring.ranking import NO_ROWS, NO_SCORES, Eligible, Ranked, Rows, is_mask, mask_of, rank
 
 # Between these limits, a float32 sum of squares has not underflowed or overflowed.
 _SAFE_SQUARES = (1e-30, 1e30)
+# Reading more of the rows from a list takes longer than reading all.
+_LISTED_SHARE = 0.2
 
 
-def similar_items(model: Model, item: int, n: int, *, eligible: Eligible | None = None) -> Ranked:
+def similar_items(model: Model, item: int, n: int, *, offset: int = 0, eligible: Eligible | None = None) -> Ranked:
     """Return the ``n`` other items whose factors have the greatest cosine with this one's, in [-1, 1].
 
-    eligible: as for :func:`service.model.scoring.scoring.top_n`.
+    offset, eligible: as for :func:`service.model.scoring.scoring.top_n`.
     """
-    return _similar(model.item_factors, item, n, norms=model.item_norms, eligible=eligible)
+    found = _similar(model.item_factors, item, n + offset, norms=model.item_norms, eligible=eligible)
+    return found.after(offset)
 
 
-def similar_users(model: Model, user: int, n: int) -> Ranked:
-    """Return the ``n`` other users whose factors have the greatest cosine with this one's, in [-1, 1]."""
-    return _similar(model.user_factors, user, n)
+def similar_users(model: Model, user: int, n: int, *, eligible: Eligible | None = None) -> Ranked:
+    """Return the ``n`` other users whose factors have the greatest cosine with this one's, in [-1, 1].
+
+    eligible: a mask, bool [users], or rows, ascending, no repeats; None for all.
+    """
+    return _similar(model.user_factors, user, n, eligible=eligible)
 
 
 def _similar(
@@ -42,6 +48,8 @@ def _similar(
     direction = _unit(factors[row])
     if direction is None:
         return Ranked(NO_ROWS, NO_SCORES, scanned=0)
+    if eligible is not None and len(eligible) > _LISTED_SHARE * len(factors):
+        eligible = mask_of(eligible, len(factors))
     listed = None if eligible is None or is_mask(eligible) else eligible[eligible != row]
 
     def cosines(start: int, stop: int) -> Float32:
@@ -66,7 +74,7 @@ def _margin(factors: int) -> float:
 
 
 def _lengths_of(factors: Float32, norms: Float32 | None, rows: slice | Rows) -> Float32:
-    return _lengths(factors[rows]) if norms is None else norms[rows]
+    return lengths(factors[rows]) if norms is None else norms[rows]
 
 
 def _unit(vector: Float32) -> Float32 | None:
@@ -84,7 +92,7 @@ def _cosines(projections: Float32, lengths: Float32) -> Float32:
     return cosines
 
 
-def _lengths(block: Float32) -> Float32:
+def lengths(block: Float32) -> Float32:
     """Return the Euclidean norms, float32 [rows], without another copy of the block."""
     with np.errstate(over="ignore"):
         squares = np.vecdot(block, block)

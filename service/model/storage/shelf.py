@@ -62,13 +62,13 @@ class Shelf:
                     return found
         return None
 
-    def mark_used(self, served: Snapshot) -> None:
-        """Mark a snapshot as served from now on, so that it is kept, and served after a restart."""
+    def mark_used(self, place: Path) -> None:
+        """Mark a snapshot's directory as served from now on, so that it is kept, and served after a restart."""
         with suppress(OSError):  # a read-only state directory still works; only the order of use is lost
-            (served.directory / _UNSERVED).unlink(missing_ok=True)
+            (place / _UNSERVED).unlink(missing_ok=True)
             # Later than any previous use, even if the clock was set back.
             now = max([time.time_ns(), *(used.stat().st_mtime_ns + 1 for used in self.places()[:1])])
-            os.utime(served.directory, ns=(now, now))
+            os.utime(place, ns=(now, now))
 
     @contextmanager
     def staging(self) -> Iterator[Path]:

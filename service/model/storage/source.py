@@ -115,14 +115,20 @@ def look(path: Path) -> Signature | str:
         return str(error)
 
 
-def identify(path: Path, most_bytes: int | None = None, is_stopped: Callable[[], bool] = lambda: False) -> Source:
+def identify(
+    path: Path,
+    most_bytes: int | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+    *,
+    may_be_empty: bool = False,
+) -> Source:
     """Hash the whole file, unless it is larger than ``most_bytes``, or ``is_stopped`` returns True meanwhile.
 
     Raises SourceMissingError, UnreadableSourceError, SourceTooLargeError, CorruptFileError, OutOfResourcesError,
     SourceChangedError.
     """
     seen = signature(path)
-    if seen.size == 0:
+    if seen.size == 0 and not may_be_empty:
         raise UnreadableSourceError(f"{path} is empty (0 bytes).")
     if most_bytes is not None and seen.size > most_bytes:
         raise SourceTooLargeError(

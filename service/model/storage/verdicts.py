@@ -1,4 +1,4 @@
-"""The versions that a person has accepted although a gate blocked them, as files in the state directory."""
+"""What was decided about versions: a person has accepted them, or their answers were bad and they are quarantined."""
 
 from __future__ import annotations
 
@@ -12,29 +12,41 @@ from service.model.storage.shelf import unwritable
 
 _VERSION = re.compile("[0-9a-f]{1,16}")
 _WHOLE = 16
+_ACCEPTED, _QUARANTINED = "accepted", "quarantined"
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """The directory ``<state dir>/accepted``, with an empty file for each accepted version."""
+class Verdicts:
+    """The directories ``accepted`` and ``quarantined`` in the state directory, with an empty file for each version."""
 
-    root: Path
+    state: Path
 
-    def has(self, version: str) -> bool:
-        """Return whether a version was accepted; what cannot be read was not."""
-        return (self.root / version).exists()
+    def is_accepted(self, version: str) -> bool:
+        """Return whether a person has let a version in; what cannot be read was not."""
+        return (self.state / _ACCEPTED / version).exists()
 
-    def add(self, version: str) -> bool:
+    def is_quarantined(self, version: str) -> bool:
+        """Return whether a version must not be served again until a person accepts it."""
+        return (self.state / _QUARANTINED / version).exists()
+
+    def accept(self, version: str) -> bool:
         """Accept a version; return whether that is new. Raises StateDirectoryError, OutOfResourcesError."""
-        if self.has(version):
-            return False
+        is_new = not self.is_accepted(version)
+        self._move(version, _QUARANTINED, _ACCEPTED)
+        return is_new
+
+    def quarantine(self, version: str) -> None:
+        """Quarantine a version. Raises StateDirectoryError, OutOfResourcesError."""
+        self._move(version, _ACCEPTED, _QUARANTINED)
+
+    def _move(self, version: str, source: str, target: str) -> None:
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            (self.root / version).touch()
-            sync_directory(self.root)
+            (self.state / target).mkdir(parents=True, exist_ok=True)
+            (self.state / target / version).touch()
+            sync_directory(self.state / target)
+            (self.state / source / version).unlink(missing_ok=True)
         except OSError as error:
-            raise unwritable(self.root, error) from None
-        return True
+            raise unwritable(self.state, error) from None
 
 
 def whole_version(beginning: str, kept: list[str], state: Path) -> str:

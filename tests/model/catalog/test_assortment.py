@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.model.arranging import arrange
 from service.model.catalog.assortment import assort
-from service.model.catalog.catalog import Catalog, places_among
+from service.model.catalog.catalog import Catalog
 from service.model.ids import IdKind
 from tests.support.models import make_factors
 
@@ -54,8 +54,3 @@ def test_available_is_what_neither_the_catalog_nor_a_list_withdraws(
         assert shown(assortment.available, otherwise=True) == expected
         users = [str(each) in hidden for each in model.user_ids.at(np.arange(30))]
         assert shown(assortment.hidden, otherwise=False) == users
-
-
-def test_a_longer_id_than_any_listed_is_not_found() -> None:
-    """A long id is not mistaken for a listed one that it begins with."""
-    assert places_among(np.array([b"ab", b"b"]), np.array([b"abc", b"ab", b"b", b"a"])).tolist() == [-1, 0, 1, -1]

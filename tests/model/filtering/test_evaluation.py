@@ -87,3 +87,12 @@ def test_many_attributes_are_not_all_listed() -> None:
         evaluate(parse("b"), many)
     with pytest.raises(BadFilterError, match=r"There are: none\.$"):
         evaluate(parse("b"), make_catalog({"a": {}}, {}))
+
+
+@pytest.mark.parametrize("operator", ["=", "!=", "<", "<=", ">", ">="])
+@pytest.mark.parametrize(("name", "value"), [("number", "1"), ("date", "'2024-05-31'"), ("date_list", "'2024-05-31'")])
+def test_no_comparison_is_true_of_a_missing_value(operator: str, name: str, value: str) -> None:
+    """Whatever stands for it in an array; NOT of it is true."""
+    catalog = make_catalog({"a": {}})
+    assert evaluate(parse(f"{name} {operator} {value}"), catalog).tolist() == [False, False]
+    assert evaluate(parse(f"NOT {name} {operator} {value}"), catalog).tolist() == [True, True]

@@ -37,7 +37,7 @@ def assert_is_part_of(found: Ranked, whole: Ranked, mask: Mask, page: slice) -> 
     assert found.scores.tobytes() == scores[page].tobytes()
 
 
-@given(chosen(), N, st.integers(0, 50), st.lists(st.integers(0, 4999), max_size=20), st.sampled_from([0, 4096]))
+@given(chosen(), N, st.integers(0, 50), st.lists(st.integers(0, 4999), max_size=20), st.sampled_from([0, 10, 4096]))
 def test_popular_items_among_the_eligible(
     drawn: tuple[Model, Mask], n: int, offset: int, excluded: list[int], few: int
 ) -> None:

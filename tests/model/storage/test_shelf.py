@@ -150,7 +150,7 @@ def use(shelf: Shelf, number: int) -> None:
     """Serve a snapshot."""
     found = shelf.find(source(number))
     assert found
-    shelf.mark_used(found)
+    shelf.mark_used(found.directory)
 
 
 def test_the_last_used_stay(shelf: Shelf) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.model.tables.streams import undecodable_line, utf8_chunks
 from service.training.data_files import DataFile
-from service.training.streams import undecodable_line, utf8_chunks
 
 LINES = st.lists(st.text("a:é\t ", max_size=6), min_size=1, max_size=6).map("\n".join)
 

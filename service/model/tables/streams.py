@@ -11,11 +11,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import pyarrow as pa
-
-from service.training.data_files import DataFile
 
 _GZIP = b"\x1f\x8b"
 #: Compressions that Arrow reads, by the first bytes of a file.
@@ -34,6 +32,13 @@ _LINE_BREAK = re.compile(rb"\r\n|\r|\n")
 _GROWTH = 3
 
 
+class Opens(Protocol):
+    """A file that can be opened again and again."""
+
+    def open(self) -> BufferedReader:
+        """Return an independent reader at the beginning. Raises OSError."""
+
+
 def decompressed(raw: BufferedReader) -> Any:
     """Return a reader of the content, whatever it is compressed with, if that can be read."""
     head = raw.peek(_LONGEST_MAGIC)
@@ -46,7 +51,7 @@ def decompressed(raw: BufferedReader) -> Any:
     return raw
 
 
-def first_bytes(file: DataFile, count: int) -> bytes:
+def first_bytes(file: Opens, count: int) -> bytes:
     """Return the beginning of a file's content. Raises the errors of reading and decompressing."""
     with file.open() as raw:
         return bytes(decompressed(raw).read(count))
@@ -58,7 +63,7 @@ def marked_encoding(head: bytes) -> str | None:
 
 
 @contextmanager
-def opened_text(file: DataFile, encoding: str, skipped: int = 0) -> Iterator[TextIO]:
+def opened_text(file: Opens, encoding: str, skipped: int = 0) -> Iterator[TextIO]:
     """Open a file's content as text with its line breaks as they are, without a byte order mark and skipped lines."""
     with file.open() as raw, text_of(raw, encoding, skipped) as text:
         yield text
@@ -66,7 +71,7 @@ def opened_text(file: DataFile, encoding: str, skipped: int = 0) -> Iterator[Tex
 
 def text_of(raw: BufferedReader, encoding: str, skipped: int) -> TextIO:
     """Return a reader of the content of an open file, as :func:`opened_text` does."""
-    source = io.BufferedReader(_Readable(decompressed(raw)))
+    source = io.BufferedReader(Readable(decompressed(raw)))
     text = io.TextIOWrapper(source, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
     for _ in range(skipped):
         text.readline()
@@ -96,12 +101,12 @@ def utf8_chunks(
     return chunks if renamed is None else _replaced(chunks, *(text.encode() for text in renamed))
 
 
-def undecodable_line(file: DataFile, encoding: str) -> int | None:
+def undecodable_line(file: Opens, encoding: str) -> int | None:
     """Return the first line that is not valid in an encoding whose line breaks are those of ASCII."""
     if encoding.startswith(("utf-16", "utf-32")):
         return None
     with file.open() as raw:
-        for number, line in enumerate(io.BufferedReader(_Readable(decompressed(raw))), 1):
+        for number, line in enumerate(io.BufferedReader(Readable(decompressed(raw))), 1):
             try:
                 line.decode(encoding)
             except UnicodeDecodeError:
@@ -154,16 +159,44 @@ def _replaced(chunks: Iterator[bytes], old: bytes, new: bytes) -> Iterator[bytes
     yield held
 
 
-class _Readable(io.RawIOBase):
-    """Makes a raw stream of anything with ``read``."""
+class Sealed(io.RawIOBase):
+    """The chunks of a text, followed by a seal; Arrow reads them in its own thread.
+
+    Arrow ignores an unclosed quote: the field continues to the end, and so over the seal.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], seal: str) -> None:
+        self._chunks = self._sealed(chunks, b"\n" + seal.encode())
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def read(self, _size: int = -1) -> bytes:  # pragma: no cover - coverage is not measured in Arrow's thread
+        """Return the next chunk, empty at the end."""
+        # Arrow requests a block each time, and a chunk is at most that.
+        return next(self._chunks, b"")
+
+    def _sealed(self, chunks: Iterator[bytes], seal: bytes) -> Iterator[bytes]:  # pragma: no cover - as above
+        here = next(chunks, b"")
+        for ahead in chunks:
+            yield here
+            here = ahead
+        yield here + seal
+
+
+class Readable(io.RawIOBase):
+    """Makes a raw stream of anything with ``read``, which is not closed with it."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read into a buffer; return the number of bytes, 0 at the end."""
         content = self._source.read(len(buffer))
         buffer[: len(content)] = content
         return len(content)

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from service.errors import TrainingError
 from service.model.ids import MAX_ID_BYTES
 
 #: What databases, R, pandas and spreadsheets write for a missing value.
@@ -37,6 +36,10 @@ _BINARY = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 
 
+class NotTextError(ValueError):
+    """A column of ids has bytes that are not text; the message names it."""
+
+
 def are_ids(kind: Any) -> bool:
     """Return whether a column of this Arrow type can have ids."""
     kind = _storage(kind.value_type if pa.types.is_dictionary(kind) else kind)
@@ -46,7 +49,7 @@ def are_ids(kind: Any) -> bool:
 def clean(column: Any, name: str) -> Any:
     """Return the ids of a column as an Arrow dictionary array of text, null where an id is missing.
 
-    Everything is done once for each distinct value. Raises TrainingError for bytes that are not text.
+    Everything is done once for each distinct value. Raises NotTextError for bytes that are not text.
     """
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
@@ -104,7 +107,7 @@ def _texts(values: Any, name: str) -> Any:
             return _of_uuids(values)
         return values.cast(pa.string())
     except pa.ArrowInvalid:
-        raise TrainingError(
+        raise NotTextError(
             f"the column {name} has bytes that are not UTF-8 text; ids are whole numbers or text"
         ) from None
 

@@ -1,0 +1,142 @@
+"""JSON Lines as a table: one object a line, whose keys are the columns."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from io import BufferedReader
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from service.errors import BadCatalogError
+from service.model.catalog.naming import MAX_COLUMNS
+
+_BLOCK_ROWS = 2**16
+#: The most bytes of a line.
+_LONGEST_LINE = 2**24
+_TEXT = pa.large_string()
+_LIST = pa.large_list
+#: The type of a column with values that no attribute can have: objects, and lists of lists.
+_NESTED = pa.struct([])
+
+Row = dict[str, Any]
+
+
+class JsonLines:
+    """A file of JSON Lines, read completely; a value that an object does not have is missing."""
+
+    untyped = False
+
+    def __init__(self, lines: BufferedReader) -> None:
+        self._blank: list[int] = []  # the number of rows before each blank line
+        self._blocks: list[tuple[int, dict[str, Any]]] = []
+        self.names: list[str] = []
+        known: set[str] = set()
+        rows: list[Row] = []
+        read = 0
+        decoder = msgspec.json.Decoder(Row)
+        while line := lines.readline(_LONGEST_LINE):
+            if line.isspace():
+                self._blank.append(read)
+                continue
+            rows.append(self._decoded(decoder, line, read))
+            if not rows[-1].keys() <= known:
+                self.names += [name for name in rows[-1] if name not in known]
+                known.update(rows[-1])
+            if len(known) > MAX_COLUMNS:
+                raise BadCatalogError(f"{self.where(read)}: by here, there are more than {MAX_COLUMNS} different keys")
+            read += 1
+            if len(rows) == _BLOCK_ROWS:
+                self._take(rows)
+                rows = []
+        self._take(rows)
+
+    def read(self, places: Sequence[int]) -> list[Any]:
+        """Return these columns."""
+        return [self._column(self.names[place]) for place in places]
+
+    def where(self, row: int) -> str:
+        """Return the line of a row."""
+        return f"line {row + 1 + bisect_right(self._blank, row)}"
+
+    def _decoded(self, decoder: msgspec.json.Decoder[Row], line: bytes, row: int) -> Row:
+        if len(line) == _LONGEST_LINE:
+            raise BadCatalogError(f"{self.where(row)} has {_LONGEST_LINE // 2**20} MB or more")
+        try:
+            return decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise BadCatalogError(f"{self.where(row)} is not one JSON object ({why})") from None
+
+    def _take(self, rows: Sequence[Row]) -> None:
+        self._blocks.append((len(rows), {name: _array([row.get(name) for row in rows]) for name in self.names}))
+
+    def _column(self, name: str) -> Any:
+        """Join the blocks of a column, in a type that has room for all."""
+        parts = [block.pop(name, pa.nulls(count)) for count, block in self._blocks]
+        common = _common([part.type for part in parts])
+        return pa.chunked_array([_cast(part, common) for part in parts], common)
+
+
+def _array(values: list[Any]) -> Any:
+    """Return values of JSON as an Arrow array of bools, numbers, texts or lists of these."""
+    kinds = set(map(type, values)) - {type(None)}
+    if not kinds:
+        return pa.nulls(len(values))
+    if dict in kinds:
+        return pa.nulls(len(values), _NESTED)
+    if list in kinds:
+        return _lists(values)
+    if kinds == {bool}:
+        return pa.array(values, pa.bool_())
+    if kinds <= {int, float}:
+        return _numbers(values, kinds)
+    return pa.array(values if kinds <= {str} else [_as_text(value) for value in values], _TEXT)
+
+
+def _numbers(values: list[Any], kinds: set[type]) -> Any:
+    try:
+        return pa.array(values, pa.int64() if kinds == {int} else pa.float64())
+    except (OverflowError, pa.ArrowInvalid):  # a whole number of more than 64 bits, or than a float holds exactly
+        return pa.array([_as_text(value) for value in values], _TEXT)
+
+
+def _lists(values: list[Any]) -> Any:
+    """Return lists, and single values as lists of one."""
+    lists = [value if isinstance(value, list) else [] if value is None else [value] for value in values]
+    inside = [value for each in lists for value in each]
+    if any(isinstance(value, list | dict) for value in inside):
+        return pa.nulls(len(values), _NESTED)
+    flat = _array(inside)
+    ends = [0]
+    for each in lists:
+        ends.append(ends[-1] + len(each))
+    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), flat)
+
+
+def _as_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _common(types: Sequence[Any]) -> Any:
+    """Return a type to which arrays of all of these types can be cast."""
+    if _NESTED in types:
+        return _NESTED
+    if any(map(pa.types.is_large_list, types)):
+        return _LIST(_common([kind.value_type if pa.types.is_large_list(kind) else kind for kind in types]))
+    found = set(types) - {pa.null()}
+    if len(found) > 1:
+        return pa.float64() if found == {pa.int64(), pa.float64()} else _TEXT
+    return found.pop() if found else pa.null()
+
+
+def _cast(part: Any, common: Any) -> Any:
+    if part.type == common:
+        return part
+    if common == _NESTED:
+        return pa.nulls(len(part), common)
+    if pa.types.is_large_list(common) and not pa.types.is_large_list(part.type):
+        part = pa.LargeListArray.from_arrays(pa.array(range(len(part) + 1), pa.int64()), part)
+    return part.cast(common, safe=False)

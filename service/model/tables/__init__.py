@@ -1,0 +1,1 @@
+"""Tables of text and Parquet: decompressed and decoded, with ids and times by one rule; never loaded by a server."""
