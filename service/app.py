@@ -27,7 +27,7 @@ from service.live.catalog import CatalogLoader
 from service.live.fallback_training import FallbackTrainer
 from service.live.generation import Slot
 from service.live.importing import ImportLimits
-from service.live.models import Live, keep_model
+from service.live.models import Live, Rollout, keep_model
 from service.live.policy import SETTINGS, Part, Policy
 from service.live.policy_files import LOOK_SECONDS, ListLoader
 from service.live.preparing import Preparation
@@ -60,18 +60,19 @@ def create_live(
     settings: Settings,
     metrics: Metrics,
     following: Following | None = None,
-    gate_policy: GatePolicy | None = None,
     policy: Policy | None = None,
+    gate_policy: GatePolicy | None = None,
 ) -> Live:
     """Build the parts that import, keep and serve the model of these settings; the policy's are to come.
 
-    Without a gate policy, there are no gates; without a policy, everything may be shown.
+    Without a policy, everything may be shown; without one for gates, there are none.
     """
     reading = _reading(keys_of(settings.pickle_keys))
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, import_limits(settings), following.seconds_of if following else None)
     allowance = Allowance(settings.probation_seconds, settings.probation_excess)
-    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy, allowance, policy)
+    rollout = Rollout(gate_policy or GatePolicy(), allowance)
+    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, rollout, policy)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -206,7 +207,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
     follower = _model_follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
-    live = create_live(settings, metrics, following, gate_policy_of(settings), _policy(settings))
+    live = create_live(settings, metrics, following, _policy(settings), gate_policy_of(settings))
     watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,

@@ -46,5 +46,5 @@ def foreign(head: bytes) -> str | None:
 
 
 def unmarked(head: bytes) -> str | None:
-    """Return the encoding of a file that has to be named, because it has no byte order mark."""
+    """Return the encoding of a file that has no byte order mark and needs one."""
     return next((name for name, pattern in _UNMARKED.items() if pattern.match(head)), None)
