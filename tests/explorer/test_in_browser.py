@@ -73,10 +73,10 @@ async def test_an_item_is_found_by_typing(page: Page, server: RunningServer) -> 
     await expect(page.locator("h1")).to_have_text("The Rustic Loaf")
     await page.keyboard.press("/")
     await page.keyboard.type("p")
-    await expect(page.locator("#found [role=group]")).to_have_count(2)
+    first = answer(server, "/v1/items?n=1&query=p")["items"][0]
+    await expect(found.first).to_contain_text(first["item_id"])
     for _ in range(7):
         await page.keyboard.press("ArrowDown")
-    first = answer(server, "/v1/items?n=1&query=p")["items"][0]
     await expect(page.locator("#found [aria-selected=true]")).to_contain_text(first["item_id"])
     await page.keyboard.press("Enter")
     await expect(page.locator("h1")).to_have_text(first["title"])
