@@ -138,6 +138,7 @@ def test_parquet_s_other_types() -> None:
                 "item_id": pa.array(["a", "b"]).dictionary_encode(),
                 "day": pa.array([date(2024, 1, 31), None]),
                 "at": pa.array([moment(2024, 1, 31, 1), None], pa.timestamp("ns", "Europe/Paris")),
+                "nano": pa.array([1_706_659_200_000_000_999, None], pa.timestamp("ns")),
                 "cost": pa.array([1, None], pa.int64()).cast(pa.decimal128(21, 2)),
                 "small": pa.array([1, 2], pa.uint8()).dictionary_encode(),
                 "genre": pa.array(["x", None]).dictionary_encode(),
@@ -152,6 +153,7 @@ def test_parquet_s_other_types() -> None:
     assert contents(catalog) == {
         "day": ("date", [moment(2024, 1, 31), None]),
         "at": ("date", [moment(2024, 1, 31, 1), None]),
+        "nano": ("date", [moment(2024, 1, 31), None]),
         "cost": ("number", [1.0, None]),
         "small": ("number", [1.0, 2.0]),
         "genre": ("text", ["x", None]),
