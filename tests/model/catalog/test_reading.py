@@ -399,7 +399,7 @@ def test_quotes_are_letters_where_tabs_separate() -> None:
         ("id,x\n,1\n", "it has no row with an id."),
         ("id,x,x\n1,2,3\n", "it has x twice: rename one of the columns."),
         (
-            "id,x\n1,2\n\n2,3,4\n",
+            "id,x\n1,2\n\n2,3,4\n5,6,7\n",
             "line 4: there are 3 fields, but the header has 2; quote texts that contain the delimiter.",
         ),
         ('id,x\n1,"2\n3,4\n', "a quote is never closed."),
@@ -424,6 +424,7 @@ def test_a_bad_file_is_refused_with_its_reason(content: str | bytes, sentence: s
     ("content", "columns", "sentence"),
     [
         ("id,x\n1,2\n2,cheap\n", "x=number", "line 3: the column x is 'cheap', which is not a number."),
+        ("id,x\nb,2\na,cheap\n", "x=number", "line 3: the column x is 'cheap', which is not a number."),
         ("id,x\n1,2\n", "x=bool", "line 2: the column x is '2', which is neither true nor false."),
         ("id,x\n1,2\n", "y=bool", "it lacks the column 'y', which ALS_ITEM_COLUMNS names; it has id, x."),
         (lines({"id": 1}, {"id": 2, "x": [1]}), "x=text", "line 2: the column x has lists, not texts."),
