@@ -138,6 +138,7 @@ def test_parquet_s_other_types() -> None:
                 "item_id": pa.array(["a", "b"]).dictionary_encode(),
                 "day": pa.array([date(2024, 1, 31), None]),
                 "at": pa.array([moment(2024, 1, 31, 1), None], pa.timestamp("ns", "Europe/Paris")),
+                "nano": pa.array([1_706_659_200_000_000_999, None], pa.timestamp("ns")),
                 "cost": pa.array([1, None], pa.int64()).cast(pa.decimal128(21, 2)),
                 "small": pa.array([1, 2], pa.uint8()).dictionary_encode(),
                 "genre": pa.array(["x", None]).dictionary_encode(),
@@ -152,6 +153,7 @@ def test_parquet_s_other_types() -> None:
     assert contents(catalog) == {
         "day": ("date", [moment(2024, 1, 31), None]),
         "at": ("date", [moment(2024, 1, 31, 1), None]),
+        "nano": ("date", [moment(2024, 1, 31), None]),
         "cost": ("number", [1.0, None]),
         "small": ("number", [1.0, 2.0]),
         "genre": ("text", ["x", None]),
@@ -397,7 +399,7 @@ def test_quotes_are_letters_where_tabs_separate() -> None:
         ("id,x\n,1\n", "it has no row with an id."),
         ("id,x,x\n1,2,3\n", "it has x twice: rename one of the columns."),
         (
-            "id,x\n1,2\n\n2,3,4\n",
+            "id,x\n1,2\n\n2,3,4\n5,6,7\n",
             "line 4: there are 3 fields, but the header has 2; quote texts that contain the delimiter.",
         ),
         ('id,x\n1,"2\n3,4\n', "a quote is never closed."),
@@ -422,6 +424,7 @@ def test_a_bad_file_is_refused_with_its_reason(content: str | bytes, sentence: s
     ("content", "columns", "sentence"),
     [
         ("id,x\n1,2\n2,cheap\n", "x=number", "line 3: the column x is 'cheap', which is not a number."),
+        ("id,x\nb,2\na,cheap\n", "x=number", "line 3: the column x is 'cheap', which is not a number."),
         ("id,x\n1,2\n", "x=bool", "line 2: the column x is '2', which is neither true nor false."),
         ("id,x\n1,2\n", "y=bool", "it lacks the column 'y', which ALS_ITEM_COLUMNS names; it has id, x."),
         (lines({"id": 1}, {"id": 2, "x": [1]}), "x=text", "line 2: the column x has lists, not texts."),
