@@ -14,6 +14,7 @@ import random
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.support.availability import Change, withdraw, wrongly_shown
 from tests.support.load import Answer, open_loop, percentile
@@ -59,7 +60,7 @@ async def _measure(changes: int, rate: float, items: int, workers: int, director
     path, unavailable = directory / "als_model.npz", directory / "unavailable.txt"
     models.put(next(iter(models.contents)), path)
     withdraw(unavailable, items, 1)
-    settings = {"unavailable": unavailable, "workers": workers, "watch_seconds": 2}
+    settings: dict[str, Any] = {"unavailable": unavailable, "workers": workers, "watch_seconds": 2}
     with running_server(path, directory / "state", environment={}, **settings) as server:
         await asyncio.to_thread(server.wait_until_ready)
         stop = asyncio.Event()

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import NamedTuple
 
 import numpy as np
 from msgspec import UNSET
 
+from service.api.answers import Listed, Strategy
 from service.api.handlers.lookups import MICROSECONDS, item_rows
-from service.api.parameters import Narrowing
+from service.api.parameters import AnonymousBody, Narrowing, Recommending
 from service.errors import BadFilterError
 from service.live.generation import Generation
 from service.model.factors import Id, Int32
 from service.model.filtering.capping import Groups, Rank, capped
 from service.model.filtering.forms import among
 from service.model.filtering.selection import selection_of
-from service.model.scoring.ranking import Eligible, Ranked
+from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked
 
 _CAP = re.compile(r"(.+):([1-9][0-9]{0,2}|1000)", re.DOTALL)
 # A capped list usually takes up to three rounds, and each looks at all items.
@@ -49,11 +50,17 @@ class Candidates(NamedTuple):
         return self._replace(exclude=np.concatenate((self.exclude, rows)))
 
 
+# What most requests ask for.
+_ALL = Candidates(None, NO_ROWS, None)
+
+
 def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id] = ()) -> Candidates:
     """Return the candidates for an answer with these options. Every route that returns items asks here.
 
     Raises BadFilterError.
     """
+    if not (exclude or options.max_per or is_narrowed(generation, options)):
+        return _ALL
     model = generation.snapshot.model
     return Candidates(_eligible(generation, options), item_rows(model, exclude), _cap(generation, options))
 
@@ -61,6 +68,13 @@ def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id]
 def is_narrowed(generation: Generation, options: Narrowing) -> bool:
     """Return whether some items cannot be in the answer."""
     return generation.assortment.available is not None or bool(options.filter) or options.only is not UNSET
+
+
+def described(strategy: Strategy, ranked: Ranked, items: Sized, options: Recommending | AnonymousBody) -> Listed:
+    """Describe what a strategy found, and of that, what is in the answer to a request with these options."""
+    narrowed = bool(options.filter or options.exclude or options.offset)
+    narrowed = narrowed or options.only is not UNSET or options.min_score is not UNSET
+    return Listed.of(strategy, ranked, items, narrowed=narrowed)
 
 
 def narrowing(generation: Generation, options: Narrowing) -> float:
