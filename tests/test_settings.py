@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.errors import SettingsError
-from service.settings import Settings, child_environment, refuse_unknown_variables
+from service.settings import Settings, child_environment, refuse_empty_variables, refuse_unknown_variables
 
 
 def test_the_defaults_are_settings() -> None:
@@ -149,3 +149,18 @@ def test_the_child_is_given_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [name for name in environment if name.startswith("PYTHON")]
     assert environment["OPENBLAS_NUM_THREADS"] == "1"
     assert not {"AWS_SECRET_ACCESS_KEY", "DATABASE_URL"} & set(environment)
+
+
+def test_a_variable_with_a_new_name_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade does not silently drop what the old variable set."""
+    monkeypatch.setenv("ALS_ITEM_TITLES", "/shop/titles.csv")
+    with pytest.raises(SettingsError, match=r"^ALS_ITEM_TITLES is now called ALS_ITEMS, which takes the same file"):
+        refuse_unknown_variables()
+
+
+@pytest.mark.parametrize("name", ["ALS_TOKENS_FILE", "ALS_ITEMS", "ALS_UNAVAILABLE", "ALS_HIDDEN_USERS"])
+def test_an_empty_variable_that_protects_something_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """It would count as unset: the server would show what it must not."""
+    monkeypatch.setenv(name, "")
+    with pytest.raises(SettingsError, match=rf"^The environment variable {name} is empty"):
+        refuse_empty_variables()
