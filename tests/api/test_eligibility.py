@@ -194,7 +194,7 @@ async def test_a_filter_that_is_wrong_is_the_same_error_everywhere() -> None:
         for text in ("(", "a" * 2501, "nothing", "number = 'x'"):
             assert len({*await refused(api, text)}) == 1
     async with serving(TEXT) as api:
-        nothing = "There is no catalog of items, so there are no attributes to filter by."
+        nothing = "The server has no catalog (ALS_ITEMS), so there are no attributes to filter by."
         assert {*await refused(api, "number = 1")} == {nothing}
 
 

@@ -88,7 +88,9 @@ class Selection:
 
     def _described(self) -> tuple[Catalog, Int32]:
         if self._catalog is None or self._catalog_rows is None:
-            raise BadFilterError("There is no catalog of items, so there are no attributes to filter by.")
+            raise BadFilterError(
+                "There is no catalog of items, so there are no attributes to filter by; set ALS_ITEMS on the server."
+            )
         return self._catalog, self._catalog_rows
 
 
