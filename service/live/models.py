@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Never
 
@@ -57,8 +57,8 @@ class ModelLoader(Loader[Snapshot]):
         self._training = training
         self._is_first = True
         self._resumed = False
-        self._offer: Offer | None = None
         self._accepted = False
+        self._offer: Offer | None = None
 
     async def begin(self) -> None:
         """Serve what was served before a restart at once, and clean up leftovers of other processes.
@@ -184,21 +184,19 @@ class Live:
     probation: Probation
 
     async def notice_acceptance(self, seconds: float) -> Never:
-        """Retry the file that was kept out, once a person has accepted its version; look at intervals."""
+        """Retry a file that was kept out, once a person has accepted its version; look at intervals."""
+        retried: Reload | None = None
         while True:
             await asyncio.sleep(seconds)
-            if await asyncio.to_thread(self._is_accepted, self._kept_out()):
+            last = self.reloader.last
+            if last and last is not retried and await asyncio.to_thread(self._may_enter, last):
+                retried = last
                 self.reloader.retry()
 
-    def _is_accepted(self, version: str | None) -> bool:
-        return version is not None and self.admission.verdicts.is_accepted(version)
-
-    def _kept_out(self) -> str | None:
-        """Return the version at the path if a gate blocked it, or if it is quarantined."""
-        last = self.reloader.last
-        if last and (last.reason == QuarantinedError.code or any(found.result == "blocked" for found in last.gates)):
-            return last.version
-        return None
+    def _may_enter(self, last: Reload) -> bool:
+        """Return whether a gate or a quarantine kept a version out that was accepted since."""
+        kept_out = last.reason == QuarantinedError.code or any(found.result == "blocked" for found in last.gates)
+        return kept_out and last.version is not None and self.admission.verdicts.is_accepted(last.version)
 
     def status(self, following: Following | None = None) -> Status:
         """Return what handlers read."""
@@ -210,25 +208,32 @@ class Live:
         return state_of(self.slot.current, self.training)
 
 
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What keeps a valid model out, or takes it back; by default, nothing."""
+
+    gates: GatePolicy = field(default_factory=GatePolicy)
+    allowance: Allowance = field(default_factory=Allowance)
+
+
 def keep_model(
     path: Path,
     preparation: Preparation,
     metrics: Metrics,
     settle_seconds: float,
-    gate_policy: GatePolicy | None = None,
-    allowance: Allowance | None = None,
+    rollout: Rollout | None = None,
     policy: Policy | None = None,
 ) -> Live:
     """Build the parts that serve the model at a path; nothing is read before the reloader runs.
 
-    Without gates, every valid model is served; without an allowance, there is no probation; without a policy, a model
-    is served at once and to everybody.
+    Without a rollout, every valid model is served and stays; without a policy, at once and to everybody.
     """
+    rollout = rollout or Rollout()
     slot, training, shelf = Slot(metrics, policy or Policy()), FallbackTraining(), preparation.shelf
     verdicts = Verdicts(shelf.root.parent)
     fallback = Fallback(path, slot, preparation)
-    admission = Admission(gate_policy or GatePolicy(), verdicts, shelf, metrics)
-    probation = Probation(slot, shelf, verdicts, allowance or Allowance())
+    admission = Admission(rollout.gates, verdicts, shelf, metrics)
+    probation = Probation(slot, shelf, verdicts, rollout.allowance)
     loader = ModelLoader(slot, preparation, admission, probation, fallback, training)
     reloader = Reloader(path, loader, settle_seconds, preparation.limits.file_bytes)
     fallback.request = reloader.request

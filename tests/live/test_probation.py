@@ -187,6 +187,20 @@ async def test_what_is_quarantined_stays_out(place: Place) -> None:
         await until_served(store, version(THREE))
 
 
+async def test_what_is_quarantined_is_not_served_in_place_of_others(place: Place) -> None:
+    """Though it is the only one that is left on disk, and the file is gone."""
+    place.allowance = LONG
+    async with watched(place) as store:
+        answered(store, FEWEST_ANSWERS, empty=FEWEST_ANSWERS)
+        await eventually(lambda: returned(store) and place.shelf.versions()[0] == version(ONE))
+    place.path.unlink()
+    place.shelf.discard(place.shelf.places()[0])
+    assert place.shelf.versions() == [version(TWO)]
+    async with place.started() as store:
+        await eventually(lambda: rejected(store, "file_missing"))
+        assert store.current is None
+
+
 async def test_a_quarantined_model_can_be_accepted(place: Place) -> None:
     """It is served again without a restart, and not watched again, so there is no endless back and forth."""
     place.allowance = LONG

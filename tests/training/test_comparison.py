@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from service.model.facts import Evaluation, RankingMetrics
-from service.training.comparison import Scored, compare
+from service.training.comparison import Scored, compare, relative_drop
 from service.training.evaluation import METRICS, Judged, evaluate, sample_users
 
 NONE = RankingMetrics(0, 0, 0, 0, 0)
@@ -76,3 +76,16 @@ def test_margins_are_those_of_means() -> None:
     found = evaluate(np.array([[0, 1, 0, 0], [1, 0, 0, 0]], np.float32), items, csr_matrix((2, 4)), held_out, k=1)
     assert found.als.recall == 0.5
     assert found.margins["recall"] == pytest.approx(1.96 * 0.5 / 2**0.5)
+
+
+def test_a_drop_is_relative_to_the_current_model() -> None:
+    """Over the users whom both models know; a gain is a negative drop."""
+    current = scored([1, 2, 3], np.array([0.9, 0.2, 0.3]))
+    assert relative_drop(current, scored([3, 2, 4], np.array([0.2, 0.2, 0.9])), "ndcg") == pytest.approx(0.2)
+    assert relative_drop(current, scored([2, 3], np.array([0.4, 0.6])), "ndcg") == pytest.approx(-1)
+
+
+def test_a_drop_from_nothing() -> None:
+    """Without a hit of the current model, or without users in common, there is none to speak of."""
+    assert relative_drop(scored([1], np.zeros(1)), scored([1], np.ones(1)), "ndcg") is None
+    assert relative_drop(scored([1], np.ones(1)), scored([2], np.ones(1)), "ndcg") is None

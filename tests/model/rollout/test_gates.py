@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -110,6 +111,13 @@ def test_few_equal_rows_say_nothing() -> None:
     """But zeros do."""
     assert share_of_own(np.ones((3, 2), np.float32)) == 1
     assert share_of_own(np.array([[0, 0], [0, 0], [1, 0]], np.float32)) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("rows", [3, 30])
+def test_what_is_found_can_be_answered(rows: int) -> None:
+    """A finding of a model of any size is written as JSON by /v1/model, which knows nothing of NumPy's numbers."""
+    made = make_factors(users=rows, items=rows, pairs=None)
+    assert msgspec.json.encode(list(examine(make_snapshot(made), None, Thresholds(), None)))
 
 
 def test_scores() -> None:
