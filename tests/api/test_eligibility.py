@@ -264,3 +264,12 @@ async def test_a_user_without_factors_gets_what_is_popular_even_if_nothing_is_le
         alone = (await api.get(f"/v1/users/{user}/recommendations?only=")).json
         (batch,) = (await api.post("/v1/recommendations", {"users": [user], "only": []})).json["results"]
     assert (alone["strategy"], alone["items"]) == (batch["strategy"], batch["items"]) == ("popular", [])
+
+
+@pytest.mark.parametrize("written", ["1e-140", "-2.5E+100", "0.25", "-3"])
+async def test_min_score_is_any_number(written: str) -> None:
+    """As programs write one, however small or large."""
+    async with serving(TEXT) as api:
+        answer = await api.get(f"/v1/users/{encoded(USER)}/recommendations?n=60&min_score={encoded(written)}")
+    assert answer.status == 200
+    assert all(item["score"] >= float(written) for item in answer.json["items"])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from service import errors
 from service.api import answers, problems
+from service.api.decimals import compact
 from service.api.handlers import items
 from service.api.problems import HTTP_STATUS
 from service.api.routes import ROUTES
