@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from functools import lru_cache
+from math import inf, isfinite
 from typing import Any, Generic, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -18,7 +19,7 @@ from service.errors import BadParameterError
 Reader: TypeAlias = Callable[[str, str], Any]
 
 _WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(\.0{1,9})?")  # 1.0 is an integer, as JSON Schema has it
-_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?")
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?")
 #: What an id in a list does not begin or end with; the API's document has it as a pattern.
 BLANKS = " \t\n\r\v\f"
 _LONGEST_SHOWN = 80
@@ -90,8 +91,9 @@ def _number(kind: inspect.IntType | inspect.FloatType) -> Reader:
     allowed = f"a {'whole ' * whole}number{''.join(bounds)}"
 
     def read(name: str, text: str) -> float:
-        if form.fullmatch(text) and (low is None or low <= number(text)) and (high is None or number(text) <= high):
-            return number(text)
+        given = number(text) if form.fullmatch(text) else inf
+        if isfinite(given) and (low is None or low <= given) and (high is None or given <= high):
+            return given
         raise BadParameterError(f"The parameter {name} is {_shown(text)}; it must be {allowed}.")
 
     return read

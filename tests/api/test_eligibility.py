@@ -194,7 +194,7 @@ async def test_a_filter_that_is_wrong_is_the_same_error_everywhere() -> None:
         for text in ("(", "a" * 2501, "nothing", "number = 'x'"):
             assert len({*await refused(api, text)}) == 1
     async with serving(TEXT) as api:
-        nothing = "There is no catalog of items, so there are no attributes to filter by."
+        nothing = "The server has no catalog (ALS_ITEMS), so there are no attributes to filter by."
         assert {*await refused(api, "number = 1")} == {nothing}
 
 
@@ -264,3 +264,12 @@ async def test_a_user_without_factors_gets_what_is_popular_even_if_nothing_is_le
         alone = (await api.get(f"/v1/users/{user}/recommendations?only=")).json
         (batch,) = (await api.post("/v1/recommendations", {"users": [user], "only": []})).json["results"]
     assert (alone["strategy"], alone["items"]) == (batch["strategy"], batch["items"]) == ("popular", [])
+
+
+@pytest.mark.parametrize("written", ["1e-140", "-2.5E+100", "0.25", "-3"])
+async def test_min_score_is_any_number(written: str) -> None:
+    """As programs write one, however small or large."""
+    async with serving(TEXT) as api:
+        answer = await api.get(f"/v1/users/{encoded(USER)}/recommendations?n=60&min_score={encoded(written)}")
+    assert answer.status == 200
+    assert all(item["score"] >= float(written) for item in answer.json["items"])

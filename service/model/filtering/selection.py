@@ -88,7 +88,7 @@ class Selection:
 
     def _described(self) -> tuple[Catalog, Int32]:
         if self._catalog is None or self._catalog_rows is None:
-            raise BadFilterError("There is no catalog of items, so there are no attributes to filter by.")
+            raise BadFilterError("The server has no catalog (ALS_ITEMS), so there are no attributes to filter by.")
         return self._catalog, self._catalog_rows
 
 
