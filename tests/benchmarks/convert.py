@@ -1,4 +1,4 @@
-"""Seconds and peak memory of the conversion of a model like Spark's, by the process that reads it.
+"""Seconds, processor time and peak memory of the conversion of a model like Spark's, by the process that reads it.
 
 python -m tests.benchmarks.convert [--users 195311] [--items 48980] [--factors 64] [--pairs 5000000] [--parts 10]
 """
@@ -37,15 +37,16 @@ def _write(directory: Path, options: argparse.Namespace) -> None:
 
 
 def _convert(directory: Path, *given: str) -> None:
-    started = time.perf_counter()
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     out = directory / "als_model.npz"
     command = [sys.executable, "-m", "service", "convert", str(directory / "model"), str(out), *given]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - started
-    # The greatest of all processes that have ended, so measure the smaller conversion first.
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    # The greatest of all processes that have ended, so the smaller conversions are measured first.
+    peak, size = after.ru_maxrss / 2**10, out.stat().st_size / 2**20
     what = " ".join(word for word in given if word.startswith("--")) or "factors alone"
-    print(f"{what}: {seconds:.1f} s, peak {peak:.0f} MB, {out.stat().st_size / 2**20:.0f} MB written")
+    print(f"{what}: {seconds:.1f} s, {processor:.1f} s of processor time, peak {peak:.0f} MB, {size:.0f} MB written")
 
 
 def main() -> None:
