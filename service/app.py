@@ -26,7 +26,7 @@ from service.live.catalog import CatalogLoader
 from service.live.fallback_training import FallbackTrainer
 from service.live.generation import Slot
 from service.live.importing import ImportLimits
-from service.live.models import Live, Rollout, keep_model
+from service.live.models import Live, keep_model
 from service.live.policy import SETTINGS, Part, Policy
 from service.live.policy_files import LOOK_SECONDS, ListLoader
 from service.live.preparing import Preparation
@@ -59,19 +59,18 @@ def create_live(
     settings: Settings,
     metrics: Metrics,
     following: Following | None = None,
-    policy: Policy | None = None,
     gate_policy: GatePolicy | None = None,
+    policy: Policy | None = None,
 ) -> Live:
     """Build the parts that import, keep and serve the model of these settings; the policy's are to come.
 
-    Without a policy, everything may be shown; without one for gates, there are none.
+    Without a gate policy, there are no gates; without a policy, everything may be shown.
     """
     reading = _reading(keys_of(settings.pickle_keys))
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
-    preparation = Preparation(shelf, _limits(settings), following.seconds_of if following else None)
+    preparation = Preparation(shelf, import_limits(settings), following.seconds_of if following else None)
     allowance = Allowance(settings.probation_seconds, settings.probation_excess)
-    rollout = Rollout(gate_policy or GatePolicy(), allowance)
-    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, rollout, policy)
+    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy, allowance, policy)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -84,7 +83,7 @@ def _policy(settings: Settings) -> Policy:
 def catalog_import(settings: Settings) -> tuple[Shelf, ImportLimits]:
     """Return where catalogs are kept, and how one is imported. Raises SettingsError."""
     columns = columns_of(settings.item_columns)
-    return Shelf(settings.state_dir / "items", 2, _reading(columns)), replace(_limits(settings), keys=columns)
+    return Shelf(settings.state_dir / "items", 2, _reading(columns)), replace(import_limits(settings), keys=columns)
 
 
 def _reading(keys: Mapping[str, str]) -> str:
@@ -105,7 +104,8 @@ def gate_policy_of(settings: Settings) -> GatePolicy:
     return GatePolicy(modes, thresholds, settings.golden)
 
 
-def _limits(settings: Settings) -> ImportLimits:
+def import_limits(settings: Settings) -> ImportLimits:
+    """Return the limits of a process that reads a model."""
     memory, file = settings.import_memory_mb, settings.max_model_mb
     keys = keys_of(settings.pickle_keys)
     return ImportLimits(settings.import_timeout_seconds, memory, child_environment(), file, keys)
@@ -205,7 +205,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
     follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
-    live = create_live(settings, metrics, following, _policy(settings), gate_policy_of(settings))
+    live = create_live(settings, metrics, following, gate_policy_of(settings), _policy(settings))
     watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,

@@ -262,6 +262,12 @@ class OutputError(AlsServeError):
     code = "output_unwritable"
 
 
+class ConversionError(AlsServeError):
+    """A directory is not a complete ALS model of Spark, or cannot be converted."""
+
+    code = "not_converted"
+
+
 class TrainingError(AlsServeError):
     """The interactions cannot be read, or no model can be trained on them."""
 

@@ -45,7 +45,7 @@ def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the demonstration's own model and titles."""
     directory = tmp_path_factory.mktemp("demo")
     model, titles = train_on_sample(directory)
-    with running_server(model, directory / "state", item_titles=titles) as server:
+    with running_server(model, directory / "state", items=titles) as server:
         server.wait_until_ready()
         server.wait_for("titles")
         yield server.url

@@ -32,7 +32,8 @@ LAYERS = {
     "live": {"children", "model", "s3", "errors", "files", "observe", "threads", "tokens"},
     "api": {"live", "model", "s3", "errors", "observe", "tokens"},
     "training": {"model", "errors", "files"},
-    "children": {"model", "training", "errors"},
+    "spark": {"model", "training", "errors"},
+    "children": {"model", "spark", "training", "errors"},
     "bulk": {"api", "model", "errors", "files"},
     "answering": {"api", "connections", "listening", "live"},
     "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe", "tokens"},
@@ -49,7 +50,9 @@ ONLY_FROM = {
             "service.cli.progress",
         ),
         "service.cli.training",
+        "service.spark",
     },
+    "spark": {"service.children.converting"},
     "cli": {"service.__main__"},
 }
 #: Of live, the API knows the store and the words in which the store reports, nothing else; of its children, live knows
@@ -189,7 +192,7 @@ READS_MODELS = tuple(
     f"service.model.{name}" for name in ("formats.reading", "formats.pickle", "formats.npz", "validation")
 )
 READS_TABLES = ("service.model.catalog.reading", "service.model.tables.streams")
-TRAINS = ("service.training", "service.children.training", "implicit", "pyarrow", "optuna")
+TRAINS = ("service.training", "service.children.training", "service.spark", "implicit", "pyarrow", "optuna")
 SPEAKS_S3 = ("botocore", "aiobotocore")
 
 
@@ -201,6 +204,10 @@ SPEAKS_S3 = ("botocore", "aiobotocore")
         ("service.workers.worker", (*READS_MODELS, *READS_TABLES, *TRAINS, *SPEAKS_S3, "scipy", "rich")),
         ("service.children.importing", (*TRAINS, *READS_TABLES, *SPEAKS_S3, "aiohttp", "asyncio")),
         ("service.children.catalog", ("service.training", "implicit", *READS_MODELS, *SPEAKS_S3, "scipy", "aiohttp")),
+        (
+            "service.children.converting",
+            ("service.model.formats.reading", "implicit", "optuna", *SPEAKS_S3, "aiohttp", "asyncio"),
+        ),
         ("service.children.training", ("service.model.formats.reading", *SPEAKS_S3, "aiohttp", "optuna")),
     ],
 )

@@ -51,21 +51,23 @@ def _one_of(*structs: type[msgspec.Struct]) -> Meta:
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
-    """A list of recommendations, as it is counted; an empty one has no top score.
+    """A list of recommendations, as it is counted; one without items has no top score.
 
-    scanned, read: rows and bytes of the scan, see :class:`~service.model.scoring.ranking.Ranked`.
+    scanned, read: rows and bytes of the scan, see :class:`~service.model.scoring.ranking.Ranked`. empty: whether there
+    is no item, and nothing in the request is the reason.
     """
 
     strategy: Strategy
     scanned: int
     read: int
     top_score: float | None
+    empty: bool
 
     @classmethod
-    def of(cls, strategy: Strategy, ranked: Ranked, items: Sized) -> Listed:
-        """Describe what a strategy found, and of that, what is in the answer."""
+    def of(cls, strategy: Strategy, ranked: Ranked, items: Sized, *, narrowed: bool) -> Listed:
+        """Describe what a strategy found, and of that, what is in the answer to a request that was narrowed or not."""
         top_score = ranked.scores.item(0) if len(items) else None
-        return cls(strategy, ranked.scanned, ranked.read, top_score)
+        return cls(strategy, ranked.scanned, ranked.read, top_score, empty=not len(items) and not narrowed)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

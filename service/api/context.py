@@ -72,7 +72,7 @@ class Results:
     def count(self, listed: Listed, *, computed: bool = True) -> None:
         """Count one list; ``computed`` is whether items were scanned for it now."""
         self._lists[listed.strategy].inc()
-        if listed.top_score is None:
+        if listed.empty:
             self._empty.inc()
         if listed.strategy == "popular":
             return

@@ -66,6 +66,25 @@ class TrainingJob(msgspec.Struct, frozen=True):
     layout: DataLayout = DataLayout()
 
 
+class ConversionJob(msgspec.Struct, frozen=True):
+    """Convert a model of Spark, and write it to ``output``, an inherited descriptor.
+
+    Paths are absolute, see ``text_of``. memory_bytes: the limit of memory other than files; 0 derives it from the size
+    of the files. private_bytes: the limit that a control group leaves, if any. cpu_seconds: limits CPU time.
+    """
+
+    model: str
+    output: int
+    memory_bytes: int
+    private_bytes: int | None
+    cpu_seconds: int
+    alpha: float
+    reg_param: float
+    seen: str | None = None
+    user_labels: str | None = None
+    item_labels: str | None = None
+
+
 class Progress(msgspec.Struct, frozen=True, tag=True):
     """``done`` of ``total`` steps of a phase are done."""
 
@@ -97,10 +116,19 @@ class Trained(msgspec.Struct, frozen=True, tag=True):
     seconds: float
 
 
+class Converted(msgspec.Struct, frozen=True, tag=True):
+    """The model was converted and is written; pairs: None without seen items."""
+
+    users: int
+    items: int
+    factors: int
+    pairs: int | None
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The training failed because of ``detail``."""
 
     detail: str
 
 
-Message: TypeAlias = Progress | PopularityReady | SkippedRows | Remark | Trained | Failed
+Message: TypeAlias = Progress | PopularityReady | SkippedRows | Remark | Trained | Converted | Failed

@@ -17,8 +17,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from service.children.jobs import Failed, Message, PopularityReady, Progress, Remark, SkippedRows, Trained, TrainingJob
+from service.children.jobs import Failed, PopularityReady, Progress, Remark, SkippedRows, Trained, TrainingJob
 from service.children.lifeline import confine
+from service.children.telling import Reporter, Tell
 from service.errors import TrainingError
 from service.model.storage.source import path_of
 from service.training.account import Account
@@ -31,9 +32,6 @@ from service.untrusted import with_quotations
 
 #: For the threads of OpenMP and Arrow; the limit counts all processes of the user.
 _THREADS = 4096
-_SECONDS_BETWEEN_REPORTS = 0.2
-
-Tell = Callable[[Message], object]
 
 
 def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda: None) -> None:
@@ -53,7 +51,7 @@ def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda:
 
 def _make(job: TrainingJob, files: Sequence[DataFile], layout: Layout, account: Account, tell: Tell) -> Trained:
     started = time.perf_counter()
-    report = _Reporter(tell)
+    report = Reporter(tell)
     interactions, account = _read(job, files, layout, account, report)
     if account.count:
         tell(SkippedRows(account.count, with_quotations(account.first)))
@@ -69,7 +67,7 @@ def _make(job: TrainingJob, files: Sequence[DataFile], layout: Layout, account: 
 
 
 def _read(
-    job: TrainingJob, files: Sequence[DataFile], layout: Layout, account: Account, report: _Reporter
+    job: TrainingJob, files: Sequence[DataFile], layout: Layout, account: Account, report: Reporter
 ) -> tuple[Interactions, Account]:
     """Read the data, without weights if these are why it cannot be read: any answer is better than none."""
 
@@ -103,20 +101,6 @@ def _written(descriptor: int, job: TrainingJob) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise TrainingError(f"The model cannot be written to {job.place}: {error.strerror}.") from error
-
-
-class _Reporter:
-    """Sends progress, but not more often than people can read."""
-
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-        self._next = 0.0
-
-    def __call__(self, phase: str, done: int, total: int, _note: str = "", /) -> None:
-        now = time.monotonic()
-        if now >= self._next or done == total:
-            self._next = now + _SECONDS_BETWEEN_REPORTS
-            self._tell(Progress(phase, done, total))
 
 
 def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures

@@ -173,6 +173,23 @@ def _evaluating_options() -> list[Callable[[Command], Command]]:
     ]
 
 
+def conversion_options() -> Callable[[Command], Command]:
+    """Add what belongs to a model of Spark, but is not saved with it, to a command."""
+    path, shown = click.Path(path_type=Path), partial(click.option, show_default=True)
+    labels = "A table with the columns id and label, or a StringIndexerModel, for the {}."
+    return _options(
+        [
+            click.option("--seen", type=path, help="The interactions that Spark learned from: a file or directory."),
+            click.option("--user-labels", type=path, help=labels.format("users")),
+            click.option("--item-labels", type=path, help=labels.format("items")),
+            shown("--alpha", type=click.FloatRange(0), default=1.0, help="Spark's alpha, which it does not save."),
+            shown(
+                "--reg-param", type=click.FloatRange(0), default=0.1, help="Spark's regParam, which it does not save."
+            ),
+        ]
+    )
+
+
 def protection_options() -> Callable[[Command], Command]:
     """Add the flags for server-side encryption in S3 to a command."""
     return _options(

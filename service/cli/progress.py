@@ -34,6 +34,7 @@ PHASES = {
     "training": "🧮 Training ALS",
     "evaluating": "🎯 Evaluating",
     "tuning": "🔭 Tuning",
+    "converting": "🔁 Reading factors",
     "recommending": "📦 Recommending",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,12 @@ import msgspec
 from rich import box
 from rich.table import Column, Table
 
+from service.cli.convert import conversion_of, convert_model
 from service.cli.models import imported, plain, print_table
-from service.cli.options import GATING, protection_options, settings_options
+from service.cli.options import GATING, conversion_options, protection_options, settings_options
 from service.cli.publishing import MaxDrop, Rules, compare_with_followed
 from service.errors import SettingsError
+from service.live.converting import Conversion
 from service.model.facts import Evaluation
 from service.model.storage.snapshot import Snapshot
 from service.s3.location import Location, parse_location, parse_prefix
@@ -47,6 +50,7 @@ _ATTEMPTS = 5
     help="How much worse than the followed model it may be on --test, such as ndcg=5%; can be repeated.",
 )
 @click.option("--force", is_flag=True, help="Publish the model whatever gates or --max-drop say; this is recorded.")
+@conversion_options()
 @settings_options(*_IMPORTING, *GATING, "max_model_mb", "s3_timeout_seconds", "s3_request_payer")
 def publish(
     model: Path,
@@ -59,12 +63,13 @@ def publish(
 ) -> None:
     """Upload a model to S3 and make it the latest.
 
-    The model is first checked as a server would check it, and compared with the one that servers follow by the same
-    gates; a model that a gate blocks is not published. It is uploaded as als_model_<time>.npz or .pkl, and then
+    A directory is a model of Spark, and converted first, as als-serve convert does. The model is checked as a server
+    would check it, and compared with the one that servers follow by the same gates; a model that a gate blocks is not
+    published. It is uploaded as als_model_<time>.npz or .pkl, and then
     latest.json points to it. Credentials, region and AWS_ENDPOINT_URL are read like those of the AWS CLI.
     """
-    protection, rules = _protection(values), Rules(test, dict(most), force)
-    asyncio.run(publish_model(Settings(model_path=model, **values), uri, protection, keep, rules))
+    protection, conversion, rules = _protection(values), conversion_of(model, values), Rules(test, dict(most), force)
+    asyncio.run(_publish(conversion, Settings(model_path=model, **values), uri, protection, keep, rules))
 
 
 @click.command()
@@ -113,6 +118,19 @@ def _protection(values: dict[str, Any]) -> Protection:
             raise SettingsError(f"The tag {tag!r} is not NAME=VALUE.")
         tags.append((name, value))
     return Protection(sse or ("aws:kms" if kms_key else None), kms_key, tuple(tags))
+
+
+async def _publish(
+    conversion: Conversion, settings: Settings, uri: str, protection: Protection, keep: int | None, rules: Rules
+) -> None:
+    """Publish a model file, or what a directory of Spark is converted to. Raises ConversionError and those of both."""
+    if not conversion.model.is_dir():
+        await publish_model(settings, uri, protection, keep, rules)
+        return
+    with tempfile.TemporaryDirectory(prefix="als-publish-") as scratch:
+        converted = replace(settings, model_path=Path(scratch) / "als_model.npz")
+        await convert_model(conversion, converted.model_path, settings)
+        await publish_model(converted, uri, protection, keep, rules)
 
 
 async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None, rules: Rules) -> None:

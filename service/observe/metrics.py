@@ -398,7 +398,9 @@ class Metrics:
         known=[(strategy,) for strategy in STRATEGIES],
     )
     results_empty: TallyCounter = _metric(
-        TallyCounter, "als_results_empty_total", "Lists of recommendations without a single item."
+        TallyCounter,
+        "als_results_empty_total",
+        "Lists of recommendations without a single item, unless the request left items out.",
     )
     top_score: TallyHistogram = _metric(
         TallyHistogram,

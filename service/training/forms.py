@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from service.errors import TrainingError
-from service.model.tables.foreign_tables import foreign
+from service.model.tables.foreign_tables import foreign, unmarked
 from service.model.tables.streams import first_bytes, marked_encoding, opened_text
 from service.training.account import Account
 from service.training.columns import listed, naming, option, role_of
@@ -76,7 +76,7 @@ def form_of(file: DataFile, layout: Layout, account: Account) -> TextForm | None
     Raises TrainingError, UnicodeDecodeError, and the errors of reading and decompressing.
     """
     start = first_bytes(file, _HEAD).removeprefix(codecs.BOM_UTF8)
-    other = foreign(start)
+    other = foreign(start) or (unmarked(start) if layout.encoding is None else None)
     if other:
         raise TrainingError(f"{file.path} {other}.")
     encoding = layout.encoding or marked_encoding(start) or "utf-8"

@@ -178,10 +178,12 @@ def _shown(scalar: Any) -> str:
 
 
 def _repeated(column: Any, name: str | None) -> Bools:
-    """Return bool [rows]: whether a row has the column's own name in it."""
-    found = pc.index(column.dictionary, (name or "").strip()).as_py()
-    same: Bools = (pc.fill_null(column.indices, -1).to_numpy() == found) & (found >= 0)
-    return same
+    """Return bool [rows]: whether a row has the column's own name in it, in capitals or not."""
+    same = pc.equal(pc.ascii_lower(column.dictionary), (name or "").strip().lower()).fill_null(False)
+    repeated: Bools = np.zeros(len(column), np.bool_)
+    if pc.any(same).as_py():
+        repeated = pc.fill_null(same.take(column.indices), False).to_numpy(zero_copy_only=False)
+    return repeated
 
 
 def _weights(column: Any) -> Float64:

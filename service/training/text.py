@@ -28,7 +28,7 @@ from service.training.columns import naming
 from service.training.data_files import DataFile
 from service.training.forms import TextForm, form_of
 from service.training.layout import Layout
-from service.training.quotes import swallowing_rows
+from service.training.quotes import Looks, Swallowing, swallowing_rows, swallowing_rows_slowly
 from service.training.rows import Place, Rows, check_batch
 
 _BLOCK_BYTES = 2**24
@@ -100,6 +100,7 @@ class _TextTable:
             _BLOCK_BYTES - len(self._seal) - len(form.delimiter),
             skipped=form.skipped,
             renamed=form.renamed,
+            squeezed=form.delimiter == " ",
         )
         try:
             with pa.csv.open_csv(
@@ -133,12 +134,8 @@ class _TextTable:
     def swallowed(self) -> Faults:
         """Return how many rows are within a quoted field; they are looked for if there are more lines than rows."""
         rows = max([self._next - 1, *self._misshapen[-1:]])
-        found: list[tuple[int, int]] = []
-        if self._lines > rows + self._form.titled and self._endless is None:
-            needed = [self._form.header.index(name) for name in self.columns.given()[:2]]
-            layout = self._form.character, self._expected, needed, 1 + self._form.skipped
-            with opened_text(self._file, self._form.encoding, self._form.skipped) as text, _longest_field(_BLOCK_BYTES):
-                found = list(swallowing_rows(text, *layout))
+        rows += self._form.titled
+        found = self._swallowing(rows) if self._lines > rows and self._endless is None else []
 
         def describe() -> str:
             line, lines = found[0]
@@ -148,6 +145,18 @@ class _TextTable:
             )
 
         return {_SWALLOWED: sum(lines - 1 for _, lines in found)}, describe
+
+    def _swallowing(self, rows: int) -> list[Swallowing]:
+        form, line = self._form, 1 + self._form.skipped
+        looks = Looks(form.character, self._expected, [form.header.index(name) for name in self.columns.given()[:2]])
+        with _longest_field(_BLOCK_BYTES):
+            with self._file.open() as raw:
+                chunks = utf8_chunks(decompressed(raw), form.encoding, _BLOCK_BYTES, skipped=form.skipped)
+                found = swallowing_rows(chunks, looks, rows, line, _BLOCK_BYTES)
+            if found is None:
+                with opened_text(self._file, form.encoding, form.skipped) as text:
+                    found = list(swallowing_rows_slowly(text, looks, line))
+        return found
 
     def _leave_out(self, row: Any) -> str:
         number = row.number - self._form.titled  # Arrow counts the header

@@ -33,14 +33,16 @@ TOKEN = "als_generated"
 #: Neither a path nor a list mistakes anything in these.
 ANA, CORPSE, GHOST = "ana/ünal & co, 0", "horror?#the%20corpse", "ghost+story"
 NOBODY = {"user": "nobody"}
+FILTERED = {"filter": "genre = 'it''s & co' AND price <= 2", "min_score": -9, "max_per": "genre:1"}
 USER, ITEM = {"user": ANA}, {"item": CORPSE}
 
 CALLS = (
     Call("recommend", USER),
     Call("recommend", USER, {"n": 3, "offset": 1, "exclude": [CORPSE, GHOST], "exclude_seen": False}),
     Call("recommend", USER, {"normalize": True, "titles": True}),
-    Call("recommend", USER, {"only": [CORPSE, GHOST]}),
-    Call("recommend", USER, {"filter": "horror"}, status=400),
+    Call("recommend", USER, {"only": [CORPSE, GHOST, "unknown"]}),
+    Call("recommend", USER, FILTERED),
+    Call("recommend", USER, {"filter": "colour = 'red'"}, status=400),
     Call("recommend", NOBODY, {"fallback": "popular"}),
     Call("recommend", NOBODY, {"fallback": "none"}, status=404),
     Call("recommend", USER, {"n": 1_000_000}, status=400),
@@ -48,31 +50,34 @@ CALLS = (
     Call("recommend_to_many", body={"users": [ANA, "nobody"], "n": 2, "offset": 1, "fallback": "none"}),
     Call("recommend_to_many", body={"users": [ANA], "exclude": [CORPSE], "exclude_seen": False}),
     Call("recommend_to_many", body={"users": [ANA], "normalize": True, "titles": True}),
-    Call("recommend_to_many", body={"users": [ANA], "only": [CORPSE]}),
-    Call("recommend_to_many", body={"users": [ANA], "filter": "horror"}, status=400),
+    Call("recommend_to_many", body={"users": [ANA], "only": [CORPSE, GHOST]}),
+    Call("recommend_to_many", body={"users": [ANA], **FILTERED}),
     Call("recommend_to_many", body={"users": [ANA] * 1001}, status=422),
     Call("recommend_to_anonymous", body={"items": [{"item_id": CORPSE}, {"item_id": "unknown", "weight": 2}]}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST, "weight": 0.5}], "n": 2, "offset": 1}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "exclude": [CORPSE], "normalize": True}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "titles": True}),
     Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "only": [CORPSE]}),
-    Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}], "filter": "horror"}, status=400),
+    Call(
+        "recommend_to_anonymous",
+        body={"items": [{"item_id": GHOST}], **FILTERED},
+    ),
     Call("recommend_to_anonymous", body={"items": [{"item_id": "unknown"}]}, status=404),
     Call("recommend_in_session", USER, body={"items": [{"item_id": CORPSE}, {"item_id": "unknown", "weight": -2}]}),
     Call("recommend_in_session", USER, body={"items": [], "n": 2, "offset": 1, "exclude": [CORPSE], "titles": True}),
     Call("recommend_in_session", USER, body={"items": [], "exclude_seen": False, "normalize": True, "only": [CORPSE]}),
     Call("recommend_in_session", NOBODY, body={"items": [{"item_id": GHOST}], "fallback": "none"}),
-    Call("recommend_in_session", NOBODY, body={"items": [], "filter": "horror"}, status=400),
+    Call("recommend_in_session", NOBODY, body={"items": [], **FILTERED}),
     Call("score_items", USER, {"items": [CORPSE, "unknown", GHOST], "normalize": True, "titles": True}),
     Call("user_items", USER, {"n": 2, "offset": 1, "titles": True}),
     Call("explain", USER | ITEM, {"n": 2, "titles": True}),
     Call("similar_users", USER, {"n": 2}),
     Call("similar_items", ITEM, {"n": 2, "titles": True}),
     Call("similar_items", ITEM, {"only": [GHOST]}),
-    Call("similar_items", ITEM, {"filter": "horror"}, status=400),
+    Call("similar_items", ITEM, FILTERED),
     Call("popular_items", query={"n": 2, "offset": 1, "titles": True}),
-    Call("popular_items", query={"only": [GHOST]}),
-    Call("popular_items", query={"filter": "horror"}, status=400),
+    Call("popular_items", query={"only": [CORPSE, GHOST]}),
+    Call("popular_items", query=FILTERED),
     Call("audience", ITEM, {"n": 2, "offset": 1}),
     Call("find_items", query={"n": 2, "offset": 1, "query": "gho"}),
     Call("list_users", query={"n": 2, "offset": 1, "prefix": "user", "after": "user1"}),
@@ -150,9 +155,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     made = make_factors(users=30, items=40, ids="str", pairs=300)
     users = np.array([ANA.encode(), *made.user_ids[1:]])
     items = np.array([CORPSE.encode(), GHOST.encode(), *made.item_ids[2:]])
-    titles = directory / "titles.csv"
-    titles.write_text(f"item_id,title\n{CORPSE},The Corpse\n{GHOST},Ghost “Story”\n", encoding="utf-8")
-    with serving(directory, replace(made, user_ids=users, item_ids=items), items=titles) as server:
+    catalog = directory / "items.csv"
+    described = f"{CORPSE},The Corpse,it's & co,1.5\n{GHOST},Ghost “Story”,it's & co,2\n"
+    catalog.write_text(f"item_id,title,genre,price\n{described}", encoding="utf-8")
+    with serving(directory, replace(made, user_ids=users, item_ids=items), items=catalog) as server:
         yield server
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -11,22 +11,12 @@ import pytest
 
 from service.api.handlers import lookups
 from service.model import title_search
-from service.model.catalog.assortment import Assortment, assort
-from service.model.catalog.catalog import Catalog
-from service.model.storage.snapshot import Snapshot
-from tests.support.catalogs import make_words
+from tests.support.catalogs import titled
 from tests.support.models import make_factors
 from tests.support.serving import Api, make_snapshot, serving
 
 NUMBERS = make_snapshot(make_factors(), "numbers")
 TEXT = make_snapshot(make_factors(ids="str"), "text")
-
-
-def titled(snapshot: Snapshot, rows: dict[Any, str], unavailable: Sequence[Any] = ()) -> Assortment:
-    """Return what may be shown with a catalog of these titles, without what is unavailable."""
-    by_id = {str(item).encode(): title for item, title in rows.items()}
-    catalog = Catalog(np.array(sorted(by_id)), make_words([by_id[item] for item in sorted(by_id)]))
-    return assort(snapshot.model, catalog, np.array(sorted(str(item).encode() for item in unavailable), "S64"))
 
 
 async def found(api: Api, query: str, options: str = "") -> list[Any]:
@@ -38,7 +28,7 @@ async def found(api: Api, query: str, options: str = "") -> list[Any]:
 async def test_all_items_are_listed_in_order(snapshot: Any) -> None:
     """Without a query all ids come, in ascending order and page by page, with the titles that are known."""
     ids = sorted(snapshot.model.item_ids.at(np.arange(60)))
-    async with serving(snapshot, assortment=titled(snapshot, {ids[1]: "A title"})) as api:
+    async with serving(snapshot, assortment=titled(snapshot.model, {ids[1]: "A title"})) as api:
         answer = await api.get("/v1/items?n=2")
         pages = [await found(api, "", f"&n=25&offset={offset}") for offset in (0, 25, 50, 75)]
         assert await found(api, "  ") == []
@@ -55,8 +45,8 @@ async def test_items_are_found_by_id_and_by_title(turns: bool, monkeypatch: pyte
     ids = sorted(TEXT.model.item_ids.at(np.arange(60)), key=str)
     first, second, third = ids[3], ids[8], ids[20]
     named = {first: "The Item", second: "Nothing", third: "ITEMS of interest", "unknown": "An item elsewhere"}
-    named |= {ids[30]: "Horrors", ids[5]: "The Horror Tales"}
-    async with serving(TEXT, assortment=titled(TEXT, named)) as api:
+    named |= {ids[30]: "Horrors", ids[5]: "The Horror Tales", ids[31]: ""}
+    async with serving(TEXT, assortment=titled(TEXT.model, named)) as api:
         assert await found(api, "item-", "&n=100") == ids
         assert await found(api, "item", "&n=100") == ids
         assert await found(api, "Item", "&n=100") == [first, third]
@@ -74,7 +64,7 @@ async def test_ids_and_titles_fill_a_page_together() -> None:
     ids = NUMBERS.model.item_ids.at(np.arange(60))
     by_id = [item for item in ids if str(item).startswith("1")]
     other = max((item for item in ids if not str(item).startswith("1")), key=str)
-    async with serving(NUMBERS, assortment=titled(NUMBERS, {by_id[0]: "1001 nights", other: "Part 1"})) as api:
+    async with serving(NUMBERS, assortment=titled(NUMBERS.model, {by_id[0]: "1001 nights", other: "Part 1"})) as api:
         everything = await found(api, "1", f"&n={len(by_id) + 1}")
         pages = [item for offset in range(0, 100, 3) for item in await found(api, "1", f"&n=3&offset={offset}")]
     assert everything == pages
@@ -94,7 +84,8 @@ async def test_unavailable_items_are_not_found() -> None:
     """Neither by id nor by title, nor in the list of all."""
     ids = TEXT.model.item_ids.at(np.arange(60))
     named = {ids[3]: "The Horror", ids[4]: "Horrors"}
-    async with serving(TEXT, assortment=titled(TEXT, named, unavailable=[ids[3]])) as api:
+    assortment = replace(titled(TEXT.model, named), available=np.arange(60) != 3)
+    async with serving(TEXT, assortment=assortment) as api:
         assert await found(api, "horror") == [ids[4]]
         assert await found(api, str(ids[3])) == []
         assert await found(api, "", "&n=100") == sorted(item for item in ids if item != ids[3])

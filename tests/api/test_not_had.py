@@ -68,3 +68,26 @@ async def test_a_user_without_factors(fallback: str) -> None:
     assert strategies == ["als", "popular", "als", "popular"]
     assert results[1]["items"] == alone["items"]
     assert results[3]["items"][0]["item_id"] == 12
+
+
+# Everybody had everything.
+SATED = make_snapshot(replace(BASE, **IDS, seen=replace(SEEN, weights=np.ones(12, np.float32))), "sated")
+
+
+@pytest.mark.parametrize(
+    ("query", "empty"),
+    [
+        ("", 1),
+        ("?max_per=genre:1", 0),  # a 400: nothing was listed
+        ("?exclude_seen=false", 0),
+        ("?only=99", 0),
+        ("?exclude=10", 0),
+        ("?offset=4", 0),
+        ("?min_score=100", 0),
+    ],
+)
+async def test_a_list_counts_as_empty_if_the_request_is_not_the_reason(query: str, empty: int) -> None:
+    """The model is to blame for a list without items, unless the request left some out."""
+    async with serving(SATED) as api:
+        await api.get(f"/v1/users/7/recommendations{query}")
+        assert (api.sample("als_results_empty_total") or 0) == empty

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.model.catalog.assortment import Assortment, assort
-from service.model.catalog.catalog import Catalog, Words
+from tests.support.catalogs import titled
 from tests.support.models import make_factors
 from tests.support.serving import encoded, make_snapshot, serving
 
@@ -16,15 +15,10 @@ ITEMS = SNAPSHOT.model.item_ids.at(np.arange(60))
 UNLISTED, UNTITLED = ITEMS[0], ITEMS[2]
 
 
-def titled() -> Assortment:
-    """Return a catalog with a title for every item but two: one is not listed, and one is listed without a title."""
-    listed = sorted(str(item).encode() for item in ITEMS if item != UNLISTED)
-    titles = ["" if item == str(UNTITLED).encode() else f"Title of {item.decode()}" for item in listed]
-    starts = np.cumsum([0, *map(len, titles)])
-    words = Words(starts, np.frombuffer("".join(titles).encode(), np.uint8))
-    return assort(SNAPSHOT.model, Catalog(np.array(listed), words))
-
-
+TITLED = titled(
+    SNAPSHOT.model,
+    {item: "" if item == UNTITLED else f"Title of {item}" for item in ITEMS if item != UNLISTED},
+)
 ALL = 60
 GETS = [
     f"/v1/users/{USER}/recommendations?n={ALL}",
@@ -67,7 +61,7 @@ def assert_titled(answer: Any) -> None:
 @pytest.mark.parametrize("path", GETS)
 async def test_items_have_titles_when_asked_for(path: str) -> None:
     """With titles=true every item that has a title is answered with it, and otherwise no answer has any."""
-    async with serving(SNAPSHOT, assortment=titled()) as api:
+    async with serving(SNAPSHOT, assortment=TITLED) as api:
         plain = await api.get(path)
         answer = await api.get(f"{path}{'&' if '?' in path else '?'}titles=true")
         assert (plain.status, answer.status) == (200, 200)
@@ -78,7 +72,7 @@ async def test_items_have_titles_when_asked_for(path: str) -> None:
 @pytest.mark.parametrize(("path", "body"), POSTS)
 async def test_bodies_ask_for_titles_too(path: str, body: dict[str, Any]) -> None:
     """What a query can ask for, the POST forms can."""
-    async with serving(SNAPSHOT, assortment=titled()) as api:
+    async with serving(SNAPSHOT, assortment=TITLED) as api:
         assert b'"title"' not in (await api.post(path, body)).body
         assert_titled((await api.post(path, body | {"titles": True})).json)
 

@@ -246,9 +246,9 @@ async def test_the_loop_is_never_held_by_the_disk(place: Place, monkeypatch: pyt
     loop_thread = threading.get_ident()
 
     def off_the_loop(function: Callable[..., object]) -> Callable[..., object]:
-        def checked(*arguments: object) -> object:
+        def checked(*arguments: object, **options: object) -> object:
             assert threading.get_ident() != loop_thread, function
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return checked
 

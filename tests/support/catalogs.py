@@ -12,8 +12,10 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from service.model.catalog.assortment import Assortment, assort
 from service.model.catalog.catalog import NO_DATE, Catalog, Column, Kind, Words
 from service.model.factors import Id
+from service.model.model import Model
 
 #: What an item has: by attribute, a value, a list of values, or None.
 Attributes = Mapping[str, Any]
@@ -63,6 +65,13 @@ def make_catalog(items: Mapping[Id, Attributes], kinds: Mapping[str, tuple[Kind,
         ids,
         columns={name: make_column(*kind, [row.get(name) for row in ordered]) for name, kind in kinds.items()},
     )
+
+
+def titled(model: Model, titles: Mapping[Id, str]) -> Assortment:
+    """Return a model's items with a catalog that has a title for each of these ids; an empty one is none."""
+    by_key = {str(item).encode(): title for item, title in titles.items()}
+    keys = sorted(by_key)
+    return assort(model, Catalog(np.array(keys), make_words([by_key[key] for key in keys])))
 
 
 def _stored(kind: Kind, value: Any, words: list[str]) -> Any:

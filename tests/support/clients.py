@@ -147,10 +147,7 @@ def _python(operations: Mapping[str, Operation], calls: Sequence[Call], url: str
     for place, call in enumerate(calls):
         operation = operations[call.operation]
         given = {name: repr(text) for name, text in call.path.items()}
-        given |= {
-            _python_name(name): _python_value(call, name, value, operation.query[name])
-            for name, value in call.query.items()
-        }
+        given |= {_safe(name): _python_value(call, name, v, operation.query[name]) for name, v in call.query.items()}
         if call.body is not None:
             given["body"] = f"models.{operation.body}.from_dict({dict(call.body)!r})"
         arguments = "".join(f", {name}={text}" for name, text in given.items())
@@ -160,15 +157,15 @@ def _python(operations: Mapping[str, Operation], calls: Sequence[Call], url: str
     yield f"print(json.dumps([{', '.join(f'answer_{place}.to_dict()' for place in range(len(calls)))}]))"
 
 
-def _python_name(name: str) -> str:
-    """Return how the generated client names a parameter."""
-    return f"{name}_" if hasattr(builtins, name) else name
-
-
 def _python_value(call: Call, name: str, value: object, schema: Mapping[str, Any]) -> str:
     if "enum" not in schema:
         return repr(value)
     return f"models.{_pascal(call.operation)}{_pascal(name)}({value!r})"
+
+
+def _safe(name: str) -> str:
+    """Return the name of an argument: openapi-python-client hides no function of Python's."""
+    return f"{name}_" if hasattr(builtins, name) else name
 
 
 def _pascal(name: str) -> str:

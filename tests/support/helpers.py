@@ -22,7 +22,6 @@ from prometheus_client import CollectorRegistry
 from service.live import preparing
 from service.live.admission import GatePolicy
 from service.live.importing import ImportLimits, import_in_child
-from service.live.models import Rollout
 from service.live.probation import Allowance
 from service.live.watcher import Watcher
 from service.model.factors import Factors
@@ -108,7 +107,8 @@ class Place:
             self.limits,
             metrics,
             settle_seconds=self.settle_seconds,
-            rollout=Rollout(self.gate_policy, self.allowance),
+            gate_policy=self.gate_policy,
+            allowance=self.allowance,
         )
 
     @asynccontextmanager

@@ -123,8 +123,24 @@ class TestPublicDataSets:
             (["01/Jan/1970:00:00:05 -0100", "01/Jan/1970:00:00:05 +0000"], [3605, 5]),
             (["Thu, 01 Jan 1970 00:00:07 GMT", "Thu, 01 Jan 1970 00:00:09 GMT"], [7, 9]),
             (["Thu Jan  1 00:00:07 1970", "Thu Jan  1 00:00:09 1970"], [7, 9]),
+            (["Thu Jan 01 00:00:07 +0000 1970", "Thu Jan 01 01:00:09 +0100 1970"], [7, 9]),
+            (["02-JAN-1970", "01-JAN-1970"], [86400, 0]),
+            (["13-01-1970 00:01", "02-01-1970 00:00"], [1036860, 86400]),
+            (["Jan 2, 1970", "Jan 1, 1970"], [86400, 0]),
         ],
-        ids=["US", "day first", "German", "12 hours", "logs", "mail", "ctime"],
+        ids=[
+            "US",
+            "day first",
+            "German",
+            "12 hours",
+            "logs",
+            "mail",
+            "ctime",
+            "Foursquare",
+            "Oracle",
+            "dashes",
+            "US words",
+        ],
     )
     def test_times_of_people_and_logs(self, tmp_path: Path, texts: list[str], seconds: list[float]) -> None:
         """Common forms are read if all rows have the same."""
@@ -153,6 +169,18 @@ class TestPublicDataSets:
         assert found.first_met is None
         path.write_bytes(text.replace("71053,,1,,", "71053,,1,12/13/2010 8:26,").encode("latin-1"))
         assert read(path, layout_of(encoding="latin-1")).first_met is not None
+
+    @pytest.mark.parametrize("size", [45, 2**24])
+    @pytest.mark.parametrize("form", ["{0}  {1}   {2}", "   {0} {1:>9} {2:>4}", "{0} {1} {2}  ", " {0}  {1} {2} \r"])
+    def test_runs_of_blanks(self, tmp_path: Path, form: str, size: int) -> None:
+        """Numbers that are aligned by blanks are fields like others, and a bad row has its line."""
+        lines = [form.format(user, user * 7, user % 5 + 1) for user in range(1, 60)]
+        path = write(tmp_path / "data.txt", "\n".join(lines) + "\n")
+        with blocks_of(size):
+            found = read(path, layout_of("user,item,rating"))
+            assert as_dict(found) == {(user, user * 7): user % 5 + 1 for user in range(1, 60)}
+            write(path, "\n".join([*lines[:30], "31  217", *lines[31:]]))
+            assert complaint_of(path, layout_of("user,item,rating")).startswith(f"{path}, line 31: there are 2 fields")
 
     def test_lightgcn(self, tmp_path: Path) -> None:
         """A line has a user and all of the user's items; a user without any is counted."""
@@ -331,10 +359,11 @@ class TestLayout:
         with blocks_of(size):
             assert as_dict(read(path, layout_of(encoding=encoding))) == {(user, int(item)): 1 for user, item in rows}
 
-    def test_utf16_with_its_mark(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+    def test_unicode_with_its_mark(self, tmp_path: Path, encoding: str) -> None:
         """What a spreadsheet calls Unicode text is recognized."""
         path = tmp_path / "data.txt"
-        path.write_bytes("user\titem\r\né\tx\r\nb\ty\r\n".encode("utf-16"))
+        path.write_bytes("user\titem\r\né\tx\r\nb\ty\r\n".encode(encoding))
         assert as_dict(read(path)) == {("é", "x"): 1, ("b", "y"): 1}
 
     def test_the_delimiter_that_a_spreadsheet_names(self, tmp_path: Path) -> None:
@@ -348,7 +377,11 @@ class TestLayout:
 class TestIds:
     """One rule for ids, however they are written."""
 
-    @pytest.mark.parametrize("marker", ["NULL", "\\N", "nan", "NaN", "None", "null", "<NA>", "N/A", "", "   "])
+    @pytest.mark.parametrize(
+        "marker",
+        ["NULL", "\\N", "nan", "NaN", "None", "null", "<NA>", "N/A", "", "   ", "-", "-----", ":---:", "#NULL!",
+         "#DIV/0!", "1.#QNAN", "\u00a0", "\ufeffNULL"],
+    )  # fmt: skip
     @pytest.mark.parametrize("parquet", [False, True], ids=["text", "Parquet"])
     def test_markers_are_missing(self, tmp_path: Path, marker: str, *, parquet: bool) -> None:
         """They are bad rows that are named and counted, and the other ids stay numbers."""
@@ -415,6 +448,21 @@ class TestIds:
             found = read(path, skip=True)
         assert as_dict(found) == {(1, 7): 2, (2, 8): 2, (3, 9): 2}
         assert found.account.left_out == {"the header again": 1}
+
+    @pytest.mark.parametrize(
+        "again", ["USER_ID,Item_Id", "\ufeffuser_id,item_id", " user_id ,item_id", '"user_id","item_id"']
+    )
+    def test_a_header_that_is_repeated_otherwise(self, tmp_path: Path, again: str) -> None:
+        """In capitals, or with a byte order mark, as where files are put together."""
+        found = read(write(tmp_path / "data.csv", f"user_id,item_id\n1,7\n{again}\n2,8\n"), skip=True)
+        assert as_dict(found) == {(1, 7): 1, (2, 8): 1}
+        assert found.account.left_out == {"the header again": 1}
+
+    @pytest.mark.parametrize("blank", ["\u00a0", "\u200b", "\ufeff", "\t"])
+    def test_what_cannot_be_seen(self, tmp_path: Path, blank: str) -> None:
+        """It does not belong to an id either; within one it does."""
+        found = read(write(tmp_path / "data.csv", f"user,item\n{blank}1,7{blank}\n2,a{blank}b\n"))
+        assert as_dict(found) == {(1, "7"): 1, (2, f"a{blank}b"): 1}
 
     def test_blanks(self, tmp_path: Path) -> None:
         """Blanks around an id do not belong to it, as in the header."""
@@ -577,6 +625,19 @@ class TestContainers:
             (b"<!DOCTYPE html><html>", "is a web page or XML, perhaps an error page that was downloaded instead"),
             (gzip.compress(b"data.csv".ljust(257, b"\0") + b"ustar  ", mtime=0), "is a tar archive: unpack it first"),
             (gzip.compress(b"PAR1", mtime=0), "is a compressed Parquet file: decompress it first"),
+            (gzip.compress(gzip.compress(b"user,item")), "is compressed twice: decompress it first"),
+            *(
+                (head + b"\x00rest", "is compressed in a way that is not read: decompress it first")
+                for head in (b"\x5d\x00\x00\x80\x00", b"\x1f\x9d\x90", b"\x78\x9c\xab", b"\xff\x06\x00\x00sNaPpY")
+            ),
+            *(
+                (
+                    "user,item\n1,2\n".encode(f"utf-16-{end}"),
+                    f"is UTF-16 without a byte order mark: give --encoding "
+                    f"utf-16-{end} ({SERVER}ENCODING=utf-16-{end})",
+                )
+                for end in ("le", "be")
+            ),
         ],
     )
     def test_what_is_something_else_is_named(self, tmp_path: Path, content: bytes, what: str) -> None:

@@ -352,7 +352,8 @@ def expected_of(rows: Sequence[Row]) -> tuple[Pairs, dict[tuple[object, object],
 NUMBERS = st.one_of(st.integers(-3, 12), st.integers(-(2**64), 2**64)).map(str)
 TEXTS = st.one_of(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20),
                   st.text("01a,;\t\n\r\"' é😀", min_size=1, max_size=9), NUMBERS).filter(
-    lambda text: text == text.strip(" \t") and text not in MISSING and not re.search(r"\.0+$", text)
+    lambda text: text == text.strip(" \t\u00a0\u200b\ufeff") and text not in MISSING
+    and not re.search(r"\.0+$|^:?-+:?$", text)
 )  # fmt: skip
 
 

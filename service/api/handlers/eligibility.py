@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import NamedTuple
 
 import numpy as np
 from msgspec import UNSET
 
+from service.api.answers import Listed, Strategy
 from service.api.handlers.lookups import MICROSECONDS, item_rows
-from service.api.parameters import Narrowing
+from service.api.parameters import AnonymousBody, Narrowing, Recommending
 from service.errors import BadFilterError
 from service.live.generation import Generation
 from service.model.factors import Id, Int32
@@ -61,6 +62,13 @@ def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id]
 def is_narrowed(generation: Generation, options: Narrowing) -> bool:
     """Return whether some items cannot be in the answer."""
     return generation.assortment.available is not None or bool(options.filter) or options.only is not UNSET
+
+
+def described(strategy: Strategy, ranked: Ranked, items: Sized, options: Recommending | AnonymousBody) -> Listed:
+    """Describe what a strategy found, and of that, what is in the answer to a request with these options."""
+    narrowed = bool(options.filter or options.exclude or options.offset)
+    narrowed = narrowed or options.only is not UNSET or options.min_score is not UNSET
+    return Listed.of(strategy, ranked, items, narrowed=narrowed)
 
 
 def narrowing(generation: Generation, options: Narrowing) -> float:

@@ -17,6 +17,7 @@ from service.api.handlers.lookups import ENTRY_MICROSECONDS, answered, answered_
 from service.api.parameters import Paged, PopularPage, Search, SimilarEntries
 from service.api.query_strings import path_id
 from service.live.generation import Generation
+from service.model.catalog.catalog import Words
 from service.model.scoring import scoring
 from service.model.title_search import search
 
@@ -35,9 +36,8 @@ async def listed(question: Question[Generation, Search]) -> web.StreamResponse:
     """
     generation, options = question.generation, question.options
     estimate = (options.n + options.offset) * ENTRY_MICROSECONDS + titling(generation, options.n, wanted=True)
-    catalog = generation.assortment.catalog
-    if options.query and catalog and catalog.titles:
-        estimate += len(catalog.titles.text) / _BYTES_PER_MICROSECOND
+    if options.query and (titles := _titles(generation)):
+        estimate += len(titles.text) / _BYTES_PER_MICROSECOND
     return await answered_in_turns(question, estimate, _listed, options)
 
 
@@ -61,14 +61,19 @@ def _available(generation: Generation, rows: Iterable[int]) -> Iterator[int]:
     return (row for row in rows if available is None or available[row])
 
 
-def _with_titles(generation: Generation, query: str) -> Iterator[Iterator[int]]:
+def _titles(generation: Generation) -> Words | None:
+    catalog = generation.assortment.catalog
+    return None if catalog is None else catalog.titles
+
+
+def _with_titles(generation: Generation, query: str) -> Iterator[list[int]]:
     """Yield the rows of the model's items whose titles match, some at a time; none for a query that is blank."""
-    catalog, ids = generation.assortment.catalog, generation.snapshot.model.item_ids
-    if catalog is None or catalog.titles is None or not query.strip():
+    catalog, titles = generation.assortment.catalog, _titles(generation)
+    if catalog is None or titles is None or not query.strip():
         return
-    for places in search(catalog.titles.starts, catalog.titles.text, query):
-        rows = (ids.row(item.decode()) for item in catalog.ids.take(places).tolist())
-        yield (row for row in rows if row is not None)
+    for places in search(titles.starts, titles.text, query):
+        rows = generation.snapshot.model.item_ids.rows(catalog.ids.take(places))
+        yield rows[rows >= 0].tolist()
 
 
 async def similar(question: Question[Generation, SimilarEntries]) -> web.StreamResponse:

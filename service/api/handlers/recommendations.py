@@ -24,7 +24,7 @@ from service.api.answers import (
     scored_items,
 )
 from service.api.context import Question, Results
-from service.api.handlers.eligibility import Candidates, candidates, narrowing, ranking
+from service.api.handlers.eligibility import Candidates, candidates, described, narrowing, ranking
 from service.api.handlers.lookups import ENTRY_MICROSECONDS, MICROSECONDS, answered, titling
 from service.api.parameters import AnonymousBody, BatchBody, GivenItem, Recommending, SessionBody
 from service.api.query_strings import path_id
@@ -189,7 +189,9 @@ def _scanned(generation: Generation, row: int, ranked: Ranked, options: Recommen
     """Shape what was found for a user of the model."""
     scores = model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
-    return UserResult(generation.snapshot.model.user_ids.of(row), "als", items), Listed.of("als", ranked, items)
+    return UserResult(generation.snapshot.model.user_ids.of(row), "als", items), described(
+        "als", ranked, items, options
+    )
 
 
 def _seen(model: Model, row: int, options: Recommending) -> Int32:
@@ -228,7 +230,7 @@ def popular_result(
     ranked = among.best(partial(popular, model, exclude=among.exclude), options.n, options.offset)
     scores = popular_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
-    return UserResult(model.user_ids.own_form(user), "popular", items), Listed.of("popular", ranked, items)
+    return UserResult(model.user_ids.own_form(user), "popular", items), described("popular", ranked, items, options)
 
 
 def _anonymous(generation: Generation, options: AnonymousBody, results: Results) -> bytes:
@@ -241,7 +243,7 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     to_scores = popular_scores if strategy == "popular" else model_scores
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
-    results.count(Listed.of(strategy, ranked, items))
+    results.count(described(strategy, ranked, items, options))
     return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
 
 

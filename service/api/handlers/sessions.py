@@ -11,7 +11,7 @@ from aiohttp import web
 from service.api import answers
 from service.api.answers import Answer, Listed, SessionRecommendations, Strategy, UserResult
 from service.api.context import Question
-from service.api.handlers.eligibility import Candidates, candidates
+from service.api.handlers.eligibility import Candidates, candidates, described
 from service.api.handlers.lookups import in_turns
 from service.api.handlers.recommendations import folding_estimate, known_items, popular_result, result_of
 from service.api.parameters import SessionBody
@@ -78,7 +78,7 @@ def _found(
     ranked = among.best(to_vector, options.n, options.offset)
     scores = answers.model_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
-    return UserResult(model.user_ids.own_form(user), strategy, items), Listed.of(strategy, ranked, items)
+    return UserResult(model.user_ids.own_form(user), strategy, items), described(strategy, ranked, items, options)
 
 
 def _answer(generation: Generation, result: UserResult, listed: Listed, unknown: list[Id]) -> Answer:

@@ -32,7 +32,10 @@ def audience(
     """
     vector, best = model.item_factors[item], Ranked(NO_ROWS, NO_SCORES, scanned=0)
     for start, stop in _turns(model):
-        found = _of_some(model, item, vector, n + offset, start, stop, hidden)
+        without = _had(model, item, start, stop)
+        if hidden is not None:
+            without = np.union1d(without, np.flatnonzero(hidden[start:stop])).astype(np.int32)
+        found = _of_some(model, vector, n + offset, start, stop, without)
         best = _better(best, found, n + offset)
         yield None
     yield best.after(offset)
@@ -51,8 +54,8 @@ def _turns(model: Model) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def _of_some(model: Model, item: int, vector: Float32, n: int, start: int, stop: int, hidden: Mask | None) -> Ranked:
-    """Return the ``n`` best of some users, and perhaps some more.
+def _of_some(model: Model, vector: Float32, n: int, start: int, stop: int, without: Int32) -> Ranked:
+    """Return the ``n`` best of some users, and perhaps some more, without those counted from ``start``.
 
     BLAS computes the scores, each off by some rounding. All rows that may so have lost their place are candidates, and
     are scored once more, as everywhere.
@@ -60,9 +63,6 @@ def _of_some(model: Model, item: int, vector: Float32, n: int, start: int, stop:
     factors = model.user_factors[start:stop]
     computed: Float32 = np.dot(factors, vector)
     _, margin = bounds(lengths(factors).max(keepdims=True), vector)
-    without = _had(model, item, start, stop)
-    if hidden is not None:
-        without = np.union1d(without, np.flatnonzero(hidden[start:stop]).astype(np.int32))
     found = rank(
         lambda low, high: computed[low:high], lambda _: math.inf, stop - start, n, without=without, margin=margin
     )

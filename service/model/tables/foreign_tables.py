@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from service.training.columns import option
+
 _CSV = "save the table as CSV or Parquet"
 _OTHERS = tuple(
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), what)
@@ -11,6 +13,11 @@ _OTHERS = tuple(
         (rb"PK\x03\x04.{26,60}(\[Content_Types\]|xl/|_rels/)", "is an Excel workbook: save the sheet as CSV"),
         (rb"PK\x03\x04|PK\x05\x06", "is a zip archive: unpack it first"),
         (rb"\xfd7zXZ\x00", "is compressed with xz: decompress it first"),
+        (rb"\x1f\x8b|\x28\xb5\x2f\xfd|BZh\d", "is compressed twice: decompress it first"),
+        (
+            rb"\x5d\x00\x00.{2}|\x1f[\x9d\xa0]|\x78[\x01\x5e\x9c\xda][^\n -~]|\xff\x06\x00\x00sNaPpY|\x89LZO",
+            "is compressed in a way that is not read: decompress it first",
+        ),
         (rb"7z\xbc\xaf\x27\x1c|Rar!", "is an archive: unpack it first"),
         (rb".{257}ustar", "is a tar archive: unpack it first"),
         (rb"\xd0\xcf\x11\xe0", "is an old Excel workbook: save the sheet as CSV"),
@@ -31,6 +38,16 @@ _OTHERS = tuple(
 )
 
 
+#: Text whose encoding only a byte order mark would show.
+_UNMARKED = {"utf-16-le": re.compile(rb"([^\x00]\x00){8}"), "utf-16-be": re.compile(rb"(\x00[^\x00]){8}")}
+
+
 def foreign(head: bytes) -> str | None:
     """Describe a file that is known not to be a table of text, and what to do about it."""
     return next((what for pattern, what in _OTHERS if pattern.match(head)), None)
+
+
+def unmarked(head: bytes) -> str | None:
+    """Describe a file whose encoding has to be named, if it does."""
+    name = next((name for name, pattern in _UNMARKED.items() if pattern.match(head)), None)
+    return name and f"is UTF-16 without a byte order mark: give --encoding {name}{option('encoding', name)}"

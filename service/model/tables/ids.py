@@ -18,8 +18,12 @@ from service.model.ids import MAX_ID_BYTES
 
 #: What databases, R, pandas and spreadsheets write for a missing value.
 MISSING = ("", "NULL", "Null", "null", "(null)", "\\N", "None", "none", "NONE", "nan", "NaN", "NAN", "-nan", "-NaN",
-           "NaT", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "undefined")  # fmt: skip
-_BLANKS = " \t"
+           "NaT", "NA", "N/A", "n/a", "<NA>", "#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
+           "#NULL!", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NUM!", "undefined", "nil")  # fmt: skip
+#: What logs write for a missing value, and consoles below a header.
+_DASHES = r"^:?-+:?$"
+#: With those that cannot be seen: a no-break space, a space of no width and a byte order mark.
+_BLANKS = " \t\u00a0\u200b\ufeff"
 _WHOLE_FLOAT = r"^(-?[1-9][0-9]*|0)\.0+$"
 _CANONICAL_INT = r"^(0|-?[1-9][0-9]{0,18})$"
 #: Every whole number up to here has one float64 only.
@@ -84,6 +88,8 @@ def _normal(texts: Any) -> Any:
     if pc.any(pc.match_substring(trimmed, ".")).as_py():
         trimmed = pc.replace_substring_regex(trimmed, _WHOLE_FLOAT, r"\1")
     missing = pc.is_in(trimmed, value_set=pa.array(MISSING, trimmed.type))
+    if pc.any(pc.ends_with(trimmed, "-")).as_py() or pc.any(pc.ends_with(trimmed, "-:")).as_py():
+        missing = pc.or_(missing, pc.match_substring_regex(trimmed, _DASHES))
     if pc.any(missing).as_py():
         trimmed = pc.if_else(missing, None, trimmed)
     return texts if trimmed.equals(texts) else trimmed

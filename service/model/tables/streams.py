@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-import encodings.utf_16  # noqa: F401 - a confined process cannot load an encoding when it meets one
+import encodings.utf_16
+import encodings.utf_32  # noqa: F401 - a confined process cannot load an encoding when it meets one
 import gzip
 import io
 import re
@@ -17,8 +18,15 @@ import pyarrow as pa
 _GZIP = b"\x1f\x8b"
 #: Compressions that Arrow reads, by the first bytes of a file.
 _COMPRESSIONS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\x04\x22\x4d\x18": "lz4"}
-_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+#: The first that fits counts: a mark of UTF-32 begins like one of UTF-16.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _LONGEST_MAGIC = 4
+_RUN, _EDGE = re.compile(rb" {2,}"), re.compile(rb"(?<=[\r\n]) | (?=[\r\n])")
 _LINE_BREAK = re.compile(rb"\r\n|\r|\n")
 #: The most bytes of UTF-8 for a byte of another encoding.
 _GROWTH = 3
@@ -71,15 +79,25 @@ def text_of(raw: BufferedReader, encoding: str, skipped: int) -> TextIO:
 
 
 def utf8_chunks(
-    source: Any, encoding: str, size: int, *, skipped: int = 0, renamed: tuple[str, str] | None = None
+    source: Any,
+    encoding: str,
+    size: int,
+    *,
+    skipped: int = 0,
+    renamed: tuple[str, str] | None = None,
+    squeezed: bool = False,
 ) -> Iterator[bytes]:
     """Yield content without its first lines as valid UTF-8, in chunks of at most ``size`` bytes.
 
-    renamed: text to replace, and by what. Raises UnicodeDecodeError, and the errors of reading and decompressing.
+    renamed: text to replace, and by what; what is held back for it is added to the next chunk. squeezed: whether runs
+    of blanks become one, and those at the ends of lines none. Raises UnicodeDecodeError, and the errors of reading and
+    decompressing.
     """
     chunks = _transcoded(source, encoding, size if encoding == "utf-8" else size // _GROWTH)
     if skipped:
         chunks = _without_lines(chunks, skipped)
+    if squeezed:
+        return _squeezed(chunks)
     return chunks if renamed is None else _replaced(chunks, *(text.encode() for text in renamed))
 
 
@@ -115,6 +133,19 @@ def _without_lines(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
             yield from filter(None, lines[-1:])  # a reader would take an empty chunk for the end
             break
     yield from chunks
+
+
+def _squeezed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    held, begins = b"", True
+    for chunk in chunks:
+        text = _EDGE.sub(b"", _RUN.sub(b" ", held + chunk))
+        if begins:
+            text = text.removeprefix(b" ")
+        held = text[-1:] if text.endswith(b" ") else b""
+        text = text.removesuffix(b" ")
+        if text:
+            begins = text.endswith((b"\n", b"\r"))
+            yield text
 
 
 def _replaced(chunks: Iterator[bytes], old: bytes, new: bytes) -> Iterator[bytes]:

@@ -20,10 +20,11 @@ _KINDS = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_integer, pa.types
           pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)  # fmt: skip
 #: Of logs, mails and people; where the day and the month could be exchanged, other rows must tell.
 _OTHER_FORMS = (
-    *("%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%SZ", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d %I:%M:%S %p"),
+    *("%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%SZ", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y"),
+    "%Y-%m-%d %I:%M:%S %p",
     *(
         day + time
-        for day in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y")
+        for day in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y", "%d %b %Y", "%b %d, %Y")
         for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
     ),
 )

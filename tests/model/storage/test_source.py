@@ -116,8 +116,16 @@ def test_a_look_never_raises(path: Path, tmp_path: Path) -> None:
     assert look(path) == signature(path)
     assert look(tmp_path / "no") == look(tmp_path / "no") == f"Model file not found: {tmp_path / 'no'}"
     assert look(tmp_path) == f"{tmp_path} is not a regular file; put one there."
-    (tmp_path / "itemFactors").mkdir()
-    assert look(tmp_path) == f"{tmp_path} is a model of Spark; save its factors and ids with np.savez."
+
+
+@pytest.mark.parametrize("name", ["itemFactors", "metadata", "MLmodel"])
+def test_a_directory_of_spark_is_refused_with_the_command_to_run(tmp_path: Path, name: str) -> None:
+    """The sentence can be copied: it has the command that makes a model file."""
+    (tmp_path / name).mkdir()
+    assert look(tmp_path) == (
+        f"{tmp_path} is a directory, as Spark saves a model; make a model file of it with "
+        f"als-serve convert {tmp_path} als_model.npz."
+    )
 
 
 def test_a_reader_is_not_disturbed_by_a_rename(path: Path) -> None:

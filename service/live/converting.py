@@ -1,0 +1,123 @@
+"""The parent's side of a conversion: a confined process reads the directory, and this one puts the file in place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from service.children.jobs import ConversionJob, Converted, Failed, Message, Progress, Remark
+from service.errors import ConversionError
+from service.live.children import child_process, end_of
+from service.live.control_groups import memory_left
+from service.live.importing import ImportLimits
+from service.model.formats.table import UNRECOGNIZED, format_of
+from service.model.storage.source import text_of, written_model
+from service.threads import in_threads
+
+_MODULE = "service.children.converting"
+_MEGABYTE = 2**20
+_message = msgspec.json.Decoder(Message)
+
+#: Callback: phase, steps done, and all.
+Report = Callable[[str, int, int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A directory of Spark, what else belongs to the model, and the two parameters that Spark does not save with it."""
+
+    model: Path
+    seen: Path | None = None
+    user_labels: Path | None = None
+    item_labels: Path | None = None
+    alpha: float = 1.0
+    reg_param: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The numbers of a converted model, and sentences for people."""
+
+    converted: Converted
+    remarks: list[str]
+
+
+async def convert_in_child(
+    conversion: Conversion, out: Path, limits: ImportLimits, report: Report = lambda _phase, _done, _total: None
+) -> Outcome:
+    """Convert a model of Spark to a model file at ``out``, which is replaced atomically.
+
+    Raises ConversionError, and TrainingError if the file cannot be written.
+    """
+    await asyncio.to_thread(_prove_target, out)
+    async with in_threads(written_model(out)) as file:
+        job = await asyncio.to_thread(_job, conversion, file.fileno(), limits)
+        return await _run(job, limits, report)
+
+
+def _prove_target(out: Path) -> None:
+    if out.exists() and format_of(out) == UNRECOGNIZED:
+        raise ConversionError(f"{out} is not a model and would be overwritten; name another path.")
+
+
+def _job(conversion: Conversion, output: int, limits: ImportLimits) -> ConversionJob:
+    def text(path: Path | None) -> str | None:
+        return None if path is None else text_of(path.absolute())
+
+    return ConversionJob(
+        model=text_of(conversion.model.absolute()),
+        output=output,
+        memory_bytes=limits.memory_mb * _MEGABYTE,
+        private_bytes=memory_left(),
+        cpu_seconds=max(1, int(limits.timeout_seconds)),
+        alpha=conversion.alpha,
+        reg_param=conversion.reg_param,
+        seen=text(conversion.seen),
+        user_labels=text(conversion.user_labels),
+        item_labels=text(conversion.item_labels),
+    )
+
+
+async def _run(job: ConversionJob, limits: ImportLimits, report: Report) -> Outcome:
+    # Arrow's other allocators reserve more than they use, which would count.
+    environment = {**limits.environment, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    task = msgspec.json.encode(job)
+    try:
+        async with (
+            asyncio.timeout(limits.timeout_seconds),
+            child_process(_MODULE, task, environment, pass_fds=(job.output,), in_background=False) as child,
+        ):
+            ended, remarks = await _listen(child, report)
+            returncode = await child.wait()
+    except TimeoutError:
+        raise ConversionError(
+            f"{job.model} was not converted within {limits.timeout_seconds:g} s; raise ALS_IMPORT_TIMEOUT_SECONDS if "
+            "it is that large."
+        ) from None
+    except (OSError, ValueError, msgspec.MsgspecError) as error:  # a line that is too long or malformed
+        raise ConversionError(f"The conversion process for {job.model} failed ({type(error).__name__}).") from None
+    if isinstance(ended, Converted) and returncode == 0:
+        return Outcome(ended, remarks)
+    if isinstance(ended, Failed):
+        raise ConversionError(ended.detail)
+    raise ConversionError(f"The conversion process for {job.model} {end_of(returncode)}.")
+
+
+async def _listen(child: asyncio.subprocess.Process, report: Report) -> tuple[Converted | Failed | None, list[str]]:
+    """Read a child's messages to the end; return the outcome that it reports, if any, and its remarks."""
+    assert child.stdout
+    ended: Converted | Failed | None = None
+    remarks: list[str] = []
+    async for line in child.stdout:
+        match _message.decode(line):
+            case Progress(phase, done, total):
+                report(phase, done, total)
+            case Remark(text):
+                remarks.append(text)
+            case Converted() | Failed() as outcome:
+                ended = outcome
+    return ended, remarks

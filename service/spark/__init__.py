@@ -1,0 +1,1 @@
+"""Models of Spark, converted once to a model file; only a confined child process imports this."""
