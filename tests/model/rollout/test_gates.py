@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,6 +48,15 @@ def test_a_model_passes_next_to_itself() -> None:
         "scores": (True, 0, ""),
         "overlap": (True, 1, ""),
     }
+
+
+@pytest.mark.parametrize("users", [3, 60])
+def test_findings_can_be_sent(users: int, tmp_path: Path) -> None:
+    """To clients and to workers, as JSON, which has no numbers of NumPy's types."""
+    golden = read_golden(golden_file(tmp_path, '{"user": 1}'))
+    for served in (SERVED, None):
+        findings = examine(snapshot(**first(users, "user")), served, Thresholds(), golden)
+        assert msgspec.json.decode(msgspec.json.encode(findings), type=list[Finding]) == findings
 
 
 def test_a_first_model_has_nothing_to_be_compared_with() -> None:
