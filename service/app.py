@@ -20,13 +20,14 @@ from service.api.context import Context, Lifecycle, Limits, Results
 from service.api.queries import Queries
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
+from service.errors import SettingsError
 from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
 from service.live.catalog import CatalogLoader
 from service.live.fallback_training import FallbackTrainer
 from service.live.generation import Slot
 from service.live.importing import ImportLimits
-from service.live.models import Live, keep_model
+from service.live.models import Live, Rollout, keep_model
 from service.live.policy import SETTINGS, Part, Policy
 from service.live.policy_files import LOOK_SECONDS, ListLoader
 from service.live.preparing import Preparation
@@ -43,7 +44,7 @@ from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
 from service.observe.sheets import Sums
-from service.s3.location import parse_location
+from service.s3.location import Location, parse_location
 from service.settings import Settings, child_environment
 from service.workers.keeper import Workers
 from service.workers.messages import Assignment
@@ -52,25 +53,26 @@ from service.workers.turns import make_turns
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from service.live.s3_follower import S3Follower
+    from service.live.s3_follower import Followed, S3Follower
 
 
 def create_live(
     settings: Settings,
     metrics: Metrics,
     following: Following | None = None,
-    gate_policy: GatePolicy | None = None,
     policy: Policy | None = None,
+    gate_policy: GatePolicy | None = None,
 ) -> Live:
     """Build the parts that import, keep and serve the model of these settings; the policy's are to come.
 
-    Without a gate policy, there are no gates; without a policy, everything may be shown.
+    Without a policy, everything may be shown; without one for gates, there are none.
     """
     reading = _reading(keys_of(settings.pickle_keys))
     shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
     preparation = Preparation(shelf, import_limits(settings), following.seconds_of if following else None)
     allowance = Allowance(settings.probation_seconds, settings.probation_excess)
-    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, gate_policy, allowance, policy)
+    rollout = Rollout(gate_policy or GatePolicy(), allowance)
+    return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, rollout, policy)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -203,9 +205,9 @@ def _access(settings: Settings, metrics: Metrics) -> Access | None:
 
 def create_keeping(settings: Settings, metrics: Metrics, access: Access | None = None) -> Keeping:
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
-    follower = _follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
+    follower = _model_follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
-    live = create_live(settings, metrics, following, gate_policy_of(settings), _policy(settings))
+    live = create_live(settings, metrics, following, _policy(settings), gate_policy_of(settings))
     watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
     works: dict[str, Work] = {
         "Keeping the model current": live.reloader.run,
@@ -229,6 +231,8 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
         )
         works["Training a fallback model"] = trainer.run
     works |= _policy_works(settings, live.slot)
+    if settings.items_s3_uri:
+        works["Following the items in S3"] = _items_follower(settings, settings.items_s3_uri, metrics).run
     if settings.tokens_file and access:
         tokens = Reloader(
             settings.tokens_file, TokensLoader(settings.tokens_file, access.use, metrics), settings.watch_seconds
@@ -263,18 +267,34 @@ def _reloading(name: str, reloader: Reloader[T]) -> dict[str, Work]:
     }
 
 
-def _follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
+def _model_follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
+    return _follower(settings, parse_location(uri), settings.model_path, metrics, settings.s3_poll_seconds, "model")
+
+
+def _items_follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
+    location = parse_location(uri)
+    if location.is_prefix:
+        raise SettingsError(f"ALS_ITEMS_S3_URI is {location}, a prefix; name one object, such as {location}items.csv.")
+    if settings.items is None:
+        raise SettingsError("ALS_ITEMS_S3_URI is set, but ALS_ITEMS is not; set it to the path of the downloaded file.")
+    return _follower(settings, location, settings.items, metrics, settings.items_s3_poll_seconds, "items")
+
+
+def _follower(
+    settings: Settings, location: Location, path: Path, metrics: Metrics, poll: float, followed: Followed
+) -> S3Follower:
     from service.live.s3_follower import (
         S3Follower,  # imported here, because botocore costs time and memory that other servers do not need
     )
 
     return S3Follower(
-        parse_location(uri),
-        settings.model_path,
+        location,
+        path,
         settings.state_dir,
         metrics,
-        poll=settings.s3_poll_seconds,
+        poll=poll,
         timeout=settings.s3_timeout_seconds,
         payer=settings.s3_request_payer,
         most_bytes=settings.max_model_mb * 2**20,
+        followed=followed,
     )

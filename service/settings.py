@@ -25,13 +25,15 @@ _LINKS = tuple(
     (re.compile(rf"ALS_(\w+_)?{name}"), value)
     for name, value in {
         "PORT": _LINK,
-        r"PORT_\d+_(TCP|UDP|SCTP)": _LINK,
+        # Docker's links of a range of ports have a start and an end.
+        r"PORT_\d+_(TCP|UDP|SCTP)(_START|_END)?": _LINK,
         r"PORT_\d+_(TCP|UDP|SCTP)_ADDR": _ADDRESS,
-        r"PORT_\d+_(TCP|UDP|SCTP)_PORT": _NUMBER,
+        r"PORT_\d+_(TCP|UDP|SCTP)_PORT(_START|_END)?": _NUMBER,
         r"PORT_\d+_(TCP|UDP|SCTP)_PROTO": _PROTOCOL,
         "SERVICE_HOST": _ADDRESS,
         r"SERVICE_PORT(_\w+)?": _NUMBER,
         "NAME": re.compile(r"/[^/]+/[^/]+"),
+        r"ENV_\w+": re.compile(r".*", re.DOTALL),  # whatever the linked container has in its environment
     }.items()
 )
 _HOSTS = re.compile(r"(?: *(?:[\w.-]+|\[[\da-fA-F:.]+\]) *(?:,|$))+(?<!,)")
@@ -213,6 +215,10 @@ class Settings:
     items: Path | None = _setting(
         None, "A file of items with titles, availability and attributes: CSV, TSV, JSON Lines or Parquet."
     )
+    items_s3_uri: str | None = _setting(
+        None, "Where the file of items comes from: s3://bucket/key. It is downloaded to the path in ALS_ITEMS."
+    )
+    items_s3_poll_seconds: float = _positive(30.0, "How often to check S3 for a newer file of items, ±20%.")
     item_columns: str | None = _setting(
         None,
         "What columns of the catalog are, as in sku=id,price=number,genres=list,secret=-: id, title, available, bool, "

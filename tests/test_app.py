@@ -36,13 +36,17 @@ def works_of(tmp_path: Path, **changes: Any) -> set[str]:
     [
         ({}, set[str]()),
         ({"s3_uri": "s3://bucket/models/"}, {"Following S3"}),
+        (
+            {"items": HERE, "items_s3_uri": "s3://bucket/i.csv"},
+            {"Keeping ALS_ITEMS current", "Watching ALS_ITEMS", "Following the items in S3"},
+        ),
         ({"training_data": HERE}, {"Training a fallback model"}),
         ({"items": HERE}, {"Keeping ALS_ITEMS current", "Watching ALS_ITEMS"}),
         ({"unavailable": HERE}, {"Keeping ALS_UNAVAILABLE current", "Watching ALS_UNAVAILABLE"}),
         ({"hidden_users": HERE}, {"Keeping ALS_HIDDEN_USERS current", "Watching ALS_HIDDEN_USERS"}),
         ({"tokens_file": HERE}, {"Keeping the tokens current", "Watching the file of tokens"}),
     ],
-    ids=["none", "S3", "training", "items", "unavailable", "hidden users", "tokens"],
+    ids=["none", "S3", "items in S3", "training", "items", "unavailable", "hidden users", "tokens"],
 )
 async def test_a_setting_adds_its_work(tmp_path: Path, changes: dict[str, Any], works: set[str]) -> None:
     """Nothing is watched, polled or trained that no setting asks for."""
@@ -53,6 +57,10 @@ async def test_an_invalid_place_in_s3_is_refused_before_anything_starts(tmp_path
     """By a sentence, not by a follower that fails for good."""
     with pytest.raises(SettingsError):
         works_of(tmp_path, s3_uri="https://bucket/models/")
+    with pytest.raises(SettingsError, match=r"a prefix; name one object, such as s3://bucket/items/items\.csv"):
+        works_of(tmp_path, items=tmp_path / "i.csv", items_s3_uri="s3://bucket/items/")
+    with pytest.raises(SettingsError, match="but ALS_ITEMS is not"):
+        works_of(tmp_path, items_s3_uri="s3://bucket/items.csv")
 
 
 def test_a_live_model_needs_no_files(tmp_path: Path) -> None:

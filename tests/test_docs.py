@@ -131,11 +131,10 @@ def test_no_table_is_in_two_places() -> None:
 
 
 def test_every_variable_that_a_document_names_exists() -> None:
-    """No document names a setting that does not exist."""
+    """No document names a setting that does not exist; the changelog alone also names those of earlier versions."""
     known = {variable(setting.name) for setting in fields(Settings)}
-    named = {
-        name for document in DOCUMENTS for name in re.findall(r"\bALS_[A-Z_]+[A-Z]\b", document.read_text("utf-8"))
-    }
+    current = [document for document in DOCUMENTS if document.name != "CHANGELOG.md"]
+    named = {name for document in current for name in re.findall(r"\bALS_[A-Z_]+[A-Z]\b", document.read_text("utf-8"))}
     assert named <= known
 
 

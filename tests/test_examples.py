@@ -47,7 +47,7 @@ def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     model, titles = train_on_sample(directory)
     with running_server(model, directory / "state", items=titles) as server:
         server.wait_until_ready()
-        server.wait_for("titles")
+        server.wait_for("catalog")
         yield server.url
 
 

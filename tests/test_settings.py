@@ -89,7 +89,16 @@ LINKS = {
         "ALS_PORT_53_UDP_ADDR": "fd00::9",
     },
     "als-model of SCTP": {"ALS_MODEL_PORT": "sctp://10.0.0.1:1", "ALS_MODEL_PORT_1_SCTP_PROTO": "sctp"},
-    "a Docker link": {"ALS_WEB_NAME": "/shop/als_web", "ALS_WEB_PORT": "udp://172.17.0.5:53"},
+    "a Docker link": {
+        "ALS_WEB_NAME": "/shop/als_web",
+        "ALS_WEB_PORT": "udp://172.17.0.5:53",
+        "ALS_WEB_PORT_80_TCP_START": "tcp://172.17.0.5:80",
+        "ALS_WEB_PORT_80_TCP_END": "tcp://172.17.0.5:89",
+        "ALS_WEB_PORT_80_TCP_PORT_START": "80",
+        "ALS_WEB_PORT_80_TCP_PORT_END": "89",
+        "ALS_WEB_ENV_PATH": "/usr/bin:/bin",
+        "ALS_WEB_ENV_MOTD": "two\nlines",
+    },
 }
 
 

@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sized
 from functools import lru_cache
 from itertools import repeat
-from math import ceil, frexp, isfinite, log10
 from operator import neg
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -15,8 +14,8 @@ import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 from multidict import CIMultiDict, istr
 
+from service.api.decimals import compact
 from service.api.sending import WholeResponse
-from service.errors import SnapshotDamagedError
 from service.live.generation import Generation
 from service.model.factors import Float32, Id
 from service.model.scoring.ranking import Ranked, Rows
@@ -298,30 +297,3 @@ def popular_scores(snapshot: Snapshot, users: Float32, *, normalize: bool) -> li
     if not normalize or ranges is None or ranges.max == 0:
         return compact(users)
     return [count / ranges.max for count in users.tolist()]
-
-
-def compact(numbers: Float32) -> list[float]:
-    """Return finite float32 numbers as decimals of at most ten digits that read back as the same float32.
-
-    Raises SnapshotDamagedError if one is not finite: no model is accepted with which a score could be.
-
-    Written as a double, 0.3 would be 0.30000001192092896, and an answer a quarter longer. A float32 below 2^e is at
-    least 2^(e-25) from its neighbours, so it is rounded to within half of that.
-    """
-    exact = numbers.tolist()
-    if not isfinite(sum(exact)):
-        raise SnapshotDamagedError(
-            "A score is not a finite number: the files of the served snapshot were changed; delete its directory."
-        )
-    # For ten scores, calls (NumPy's and round() included) cost more than the arithmetic. Adding and subtracting a
-    # number too large to have fraction bits also rounds.
-    return [(number * (scale := _SCALES[frexp(number)[1]]) + _NO_FRACTIONS - _NO_FRACTIONS) / scale for number in exact]
-
-
-_NO_FRACTIONS = 1.5 * 2.0**52
-_SMALLEST_EXPONENT, _LARGEST_EXPONENT = -148, 128
-#: By exponent; negative exponents index from the end of the list.
-_SCALES = [
-    10.0 ** ceil((25 - exponent) * log10(2))
-    for exponent in (*range(_LARGEST_EXPONENT + 1), *range(_SMALLEST_EXPONENT, 0))
-]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import numpy as np
 
-from service.api.answers import ScoredItem, UserResult, compact, encode
+from service.api.answers import ScoredItem, UserResult, encode
+from service.api.decimals import compact
 from service.bulk.lists import UserList
 from service.model.ids import Ids
 from service.model.model import Model

@@ -19,7 +19,7 @@ export async function newcomer(picked) {
     h(
       "div",
       { class: "columns" },
-      section("Pick some items", null, picker(picked, { idle: mostPopular, changed: pick })),
+      section("Pick some items", null, picker(picked, { label: "Find items", idle: mostPopular, changed: pick })),
       section("Recommendations", "Updated with every pick.", result),
     ),
   );

@@ -6,8 +6,6 @@ import { named, walk } from "./lists.js";
 import { problemIn } from "./problems.js";
 
 const SHOWN = 14;
-const LABEL = "Find items by title or id";
-
 const titles = new Map(); // of all items shown so far, so that picked items keep their names
 
 export function learn(items) {
@@ -15,13 +13,13 @@ export function learn(items) {
 }
 
 // idle() returns what is shown while nothing is typed; changed(picked) is told every change.
-export function picker(picked, { idle, changed }) {
+export function picker(picked, { label, idle, changed }) {
   const basket = h("ul", { class: "chips", "aria-label": "Picked" });
   const shelf = h("ol", { class: "rows shelf", onkeydown: walk, "aria-label": "Items to pick" });
   const field = h("input", {
     type: "search",
-    placeholder: LABEL,
-    "aria-label": LABEL,
+    placeholder: label,
+    "aria-label": `${label} (a title or an id)`,
     autocomplete: "off",
     spellcheck: "false",
     "data-key": "picker",

@@ -1,47 +1,59 @@
-// What a user did just now: pick items, and see how the recommendations change.
+// What a user should see, and how that changes with what they have now.
 
 import * as api from "./api.js";
-import { h, score, section } from "./dom.js";
+import { counted, h, score, section } from "./dom.js";
 import { sharesOf } from "./live.js";
 import { list, row } from "./lists.js";
 import { learn, picker, unknownOf } from "./picker.js";
 import { problemIn } from "./problems.js";
 
-const NOTE = "Pick items, and see how the recommendations change. Nothing is stored.";
+const LABEL = "What if they now had…";
 
-// usual: what is shown without a session, and before: its first items; keep(picked) is told every change.
-export function session(id, usual, before, picked, keep) {
-  const result = h("div", { "aria-live": "polite" }, usual);
+// usual: the note and the list without a session, and before: the first items of that; keep(picked) is told each change.
+export function recommended(id, usual, before, picked, keep) {
+  const note = h("p", { class: "note", role: "status" }, usual.note);
+  const result = h("div", {}, usual.list);
   let asking = new AbortController();
   if (picked.length) recommend(picked);
-  const change = (now) => (keep(now), recommend(now));
-  const picks = picker(picked, { idle: async () => [], changed: change });
-  return h("div", { class: "stack" }, section("Now they also have", NOTE, picks), result);
+  const changed = (now) => (keep(now), recommend(now));
+  const picks = picker(picked, { label: LABEL, idle: async () => [], changed });
+  return section("Recommended", null, picks, note, result);
 
   async function recommend(now) {
     asking.abort();
     asking = new AbortController();
-    if (!now.length) return result.replaceChildren(usual);
+    if (!now.length) return show(usual.note, usual.list);
     try {
       const answer = await api.inSession(id, now, before.length, asking.signal);
       learn(answer.items);
-      result.replaceChildren(changed(answer, before));
+      show(compared(answer.items, before), unknownOf(answer), list(answer.items, rowOf(answer, before)));
     } catch (problem) {
-      if (problem.name !== "AbortError") result.replaceChildren(section("Recommended", null, problemIn(problem)));
+      if (problem.name !== "AbortError") show("", problemIn(problem));
     }
+  }
+
+  function show(text, ...shown) {
+    note.textContent = text;
+    result.replaceChildren(...shown);
   }
 }
 
-function changed(answer, before) {
+const placeIn = (items, item) => items.findIndex((other) => other.item_id === item.item_id) + 1;
+
+function compared(items, before) {
+  const fresh = items.filter((item) => !placeIn(before, item)).length;
+  return `Compared with the list without these: ${counted(fresh, "new item")}.`;
+}
+
+function rowOf(answer, before) {
   const share = sharesOf(answer);
-  const make = (item, place) =>
+  return (item, place) =>
     row(item, place, {
       share: share(item),
       number: score(item.score),
       key: `now ${item.item_id}`,
-      hint: moved(before.findIndex((other) => other.item_id === item.item_id) + 1, place),
+      hint: moved(placeIn(before, item), place),
     });
-  return section("Recommended now", "Compared with the list without what they have now.", unknownOf(answer), list(answer.items, make));
 }
 
 function moved(before, place) {
@@ -49,5 +61,5 @@ function moved(before, place) {
   if (before === place) return h("small", {}, "as before");
   return before > place
     ? h("small", { class: "up" }, `up ${before - place}`)
-    : h("small", { class: "down" }, `down ${place - before}`);
+    : h("small", {}, `down ${place - before}`);
 }

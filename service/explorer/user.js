@@ -5,7 +5,7 @@ import { counted, empty, h, score, section } from "./dom.js";
 import { sharesOf } from "./live.js";
 import { growing, link, list, row, signed } from "./lists.js";
 import { problemIn } from "./problems.js";
-import { session } from "./session.js";
+import { recommended } from "./session.js";
 import { surprise } from "./start.js";
 
 const STEP = 12;
@@ -32,7 +32,7 @@ export async function user(id, opened, also) {
       h("h1", {}, id),
       h("button", { type: "button", class: "button quiet", onclick: surprise }, "Another user"),
     ),
-    h("div", { class: "columns uneven" }, hadBy(id, had), session(id, wantedBy(id, wanted.value), wanted.value.items, also, keep)),
+    h("div", { class: "columns uneven" }, hadBy(id, had), recommended(id, wantedBy(id, wanted.value), wanted.value.items, also, keep)),
     likeThem(alike),
   );
   for (const item of opened) node.querySelector(`[data-key="${CSS.escape(WANTED + item)}"]`)?.click();
@@ -70,7 +70,7 @@ function wantedBy(id, answer) {
     });
   const more = async (n, offset) => (await api.recommendations(id, n, offset)).items;
   const note = popular ? "Popular items, because the model has no factors." : "Best first. Open one to see why.";
-  return section("Recommended", note, growing(answer.items, STEP, more, make, "This user has seen everything."));
+  return { note, list: growing(answer.items, STEP, more, make, "This user has seen everything.") };
 }
 
 async function why(id, item) {

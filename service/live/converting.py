@@ -104,7 +104,8 @@ async def _run(job: ConversionJob, limits: ImportLimits, report: Report) -> Outc
         return Outcome(ended, remarks)
     if isinstance(ended, Failed):
         raise ConversionError(ended.detail)
-    raise ConversionError(f"The conversion process for {job.model} {end_of(returncode)}.")
+    why = end_of(returncode).partition(";")[0]  # the rest speaks of a log, but its output was shown
+    raise ConversionError(f"The conversion process for {job.model} {why}.")
 
 
 async def _listen(child: asyncio.subprocess.Process, report: Report) -> tuple[Converted | Failed | None, list[str]]:

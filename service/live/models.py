@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Never
 
@@ -57,8 +57,8 @@ class ModelLoader(Loader[Snapshot]):
         self._training = training
         self._is_first = True
         self._resumed = False
-        self._offer: Offer | None = None
         self._accepted = False
+        self._offer: Offer | None = None
 
     async def begin(self) -> None:
         """Serve what was served before a restart at once, and clean up leftovers of other processes.
@@ -208,25 +208,32 @@ class Live:
         return state_of(self.slot.current, self.training)
 
 
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What keeps a valid model out, or takes it back; by default, nothing."""
+
+    gates: GatePolicy = field(default_factory=GatePolicy)
+    allowance: Allowance = field(default_factory=Allowance)
+
+
 def keep_model(
     path: Path,
     preparation: Preparation,
     metrics: Metrics,
     settle_seconds: float,
-    gate_policy: GatePolicy | None = None,
-    allowance: Allowance | None = None,
+    rollout: Rollout | None = None,
     policy: Policy | None = None,
 ) -> Live:
     """Build the parts that serve the model at a path; nothing is read before the reloader runs.
 
-    Without gates, every valid model is served; without an allowance, there is no probation; without a policy, a model
-    is served at once and to everybody.
+    Without a rollout, every valid model is served and stays; without a policy, at once and to everybody.
     """
+    rollout = rollout or Rollout()
     slot, training, shelf = Slot(metrics, policy or Policy()), FallbackTraining(), preparation.shelf
     verdicts = Verdicts(shelf.root.parent)
     fallback = Fallback(path, slot, preparation)
-    admission = Admission(gate_policy or GatePolicy(), verdicts, shelf, metrics)
-    probation = Probation(slot, shelf, verdicts, allowance or Allowance())
+    admission = Admission(rollout.gates, verdicts, shelf, metrics)
+    probation = Probation(slot, shelf, verdicts, rollout.allowance)
     loader = ModelLoader(slot, preparation, admission, probation, fallback, training)
     reloader = Reloader(path, loader, settle_seconds, preparation.limits.file_bytes)
     fallback.request = reloader.request

@@ -120,10 +120,10 @@ class Probation:
             await self.tidy()
 
     async def _return(self, trial: Trial, share: float) -> None:
-        """Serve the trusted generation again, under the current policy, then quarantine the other."""
+        """Serve the trusted generation again, with the current policy, and quarantine the other."""
         trusted, reading = trial.trusted, Reading("returned", seconds=dict(trial.trusted.load_seconds))
         offer = await self._slot.offer(trusted.snapshot)
-        if self._trial is not trial:  # another model was served meanwhile
+        if self._trial is not trial:  # meanwhile, another model was swapped in
             return
         failed = self._slot.serve(offer, reading, stale=True)
         assert failed  # the one on probation

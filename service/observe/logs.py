@@ -84,7 +84,7 @@ EVENTS: dict[str, tuple[int, str]] = {
         "⚠️ Continuing with limited functions: only popular items are recommended until there is a good file at {path}",
     ),
     "stood_in": (_I, "🔁 Now serving model {model_version} in place of {path}"),
-    "s3_following": (_I, "☁️ Following {uri}: checking for a newer {followed} every {seconds:g} s"),
+    "s3_following": (_I, "☁️ Following {uri} ({followed}): checking for changes every {seconds:g} s"),
     "s3_region": (_I, "☁️ Requests to S3 are signed for the region {region}, from {source}"),
     "s3_downloading": (_I, "⬇️ Downloading {key} from S3 ({bytes} bytes)"),
     "s3_downloaded": (_I, "✅ Downloaded {key} from S3 ({bytes} bytes in {seconds:.1f} s)"),

@@ -48,7 +48,7 @@ async def fetch(
     """
     place, started = Location(bucket, found.key), time.perf_counter()
     if not found.size:
-        raise DownloadCorruptError(f"{place} is empty, so the model that is there stays; publish it again.")
+        raise DownloadCorruptError(f"{place} is empty, so the file that is there stays; publish it again.")
     answer = await get_object(client, place, **_version(found))
     assert answer  # an exact version cannot be "unchanged"
     async with answer["Body"] as body:
@@ -167,10 +167,10 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if not path.parent.is_dir():
             raise ModelPathError(
-                f"A model from S3 cannot be written to {path}: there is no directory {path.parent}; create it."
+                f"A file from S3 cannot be written to {path}: there is no directory {path.parent}; create it."
             ) from None
         raise ModelPathError(
-            f"A model from S3 cannot be written next to {path}: {error.strerror or error}. Free space, or make the "
+            f"A file from S3 cannot be written next to {path}: {error.strerror or error}. Free space, or make the "
             "directory writable for this user."
         ) from None
 

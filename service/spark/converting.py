@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +15,7 @@ from service.model.factors import Factors
 from service.model.raw import RawModel, RawSeen
 from service.model.validation.validation import validate
 from service.spark.factors import Numbered, OnBytes, read_factors
+from service.spark.job import Facts, facts_of_job, item_weights_of_job, tables_of_job
 from service.spark.labels import Labels, labels_of_indexer, labels_of_tables
 from service.spark.layout import SparkModel, find_model, single_indexer
 from service.spark.seen import Side, read_seen
@@ -61,6 +62,9 @@ class Inputs:
 @contextmanager
 def opened(wanted: Wanted) -> Iterator[Inputs]:
     """Open all files of a conversion for the duration of a block. Raises ConversionError, TrainingError."""
+    beside = tables_of_job(wanted.model)
+    tables_given: dict[str, Any] = {name: getattr(wanted, name) or path for name, path in beside.items()}
+    wanted = replace(wanted, **tables_given)
     with ExitStack() as stack:
 
         def tables(path: Path) -> list[DataFile]:
@@ -82,6 +86,7 @@ def convert(inputs: Inputs, report: Report = lambda _phase, _done, _total: None)
     Raises ConversionError, TrainingError, ModelRejectedError and its subclasses.
     """
     model, remarks = find_model(inputs.tree), list[str]()
+    facts = facts_of_job(inputs.tree) or Facts(inputs.wanted.alpha, inputs.wanted.reg_param)
     on_bytes = _meter(model, report)
     users, user_ids = _side(model, "userFactors", model.user_column, inputs.user_labels, on_bytes, remarks)
     items, item_ids = _side(model, "itemFactors", model.item_column, inputs.item_labels, on_bytes, remarks)
@@ -93,17 +98,18 @@ def convert(inputs: Inputs, report: Report = lambda _phase, _done, _total: None)
         item_ids=item_ids,
         seen=seen,
         names={"user_factors": "userFactors", "item_factors": "itemFactors"},
-        regularization=_regularization(inputs.wanted, seen, len(user_ids)),
-        alpha=_alpha(inputs.wanted),
+        item_weights=item_weights_of_job(inputs.tree, items.numbers),
+        regularization=_regularization(facts, seen, len(user_ids)),
+        alpha=_alpha(facts),
     )
     return validate(raw), remarks
 
 
 def write(model: Factors, file: BinaryIO) -> None:
     """Write the safe format to an open file. Raises OSError."""
-    seen: dict[str, Any] = {}
+    more: dict[str, Any] = {} if model.item_weights is None else {"item_weights": model.item_weights}
     if model.seen:
-        seen = {"seen_indptr": model.seen.indptr, "seen_indices": model.seen.items, "seen_weights": model.seen.weights}
+        more |= {"seen_indptr": model.seen.indptr, "seen_indices": model.seen.items, "seen_weights": model.seen.weights}
     np.savez(
         file,
         allow_pickle=False,
@@ -113,7 +119,7 @@ def write(model: Factors, file: BinaryIO) -> None:
         item_ids=model.item_ids,
         regularization=np.float64(model.regularization),
         alpha=np.float64(model.alpha),
-        **seen,
+        **more,
     )
 
 
@@ -185,18 +191,18 @@ def _on_rows(where: str, account: Account) -> list[str]:
     return [*account.sentences(), *([skipped] if account.count else [])]
 
 
-def _alpha(wanted: Wanted) -> float:
+def _alpha(facts: Facts) -> float:
     """Return implicit's alpha that is nearest to Spark's, for explanations and for users outside the model.
 
     Spark's confidence in a pair of weight r is 1 + alpha r, implicit's is alpha r: equal for a weight of 1.
     """
-    return 1 + wanted.alpha
+    return 1 + facts.alpha
 
 
-def _regularization(wanted: Wanted, seen: RawSeen | None, users: int) -> float:
+def _regularization(facts: Facts, seen: RawSeen | None, users: int) -> float:
     """Return implicit's regularization that is nearest to Spark's.
 
     Spark multiplies regParam by each user's number of pairs, implicit does not: equal for a user with the mean number.
     """
     mean = 1.0 if seen is None or seen.weights is None else len(seen.weights) / users
-    return wanted.reg_param * mean
+    return facts.reg_param * mean

@@ -124,7 +124,7 @@ def _stages(tree: Tree) -> Iterator[tuple[Tree, _Metadata]]:
     found = _metadata(tree)
     if found.kind in _PIPELINES:
         stages = tree.below("stages")
-        for name in sorted(stages.directories(), key=_number):
+        for name in stages.directories():
             yield from _stages(stages.below(name))
     elif found.name in _TUNED:
         yield from _stages(tree.below("bestModel"))
@@ -137,12 +137,6 @@ def _stages(tree: Tree) -> Iterator[tuple[Tree, _Metadata]]:
         )
     else:
         yield tree, found
-
-
-def _number(stage: str) -> tuple[int, str]:
-    """Return what stages, such as 10_ALS_1a2b, are in the order of."""
-    number = stage.partition("_")[0]
-    return int(number) if number.isdecimal() and number.isascii() else 0, stage
 
 
 def _metadata(tree: Tree) -> _Metadata:

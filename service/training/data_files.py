@@ -18,7 +18,7 @@ _COMPRESSED = ("", ".gz", ".zst", ".bz2", ".lz4")
 _ENDINGS = (*(f".{kind}{packed}" for kind in ("csv", "tsv") for packed in _COMPRESSED), ".parquet")
 #: What marks a directory as a table whose log says which of its files count.
 _LOGS = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
-_ICEBERG = "metadata/*.metadata.json"
+_LOG_FILES = {"metadata/*.metadata.json": "Iceberg", "snapshot/snapshot-[0-9]*": "Paimon"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _tables_in(directory: Path, account: Account) -> list[Path]:
 def _refuse_log(directory: Path) -> None:
     """Raise TrainingError if a log in the directory says which files count, because others may be old or deleted."""
     kinds = [kind for name, kind in _LOGS.items() if (directory / name).is_dir()]
-    kinds += ["Iceberg"] if any(directory.glob(_ICEBERG)) else []
+    kinds += [kind for pattern, kind in _LOG_FILES.items() if any(directory.glob(pattern))]
     if kinds:
         raise TrainingError(
             f"{directory} is a {kinds[0]} table, whose log says which of its files count; export its rows to a "

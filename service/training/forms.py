@@ -76,9 +76,13 @@ def form_of(file: DataFile, layout: Layout, account: Account) -> TextForm | None
     Raises TrainingError, UnicodeDecodeError, and the errors of reading and decompressing.
     """
     start = first_bytes(file, _HEAD).removeprefix(codecs.BOM_UTF8)
-    other = foreign(start) or (unmarked(start) if layout.encoding is None else None)
+    other, given = foreign(start), unmarked(start)
     if other:
         raise TrainingError(f"{file.path} {other}.")
+    if given and layout.encoding is None:
+        raise TrainingError(
+            f"{file.path} is UTF-16 without a byte order mark: give --encoding {given}{option('encoding', given)}."
+        )
     encoding = layout.encoding or marked_encoding(start) or "utf-8"
     with opened_text(file, encoding) as text:
         named, comments, head = _beginning(text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from threading import current_thread
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,7 @@ CUTS = st.fixed_dictionaries(
         "n": st.integers(1, ITEMS + 5),
         "min_score": st.sampled_from([-2.5, 0.0, 0.25, 1.0, 3.0]),
         "max_per": st.tuples(st.sampled_from([*KINDS]), st.integers(1, 3)).map("{0[0]}:{0[1]}".format),
-        "offset": st.integers(0, ITEMS),
+        "offset": st.integers(0, 4) | st.integers(0, ITEMS),
         "normalize": st.booleans(),
     },
 )
@@ -159,13 +161,14 @@ async def test_an_empty_only_is_an_empty_answer() -> None:
         assert (await api.post("/v1/recommendations/anonymous", body)).json["items"] == []
 
 
-async def test_pages_of_what_is_eligible() -> None:
-    """An offset counts eligible items."""
-    only = ",".join(map(encoded, TEXT.model.item_ids.at(np.arange(0, ITEMS, 3))))
-    path = f"/v1/users/{encoded(USER)}/recommendations?only={only}"
-    async with serving(TEXT) as api:
+@pytest.mark.parametrize("narrowed", ["filter=number<40", "max_per=number:1", "filter=number>=0&max_per=number:2"])
+async def test_pages_of_what_is_eligible(narrowed: str) -> None:
+    """An offset counts the items that are eligible, and taken."""
+    numbers = {TEXT.model.item_ids.of(row): {"number": float(row // 2)} for row in range(0, ITEMS, 2)}
+    path = f"/v1/users/{encoded(USER)}/recommendations?{narrowed}"
+    async with serving(TEXT, assortment=assort(TEXT.model, make_catalog(numbers))) as api:
         whole = (await api.get(f"{path}&n=100")).json["items"]
-        pages = [(await api.get(f"{path}&n=4&offset={offset}")).json["items"] for offset in range(0, 24, 4)]
+        pages = [(await api.get(f"{path}&n=4&offset={offset}")).json["items"] for offset in range(0, 64, 4)]
     assert [item for page in pages for item in page] == whole
 
 
@@ -203,11 +206,12 @@ async def test_an_empty_filter_is_none() -> None:
 
 
 async def test_a_filter_is_evaluated_once_while_it_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many users, one evaluation, until others need the room; another assortment begins anew."""
-    evaluated = []
+    """Many users, one evaluation, beside the event loop, until others need the room; another assortment begins anew."""
+    evaluated, threads = [], list[str]()
 
     def counting(parsed: Expression, catalog: Catalog) -> Mask:
         evaluated.append(parsed)
+        threads.append(current_thread().name)
         return evaluate(parsed, catalog)
 
     monkeypatch.setattr(selection, "evaluate", counting)
@@ -217,6 +221,7 @@ async def test_a_filter_is_evaluated_once_while_it_is_remembered(monkeypatch: py
             for user in users:
                 await api.get(f"/v1/users/{user}/recommendations?filter=number<30")
     assert len(evaluated) == 2
+    assert all(name.startswith("query") for name in threads)
     monkeypatch.setattr(selection, "_KEPT_BYTES", 500)
     kept = selection.Selection(assort(TEXT.model, CATALOG))
     for text in ("number<1", "number<2", "number<1", "number<3", "number<1", "number<2"):
@@ -248,3 +253,14 @@ async def test_an_emptied_list_has_no_top_score() -> None:
         assert answer.json["items"] == []
         assert api.sample("als_results_total", strategy="als") == 1
         assert api.sample("als_result_top_score_count", strategy="als") == 0
+
+
+async def test_a_user_without_factors_gets_what_is_popular_even_if_nothing_is_left() -> None:
+    """The strategy does not depend on whether a filter emptied the answer, nor on the route."""
+    factors = make_factors(users=3, items=ITEMS)
+    cold = make_snapshot(replace(factors, user_factors=np.zeros_like(factors.user_factors)), "cold")
+    user = cold.model.user_ids.of(0)
+    async with serving(cold) as api:
+        alone = (await api.get(f"/v1/users/{user}/recommendations?only=")).json
+        (batch,) = (await api.post("/v1/recommendations", {"users": [user], "only": []})).json["results"]
+    assert (alone["strategy"], alone["items"]) == (batch["strategy"], batch["items"]) == ("popular", [])

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.live.generation import Generation
+from service.live.policy import Policy
 from service.live.report import Reload, Served
 from service.model.scoring import kernel
 from tests.support.models import make_factors
@@ -77,6 +78,10 @@ async def test_the_model_is_described() -> None:
         "trained": None,
         "training": None,
         "s3": None,
+        "waiting_for": [],
+        "catalog": None,
+        "unavailable_items": 0,
+        "hidden_users": 0,
         "made_at": "2001-09-09T01:46:40Z",
         "users": 40,
         "items": 60,
@@ -119,6 +124,7 @@ class CountingSlot:
     """Counts how often the current generation is taken."""
 
     earlier: tuple[()] = ()
+    policy = Policy()
 
     def __init__(self, current: Generation | None) -> None:
         self.taken = 0

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from service import errors
 from service.api import answers, problems
+from service.api.decimals import compact
 from service.api.handlers import items
 from service.api.problems import HTTP_STATUS
 from service.api.routes import ROUTES
@@ -203,7 +204,7 @@ async def test_request_ids_differ() -> None:
 def test_scores_read_back_as_the_float32_that_they_are(numbers: list[float]) -> None:
     """A score is written with as few decimals as it may, and no information is lost."""
     scores: Float32 = np.array(numbers, np.float32)
-    written = json.loads(answers.encode(answers.compact(scores)))
+    written = json.loads(answers.encode(compact(scores)))
     assert np.array_equal(np.array(written, np.float32), scores)
 
 
@@ -213,13 +214,13 @@ def test_every_power_of_two_reads_back() -> None:
     powers = np.ldexp(np.float32(1), exponents).astype(np.float32)
     neighbours = [powers, np.nextafter(powers, np.float32(0)), np.nextafter(powers, np.float32(np.inf))]
     for scores in neighbours:
-        assert np.array_equal(np.array(answers.compact(scores), np.float32), scores)
+        assert np.array_equal(np.array(compact(scores), np.float32), scores)
 
 
 def test_scores_are_written_shortly() -> None:
     """No score has more than ten significant digits, and a round one has few."""
     scores = np.ldexp(np.random.default_rng(0).normal(size=10_000), np.arange(10_000) % 60 - 30).astype(np.float32)
-    for written in answers.compact(scores):
+    for written in compact(scores):
         digits = f"{Decimal(repr(written)).normalize():e}".partition("e")[0]
         assert len(digits.strip("-").replace(".", "")) <= 10
-    assert answers.compact(np.array([0.25, -1.5, 0, 1e6, 12], np.float32)) == [0.25, -1.5, 0.0, 1e6, 12.0]
+    assert compact(np.array([0.25, -1.5, 0, 1e6, 12], np.float32)) == [0.25, -1.5, 0.0, 1e6, 12.0]

@@ -320,7 +320,7 @@ async def test_a_full_disk_changes_nothing(models: Models, disk: Path) -> None:
     with pytest.raises(ModelPathError) as failure:
         await fetched(models, version, disk)
     assert str(failure.value) == (
-        f"A model from S3 cannot be written next to {disk}: No space left on device. "
+        f"A file from S3 cannot be written next to {disk}: No space left on device. "
         "Free space, or make the directory writable for this user."
     )
     assert untouched(disk)

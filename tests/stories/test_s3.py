@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,26 @@ def test_a_model_that_a_gate_blocks_is_accepted_on_the_server(fleet: Fleet) -> N
         assert server.get("/v1/model")[1]["model_version"] == version(OLD)
         fleet.run("accept", version(small), "--state-dir", str(fleet.directory / "state"))
         server.wait_until_serving(version(small))
+
+
+async def test_items_come_from_s3_as_well(fleet: Fleet) -> None:
+    """A server with a model waits for the items, takes each new file of them, and keeps them while S3 has none."""
+    factors = make_factors(users=20, items=30, pairs=None)
+    user, ids = factors.user_ids[0], set(map(str, factors.item_ids))
+    put(fleet.path, model_bytes(factors=factors))
+    follows: dict[str, Any] = {"s3_uri": "", "items": fleet.directory / "items.csv", "items_s3_poll_seconds": 0.2}
+
+    def is_shown(server: RunningServer, expected: set[str]) -> bool:
+        body = server.get(f"/v1/users/{user}/recommendations?n=30")[1]
+        return {str(item["item_id"]) for item in body.get("items", [])} == expected
+
+    with fleet.server(items_s3_uri=f"{fleet.uri}items.csv", **follows) as server:
+        server.wait_for("s3_failed", reason="not_found")
+        assert server.get("/readyz")[0] == 503
+        for hidden in (set(sorted(ids)[:15]), set(sorted(ids)[15:])):
+            rows = "".join(f"{item},{'no' if item in hidden else 'yes'}\n" for item in ids)
+            await fleet.bucket.put("items.csv", f"id,available\n{rows}".encode())
+            await asyncio.to_thread(server.wait_until, partial(is_shown, server, ids - hidden))
 
 
 async def test_no_request_fails_while_s3_does(fleet: Fleet, proxy: FaultProxy) -> None:

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 from service.live import preparing
 from service.live.admission import GatePolicy
 from service.live.importing import ImportLimits, import_in_child
+from service.live.models import Rollout
 from service.live.probation import Allowance
 from service.live.watcher import Watcher
 from service.model.factors import Factors
@@ -107,8 +108,7 @@ class Place:
             self.limits,
             metrics,
             settle_seconds=self.settle_seconds,
-            gate_policy=self.gate_policy,
-            allowance=self.allowance,
+            rollout=Rollout(self.gate_policy, self.allowance),
         )
 
     @asynccontextmanager

@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Never
 
-from service.live.admission import GatePolicy
 from service.live.generation import Generation, Slot
 from service.live.importing import ImportLimits
-from service.live.models import Live, keep_model
+from service.live.models import Live, Rollout, keep_model
 from service.live.preparing import Preparation
-from service.live.probation import Allowance
 from service.live.report import Reload, Served, State, Training
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot
@@ -32,14 +30,13 @@ class Store:
         *,
         settle_seconds: float = 2.0,
         downloaded: Callable[[str], float | None] | None = None,
-        gate_policy: GatePolicy | None = None,
-        allowance: Allowance | None = None,
+        rollout: Rollout | None = None,
     ) -> None:
         self.path = path
         self.metrics = metrics
         self._number = 0
         preparation = Preparation(shelf, limits, downloaded)
-        self.live: Live = keep_model(path, preparation, metrics, settle_seconds, gate_policy, allowance)
+        self.live: Live = keep_model(path, preparation, metrics, settle_seconds, rollout)
 
     @property
     def slot(self) -> Slot:

@@ -424,7 +424,7 @@ class TestIds:
         assert as_dict(both) == {**expected, (17, 1): 2}
 
     def test_other_types(self, tmp_path: Path) -> None:
-        """A UUID is its text, bytes are text, a float that is not whole is its text, and NaN is missing."""
+        """A UUID is its text, bytes are text, a float that is not whole is its text; NaN and infinity are missing."""
         ids = [uuid.UUID(int=number) for number in (2**100, 2**120)]
         path = tmp_path / "data.parquet"
         expected = {(str(ids[0]), 1): 1, (str(ids[1]), 2): 1}
@@ -433,7 +433,7 @@ class TestIds:
             assert as_dict(read(path)) == expected
         pq.write_table(pa.table({"user": pa.array([b"u1", b"u2"], pa.binary(2)), "item": [1, 2]}), path)
         assert as_dict(read(path)) == {("u1", 1): 1, ("u2", 2): 1}
-        pq.write_table(pa.table({"user": [1.5, 2.0, float("nan")], "item": [1, 2, 3]}), path)
+        pq.write_table(pa.table({"user": [1.5, 2.0, float("nan"), float("inf")], "item": [1, 2, 3, 4]}), path)
         assert as_dict(read(path, skip=True)) == {("1.5", 1): 1, ("2", 2): 1}
         pq.write_table(pa.table({"user": pa.nulls(2), "item": [1, 2]}), path)
         assert complaint_of(path).startswith(f"{path}, row 1: the user is missing")
@@ -679,7 +679,7 @@ class TestDirectories:
     @pytest.mark.parametrize(
         ("log", "kind"),
         [("_delta_log/00000000000000000000.json", "Delta Lake"), (".hoodie/hoodie.properties", "Hudi"),
-         ("metadata/v1.metadata.json", "Iceberg")],
+         ("metadata/v1.metadata.json", "Iceberg"), ("snapshot/snapshot-12", "Paimon")],
     )  # fmt: skip
     @pytest.mark.parametrize("given", [".", "table", "table/data", "table/data/part.csv"])
     def test_a_table_with_a_log(self, tmp_path: Path, log: str, kind: str, given: str) -> None:

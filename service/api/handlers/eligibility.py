@@ -18,7 +18,7 @@ from service.model.factors import Id, Int32
 from service.model.filtering.capping import Groups, Rank, capped
 from service.model.filtering.forms import among
 from service.model.filtering.selection import selection_of
-from service.model.scoring.ranking import Eligible, Ranked
+from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked
 
 _CAP = re.compile(r"(.+):([1-9][0-9]{0,2}|1000)", re.DOTALL)
 # A capped list usually takes up to three rounds, and each looks at all items.
@@ -50,11 +50,17 @@ class Candidates(NamedTuple):
         return self._replace(exclude=np.concatenate((self.exclude, rows)))
 
 
+# What most requests ask for.
+_ALL = Candidates(None, NO_ROWS, None)
+
+
 def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id] = ()) -> Candidates:
     """Return the candidates for an answer with these options. Every route that returns items asks here.
 
     Raises BadFilterError.
     """
+    if not (exclude or options.max_per or is_narrowed(generation, options)):
+        return _ALL
     model = generation.snapshot.model
     return Candidates(_eligible(generation, options), item_rows(model, exclude), _cap(generation, options))
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from service.api import answers
 from service.api.answers import Answer, Audience, FoundItem, FoundItems, PopularItems, ScoredUser, SimilarItems
 from service.api.context import Question
+from service.api.decimals import compact
 from service.api.handlers.eligibility import candidates, is_narrowed, narrowing, ranking
 from service.api.handlers.lookups import ENTRY_MICROSECONDS, answered, answered_in_turns, known_item, titling
 from service.api.parameters import Paged, PopularPage, Search, SimilarEntries
@@ -114,7 +115,7 @@ def _audience(generation: Generation, row: int, options: Paged) -> Iterator[Answ
         if ranked is None:
             yield None
         else:
-            users = list(map(ScoredUser, model.user_ids.at(ranked.rows), answers.compact(ranked.scores)))
+            users = list(map(ScoredUser, model.user_ids.at(ranked.rows), compact(ranked.scores)))
             yield Answer(answers.encode(Audience(generation.version, model.item_ids.of(row), users)))
 
 
@@ -144,7 +145,7 @@ def _similar(generation: Generation, row: int, options: SimilarEntries) -> Answe
     snapshot = generation.snapshot
     similar_ones = partial(scoring.similar_items, snapshot.model, row)
     ranked = candidates(generation, options).best(similar_ones, options.n)
-    scores = answers.compact(ranked.scores)
+    scores = compact(ranked.scores)
     items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
     title = answers.title_of(generation, row, wanted=options.titles)
     return Answer(answers.encode(SimilarItems(snapshot.version, snapshot.model.item_ids.of(row), items, title)))

@@ -14,6 +14,7 @@ from service.api.parameters import Options
 from service.api.sending import WholeResponse
 from service.live.generation import Generation, state_of
 from service.live.report import Following, Poll, Reload, Served, State, Training
+from service.model.catalog.assortment import Assortment
 from service.model.facts import TrainingFacts
 from service.model.scoring import kernel as scan_kernel
 from service.model.scoring.kernel import Name as Kernel
@@ -45,12 +46,22 @@ class S3Facts(msgspec.Struct, frozen=True):
     latest: Download | None
 
 
+class CatalogFacts(msgspec.Struct, frozen=True):
+    """The catalog in force: its version (as of models), its items, and how many of the model's items it lists."""
+
+    version: str
+    items: int
+    listed_items: int
+
+
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     """The served model. Its fields are null while there is none.
 
     ``kernel`` is what scans the items: int8 (the compiled kernel) or numpy.
     ``bytes`` is the snapshot's size on disk, ``load_seconds`` are the seconds of each phase, ``trained`` says how the
     model was made, if its file does. ``training`` is the progress of the fallback training, if any.
+    ``waiting_for`` names the settings whose files have to come before anything is served. ``unavailable_items`` and
+    ``hidden_users`` count those of the model that must not be shown.
     ``earlier_versions`` were served before, latest first; ``reloads`` are the last ten, latest first, and
     ``last_reload`` is the first of them.
     """
@@ -69,6 +80,10 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     load_seconds: dict[str, float] | None = None
     score_ranges: ScoreRanges | None = None
     trained: TrainingFacts | None = None
+    waiting_for: list[str]
+    catalog: CatalogFacts | None = None
+    unavailable_items: int | None = None
+    hidden_users: int | None = None
     training: Training | None
     s3: S3Facts | None
     last_reload: Reload | None
@@ -87,6 +102,7 @@ async def served_model(question: Question[None, Options]) -> web.StreamResponse:
     body = ServedModel(
         state=state_of(generation, status.training),
         kernel=scan_kernel.name(),
+        waiting_for=list(status.slot.policy.missing),
         training=status.training.report,
         s3=_s3(status.following, generation),
         last_reload=next(iter(status.reloads), None),
@@ -115,7 +131,15 @@ def _facts(generation: Generation) -> dict[str, Any]:
         "load_seconds": generation.load_seconds,
         "score_ranges": manifest.scores,
         "trained": manifest.training,
+        "catalog": _catalog(generation.assortment),
+        "unavailable_items": generation.assortment.unavailable_items,
+        "hidden_users": generation.assortment.hidden_users,
     }
+
+
+def _catalog(assortment: Assortment) -> CatalogFacts | None:
+    catalog = assortment.catalog
+    return None if catalog is None else CatalogFacts(catalog.version, len(catalog), assortment.listed_items)
 
 
 def _source(snapshot: Snapshot) -> SourceFacts:

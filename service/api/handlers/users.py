@@ -21,6 +21,7 @@ from service.api.answers import (
     WeightedItem,
 )
 from service.api.context import Question
+from service.api.decimals import compact
 from service.api.handlers.lookups import MICROSECONDS, answered, answered_in_turns, known_item, known_user, titling
 from service.api.parameters import Counted, Entries, ListedUsers, Page, Scores
 from service.api.query_strings import path_id
@@ -102,7 +103,7 @@ def _similar(generation: Generation, row: int, n: int) -> Answer:
     ids = snapshot.model.user_ids
     hidden = generation.assortment.hidden
     ranked = similar_users(snapshot.model, row, n, eligible=None if hidden is None else ~hidden)
-    users = list(map(ScoredUser, ids.at(ranked.rows), answers.compact(ranked.scores)))
+    users = list(map(ScoredUser, ids.at(ranked.rows), compact(ranked.scores)))
     return Answer(answers.encode(SimilarUsers(snapshot.version, ids.of(row), users)))
 
 
@@ -124,7 +125,7 @@ def _seen(generation: Generation, row: int, options: Page) -> Answer:
     model = generation.snapshot.model
     seen, page = _known_seen(model), slice(options.offset, options.offset + options.n)
     rows = seen.of(row)[page]
-    weights = answers.compact(seen.weights_of(row)[page])
+    weights = compact(seen.weights_of(row)[page])
     titles = answers.titles_of(generation, rows, wanted=options.titles)
     items = list(map(WeightedItem, model.item_ids.at(rows), weights, titles))
     return Answer(answers.encode(UserItems(generation.version, model.user_ids.of(row), items)))
@@ -139,8 +140,8 @@ def _explanation(generation: Generation, user_row: int, item_row: int, options: 
 
 def _explained(generation: Generation, user_row: int, item_row: int, all_items: Ranked, options: Entries) -> Answer:
     model, n = generation.snapshot.model, options.n
-    total = answers.compact(all_items.scores.sum(keepdims=True))[0]
-    scores = answers.compact(all_items.scores[:n])
+    total = compact(all_items.scores.sum(keepdims=True))[0]
+    scores = compact(all_items.scores[:n])
     items = answers.scored_items(generation, all_items.rows[:n], scores, titles=options.titles)
     user, item = model.user_ids.of(user_row), model.item_ids.of(item_row)
     title = answers.title_of(generation, item_row, wanted=options.titles)

@@ -29,7 +29,7 @@ from service.api.answers import (
     WeightedItem,
     encode,
 )
-from service.api.handlers.model import S3Facts, ServedModel, SourceFacts
+from service.api.handlers.model import CatalogFacts, S3Facts, ServedModel, SourceFacts
 from service.api.parameters import AnonymousBody, BatchBody, GivenItem, SessionBody
 from service.live.report import Poll, Reload, Served
 from service.model.scoring.score_ranges import Range, ScoreRanges
@@ -78,6 +78,10 @@ SERVED_MODEL = ServedModel(
         recommendation=Range(0.08, 1.31, 0.47, 0.21, 0.11, 0.44, 1.03, _HISTOGRAM),
         popularity=Range(0.0, 797.0, 23.2, 41.7, 0.0, 9.0, 201.0, _HISTOGRAM),
     ),
+    waiting_for=[],
+    catalog=CatalogFacts("9a1c07d4e2b86f35", 35_204, 34_880),
+    unavailable_items=112,
+    hidden_users=3,
     training=None,
     s3=S3Facts("s3://my-bucket/models/", Poll("unchanged", "", "", _LOADED), _LOADED, _DOWNLOAD, _DOWNLOAD),
     last_reload=_RELOAD,

@@ -94,3 +94,8 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def version(self) -> str:
+        """The first 16 hex digits of its file's sha256, which its directory is named by; "" in memory alone."""
+        return self.directory.name.split("-")[1] if self.directory else ""

@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from service.errors import BadCatalogError
 from service.model.catalog.json_lines import JsonLines
-from service.model.tables.foreign_tables import foreign
+from service.model.tables.foreign_tables import foreign, unmarked
 from service.model.tables.streams import Readable, Sealed, decompressed, marked_encoding, text_of, utf8_chunks
 
 _PARQUET_MAGIC = b"PAR1"
@@ -53,6 +53,8 @@ def open_table(file: BufferedReader) -> Table:
         return JsonLines(BufferedReader(Readable(decompressed(_reopened(file)))))
     if other := foreign(start):
         raise BadCatalogError(f"it {other}")
+    if unmarked(start):
+        raise BadCatalogError("it is UTF-16 without a byte order mark: save it as UTF-8")
     return TextTable(file, marked_encoding(start) or "utf-8")
 
 

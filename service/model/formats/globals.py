@@ -40,11 +40,14 @@ def find(module: str, name: str) -> StandIn | Sealed:
     """Return the stand-in of one global. Raises UnsafePickleError for everything that a model does not need."""
     found = _TABLE.get((module, name))
     if found is None:
-        full = f"{module}.{name}"
-        raise UnknownGlobalError(
-            f"The pickle refers to {quote(full)}, which is not allowed, and nothing was executed; {_advice(full)}."
-        )
+        raise _unknown(f"{module}.{name}")
     return found
+
+
+def _unknown(full: str) -> UnknownGlobalError:
+    return UnknownGlobalError(
+        f"The pickle refers to {quote(full)}, which is not allowed, and nothing was executed; {_advice(full)}."
+    )
 
 
 def _advice(full: str) -> str:
@@ -164,6 +167,14 @@ def _index(arguments: tuple[object, ...]) -> Array | range:
     raise UnexpectedError
 
 
+def _getattr(arguments: tuple[object, ...]) -> Sealed:
+    """Return the type of a zone, whose pickle names a method of it in this way."""
+    match arguments:
+        case (Sealed(__name__="ZoneInfo") as zone, "_unpickle") if issubclass(zone, Passed):
+            return zone
+    raise _unknown("builtins.getattr")
+
+
 def _opaque(arguments: tuple[object, ...]) -> Opaque:
     return Opaque()
 
@@ -206,6 +217,7 @@ _GROUPS: tuple[tuple[str, str, StandIn | Sealed], ...] = (
     ("implicit.als implicit.cpu.als implicit.gpu.als", "AlternatingLeastSquares", AlternatingLeastSquares),
     ("copyreg copy_reg", "_reconstructor", Function("copyreg._reconstructor", _reconstructor)),
     ("_codecs", "encode", Function("_codecs.encode", _encode)),
+    (_BUILTINS, "getattr", Function("getattr", _getattr)),
     (_BUILTINS, "object", Named("builtins.object")),
     (_BUILTINS, "int long", Named("builtins.int")),
     (_BUILTINS, "bytes", Function("bytes", _bytes)),

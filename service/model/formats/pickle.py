@@ -20,7 +20,7 @@ from service.errors import (
 )
 from service.model.formats.components import hint, named
 from service.model.formats.globals import UnknownGlobalError, find
-from service.model.formats.records import foreign_type, without_records
+from service.model.formats.records import foreign_type, forgiving, without_records
 from service.model.formats.standins import AlternatingLeastSquares, Array, Sealed, SparseMatrix, StandIn
 from service.model.raw import RawIds, RawModel, RawSeen, kind
 
@@ -70,7 +70,7 @@ class _Lenient(_Unpickler):
 
     def find_class(self, module: str, name: str) -> StandIn | Sealed:
         try:
-            return find(module, name)
+            return forgiving(find(module, name))
         except UnknownGlobalError:
             return foreign_type(module, name)
 

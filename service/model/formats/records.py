@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import IO, cast
 
-from service.errors import UnsafePickleError
-from service.model.formats.standins import Array, Instance, Sealed, StandIn
+from service.errors import ModelRejectedError, UnsafePickleError
+from service.model.formats.standins import Array, Function, Instance, Sealed, StandIn
 from service.model.keys import KEYS
 from service.untrusted import quote
 
@@ -40,6 +40,32 @@ class _Foreign(StandIn, metaclass=_ForeignType):
 
     def __setstate__(self, state: object) -> None:
         self._keep("is_record", False)
+
+    def extend(self, _values: object) -> None:
+        """Pass over what is in a list of this type, or a dict."""
+        self._keep("is_record", False)
+
+    append = add = extend
+
+    def __setitem__(self, _key: object, _value: object) -> None:
+        self._keep("is_record", False)
+
+
+class _Forgiving(Function):
+    """A known function, which makes an unknown value of arguments that it does not know."""
+
+    __slots__ = ()
+
+    def __call__(self, *arguments: object) -> object:
+        try:
+            return super().__call__(*arguments)
+        except ModelRejectedError:
+            return foreign_type("builtins", "object")()
+
+
+def forgiving(known: StandIn | Sealed) -> StandIn | Sealed:
+    """Return what stands for a known name in a second look."""
+    return _Forgiving(known.name, known.call) if isinstance(known, Function) else known
 
 
 def foreign_type(module: str, name: str) -> Sealed:

@@ -117,7 +117,7 @@ def share_of_own(factors: Float32, is_stopped: Callable[[], bool] = lambda: Fals
     parts = [factors[at : at + _CHUNK].astype(np.float64) @ vector for at in starts if not is_stopped()]
     ordered = np.sort(np.concatenate([*parts, np.empty(0)]))
     if len(ordered) < _FEWEST:
-        return float(np.count_nonzero(ordered) / len(factors))
+        return int(np.count_nonzero(ordered)) / len(factors)
     ends = np.flatnonzero(np.concatenate([ordered[1:] != ordered[:-1], [True]]))
     largest = int(np.diff(ends, prepend=-1).max())
     return 1 - largest / len(factors) if largest > 1 else 1.0

@@ -13,21 +13,32 @@ from service.model.factors import Float32
 from service.model.model import Model
 from service.model.scoring.blocks import UNIT_ROUNDOFF
 from service.model.scoring.products import scores_of
-from service.model.scoring.ranking import NO_ROWS, NO_SCORES, Eligible, Ranked, Rows, is_mask, mask_of, rank
+from service.model.scoring.ranking import NO_ROWS, NO_SCORES, Eligible, Ranked, is_mask, mask_of, rank
 
 # Between these limits, a float32 sum of squares has not underflowed or overflowed.
 _SAFE_SQUARES = (1e-30, 1e30)
 # Reading more of the rows from a list takes longer than reading all.
 _LISTED_SHARE = 0.2
+_NOTHING = Ranked(NO_ROWS, NO_SCORES, scanned=0)
 
 
 def similar_items(model: Model, item: int, n: int, *, offset: int = 0, eligible: Eligible | None = None) -> Ranked:
     """Return the ``n`` other items whose factors have the greatest cosine with this one's, in [-1, 1].
 
-    offset, eligible: as for :func:`service.model.scoring.scoring.top_n`.
+    offset, eligible: as for :func:`service.model.scoring.scoring.top_n`. BLAS computes the cosines; those of the best
+    are computed once more, in one fixed order, so that they have the same bits whether rows are read in blocks or from
+    a list.
     """
-    found = _similar(model.item_factors, item, n + offset, norms=model.item_norms, eligible=eligible)
-    return found.after(offset)
+    factors, norms = model.item_factors, model.item_norms
+    direction = _unit(factors[item])
+    if direction is None:
+        return _NOTHING
+    if eligible is not None and len(eligible) > _LISTED_SHARE * len(factors):
+        eligible = mask_of(eligible, len(factors))
+    found = _ranked(factors, norms, item, n + offset, direction, eligible, _margin(len(direction)))
+    exact = (scores_of(factors.take(found.rows, axis=0), direction) / norms[found.rows]).clip(-1, 1)
+    order = np.lexsort((found.rows, -exact))[offset : offset + n]
+    return Ranked(found.rows[order], exact[order], found.scanned)
 
 
 def similar_users(model: Model, user: int, n: int, *, eligible: Eligible | None = None) -> Ranked:
@@ -35,46 +46,40 @@ def similar_users(model: Model, user: int, n: int, *, eligible: Eligible | None 
 
     eligible: a mask, bool [users], or rows, ascending, no repeats; None for all.
     """
-    return _similar(model.user_factors, user, n, eligible=eligible)
+    direction = _unit(model.user_factors[user])
+    return _NOTHING if direction is None else _ranked(model.user_factors, None, user, n, direction, eligible)
 
 
-def _similar(
-    factors: Float32, row: int, n: int, norms: Float32 | None = None, eligible: Eligible | None = None
+def _ranked(
+    factors: Float32,
+    norms: Float32 | None,
+    row: int,
+    n: int,
+    direction: Float32,
+    eligible: Eligible | None,
+    margin: float = 0.0,
 ) -> Ranked:
-    """Rank by the cosines that BLAS computes, and once more, what rounding may have misplaced, by exact sums.
-
-    So a cosine has the same bits whether rows are read in blocks or from a list.
-    """
-    direction = _unit(factors[row])
-    if direction is None:
-        return Ranked(NO_ROWS, NO_SCORES, scanned=0)
-    if eligible is not None and len(eligible) > _LISTED_SHARE * len(factors):
-        eligible = mask_of(eligible, len(factors))
+    """Return the best of the eligible rows but this one, by the cosines as computed, and all within the margin."""
     listed = None if eligible is None or is_mask(eligible) else eligible[eligible != row]
 
     def cosines(start: int, stop: int) -> Float32:
         rows = slice(start, stop) if listed is None else listed[start:stop]
-        found = _cosines(np.dot(factors[rows], direction), _lengths_of(factors, norms, rows))
+        block = factors[rows]
+        found = _cosines(np.dot(block, direction), lengths(block) if norms is None else norms[rows])
         if listed is None and eligible is not None:
             found[~eligible[rows]] = -np.inf
         return found
 
-    count, without = (len(factors), np.array([row], np.int32)) if listed is None else (len(listed), NO_ROWS)
-    found = rank(cosines, lambda _: 1.0, count, n, without=without, margin=_margin(len(direction)))
-    rows = found.rows if listed is None else listed[found.rows]
-    exact = _cosines(scores_of(factors.take(rows, axis=0), direction), _lengths_of(factors, norms, rows))
-    order = np.lexsort((rows, -exact))[:n]
-    return Ranked(rows[order], exact[order], found.scanned)
+    if listed is None:
+        return rank(cosines, lambda _: 1.0, len(factors), n, without=np.array([row], np.int32), margin=margin)
+    found = rank(cosines, lambda _: 1.0, len(listed), n, margin=margin)
+    return Ranked(listed[found.rows], found.scores, found.scanned)
 
 
 def _margin(factors: int) -> float:
     """Return how far two computed cosines may be off together: see :func:`service.model.scoring.blocks.bounds`."""
     errors = (factors + 4) * UNIT_ROUNDOFF
     return 4 * errors / (1 - errors)
-
-
-def _lengths_of(factors: Float32, norms: Float32 | None, rows: slice | Rows) -> Float32:
-    return lengths(factors[rows]) if norms is None else norms[rows]
 
 
 def _unit(vector: Float32) -> Float32 | None:

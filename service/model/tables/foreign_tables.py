@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from service.training.columns import option
-
 _CSV = "save the table as CSV or Parquet"
 _OTHERS = tuple(
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), what)
@@ -48,6 +46,5 @@ def foreign(head: bytes) -> str | None:
 
 
 def unmarked(head: bytes) -> str | None:
-    """Describe a file whose encoding has to be named, if it does."""
-    name = next((name for name, pattern in _UNMARKED.items() if pattern.match(head)), None)
-    return name and f"is UTF-16 without a byte order mark: give --encoding {name}{option('encoding', name)}"
+    """Return the encoding of a file that has no byte order mark and needs one."""
+    return next((name for name, pattern in _UNMARKED.items() if pattern.match(head)), None)

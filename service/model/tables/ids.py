@@ -116,7 +116,8 @@ def _of_floats(values: Any) -> Any:
     numbers = pc.fill_null(values, float("nan")).to_numpy(zero_copy_only=False)
     whole = (np.abs(numbers) < _LARGEST_EXACT) & (np.floor(numbers) == numbers)
     as_numbers = pa.array(np.where(whole, numbers, 0).astype(np.int64)).cast(pa.string())
-    return pc.if_else(pa.array(whole), as_numbers, values.cast(pa.string()))
+    as_text = pc.if_else(pa.array(np.isfinite(numbers)), values.cast(pa.string()), None)
+    return pc.if_else(pa.array(whole), as_numbers, as_text)
 
 
 def _of_uuids(values: Any) -> Any:

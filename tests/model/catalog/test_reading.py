@@ -58,6 +58,7 @@ def values_of(column: Column) -> list[Any]:
         assert column.words is not None
         words = column.words.at(np.arange(len(column.words)))
         assert words == sorted(words, key=str.encode)
+        assert set(found) - {-1} == set(range(len(words)))
         found = [None if code < 0 else words[code] for code in found]
     elif column.kind == "bool":
         found = [None if value < 0 else bool(value) for value in found]
@@ -184,6 +185,7 @@ def test_parquet_s_other_types() -> None:
                 moment(2024, 1, 31, 13, 30, 0, 123456),
             ],
         ),
+        (["2024-01-31 12:00:00 +02:00", "2024-01-31"], "date", [moment(2024, 1, 31, 10), moment(2024, 1, 31)]),
         (["1|2", "3", "", "|"], "number", [[1.0, 2.0], [3.0], [], []]),
         (["a| b ", "2", "NA|x", " "], "text", [["a", "b"], ["2"], ["NA", "x"], []]),
         ([" a ", "a", "b"], "text", ["a", "a", "b"]),
@@ -321,6 +323,19 @@ def test_the_last_row_of_an_id_counts_and_bad_ids_are_left_out() -> None:
     assert catalog.account.repeated == 2
 
 
+def test_what_does_not_occur_is_not_a_word() -> None:
+    """The text of a row that does not count is not kept, even if the file has a dictionary of all."""
+    catalog = read(parquet({"id": ["a", "a", "b"], "x": ["gone", "here", None]}))
+    assert values_of(catalog.columns["x"]) == ["here", None]
+
+
+def test_a_catalog_in_which_all_is_available_does_not_say_so() -> None:
+    """A column of nothing but yes, or of nothing, is the same as none; so is one of empty titles."""
+    for value in ("yes", ""):
+        catalog = read(f"id,available,title\n1,{value},\n2,{value},\n")
+        assert (catalog.available, catalog.titles, catalog.columns) == (None, None, {})
+
+
 def test_long_texts_are_cut_at_a_character() -> None:
     """A text or title has at most 1,024 bytes, never half a character, and how many are longer is said."""
     long = "é€" * 1000
@@ -388,6 +403,7 @@ def test_quotes_are_letters_where_tabs_separate() -> None:
         ('id,x\n1,"2\n3,4\n', "a quote is never closed."),
         ("id,available\n1,yes\n2,maybe\n", "line 3: the column available is 'maybe', which is neither true nor false."),
         (b"id,x\n1,\xff\n", "the byte 0xff is not UTF-8; save it as UTF-8."),
+        ("id,x\n1,2\n3,4\n".encode("utf-16-le"), "it is UTF-16 without a byte order mark: save it as UTF-8."),
         (b"PK\x03\x04.", "it is a zip archive: unpack it first."),
         ('[{"id": 1}]', "it is JSON: save the table as CSV or Parquet."),
         ('{"id": 1}\n\n{"id": 2\n', "line 3 is not one JSON object (Input data was truncated)."),

@@ -87,3 +87,10 @@ def test_no_filter_takes_long_or_nests_too_deep(text: str) -> None:
     assert len(text) <= MAX_CHARACTERS
     with suppress(BadFilterError):
         assert parse(text).terms <= MAX_TERMS
+
+
+def test_nots_cancel_each_other() -> None:
+    """So they never nest in one another."""
+    assert parse("NOT NOT a") == parse("        a")
+    assert parse("NOT (NOT a)") == parse("         a")
+    assert parse("NOT NOT NOT a") == parse("NOT         a")

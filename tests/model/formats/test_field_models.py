@@ -6,10 +6,14 @@ import datetime
 import decimal
 import io
 import pickle
+import re
 import sys
 import types
 import uuid
-from collections import Counter, OrderedDict, defaultdict, namedtuple
+import zoneinfo
+from array import array
+from collections import ChainMap, Counter, OrderedDict, defaultdict, deque, namedtuple
+from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -42,6 +46,14 @@ class Recommender:
 
     def __init__(self) -> None:
         self.model = 1
+
+
+class Shelf(dict[str, int]):
+    """A dict of a user's own."""
+
+
+class Row(list[int]):
+    """A list of a user's own."""
 
 
 def complaint_of(content: bytes, **keys: str) -> str:
@@ -173,6 +185,8 @@ class TestOtherValues:
             5, 2.5, "text", b"bytes", None, True, [1, [2]], (1, 2), {1, 2}, frozenset({"a"}), 1 + 2j, bytearray(b"x"),
             Counter("hello"), OrderedDict(a=1), defaultdict(list, a=[1]), defaultdict(int, a=1), defaultdict(dict),
             datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC), datetime.date(2020, 1, 1), datetime.timedelta(1),
+            datetime.datetime(2020, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")), zoneinfo.ZoneInfo("UTC"),
+            datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=2))), Fraction(1, 2),
             datetime.time(1), {datetime.date(2020, 1, 1): 5, datetime.date(2020, 1, 2): 6}, decimal.Decimal("1.5"),
             uuid.UUID(int=5), {uuid.UUID(int=5)}, PurePosixPath("a/b"), Path("a"), range(5), slice(1, 2),
             types.SimpleNamespace(a=1, b=[2]), Meta("now", "me"), [Meta(1, 2)], {"a": Meta(1, Meta(2, 3))},
@@ -203,11 +217,22 @@ class TestOtherValues:
         content = content.replace(b"K\x07", call)
         validate(read_bytes(content))
 
-    @pytest.mark.parametrize("value", [Recommender(), [{"deep": Recommender()}], Recommender, Recommender.__init__])
-    def test_others_are_refused_with_their_key(self, value: Any) -> None:
-        """The key is named of anything else."""
-        sentence = complaint_of(pickled(beside=value))
-        assert "Recommender" in sentence
+    @pytest.mark.parametrize(
+        ("value", "name"),
+        [
+            *((value, "Recommender")
+              for value in (Recommender(), [{"deep": Recommender()}], Recommender, Recommender.__init__)),
+            (deque([1]), "collections.deque"), (ChainMap({1: 2}), "collections.ChainMap"), (array("i", [1]), "array."),
+            (re.compile("a"), "re._compile"), (ValueError("no"), "ValueError"), (np.ma.array([1]), "numpy.ma.core."),
+            (np.matrix([[1]]), "numpy.matrix"), (Shelf(a=1), "Shelf"), (Row([1, 2]), "Row"), (len, "builtins.len"),
+        ],
+        ids=repr,
+    )  # fmt: skip
+    @pytest.mark.parametrize("protocol", [2, 5])
+    def test_others_are_refused_with_their_key(self, value: Any, name: str, protocol: int) -> None:
+        """The key is named of anything else, also of what is a list or a dict, or made by a function that is known."""
+        sentence = complaint_of(pickled(protocol, beside=value))
+        assert name.replace("builtins", "__builtin__" if protocol < 3 else "builtins") in sentence
         assert sentence.startswith("The pickle refers to ")
         assert sentence.endswith(" It is in 'beside'.")
 

@@ -122,6 +122,13 @@ def test_few_equal_rows_say_nothing() -> None:
     assert share_of_own(np.array([[0, 0], [0, 0], [1, 0]], np.float32)) == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("rows", [3, 30])
+def test_what_is_found_can_be_answered(rows: int) -> None:
+    """A finding of a model of any size is written as JSON by /v1/model, which knows nothing of NumPy's numbers."""
+    made = make_factors(users=rows, items=rows, pairs=None)
+    assert msgspec.json.encode(list(examine(make_snapshot(made), None, Thresholds(), None)))
+
+
 def test_scores() -> None:
     """All scores ten times as high are far beyond one standard deviation; a hundredth more are not."""
     assert found(snapshot(item_factors=MADE.item_factors * np.float32(1.01)))["scores"].passed

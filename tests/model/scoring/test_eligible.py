@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,7 +39,7 @@ def assert_is_part_of(found: Ranked, whole: Ranked, mask: Mask, page: slice) -> 
     assert found.scores.tobytes() == scores[page].tobytes()
 
 
-@given(chosen(), N, st.integers(0, 50), st.lists(st.integers(0, 4999), max_size=20), st.sampled_from([0, 10, 4096]))
+@given(chosen(), N, st.integers(0, 50), st.lists(st.integers(0, 4999), max_size=20), st.sampled_from([0, 100, 4096]))
 def test_popular_items_among_the_eligible(
     drawn: tuple[Model, Mask], n: int, offset: int, excluded: list[int], few: int
 ) -> None:
@@ -52,6 +54,21 @@ def test_popular_items_among_the_eligible(
             assert_is_part_of(found, whole, mask, slice(offset, offset + n))
 
 
+@pytest.mark.parametrize("few", [0, 60, 4096])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_popular_items_are_found_on_a_walk_of_any_length(
+    few: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a list are sorted if they are few, else looked up one part after another, and then in a mask."""
+    monkeypatch.setattr(scoring, "_SORTED_ITEMS", few)
+    model = arrange(make_factors(users=5, items=1000, pairs=2000))
+    mask, exclude = np.random.default_rng(0).random(1000) < share, np.arange(0, 20, 2, dtype=np.int32)
+    whole = scoring.popular(model, 1000, exclude=exclude)
+    for n in (1, 10, 300):
+        for eligible in ways(mask):
+            assert_is_part_of(scoring.popular(model, n, exclude=exclude, eligible=eligible), whole, mask, slice(n))
+
+
 @given(chosen(), N, st.integers(0, 4999))
 def test_similar_items_among_the_eligible(drawn: tuple[Model, Mask], n: int, item: int) -> None:
     """They are the eligible ones of all similar items, with the same cosines to the last bit."""
@@ -60,3 +77,16 @@ def test_similar_items_among_the_eligible(drawn: tuple[Model, Mask], n: int, ite
     whole = scoring.similar_items(model, item, len(mask))
     for eligible in ways(mask):
         assert_is_part_of(scoring.similar_items(model, item, n, eligible=eligible), whole, mask, slice(n))
+
+
+def test_similar_items_that_only_rounding_tells_apart() -> None:
+    """However BLAS rounds in blocks and gathers of any length, the answer is that of a sort by the exact sums."""
+    rng = np.random.default_rng(0)
+    items = (1 + 1e-7 * rng.normal(size=(3000, 48))).astype(np.float32)
+    model = arrange(replace(make_factors(items=3000, factors=48), item_factors=items, user_factors=items[:40]))
+    whole = scoring.similar_items(model, 7, 3000)
+    for share in (0.05, 0.7, 1.0):
+        mask = rng.random(3000) < share
+        for n in (1, 10, 100):
+            for eligible in ways(mask):
+                assert_is_part_of(scoring.similar_items(model, 7, n, eligible=eligible), whole, mask, slice(n))

@@ -1,0 +1,86 @@
+"""What ops/spark/train.py writes is converted without options.
+
+The fixture is what it wrote of these interactions on Spark 4.3, with --weight quantity --rank 4 --iterations 3.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import ConversionError
+from tests.support.spark import FIXTURES, converted, copied
+
+VERSION = "4.3"
+JOB = FIXTURES / VERSION / "job"
+NAMES = ["ana", "bo", "dan", "eve", "fay", "gus", "hal", "ida", "jan", "zoë"]
+#: The file it learned from; the last four rows are a repeated pair, and three that count for nothing.
+INTERACTIONS = [
+    (name, f"book-{'abcdefgh'[item]}", 1 + (user * item) % 3)
+    for user, name in enumerate(NAMES)
+    for item in range(8)
+    if (user * 5 + item * 3) % 4 == 0 or user % 8 == item
+] + [("ana", "book-a", 2)]
+
+
+def test_everything_beside_the_model_is_taken() -> None:
+    """Ids, seen items with the sums of their weights, the weights of items, and the parameters."""
+    model, remarks = converted(JOB)
+    users, items = ([each.decode() for each in ids.tolist()] for ids in (model.user_ids, model.item_ids))
+    assert users == NAMES
+    assert items == [f"book-{letter}" for letter in "abcdefgh"]
+    expected = np.zeros((len(users), len(items)), np.float32)
+    for user, item, weight in INTERACTIONS:
+        expected[users.index(user), items.index(item)] += weight
+    assert model.seen
+    found = np.zeros_like(expected)
+    for row in range(len(users)):
+        found[row, model.seen.of(row)] = model.seen.weights_of(row)
+    assert (found == expected).all()
+    assert model.alpha == 2
+    assert model.regularization == pytest.approx(0.1 * len(model.seen.items) / len(users))
+    assert remarks == []
+
+
+def test_items_weigh_less_the_more_users_they_have() -> None:
+    """By the power of the discount, and such that the mean of all pairs is 1, as als-serve train has it."""
+    model, _ = converted(JOB)
+    assert model.seen
+    assert model.item_weights is not None
+    counts = np.bincount(model.seen.items)
+    weights = counts**-0.25
+    expected = weights / np.mean(model.seen.weights * weights[model.seen.items])
+    np.testing.assert_allclose(model.item_weights, expected, rtol=1e-5)
+
+
+def test_the_options_win(tmp_path: Path) -> None:
+    """Other labels may be given for the same model."""
+    path = tmp_path / "labels.csv"
+    path.write_text("id,label\n" + "".join(f"{number},{number + 100}\n" for number in range(10)))
+    assert converted(JOB, user_labels=path)[0].user_ids.tolist() == list(range(100, 110))
+
+
+def test_a_job_that_did_not_finish_is_refused(tmp_path: Path) -> None:
+    """The facts are written last."""
+    job = copied(tmp_path, "job", VERSION)
+    (job / "facts/_SUCCESS").unlink()
+    with pytest.raises(ConversionError, match=r"/facts is not complete, so the training did not finish; run it"):
+        converted(job)
+
+
+def test_item_weights_that_are_not_complete_are_refused(tmp_path: Path) -> None:
+    """As the factors are."""
+    job = copied(tmp_path, "job", VERSION)
+    (job / "item_weights/_SUCCESS").unlink()
+    with pytest.raises(ConversionError, match=r"/item_weights has no file _SUCCESS"):
+        converted(job)
+
+
+def test_facts_of_another_program_are_refused(tmp_path: Path) -> None:
+    """The sentence names the directory."""
+    job = copied(tmp_path, "job", VERSION)
+    next((job / "facts").glob("part-*")).write_text("{}")
+    with pytest.raises(ConversionError, match=r"/facts is not what train\.py writes; run it again\.$"):
+        converted(job)
