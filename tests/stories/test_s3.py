@@ -95,6 +95,21 @@ def test_what_is_published_is_served_until_another_is_promoted(fleet: Fleet) -> 
         assert server.get("/v1/model")[1]["model_version"] == version(OLD)
 
 
+def test_a_model_that_a_gate_blocks_is_accepted_on_the_server(fleet: Fleet) -> None:
+    """One that was published by force is refused by the server that follows, until it is accepted there."""
+    small = model_bytes(factors=make_factors(users=3, items=30, pairs=9))
+    fleet.publish(OLD)
+    with fleet.server() as server:
+        server.wait_until_ready()
+        server.wait_until_serving(version(OLD))
+        (fleet.directory / "small.npz").write_bytes(small)
+        fleet.run("publish", "small.npz", fleet.uri, "--force")
+        server.wait_for("rejected", reason="gate_counts")
+        assert server.get("/v1/model")[1]["model_version"] == version(OLD)
+        fleet.run("accept", version(small), "--state-dir", str(fleet.directory / "state"))
+        server.wait_until_serving(version(small))
+
+
 async def test_items_come_from_s3_as_well(fleet: Fleet) -> None:
     """A server with a model waits for the items, takes each new file of them, and keeps them while S3 has none."""
     factors = make_factors(users=20, items=30, pairs=None)

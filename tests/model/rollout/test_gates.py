@@ -50,6 +50,15 @@ def test_a_model_passes_next_to_itself() -> None:
     }
 
 
+@pytest.mark.parametrize("users", [3, 60])
+def test_findings_can_be_sent(users: int, tmp_path: Path) -> None:
+    """To clients and to workers, as JSON, which has no numbers of NumPy's types."""
+    golden = read_golden(golden_file(tmp_path, '{"user": 1}'))
+    for served in (SERVED, None):
+        findings = examine(snapshot(**first(users, "user")), served, Thresholds(), golden)
+        assert msgspec.json.decode(msgspec.json.encode(findings), type=list[Finding]) == findings
+
+
 def test_a_first_model_has_nothing_to_be_compared_with() -> None:
     """Only its factors are looked at, and golden requests."""
     assert list(found(SERVED, None)) == ["factors"]
