@@ -92,11 +92,15 @@ class ScoredUser(msgspec.Struct, frozen=True, gc=False):
 
 
 class WeightedItem(msgspec.Struct, frozen=True, gc=False):
-    """A seen item and its weight. The title is included if requested and known."""
+    """A seen item and its weight. The title is included if requested and known.
+
+    ``available`` is included, and false, if the item must not be shown.
+    """
 
     item_id: Id
     weight: float
     title: str | UnsetType = UNSET
+    available: bool | UnsetType = UNSET
 
 
 class UnknownItem(msgspec.Struct, frozen=True, gc=False):
@@ -230,6 +234,19 @@ class FoundItems(msgspec.Struct, frozen=True):
 
     model_version: Version
     items: list[FoundItem]
+
+
+class Item(msgspec.Struct, frozen=True):
+    """An item, whether it may be shown, and its attributes in the catalog, without those that are missing.
+
+    A date is text, as in a filter.
+    """
+
+    model_version: Version
+    item_id: Id
+    available: bool
+    attributes: dict[str, bool | float | str | list[bool | float | str]]
+    title: str | UnsetType = UNSET
 
 
 class PopularItems(msgspec.Struct, frozen=True):

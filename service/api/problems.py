@@ -73,7 +73,8 @@ CHALLENGES: dict[type[AlsServeError], str] = {
 
 _API_PATHS = (
     "GET /v1/users/{user}/recommendations, /similar, /scores, /items and /explanations/{item}; "
-    "GET /v1/users, /v1/items, /v1/items/popular, /v1/items/{item}/similar and /v1/items/{item}/users; "
+    "GET /v1/users, /v1/items, /v1/items/popular, /v1/items/{item}, /v1/items/{item}/similar and "
+    "/v1/items/{item}/users; "
     "POST /v1/users/{user}/recommendations, /v1/recommendations and /v1/recommendations/anonymous; "
     "GET /v1/model, /healthz, /readyz and /metrics; GET /openapi.json; and the pages GET / (with /explorer/{file}) "
     "and GET /docs (with /docs/{file})"

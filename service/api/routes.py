@@ -160,6 +160,18 @@ _TABLE = (
         raises=(NoSeenItemsError, OverloadedError),
     ),
     Route(
+        "GET",
+        _ITEM,
+        items.described,
+        MODEL,
+        Options,
+        name="describe_item",
+        tag="Items",
+        scope="read",
+        answer=examples.DESCRIBED_ITEM,
+        raises=(UnknownItemError, OverloadedError),
+    ),
+    Route(
         "POST",
         "/v1/recommendations",
         recommendations.for_users,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from rich import box
@@ -12,11 +11,11 @@ from rich.text import Text
 
 from service.model.catalog.assortment import coverage
 from service.model.catalog.catalog import Catalog, Column
-from service.model.filtering.evaluation import described, present
+from service.model.catalog.values import date_text, frequent, present
+from service.model.filtering.evaluation import described
 from service.model.model import Model
 from service.untrusted import escaped, with_quotations
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN_WORDS, _SHOWN_CHARACTERS = 3, 30
 
 
@@ -62,19 +61,13 @@ def _values(column: Column) -> str:
     if column.kind == "bool":
         return f"{np.count_nonzero(values)} true, {np.count_nonzero(values == 0)} false"
     if column.kind == "text":
-        return _frequent(column, np.bincount(values))
+        return _frequent(column)
     low, high = values.min(), values.max()
-    return f"{low:g} to {high:g}" if column.kind == "number" else f"{_date(low)} to {_date(high)}"
+    return f"{low:g} to {high:g}" if column.kind == "number" else f"{date_text(int(low))} to {date_text(int(high))}"
 
 
-def _frequent(column: Column, counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
-    assert column.words is not None
-    first = (-counts).argsort(kind="stable")[:_SHOWN_WORDS]
-    shown = [word[:_SHOWN_CHARACTERS] + "…" * (len(word) > _SHOWN_CHARACTERS) for word in column.words.at(first)]
-    more = len(column.words) - len(shown)
+def _frequent(column: Column) -> str:
+    words = map(str, frequent(column, _SHOWN_WORDS))
+    shown = [word[:_SHOWN_CHARACTERS] + "…" * (len(word) > _SHOWN_CHARACTERS) for word in words]
+    more = len(column.words or ()) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _date(microseconds: np.int64) -> str:
-    moment = _EPOCH + timedelta(microseconds=int(microseconds))
-    return moment.isoformat(timespec="auto").removesuffix("+00:00").removesuffix("T00:00:00")

@@ -73,7 +73,7 @@ def test_the_route_is_the_one_whose_path_matches(method: str, segments: list[str
 @pytest.mark.parametrize(("method", "path", "_"), TEMPLATES)
 def test_every_route_is_found(method: str, path: str, _: object) -> None:
     """Also by HEAD where there is a GET."""
-    asked = re.sub("{[a-z]+}", "popular", path)
+    asked = re.sub("{[a-z]+}", "similar", path)
     assert found(method, asked)[0] == path
     has_get = ("GET", path) in {(route.method, route.path) for route in ROUTES}
     assert found("HEAD", asked)[0] == (path if has_get else UNMATCHED)
@@ -82,6 +82,8 @@ def test_every_route_is_found(method: str, path: str, _: object) -> None:
 def test_an_item_may_be_called_like_a_path() -> None:
     """The item "popular" has similar items, and the user "recommendations" has recommendations."""
     assert found("GET", "/v1/items/popular/similar") == ("/v1/items/{item}/similar", ["popular"])
+    assert found("GET", "/v1/items/similar") == ("/v1/items/{item}", ["similar"])
+    assert found("GET", "/v1/items/popular") == ("/v1/items/popular", [])
     assert found("GET", "/v1/users/recommendations/recommendations")[1] == ["recommendations"]
 
 

@@ -70,7 +70,7 @@ def test_every_scope_is_decided() -> None:
     assert {route.scope: {other.name for other in GUARDED if other.scope == route.scope} for route in GUARDED} == {
         "read": {
             *("recommend", "score_items", "similar_items", "popular_items", "recommend_to_anonymous", "served_model"),
-            *("recommend_in_session", "find_items"),
+            *("recommend_in_session", "find_items", "describe_item"),
         },
         "batch": {"recommend_to_many"},
         "users": {"audience", "similar_users", "user_items", "explain", "list_users"},

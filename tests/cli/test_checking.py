@@ -129,7 +129,7 @@ def test_items_are_checked_with_the_model(other_names: Path) -> None:
         "items that are not in the model: 1",
         "price number 1 9.5 to 12",
         "genres list of texts 1 b, a",
-        "added date 1 2024-01-31 to 2024-03-01T12:00:00",
+        "added date 1 2024-01-31 to 2024-03-01T12:00:00Z",
         "new bool 1 1 true, 1 false",
         "sku text 1 007, 8",
     ):

@@ -10,12 +10,19 @@ import numpy as np
 from aiohttp import web
 
 from service.api import answers
-from service.api.answers import Answer, Audience, FoundItem, FoundItems, PopularItems, ScoredUser, SimilarItems
+from service.api.answers import Answer, Audience, FoundItem, FoundItems, Item, PopularItems, ScoredUser, SimilarItems
 from service.api.context import Question
 from service.api.decimals import compact
 from service.api.handlers.eligibility import candidates, is_narrowed, narrowing, ranking
-from service.api.handlers.lookups import ENTRY_MICROSECONDS, answered, answered_in_turns, known_item, titling
-from service.api.parameters import Paged, PopularPage, Search, SimilarEntries
+from service.api.handlers.lookups import (
+    ENTRY_MICROSECONDS,
+    MICROSECONDS,
+    answered,
+    answered_in_turns,
+    known_item,
+    titling,
+)
+from service.api.parameters import Options, Paged, PopularPage, Search, SimilarEntries
 from service.api.query_strings import path_id
 from service.live.generation import Generation
 from service.model.catalog.catalog import Words
@@ -24,6 +31,8 @@ from service.model.title_search import search
 
 # How many bytes of titles are searched in a microsecond.
 _BYTES_PER_MICROSECOND = 1000
+# Cost of an attribute of one item.
+_ATTRIBUTE_MICROSECONDS = 10.0
 # Cost of passing by an item, of the popular ones, that is not eligible.
 _WALK_MICROSECONDS = 0.004
 
@@ -75,6 +84,29 @@ def _with_titles(generation: Generation, query: str) -> Iterator[list[int]]:
     for places in search(titles.starts, titles.text, query):
         rows = generation.snapshot.model.item_ids.rows(catalog.ids.take(places))
         yield rows[rows >= 0].tolist()
+
+
+async def described(question: Question[Generation, Options]) -> web.StreamResponse:
+    """Describe an item.
+
+    Its title and attributes in the catalog, if there are any, and whether it may be shown.
+    """
+    generation = question.generation
+    row = known_item(generation.snapshot.model, path_id(question, "item"))
+    return await answered(question, lambda: _description_estimate(generation), _described, row)
+
+
+def _description_estimate(generation: Generation) -> float:
+    catalog = generation.assortment.catalog
+    return MICROSECONDS + _ATTRIBUTE_MICROSECONDS * (len(catalog.columns) if catalog else 0)
+
+
+def _described(generation: Generation, row: int) -> Answer:
+    assortment, ids = generation.assortment, generation.snapshot.model.item_ids
+    (available,) = assortment.are_available(np.array([row]))
+    title = answers.title_of(generation, row, wanted=True)
+    found = Item(generation.version, ids.of(row), available, assortment.attributes_of(row), title)
+    return Answer(answers.encode(found))
 
 
 async def similar(question: Question[Generation, SimilarEntries]) -> web.StreamResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.api.sending import WholeResponse
 from service.live.generation import Generation, state_of
 from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.model.catalog.assortment import Assortment
+from service.model.catalog.catalog import Kind
 from service.model.facts import TrainingFacts
 from service.model.scoring import kernel as scan_kernel
 from service.model.scoring.kernel import Name as Kernel
@@ -46,12 +48,25 @@ class S3Facts(msgspec.Struct, frozen=True):
     latest: Download | None
 
 
+class AttributeFacts(msgspec.Struct, frozen=True):
+    """An attribute of the catalog's items: the type of its values, and whether an item has a list of them.
+
+    ``values`` are those of texts and bools that most items have, the most frequent first.
+    """
+
+    name: str
+    type: Kind
+    is_list: bool
+    values: Sequence[bool | str]
+
+
 class CatalogFacts(msgspec.Struct, frozen=True):
     """The catalog in force: its version (as of models), its items, and how many of the model's items it lists."""
 
     version: str
     items: int
     listed_items: int
+    attributes: list[AttributeFacts]
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +154,12 @@ def _facts(generation: Generation) -> dict[str, Any]:
 
 def _catalog(assortment: Assortment) -> CatalogFacts | None:
     catalog = assortment.catalog
-    return None if catalog is None else CatalogFacts(catalog.version, len(catalog), assortment.listed_items)
+    if catalog is None:
+        return None
+    attributes = [
+        AttributeFacts(name, column.kind, column.is_list, column.frequent) for name, column in catalog.columns.items()
+    ]
+    return CatalogFacts(catalog.version, len(catalog), assortment.listed_items, attributes)
 
 
 def _source(snapshot: Snapshot) -> SourceFacts:

@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 from aiohttp import web
+from msgspec import UNSET
 
 from service.api import answers
 from service.api.answers import (
@@ -127,7 +128,8 @@ def _seen(generation: Generation, row: int, options: Page) -> Answer:
     rows = seen.of(row)[page]
     weights = compact(seen.weights_of(row)[page])
     titles = answers.titles_of(generation, rows, wanted=options.titles)
-    items = list(map(WeightedItem, model.item_ids.at(rows), weights, titles))
+    available = (UNSET if shown else False for shown in generation.assortment.are_available(rows))
+    items = list(map(WeightedItem, model.item_ids.at(rows), weights, titles, available))
     return Answer(answers.encode(UserItems(generation.version, model.user_ids.of(row), items)))
 
 

@@ -13,6 +13,7 @@ from service.api.answers import (
     Explanation,
     FoundItem,
     FoundItems,
+    Item,
     ItemScores,
     PopularItems,
     Recommendations,
@@ -29,7 +30,7 @@ from service.api.answers import (
     WeightedItem,
     encode,
 )
-from service.api.handlers.model import CatalogFacts, S3Facts, ServedModel, SourceFacts
+from service.api.handlers.model import AttributeFacts, CatalogFacts, S3Facts, ServedModel, SourceFacts
 from service.api.parameters import AnonymousBody, BatchBody, GivenItem, SessionBody
 from service.live.report import Poll, Reload, Served
 from service.model.scoring.score_ranges import Range, ScoreRanges
@@ -79,7 +80,12 @@ SERVED_MODEL = ServedModel(
         popularity=Range(0.0, 797.0, 23.2, 41.7, 0.0, 9.0, 201.0, _HISTOGRAM),
     ),
     waiting_for=[],
-    catalog=CatalogFacts("9a1c07d4e2b86f35", 35_204, 34_880),
+    catalog=CatalogFacts(
+        "9a1c07d4e2b86f35",
+        35_204,
+        34_880,
+        [AttributeFacts("genre", "text", is_list=False, values=["cookery", "horror"])],
+    ),
     unavailable_items=112,
     hidden_users=3,
     training=None,
@@ -107,4 +113,11 @@ SIMILAR_USERS = SimilarUsers(_VERSION, USER, [ScoredUser("ben-0031", 0.98312)])
 SIMILAR_ITEMS = SimilarItems(_VERSION, ITEM, [ScoredItem("horror-the-hungry-shadow", 0.99178)])
 AUDIENCE = Audience(_VERSION, ITEM, [ScoredUser("ben-0031", 1.01327), ScoredUser(USER, 0.96816194)])
 ITEMS = FoundItems(_VERSION, [FoundItem(ITEM, "The Hungry Corpse"), FoundItem("horror-the-hungry-shadow")])
+DESCRIBED_ITEM = Item(
+    _VERSION,
+    ITEM,
+    available=True,
+    attributes={"genre": "horror", "price": 9.99, "released": "2024-10-31", "formats": ["paperback", "ebook"]},
+    title="The Hungry Corpse",
+)
 POPULAR_ITEMS = PopularItems(_VERSION, _MOST_HAD)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.model.catalog.catalog import Catalog
+from service.model.catalog.values import Value, attributes_of
 from service.model.factors import Int32
 from service.model.ids import Ids
 from service.model.model import Model
@@ -34,6 +35,15 @@ class Assortment:
     def listed_items(self) -> int:
         """The number of items that the catalog lists."""
         return 0 if self.catalog_rows is None else int(np.count_nonzero(self.catalog_rows >= 0))
+
+    def are_available(self, rows: NDArray[np.integer[Any]]) -> list[bool]:
+        """Return which of these item rows may be shown."""
+        return [True] * len(rows) if self.available is None else self.available.take(rows).tolist()
+
+    def attributes_of(self, row: int) -> dict[str, Value | list[Value]]:
+        """Return an item's attributes, none if the catalog does not list it."""
+        place = -1 if self.catalog_rows is None else self.catalog_rows.item(row)
+        return {} if self.catalog is None or place < 0 else attributes_of(self.catalog, place)
 
     @property
     def unavailable_items(self) -> int:

@@ -5,7 +5,7 @@ A catalog belongs to ids, not to a model, so it stays valid for the next model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -50,13 +50,15 @@ class Column:
     microseconds since 1970, UTC (NO_DATE where missing); of texts int32, their number among ``words`` (-1 where
     missing). starts: int64 [rows + 1] if this is a list: row i has the values ``starts[i]`` to ``starts[i + 1]``, none
     of them missing; an empty list is the same as a missing value. words: the texts that occur, ascending by UTF-8
-    bytes, without repeats.
+    bytes, without repeats. frequent: of bools and texts, some that most items have, the most frequent first; only known
+    of a catalog from disk.
     """
 
     kind: Kind
     values: NDArray[Any]
     starts: Int64 | None = None
     words: Words | None = None
+    frequent: Sequence[bool | str] = ()
 
     @property
     def is_list(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,12 +12,15 @@ from numpy.typing import NDArray
 
 from service.files import sync_directory, synced
 from service.model.catalog.catalog import Account, Catalog, Column, Kind, Words
+from service.model.catalog.values import frequent
 from service.model.factors import Int64
 from service.model.ids import MAX_ID_BYTES
 from service.model.storage.array_files import FileFacts, damaged, map_array, read_manifest, touch, write_array
 from service.model.storage.source import Source
 
 MANIFEST = "manifest.json"
+#: How many of the most frequent values are kept with an attribute, but for texts with more characters.
+_FREQUENT, _MOST_CHARACTERS = 20, 60
 _TYPES = {"bool": "int8", "number": "float64", "date": "int64", "text": "int32"}
 
 Arrays = dict[str, NDArray[Any]]
@@ -114,10 +118,12 @@ def _column(arrays: Arrays, place: int, form: ColumnForm, rows: int) -> Column:
     else:
         _expect_starts(f"{place}.lists.npy", starts, rows, len(values))
     if form.kind in {"bool", "text"}:
-        most = 1 if words is None else len(words) - 1
+        last = 1 if words is None else len(words) - 1
         least = -1 if starts is None else 0
-        _expect(not len(values) or (least <= values.min() and values.max() <= most), name, values)
-    return Column(form.kind, values, starts, words)
+        _expect(not len(values) or (least <= values.min() and values.max() <= last), name, values)
+    column = Column(form.kind, values, starts, words)
+    most = [value for value in frequent(column, _FREQUENT) if len(str(value)) <= _MOST_CHARACTERS]
+    return replace(column, frequent=most)
 
 
 def _words(arrays: Arrays, name: str) -> Words:

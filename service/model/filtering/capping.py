@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from service.model.catalog.catalog import Column
+from service.model.catalog.values import present
 from service.model.factors import Float32, Int32
-from service.model.filtering.evaluation import present
 from service.model.filtering.forms import compact
 from service.model.scoring.ranking import Eligible, Ranked, Rows, mask_of
 

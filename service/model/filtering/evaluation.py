@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import BadFilterError
-from service.model.catalog.catalog import NO_DATE, Catalog, Column, Kind, Words
+from service.model.catalog.catalog import Catalog, Column, Kind, Words
+from service.model.catalog.values import present
 from service.model.factors import Int64
 from service.model.filtering.expressions import Comparison, Expression, Not, Value
 from service.model.scoring.ranking import Mask
@@ -72,15 +73,6 @@ def column_of(catalog: Catalog, name: str, where: str) -> Column:
 def described(column: Column) -> str:
     """Return the type of an attribute in words."""
     return f"list of {column.kind}s" if column.is_list else column.kind
-
-
-def present(column: Column) -> Mask:
-    """Return which values are there."""
-    if column.kind == "number":
-        there: Mask = ~np.isnan(column.values)
-    else:
-        there = column.values != NO_DATE if column.kind == "date" else column.values >= 0
-    return there
 
 
 def _compare(column: Column, comparison: Comparison) -> Mask:
