@@ -66,9 +66,9 @@ def shape(value: object) -> object:
     return [shape(member) for member in value] if isinstance(value, list) else type(value).__name__
 
 
-def test_the_readme_has_a_tour_of_four_lines() -> None:
-    """Four curl lines show what als-serve does."""
-    assert len(re.findall(r"^\$ curl ", page("README.md"), re.MULTILINE)) == 4
+def test_the_readme_has_a_tour_of_six_lines() -> None:
+    """Six curl lines show what als-serve does."""
+    assert len(re.findall(r"^\$ curl ", page("README.md"), re.MULTILINE)) == 6
 
 
 @pytest.mark.parametrize(("document", "command"), COMMANDS, ids=lambda text: text[:40])

@@ -24,6 +24,7 @@ export const similarUsers = (user, n) => get(`${of("users", user)}/similar?n=${n
 export const similarItems = (item, n) => get(`${of("items", item)}/similar?n=${n}&${TITLES}`);
 export const popular = (n, offset) => get(`v1/items/popular?n=${n}&offset=${offset}&${TITLES}`);
 
+export const item = (item) => get(of("items", item));
 export const audience = (item, n, offset) => get(`${of("items", item)}/users?n=${n}&offset=${offset}`);
 export const findItems = (query, n, signal) => get(`v1/items?n=${n}&query=${encodeURIComponent(query)}`, signal);
 export const forNewcomer = (items, n, signal) =>

@@ -10,7 +10,11 @@ const STEP = 20;
 const ALIKE = 12;
 
 export async function item(id) {
-  const [similar, audience] = await Promise.allSettled([api.similarItems(id, ALIKE), api.audience(id, ALIKE, 0)]);
+  const [similar, audience, known] = await Promise.allSettled([
+    api.similarItems(id, ALIKE),
+    api.audience(id, ALIKE, 0),
+    api.item(id),
+  ]);
   if (similar.status === "rejected") throw similar.reason;
   const answer = similar.value;
   const make = (other, place) =>
@@ -21,12 +25,14 @@ export async function item(id) {
     h("p", { class: "over" }, "Item"),
     h("h1", {}, answer.title ?? id),
     answer.title && h("p", { class: "mono note" }, id),
+    known.value?.available === false && h("p", { class: "unavailable" }, "Unavailable: it is not recommended to anybody."),
     h("a", { class: "button quiet", href: link("new", id) }, "Try with a new user"),
   );
   return h(
     "article",
     {},
     title,
+    attributes(known),
     h(
       "div",
       { class: "columns" },
@@ -35,6 +41,16 @@ export async function item(id) {
     ),
   );
 }
+
+function attributes(known) {
+  if (known.status === "rejected") return section("In the catalog", null, problemIn(known.reason));
+  const facts = Object.entries(known.value.attributes);
+  if (!facts.length) return null;
+  const parts = facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, [value].flat().map(written).join(", "))]);
+  return section("In the catalog", null, h("dl", { class: "facts" }, parts));
+}
+
+const written = (value) => (typeof value === "boolean" ? (value ? "yes" : "no") : String(value));
 
 function audienceOf(id, audience) {
   if (audience.status === "rejected") return section("Audience", null, problemIn(audience.reason));

@@ -49,7 +49,11 @@ function keepInAddress(id, node, also) {
 function hadBy(id, had) {
   if (had.status === "rejected") return section("Already had", null, problemIn(had.reason));
   const make = (item, place) =>
-    row(item, place, { number: item.weight === 1 ? "" : `× ${+item.weight.toFixed(2)}`, key: `had ${item.item_id}` });
+    row(item, place, {
+      number: item.weight === 1 ? "" : `× ${+item.weight.toFixed(2)}`,
+      key: `had ${item.item_id}`,
+      hint: item.available === false ? h("small", { class: "unavailable" }, "unavailable") : undefined,
+    });
   const more = async (n, offset) => (await api.itemsOf(id, n, offset)).items;
   return section(
     "Already had",
