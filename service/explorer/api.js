@@ -15,23 +15,28 @@ const UNREACHABLE = "The server does not answer. It may be restarting; this page
 export const model = (signal) => get("v1/model", signal);
 export const users = (n, offset, prefix, signal) =>
   get(`v1/users?n=${n}&offset=${offset}&prefix=${encodeURIComponent(prefix)}`, signal);
-export const recommendations = (user, n, offset) =>
-  get(`${of("users", user)}/recommendations?n=${n}&offset=${offset}&fallback=none&${TITLES}`);
+export const recommendations = (user, n, offset, filter) =>
+  get(`${of("users", user)}/recommendations?n=${n}&offset=${offset}&fallback=none&${TITLES}${where(filter)}`);
 export const itemsOf = (user, n, offset) => get(`${of("users", user)}/items?n=${n}&offset=${offset}&${TITLES}`);
 export const explanation = (user, item, n) =>
   get(`${of("users", user)}/explanations/${segment(item)}?n=${n}&${TITLES}`);
 export const similarUsers = (user, n) => get(`${of("users", user)}/similar?n=${n}`);
 export const similarItems = (item, n) => get(`${of("items", item)}/similar?n=${n}&${TITLES}`);
-export const popular = (n, offset) => get(`v1/items/popular?n=${n}&offset=${offset}&${TITLES}`);
-
+export const popular = (n, offset, filter = "") =>
+  get(`v1/items/popular?n=${n}&offset=${offset}&${TITLES}${where(filter)}`);
 export const item = (item) => get(of("items", item));
 export const audience = (item, n, offset) => get(`${of("items", item)}/users?n=${n}&offset=${offset}`);
 export const findItems = (query, n, signal) => get(`v1/items?n=${n}&query=${encodeURIComponent(query)}`, signal);
 export const forNewcomer = (items, n, signal) =>
   post("v1/recommendations/anonymous", { items: items.map(given), n, titles: true }, signal);
-export const inSession = (user, items, n, signal) =>
-  post(`${of("users", user)}/recommendations`, { items: items.map(given), n, titles: true, fallback: "none" }, signal);
+export const inSession = (user, items, n, filter, signal) =>
+  post(
+    `${of("users", user)}/recommendations`,
+    { items: items.map(given), n, filter, titles: true, fallback: "none" },
+    signal,
+  );
 
+const where = (filter) => (filter ? `&filter=${encodeURIComponent(filter)}` : "");
 const given = (item) => ({ item_id: item });
 
 function post(path, body, signal) {

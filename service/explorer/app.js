@@ -11,12 +11,12 @@ import { start } from "./start.js";
 import { mayAsk } from "./token.js";
 import { user } from "./user.js";
 
-// By the first name in the address's fragment: #user=ana-0000, #new=a&new=b, #model=
+// By the first name in the address's fragment: #user=ana-0000, #new=a&new=b, #popular=&filter=price<20, #model=
 const VIEWS = {
-  user: (named) => user(named.get("user"), named.getAll("why"), named.getAll("also")),
+  user: (named) => user(named.get("user"), named.getAll("why"), named.getAll("also"), named.get("filter") ?? ""),
   item: (named) => item(named.get("item")),
   new: (named) => newcomer(named.getAll("new").filter(Boolean)),
-  popular,
+  popular: (named) => popular(named.get("filter") ?? ""),
   model,
 };
 

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { count, h, score, section } from "./dom.js";
+import { filtered, filters } from "./filters.js";
 import { shareOfBest } from "./live.js";
 import { growing, link, list, row } from "./lists.js";
 import { problemIn } from "./problems.js";
@@ -64,20 +65,25 @@ function audienceOf(id, audience) {
   );
 }
 
-export async function popular() {
-  const { items } = await api.popular(STEP, 0);
-  const most = items[0]?.score || 1;
-  const make = (one, place) =>
-    row(one, place, { share: one.score / most, number: count(one.score), key: `popular ${one.item_id}` });
-  const more = async (n, offset) => (await api.popular(n, offset)).items;
+export async function popular(filter) {
+  const { answer, refused } = await filtered((wanted) => api.popular(STEP, 0, wanted), filter);
+  const result = h("div", {}, mostPopular(answer.items, refused ? "" : filter));
+  const narrowed = async (now) => {
+    history.replaceState(null, "", "#" + new URLSearchParams([["popular", ""], ...(now ? [["filter", now]] : [])]));
+    result.replaceChildren(mostPopular((await api.popular(STEP, 0, now)).items, now));
+  };
   return h(
     "article",
     {},
     h("header", { class: "title" }, h("h1", {}, "Popular items")),
-    section(
-      "By number of users",
-      "Unknown users get these.",
-      growing(items, STEP, more, make, "There are no items."),
-    ),
+    section("By number of users", "Unknown users get these.", filters(filter, refused, narrowed), result),
   );
+}
+
+function mostPopular(items, filter) {
+  const most = items[0]?.score || 1;
+  const make = (one, place) =>
+    row(one, place, { share: one.score / most, number: count(one.score), key: `popular ${one.item_id}` });
+  const more = async (n, offset) => (await api.popular(n, offset, filter)).items;
+  return growing(items, STEP, more, make, "There are no such items.");
 }

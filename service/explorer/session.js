@@ -2,29 +2,47 @@
 
 import * as api from "./api.js";
 import { counted, h, score, section } from "./dom.js";
+import { filters } from "./filters.js";
 import { sharesOf } from "./live.js";
 import { list, row } from "./lists.js";
 import { learn, picker, unknownOf } from "./picker.js";
 import { problemIn } from "./problems.js";
 
+export const STEP = 12;
 const LABEL = "What if they now had…";
 
-// usual: the note and the list without a session, and before: the first items of that; keep(picked) is told each change.
-export function recommended(id, usual, before, picked, keep) {
+// usualOf(answer, filter) is the note and the list of an answer without a session, such as the first one; keep is told
+// each change of what is picked (also) and of the filter. refused: why the first answer is without the filter.
+export function recommended(id, usualOf, first, { also, filter, refused }, keep) {
+  let narrowing = refused ? "" : filter; // of the list, unlike a filter that was refused
+  let usual = usualOf(first, narrowing);
+  let before = first.items;
   const note = h("p", { class: "note", role: "status" }, usual.note);
   const result = h("div", {}, usual.list);
   let asking = new AbortController();
-  if (picked.length) recommend(picked);
-  const changed = (now) => (keep(now), recommend(now));
-  const picks = picker(picked, { label: LABEL, idle: async () => [], changed });
-  return section("Recommended", null, picks, note, result);
+  if (also.length) recommend();
+  const picks = picker(also, { label: LABEL, idle: async () => [], changed: (now) => (keepAll(now, filter), recommend()) });
+  return section("Recommended", null, picks, filters(filter, refused, narrow), note, result);
 
-  async function recommend(now) {
+  function keepAll(...now) {
+    [also, filter] = now;
+    keep({ also, filter });
+  }
+
+  async function narrow(text) {
+    keepAll(also, text);
+    const answer = await api.recommendations(id, STEP, 0, text);
+    if (text !== filter) return;
+    [narrowing, usual, before] = [text, usualOf(answer, text), answer.items];
+    await recommend();
+  }
+
+  async function recommend() {
     asking.abort();
     asking = new AbortController();
-    if (!now.length) return show(usual.note, usual.list);
+    if (!also.length) return show(usual.note, usual.list);
     try {
-      const answer = await api.inSession(id, now, before.length, asking.signal);
+      const answer = await api.inSession(id, also, STEP, narrowing, asking.signal);
       learn(answer.items);
       show(compared(answer.items, before), unknownOf(answer), list(answer.items, rowOf(answer, before)));
     } catch (problem) {

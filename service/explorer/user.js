@@ -2,29 +2,34 @@
 
 import * as api from "./api.js";
 import { counted, empty, h, score, section } from "./dom.js";
+import { filtered } from "./filters.js";
 import { sharesOf } from "./live.js";
 import { growing, link, list, row, signed } from "./lists.js";
 import { problemIn } from "./problems.js";
-import { recommended } from "./session.js";
+import { recommended, STEP } from "./session.js";
 import { surprise } from "./start.js";
 
-const STEP = 12;
+const NO_MATCH = "No item that this user has not seen matches the filter.";
+const SEEN_ALL = "This user has seen everything.";
 const WANTED = "wanted "; // what the key of a recommendation's row begins with
 const REASONS = 6;
 const ROUNDING = 0.001; // of sums of float32; what differs by more was not trained to the end
 const COUNTED = 20; // so many reasons are asked for, to say how many are not shown
 
-export async function user(id, opened, also) {
+export async function user(id, opened, also, filter) {
   const [had, wanted, alike] = await Promise.allSettled([
     api.itemsOf(id, STEP, 0),
-    api.recommendations(id, STEP, 0),
+    filtered((asked) => api.recommendations(id, STEP, 0, asked), filter),
     api.similarUsers(id, 8),
   ]);
   if (wanted.status === "rejected") throw wanted.reason;
-  const keep = (picked) => keepInAddress(id, node, (also = picked));
+  const keep = (now) => keepInAddress(id, node, (shown = now));
+  const { answer, refused } = wanted.value;
+  const usual = (found, narrowed) => wantedBy(id, found, narrowed);
+  let shown = { also, filter };
   const node = h(
     "article",
-    { onunfold: () => keep(also) },
+    { onunfold: () => keep(shown) },
     h(
       "header",
       { class: "title" },
@@ -32,7 +37,7 @@ export async function user(id, opened, also) {
       h("h1", {}, id),
       h("button", { type: "button", class: "button quiet", onclick: surprise }, "Another user"),
     ),
-    h("div", { class: "columns uneven" }, hadBy(id, had), recommended(id, wantedBy(id, wanted.value), wanted.value.items, also, keep)),
+    h("div", { class: "columns uneven" }, hadBy(id, had), recommended(id, usual, answer, { ...shown, refused }, keep)),
     likeThem(alike),
   );
   for (const item of opened) node.querySelector(`[data-key="${CSS.escape(WANTED + item)}"]`)?.click();
@@ -40,9 +45,10 @@ export async function user(id, opened, also) {
 }
 
 // What is unfolded or picked is part of the address, so that it can be sent to somebody, and stays when the model is swapped.
-function keepInAddress(id, node, also) {
+function keepInAddress(id, node, { also, filter }) {
   const unfolded = [...node.querySelectorAll("[aria-expanded=true]")].map((row) => row.dataset.key.slice(WANTED.length));
-  const named = [["user", id], ...also.map((item) => ["also", item]), ...unfolded.map((item) => ["why", item])];
+  const narrowed = filter ? [["filter", filter]] : [];
+  const named = [["user", id], ...narrowed, ...also.map((item) => ["also", item]), ...unfolded.map((item) => ["why", item])];
   history.replaceState(null, "", "#" + new URLSearchParams(named));
 }
 
@@ -62,7 +68,7 @@ function hadBy(id, had) {
   );
 }
 
-function wantedBy(id, answer) {
+function wantedBy(id, answer, filter) {
   const popular = answer.strategy === "popular";
   const share = sharesOf(answer);
   const make = (item, place) =>
@@ -72,9 +78,9 @@ function wantedBy(id, answer) {
       key: WANTED + item.item_id,
       open: popular ? undefined : () => why(id, item),
     });
-  const more = async (n, offset) => (await api.recommendations(id, n, offset)).items;
+  const more = async (n, offset) => (await api.recommendations(id, n, offset, filter)).items;
   const note = popular ? "Popular items, because the model has no factors." : "Best first. Open one to see why.";
-  return { note, list: growing(answer.items, STEP, more, make, "This user has seen everything.") };
+  return { note, list: growing(answer.items, STEP, more, make, filter ? NO_MATCH : SEEN_ALL) };
 }
 
 async function why(id, item) {
