@@ -25,14 +25,6 @@ from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, Route
 from service.api.static import EXPLORER_FILES, REFERENCE_FILES
 from service.errors import NoSeenItemsError, NotReadyError, OverloadedError, UnknownItemError, UnknownUserError
 
-TAGS = {
-    "Recommendations": "Recommendations for one, many or anonymous users.",
-    "Users": "The users of the model.",
-    "Items": "The items of the model.",
-    "Server": "The served model and the server's health.",
-    "Pages": "The explorer, this document, and their files.",
-}
-
 _USER = "/v1/users/{user}"
 _ITEM = "/v1/items/{item}"
 _TEXT = {"type": "string"}

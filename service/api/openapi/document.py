@@ -26,10 +26,16 @@ from service.api.openapi import examples
 from service.api.parameters import Anything
 from service.api.problems import HTTP_STATUS, Problem
 from service.api.route import AnyRoute
-from service.api.routes import TAGS
 from service.errors import AlsServeError
 from service.model.factors import Id
 
+_TAGS = {
+    "Recommendations": "Recommendations for one, many or anonymous users.",
+    "Users": "The users of the model.",
+    "Items": "The items of the model.",
+    "Server": "The served model and the server's health.",
+    "Pages": "The explorer, this document, and their files.",
+}
 Json: TypeAlias = dict[str, Any]
 
 _ABOUT = (
@@ -91,7 +97,7 @@ def document(routes: Sequence[AnyRoute], *, ids_as_text: bool = False) -> Json:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "./", "description": "Where this document is, also behind a path prefix."}],
-        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
+        "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": _schemas(routes, ids_as_text=ids_as_text),
