@@ -29,6 +29,8 @@ from service.api.route import AnyRoute
 from service.errors import AlsServeError
 from service.model.factors import Id
 
+Json: TypeAlias = dict[str, Any]
+
 _TAGS = {
     "Recommendations": "Recommendations for one, many or anonymous users.",
     "Users": "The users of the model.",
@@ -36,8 +38,6 @@ _TAGS = {
     "Server": "The served model and the server's health.",
     "Pages": "The explorer, this document, and their files.",
 }
-Json: TypeAlias = dict[str, Any]
-
 _ABOUT = (
     "Exact recommendations from an ALS model. Each answer comes from a single model, named by `model_version` and by "
     "the header `X-Model-Version`. Every error is a [problem+json](https://www.rfc-editor.org/rfc/rfc9457) document "
