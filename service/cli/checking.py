@@ -110,7 +110,8 @@ async def _compare(settings: Settings, new: Snapshot, against: Path | None) -> N
             print_table(sizes(new, current))
             show_changes(new, current)
         results = policy.judge(await asyncio.to_thread(policy.examine, new, current))
-    print_table(gate_table(results))
+    if against or policy.golden or any(result.result != "passed" for result in results):
+        print_table(gate_table(results))
     refuse_blocked(new.version, results)
 
 
