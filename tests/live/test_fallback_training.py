@@ -219,7 +219,7 @@ async def test_a_file_that_changes_while_it_is_read_is_not_trained_for(
     """A copy in progress at the start may well be a good model: nobody has looked at it to the end yet."""
     looked: list[bool] = []
 
-    def touched(path: Path, *_: object) -> Source:
+    def touched(path: Path, *_: object, **__: object) -> Source:
         looked.append(ended.done())
         if len(looked) == 1:
             raise SourceChangedError("It changed while it was being read.")
