@@ -129,7 +129,11 @@ def test_a_model_that_answers_with_nothing(tmp_path: Path, workers: int) -> None
             server.wait_until(lambda: rejections(server) == 2)
         assert {status for status, _ in answers} == {200}
         versions = [version for version, _ in groupby(version for _, version in answers)]
-        assert versions in ([good, empty, good], [good])
+        if workers == 1:
+            assert versions in ([good, empty, good], [good])
+        else:  # one worker takes a change a little sooner than the other
+            assert {*versions} <= {good, empty}
+            assert (versions[0], versions[-1]) == (good, good)
         assert len([event for event in server.events if event["event"] == "swapped"]) == 1
         assert "housekeeping_failed" not in [event["event"] for event in server.events]
     with running_server(path, state, workers=workers, keep_snapshots=1) as server:
