@@ -48,11 +48,14 @@ class ResponseCache:
     def put(self, generation: int, request: Hashable, answer: Answer) -> None:
         """Keep an answer, and drop those used longest ago that no longer fit."""
         size = len(answer.body) + _ENTRY_BYTES + (_bytes_of_options(request) if self._limit else 0)
-        if generation != self._generation or size > self._limit:
+        if generation != self._generation:
             return
         _, replaced = self._entries.pop(request, (answer, 0))
+        self.bytes -= replaced
+        if size > self._limit:
+            return
         self._entries[request] = answer, size
-        self.bytes += size - replaced
+        self.bytes += size
         while self.bytes > self._limit:
             _, (_, freed) = self._entries.popitem(last=False)
             self.bytes -= freed
