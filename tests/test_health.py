@@ -35,7 +35,7 @@ def test_the_address_that_a_server_has_is_asked(tmp_path: Path, settings: dict[s
     """Any free port, several workers, the management port: healthy while it runs, and not after."""
     put(tmp_path / "m.npz", model_bytes(1))
     with running_server(tmp_path / "m.npz", tmp_path / "state", **settings) as server:
-        server.wait_for("listening")
+        server.wait_until_ready()
         asked = health(tmp_path / "state")
         assert (asked.returncode, asked.stderr) == (0, "")
     asked = health(tmp_path / "state")
