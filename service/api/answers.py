@@ -53,7 +53,7 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     """A list of recommendations, as it is counted; one without items has no top score.
 
     scanned, read: rows and bytes of the scan, see :class:`~service.model.scoring.ranking.Ranked`. empty: whether there
-    is no item, and nothing in the request is the reason.
+    is no item although the request left none out.
     """
 
     strategy: Strategy

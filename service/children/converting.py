@@ -10,7 +10,6 @@ import os
 import resource
 import sys
 import traceback
-from pathlib import Path
 
 import msgspec
 import pyarrow as pa
@@ -19,8 +18,8 @@ from service.children.jobs import ConversionJob, Converted, Failed, Remark
 from service.children.lifeline import confine
 from service.children.telling import Reporter, Tell
 from service.errors import AlsServeError
-from service.model.storage.source import path_of
-from service.spark.converting import Inputs, Wanted, convert, opened, write
+from service.model.storage.source import read_path
+from service.spark.converting import Inputs, convert, opened, write
 
 _MEGABYTE = 2**20
 #: Text and Parquet can be much smaller than what is in them.
@@ -34,7 +33,7 @@ def work(job: ConversionJob, tell: Tell, *, confined: bool = True) -> None:
     """Convert one model and send the outcome, whatever a crafted file makes a library raise."""
     memory = job.memory_bytes
     try:
-        with opened(_wanted(job)) as inputs:
+        with opened(job.conversion) as inputs:
             memory = memory or _MEMORY_PER_BYTE * inputs.bytes + _LEAST_MEMORY
             if confined:  # pragma: no cover - runs only in the child, where coverage is not measured
                 _confine(job, memory)
@@ -50,14 +49,6 @@ def work(job: ConversionJob, tell: Tell, *, confined: bool = True) -> None:
         # Where it happened goes to standard error, but no message, which could quote a file.
         traceback.print_tb(error.__traceback__, -_SHOWN_CALLS)
         tell(Failed(f"The conversion of {job.model} failed with {type(error).__name__}; save the model again."))
-
-
-def _wanted(job: ConversionJob) -> Wanted:
-    def path(text: str | None) -> Path | None:
-        return None if text is None else path_of(text)
-
-    seen, users, items = map(path, (job.seen, job.user_labels, job.item_labels))
-    return Wanted(path_of(job.model), seen, users, items, job.alpha, job.reg_param)
 
 
 def _convert(job: ConversionJob, inputs: Inputs, tell: Tell) -> Converted:
@@ -84,7 +75,7 @@ def _confine(job: ConversionJob, memory: int) -> None:  # pragma: no cover - as 
 
 def main() -> None:  # pragma: no cover - as above
     """Do one job."""
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=ConversionJob)
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=ConversionJob, dec_hook=read_path)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each part of the model is an open file
     pa.set_cpu_count(1)

@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from service.errors import AlsServeError
-from service.model.storage.source import Source
+from service.model.conversion import Conversion
+from service.model.storage.source import Source, text_of
 
 Content: TypeAlias = Literal["model", "catalog"]
 
@@ -69,20 +70,20 @@ class TrainingJob(msgspec.Struct, frozen=True):
 class ConversionJob(msgspec.Struct, frozen=True):
     """Convert a model of Spark, and write it to ``output``, an inherited descriptor.
 
-    Paths are absolute, see ``text_of``. memory_bytes: the limit of memory other than files; 0 derives it from the size
-    of the files. private_bytes: the limit that a control group leaves, if any. cpu_seconds: limits CPU time.
+    memory_bytes: the limit of memory other than files; 0 derives it from the size of the files. private_bytes: the
+    limit that a control group leaves, if any. cpu_seconds: limits CPU time.
     """
 
-    model: str
+    conversion: Conversion
     output: int
     memory_bytes: int
     private_bytes: int | None
     cpu_seconds: int
-    alpha: float
-    reg_param: float
-    seen: str | None = None
-    user_labels: str | None = None
-    item_labels: str | None = None
+
+    @property
+    def model(self) -> str:
+        """Return how messages name the model."""
+        return text_of(self.conversion.model)
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):

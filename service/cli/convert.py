@@ -15,7 +15,8 @@ import click
 from service.app import import_limits
 from service.cli.models import plain
 from service.cli.options import conversion_options, settings_options
-from service.live.converting import Conversion, convert_in_child
+from service.live.converting import convert_in_child
+from service.model.conversion import Conversion
 from service.settings import Settings
 
 #: The settings of commands that convert a model.

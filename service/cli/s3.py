@@ -18,7 +18,7 @@ from service.cli.models import imported, plain, print_table
 from service.cli.options import GATING, conversion_options, protection_options, settings_options
 from service.cli.publishing import MaxDrop, Rules, compare_with_followed
 from service.errors import SettingsError
-from service.live.converting import Conversion
+from service.model.conversion import Conversion
 from service.model.facts import Evaluation
 from service.model.storage.snapshot import Snapshot
 from service.s3.location import Location, parse_location, parse_prefix

@@ -17,7 +17,7 @@ export async function filtered(ask, filter) {
   }
 }
 
-// changed(text) is told every new expression, and throws what is wrong with it.
+// changed(text) is called with every new expression, and throws if it is wrong.
 export function filters(text, refused, changed) {
   const attributes = (model?.catalog?.attributes ?? []).filter((one) => one.values.length || LIMITS[one.type]);
   if (!attributes.length) return null;

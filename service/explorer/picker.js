@@ -12,7 +12,7 @@ export function learn(items) {
   for (const item of items) if (item.title) titles.set(String(item.item_id), item.title);
 }
 
-// idle() returns what is shown while nothing is typed; changed(picked) is told every change.
+// idle() returns what is shown while nothing is typed; changed(picked) is called after every change.
 export function picker(picked, { label, idle, changed }) {
   const basket = h("ul", { class: "chips", "aria-label": "Picked" });
   const shelf = h("ol", { class: "rows shelf", onkeydown: walk, "aria-label": "Items to pick" });

@@ -11,8 +11,8 @@ import { problemIn } from "./problems.js";
 export const STEP = 12;
 const LABEL = "What if they now had…";
 
-// usualOf(answer, filter) is the note and the list of an answer without a session, such as the first one; keep is told
-// each change of what is picked (also) and of the filter. refused: why the first answer is without the filter.
+// usualOf(answer, filter) is the note and the list of an answer without a session, such as the first one; keep is called
+// after each change of what is picked (also) and of the filter. refused: why the first answer is without the filter.
 export function recommended(id, usualOf, first, { also, filter, refused }, keep) {
   let narrowing = refused ? "" : filter; // of the list, unlike a filter that was refused
   let usual = usualOf(first, narrowing);

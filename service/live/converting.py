@@ -14,6 +14,7 @@ from service.errors import ConversionError
 from service.live.children import child_process, end_of
 from service.live.control_groups import memory_left
 from service.live.importing import ImportLimits
+from service.model.conversion import Conversion
 from service.model.formats.table import UNRECOGNIZED, format_of
 from service.model.storage.source import text_of, written_model
 from service.threads import in_threads
@@ -24,18 +25,6 @@ _message = msgspec.json.Decoder(Message)
 
 #: Callback: phase, steps done, and all.
 Report = Callable[[str, int, int], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """A directory of Spark, what else belongs to the model, and the two parameters that Spark does not save with it."""
-
-    model: Path
-    seen: Path | None = None
-    user_labels: Path | None = None
-    item_labels: Path | None = None
-    alpha: float = 1.0
-    reg_param: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +54,14 @@ def _prove_target(out: Path) -> None:
 
 
 def _job(conversion: Conversion, output: int, limits: ImportLimits) -> ConversionJob:
-    def text(path: Path | None) -> str | None:
-        return None if path is None else text_of(path.absolute())
-
-    return ConversionJob(
-        model=text_of(conversion.model.absolute()),
-        output=output,
-        memory_bytes=limits.memory_mb * _MEGABYTE,
-        private_bytes=memory_left(),
-        cpu_seconds=max(1, int(limits.timeout_seconds)),
-        alpha=conversion.alpha,
-        reg_param=conversion.reg_param,
-        seen=text(conversion.seen),
-        user_labels=text(conversion.user_labels),
-        item_labels=text(conversion.item_labels),
-    )
+    memory, seconds = limits.memory_mb * _MEGABYTE, max(1, int(limits.timeout_seconds))
+    return ConversionJob(conversion.absolute(), output, memory, memory_left(), seconds)
 
 
 async def _run(job: ConversionJob, limits: ImportLimits, report: Report) -> Outcome:
     # Arrow's other allocators reserve more than they use, which would count.
     environment = {**limits.environment, "ARROW_DEFAULT_MEMORY_POOL": "system"}
-    task = msgspec.json.encode(job)
+    task = msgspec.json.encode(job, enc_hook=text_of)
     try:
         async with (
             asyncio.timeout(limits.timeout_seconds),

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from service.errors import ConversionError
+from service.model.conversion import Conversion
 from service.model.factors import Factors
 from service.model.raw import RawModel, RawSeen
 from service.model.validation.validation import validate
@@ -29,22 +30,10 @@ Report = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to convert. alpha and reg_param are Spark's, which a saved model does not have."""
-
-    model: Path
-    seen: Path | None = None
-    user_labels: Path | None = None
-    item_labels: Path | None = None
-    alpha: float = 1.0
-    reg_param: float = 0.1
-
-
-@dataclass(frozen=True, slots=True)
 class Inputs:
     """The open files of a conversion; labels are a saved StringIndexer or tables."""
 
-    wanted: Wanted
+    conversion: Conversion
     tree: Tree
     seen: Sequence[DataFile]
     user_labels: Tree | list[DataFile] | None
@@ -60,11 +49,11 @@ class Inputs:
 
 
 @contextmanager
-def opened(wanted: Wanted) -> Iterator[Inputs]:
+def opened(conversion: Conversion) -> Iterator[Inputs]:
     """Open all files of a conversion for the duration of a block. Raises ConversionError, TrainingError."""
-    beside = tables_of_job(wanted.model)
-    tables_given: dict[str, Any] = {name: getattr(wanted, name) or path for name, path in beside.items()}
-    wanted = replace(wanted, **tables_given)
+    beside = tables_of_job(conversion.model)
+    tables_given: dict[str, Any] = {name: getattr(conversion, name) or path for name, path in beside.items()}
+    conversion = replace(conversion, **tables_given)
     with ExitStack() as stack:
 
         def tables(path: Path) -> list[DataFile]:
@@ -75,9 +64,9 @@ def opened(wanted: Wanted) -> Iterator[Inputs]:
                 return None
             return stack.enter_context(opened_tree(path)) if (path / "metadata").is_dir() else tables(path)
 
-        tree = stack.enter_context(opened_tree(wanted.model))
-        seen = tables(wanted.seen) if wanted.seen else []
-        yield Inputs(wanted, tree, seen, labels(wanted.user_labels), labels(wanted.item_labels))
+        tree = stack.enter_context(opened_tree(conversion.model))
+        seen = tables(conversion.seen) if conversion.seen else []
+        yield Inputs(conversion, tree, seen, labels(conversion.user_labels), labels(conversion.item_labels))
 
 
 def convert(inputs: Inputs, report: Report = lambda _phase, _done, _total: None) -> tuple[Factors, list[str]]:
@@ -86,7 +75,7 @@ def convert(inputs: Inputs, report: Report = lambda _phase, _done, _total: None)
     Raises ConversionError, TrainingError, ModelRejectedError and its subclasses.
     """
     model, remarks = find_model(inputs.tree), list[str]()
-    facts = facts_of_job(inputs.tree) or Facts(inputs.wanted.alpha, inputs.wanted.reg_param)
+    facts = facts_of_job(inputs.tree) or Facts(inputs.conversion.alpha, inputs.conversion.reg_param)
     on_bytes = _meter(model, report)
     users, user_ids = _side(model, "userFactors", model.user_column, inputs.user_labels, on_bytes, remarks)
     items, item_ids = _side(model, "itemFactors", model.item_column, inputs.item_labels, on_bytes, remarks)
@@ -170,7 +159,7 @@ def _seen(
     if not inputs.seen:
         remarks.append("without --seen, users are recommended what they already had, and nothing is popular")
         return None
-    where = str(inputs.wanted.seen)
+    where = str(inputs.conversion.seen)
     had = read_seen(
         where, inputs.seen, model, users, items, inputs.account, lambda done, total: report("reading", done, total)
     )

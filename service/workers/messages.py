@@ -15,7 +15,7 @@ from service.live.report import Following, Reload, Served, Training
 from service.live.status import Status
 from service.model.catalog.catalog import Catalog
 from service.model.catalog.id_list import IdList
-from service.model.storage.source import Source, path_of, text_of
+from service.model.storage.source import Source, text_of
 from service.tokens import Tokens
 
 #: The longest line: the answer to a scrape.
@@ -171,9 +171,3 @@ FromWorker: TypeAlias = Taken | Ask
 def line(message: msgspec.Struct) -> bytes:
     """Encode a message as a line."""
     return msgspec.json.encode(message, enc_hook=text_of) + b"\n"
-
-
-def read_path(kind: type, value: str) -> Path:
-    """Decode a path; msgspec calls this for types that it does not know."""
-    assert kind is Path
-    return path_of(value)

@@ -29,6 +29,7 @@ from service.live.background import measure_lag
 from service.live.generation import Slot
 from service.live.report import FallbackTraining
 from service.live.status import Status
+from service.model.storage.source import read_path
 from service.observe.exposition import Exposition
 from service.observe.logs import set_up_logging
 from service.observe.metrics import Metrics
@@ -44,7 +45,6 @@ from service.workers.messages import (
     Scrape,
     Taken,
     line,
-    read_path,
 )
 from service.workers.turns import Turns
 

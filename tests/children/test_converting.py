@@ -12,6 +12,7 @@ import pytest
 from service.children import converting
 from service.children.converting import work
 from service.children.jobs import ConversionJob, Converted, Failed, Message, Progress, Remark
+from service.model.conversion import Conversion
 from tests.support.spark import FIXTURES, VERSIONS
 
 MODEL = FIXTURES / VERSIONS[0] / "als"
@@ -20,8 +21,8 @@ MODEL = FIXTURES / VERSIONS[0] / "als"
 def job(out: Path, **changes: Any) -> ConversionJob:
     """Return a job that writes to a file."""
     output = os.open(out, os.O_RDWR | os.O_CREAT)
-    fixed = {"memory_bytes": 0, "private_bytes": None, "cpu_seconds": 60, "alpha": 1.0, "reg_param": 0.1}
-    return ConversionJob(str(MODEL), output, **fixed | changes)
+    fixed = {"memory_bytes": 0, "private_bytes": None, "cpu_seconds": 60}
+    return ConversionJob(Conversion(MODEL), output, **fixed | changes)
 
 
 def messages(todo: ConversionJob) -> list[Message]:

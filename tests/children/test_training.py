@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from service.children import training
-from service.children.jobs import Failed, Message, PopularityReady, Progress, SkippedRows, Trained, TrainingJob
+from service.children.jobs import Failed, Message, PopularityReady, Progress, Remark, SkippedRows, Trained, TrainingJob
 from tests.support.interactions import write_interactions
 
 pytestmark = pytest.mark.usefixtures("children_are_measured")
@@ -93,6 +93,16 @@ def test_bad_rows_are_left_out(job: TrainingJob) -> None:
     (skipped,) = (message for message in told(job) if isinstance(message, SkippedRows))
     assert skipped.count == 1
     assert "line 152: the user is missing" in skipped.first
+
+
+def test_weights_that_cannot_be_read_are_not_used(job: TrainingJob) -> None:
+    """A start with worse recommendations is better than none, and a remark says so."""
+    rows = "".join(f"u{user},i{(user + step) % 7},much\n" for user in range(30) for step in range(3))
+    Path(job.data).write_text("user,item,weight\n" + rows)
+    messages = told(job)
+    assert isinstance(messages[-1], Trained)
+    remarks = [message.text for message in messages if isinstance(message, Remark)]
+    assert any(sentence.endswith("; the weights are not used") for sentence in remarks), remarks
 
 
 def test_data_that_is_not_there(job: TrainingJob) -> None:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,11 +18,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.bulk import running
+from service.bulk.output import Output
 from service.cli.main import main
+from service.errors import OutputError
 from service.model.factors import Factors
 from service.model.ids import IdKind
 from tests.support.helpers import model_bytes
-from tests.support.models import make_factors
+from tests.support.models import make_factors, popularity_bytes
 from tests.support.running import running_server
 
 USERS = 120
@@ -161,7 +162,37 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 def test_a_model_without_factors_recommends_what_is_popular(tmp_path: Path) -> None:
     """As a server with limited functions does."""
-    limited = replace(make_factors(users=5), user_factors=np.zeros((5, 4), np.float32))
-    out = tmp_path / "lists.jsonl"
-    assert recommend_all(write(tmp_path / "m.npz", limited), out).exit_code == 0
+    model, out = tmp_path / "m.npz", tmp_path / "lists.jsonl"
+    model.write_bytes(popularity_bytes())
+    assert recommend_all(model, out).exit_code == 0
+    found = {line["user_id"]: [item["item_id"] for item in line["items"]] for line in lines(out)}
+    assert found == {"ann": ["ale", "rum", "gin"], "bob": ["rum", "gin"], "cid": ["gin"]}
     assert {line["strategy"] for line in lines(out)} == {"popular"}
+
+
+def test_a_model_without_seen_items_has_only_its_scores(tmp_path: Path) -> None:
+    """Nothing is popular then, so users without taste get what their scores of 0 give, as over HTTP."""
+    model = write(tmp_path / "m.npz", some_without_taste(pairs=None))
+    assert recommend_all(model, tmp_path / "lists.jsonl").exit_code == 0
+    assert {line["strategy"] for line in lines(tmp_path / "lists.jsonl")} == {"als"}
+
+
+def test_a_part_that_cannot_be_written_ends_the_run(
+    tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence says why, no thread goes on, and what is written stays for the next run."""
+    written = Output.write
+
+    def full(output: Output, number: int, write: Any) -> None:
+        if number == 3:
+            raise OutputError("The disk is full.")
+        written(output, number, write)
+
+    monkeypatch.setattr(Output, "write", full)
+    model, out = write(tmp_path / "m.npz", make_factors(users=USERS)), tmp_path / "lists.jsonl"
+    result = recommend_all(model, out, "--threads", 1)
+    assert (result.exit_code, result.stderr) == (1, "Error: The disk is full.\n")
+    parts = {path.name for path in out.glob("part-*")}
+    assert {"part-00000.jsonl", "part-00001.jsonl", "part-00002.jsonl"} <= parts
+    assert "part-00003.jsonl" not in parts
+    assert not (out / "_SUCCESS").exists()

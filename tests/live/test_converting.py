@@ -8,8 +8,9 @@ import pytest
 
 from service.errors import ConversionError, TrainingError
 from service.live import converting
-from service.live.converting import Conversion, convert_in_child
+from service.live.converting import convert_in_child
 from service.live.importing import ImportLimits
+from service.model.conversion import Conversion
 from service.settings import child_environment
 from tests.support.spark import FIXTURES, VERSIONS
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from service.model.conversion import Conversion
 from service.model.factors import Factors
-from service.spark.converting import Wanted, convert, opened
+from service.spark.converting import convert, opened
 from tests.support import ROOT
 
 FIXTURES = ROOT / "tests/fixtures/spark"
@@ -24,7 +25,7 @@ ALS_MODEL = "org.apache.spark.ml.recommendation.ALSModel"
 
 def converted(model: Path, **options: Any) -> tuple[Factors, list[str]]:
     """Convert in this process."""
-    with opened(Wanted(model, **options)) as inputs:
+    with opened(Conversion(model, **options)) as inputs:
         return convert(inputs)
 
 

@@ -18,10 +18,10 @@ from service.live.report import FallbackTraining, Following, Reload, Served, Tra
 from service.live.status import Status
 from service.model.catalog.id_list import IdList, write_id_list
 from service.model.storage.snapshot import FORMAT_VERSION
-from service.model.storage.source import Signature, Source, identify
+from service.model.storage.source import Signature, Source, identify, read_path
 from service.observe.metrics import Metrics
 from service.workers.follower import Follower
-from service.workers.messages import Kept, News, Obeyed, line, read_path
+from service.workers.messages import Kept, News, Obeyed, line
 from tests.support.helpers import Place, model_bytes, put
 from tests.support.models import make_factors
 

@@ -118,7 +118,7 @@ class TextTable:
             if "straddl" not in str(error):
                 raise
             longest = f"{_BLOCK_BYTES // 2**20} MB"
-            raise BadCatalogError(f"a row has {longest} or more; is a closing quote missing?") from None
+            raise BadCatalogError(f"a row has {longest} or more, perhaps because a quote is never closed") from None
         self._prove_formed()
         return [table.column(name) for name in wanted]
 

@@ -57,6 +57,12 @@ def path_of(text: str) -> Path:
     return Path(text)
 
 
+def read_path(kind: type, text: str) -> Path:
+    """Decode the text of a path; msgspec calls this for types that it does not know."""
+    assert kind is Path
+    return path_of(text)
+
+
 class Signature(msgspec.Struct, frozen=True):
     """The ``stat`` of a file; two equal signatures mean that it did not change in between.
 

@@ -135,7 +135,7 @@ def _without_lines(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
     yield from chunks
 
 
-def _squeezed(chunks: Iterator[bytes]) -> Iterator[bytes]:  # pragma: no cover - runs in Arrow's thread, unmeasured
+def _squeezed(chunks: Iterator[bytes]) -> Iterator[bytes]:
     held, begins = b"", True
     for chunk in chunks:
         text = _EDGE.sub(b"", _RUN.sub(b" ", held + chunk))

@@ -412,12 +412,26 @@ def test_quotes_are_letters_where_tabs_separate() -> None:
         ('{"id": 1}\n[2]\n', "line 2 is not one JSON object (Expected `object`, got `array`)."),
         ('{"id": NaN}\n', "line 1 is not one JSON object (JSON is malformed: invalid character (byte 7))."),
         ('{"x": 1}\n', NO_IDS.format("x")),
+        (parquet({"id": pa.array([1]), "available": pa.array(["maybe"])}),
+         "row 1: the column available is 'maybe', which is neither true nor false."),
+        (parquet({"id": pa.array([[1]])}), "the column id is of type list<element: int64>; ids are numbers or text."),
+        ("x" * 2_000_000, "its first line has more than 262144 characters; a header has fewer."),
+        ("id,x\n1," + "y" * 2**25 + "\n", "a row has 16 MB or more, perhaps because a quote is never closed."),
+        (lines({"id": 1, "available": [True]}), "line 1: the column available has lists, not bools."),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_refused_with_its_reason(content: str | bytes, sentence: str) -> None:
     """One sentence says what is wrong, where, and what to do."""
     with pytest.raises(BadCatalogError, match=f"^{re.escape(f'items.csv: {sentence}')}$"):
         read(content)
+
+
+def test_a_damaged_parquet_file_is_refused() -> None:
+    """With Arrow's reason, which may be cut."""
+    with pytest.raises(
+        BadCatalogError, match=r"^items\.csv cannot be read as CSV, JSON Lines or Parquet: Parquet magic"
+    ):
+        read(b"PAR1" + bytes(40))
 
 
 @pytest.mark.parametrize(
