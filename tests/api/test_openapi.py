@@ -97,6 +97,14 @@ async def test_a_body_has_the_fields_that_a_query_has() -> None:
             assert fields[field] | {"items": 0} == wanted
 
 
+async def test_ids_are_text_where_the_server_writes_them_so() -> None:
+    """A generated client then has no union of text and numbers in answers; requests take both."""
+    async with serving(SNAPSHOT, ApiSettings(ids="text")) as api:
+        schemas = (await document_of(api))["components"]["schemas"]
+    assert schemas["ScoredItem"]["properties"]["item_id"] == {"type": "string"}
+    assert schemas["GivenItem"]["properties"]["item_id"] != {"type": "string"}
+
+
 async def test_it_has_the_limits_of_the_server() -> None:
     """The largest n and what an unknown user gets are settings: the document is this server's own."""
     async with serving(SNAPSHOT, ApiSettings(max_n=4, fallback="none")) as api:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.live.policy import Policy
@@ -16,7 +18,7 @@ from service.live.reading import Settling
 from service.live.reloader import Reloader, request_every
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import Signature
-from tests.support.helpers import WATCH_SECONDS, Place, at_work, events, eventually, put
+from tests.support.helpers import WATCH_SECONDS, Place, at_work, events, eventually, model_bytes, put
 from tests.support.stores import Store
 
 
@@ -137,6 +139,43 @@ async def test_a_list_that_cannot_be_kept_changes_nothing(listed: Listed, caplog
         await eventually(lambda: "policy_rejected" in events(caplog))
         assert ids(store) is None
     assert "state directory" in caplog.text
+
+
+async def test_the_log_says_how_many_ids_the_model_has(
+    listed: Listed, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So a list of the wrong ids is noticed."""
+    caplog.set_level("INFO")
+    put(place.path, model_bytes(1))
+    async with listed.kept() as store, at_work(store.run()):
+        await eventually(lambda: store.slot.loaded is not None)
+        assert store.slot.loaded
+        known = store.slot.loaded.snapshot.model.item_ids.at(np.arange(2))
+        put(listed.path, f"{known[0]}\n{known[1]}\nanother\n".encode())
+        await eventually(lambda: "lists 3 ids, of which the model has 2" in caplog.text)
+
+
+@pytest.mark.parametrize("function", ["publish", "open_id_list"], ids=["writing", "reading"])
+async def test_a_list_that_a_failing_disk_keeps_out_changes_nothing(
+    listed: Listed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, function: str
+) -> None:
+    """The list from before counts, and the log says why."""
+    for content in (b"b\n", b"a\n"):  # both are kept: reading fails where a list comes again
+        put(listed.path, content)
+        async with listed.kept() as store:
+            await in_force(store, content.split())
+    async with listed.kept() as store:
+        await in_force(store, [b"a"])
+        monkeypatch.setattr(f"service.live.policy_files.{function}", failing_disk)
+        put(listed.path, b"c\n" if function == "publish" else b"b\n")
+        await eventually(lambda: {"policy_rejected", "postponed"} & {*events(caplog)})
+        assert ids(store) == [b"a"]
+    assert "Read-only file system" in caplog.text
+
+
+def failing_disk(*_: object) -> None:
+    """Fail as a disk does."""
+    raise OSError(errno.EROFS, "Read-only file system")
 
 
 class Recorder:
