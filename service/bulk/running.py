@@ -49,7 +49,7 @@ def run(
                 ended.result()
                 done += running[ended]
                 on_done(done, len(users))
-        except BaseException:
+        except BaseException:  # Ctrl+C, too: parts that have not begun are not waited for
             executor.shutdown(wait=False, cancel_futures=True)
             raise
     output.finish()

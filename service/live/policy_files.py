@@ -131,7 +131,7 @@ class PolicyLoader(Loader[ContentT]):
     def _last(self) -> ContentT | None:
         """Open what was in force last."""
         for place in self._shelf.places():
-            with suppress(SnapshotDamagedError, OSError):
+            with suppress(SnapshotDamagedError, OSError):  # then an earlier one may be whole
                 return self._open(place)
         return None
 

@@ -163,7 +163,7 @@ def _header(
 def _commented(comments: list[str], first: Record, delimiter: str, layout: Layout) -> tuple[str, ...] | None:
     """Return the names of the columns if the last line of comments has them."""
     names = [name.strip() for name in "".join(comments[-1:]).lstrip("#% ").split(delimiter)]
-    with suppress(TrainingError):
+    with suppress(TrainingError):  # it has other names, so it is not a header
         layout.names.found_in(names)
         return tuple(names) if len(names) == len(first) else None
     return None

@@ -56,7 +56,7 @@ class Shelf:
     def last_used(self) -> Snapshot | None:
         """Open the last used snapshot, skipping limited ones, and those that were never served or cannot be opened."""
         for place in self._served():
-            with suppress(SnapshotDamagedError, OSError):
+            with suppress(SnapshotDamagedError, OSError):  # then an earlier one may be whole
                 found = snapshot.open_snapshot(place, ids_as_text=self.ids_as_text)
                 if not found.model.limited:
                     return found
