@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from service.errors import ConversionError
 from service.live.children import child_process, end_of
 from service.live.control_groups import memory_left
 from service.live.importing import ImportLimits
-from service.model.conversion import Conversion
+from service.model.conversion import Conversion, Report
 from service.model.formats.table import UNRECOGNIZED, format_of
 from service.model.storage.source import text_of, written_model
 from service.threads import in_threads
@@ -22,9 +21,6 @@ from service.threads import in_threads
 _MODULE = "service.children.converting"
 _MEGABYTE = 2**20
 _message = msgspec.json.Decoder(Message)
-
-#: Callback: phase, steps done, and all.
-Report = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True, slots=True)

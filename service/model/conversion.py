@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+#: Callback: phase, steps done, and all.
+Report = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True, slots=True)

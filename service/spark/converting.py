@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from service.errors import ConversionError
-from service.model.conversion import Conversion
+from service.model.conversion import Conversion, Report
 from service.model.factors import Factors
 from service.model.raw import RawModel, RawSeen
 from service.model.validation.validation import validate
@@ -24,9 +24,6 @@ from service.spark.tree import Tree, opened_tree
 from service.training.account import Account
 from service.training.data_files import DataFile, files_of, held_open
 from service.untrusted import with_quotations
-
-#: Callback: phase, steps done, and all.
-Report = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
