@@ -30,6 +30,7 @@ from tests.support.kubernetes import (
     validate,
     with_components,
 )
+from tests.support.monitoring import prove
 
 MONITORING = MANIFESTS / "components" / "monitoring"
 LABELS = {"app.kubernetes.io/name": "als-serve"}
@@ -279,14 +280,22 @@ def test_prometheus_finds_every_pod_and_its_port(tmp_path: Path) -> None:
     ]
 
 
-def test_the_custom_metric_is_one_that_servers_have(tmp_path: Path) -> None:
-    """The adapter makes what the autoscaler asks for, of a metric and a label that exist."""
+def test_the_custom_metric_is_requests_a_second_of_each_pod(tmp_path: Path) -> None:
+    """The adapter makes what the autoscaler asks for: requests to the API, without health checks, by pod."""
     component = MANIFESTS / "components" / "custom-metric"
     spec = one(with_components(tmp_path, [component]), "HorizontalPodAutoscaler")["spec"]
-    asked = [each["pods"]["metric"]["name"] for each in spec["metrics"] if each["type"] == "Pods"]
-    (rule,) = yaml.safe_load((component / "prometheus-adapter-values.yaml").read_text("utf-8"))["rules"]["custom"]
-    assert asked == [rule["name"]["as"]]
-    series = rule["seriesQuery"].partition("{")[0]
-    (row,) = (row for row in table().values() if row.name == series)
-    assert "route" in row.labels
     assert [each["type"] for each in spec["metrics"]] == ["Resource", "Pods"]
+    (rule,) = yaml.safe_load((component / "prometheus-adapter-values.yaml").read_text("utf-8"))["rules"]["custom"]
+    assert spec["metrics"][1]["pods"]["metric"]["name"] == rule["name"]["as"]
+    counter = next(row.name for row in table().values() if rule["seriesQuery"].startswith(row.name + "{"))
+    query = rule["metricsQuery"]
+    for given, put in {"Series": counter, "LabelMatchers": 'namespace="shop"', "GroupBy": "pod"}.items():
+        query = query.replace(f"<<.{given}>>", put)
+    requests = {("a", "shop", "/v1/users/{user}/recommendations"): 600, ("a", "shop", "/v1/items/popular"): 60}
+    requests |= {("b", "shop", "/v1/items/popular"): 120, ("b", "shop", "/healthz"): 30, ("c", "other", "/v1/x"): 60}
+    series = {
+        f'{counter}{{pod="{pod}", namespace="{space}", route="{route}"}}': f"0+{a_minute}x5"
+        for (pod, space, route), a_minute in requests.items()
+    }
+    # With a sample a minute, a rate needs two minutes.
+    prove(query.replace("[1m]", "[2m]"), series, {'{pod="a"}': 11, '{pod="b"}': 2}, tmp_path)
