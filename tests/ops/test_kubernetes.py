@@ -202,6 +202,12 @@ def test_a_rolling_restart_takes_no_pod_away_first(deployment: Resource) -> None
     assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
 
+def test_a_slow_first_import_is_not_a_failed_rollout(deployment: Resource) -> None:
+    """A rollout may take as long as one download and one import may."""
+    longest = Settings().s3_timeout_seconds + Settings().import_timeout_seconds
+    assert deployment["progressDeadlineSeconds"] > longest
+
+
 def test_pods_meet_the_restricted_standard(pod: Resource, container: Resource) -> None:
     """What Pod Security's restricted level demands, a read-only root, and no token of the cluster."""
     assert pod["securityContext"]["runAsNonRoot"] is True
