@@ -12,10 +12,10 @@ export OPENBLAS_NUM_THREADS := 1
 TESTERS := $(shell echo $$(($$(nproc) * 3 / 2)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test format build image lock clean
+.PHONY: help demo test test-kubernetes format build image lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/requirements.installed ## make the sample shop, train a model on it, serve it on http://127.0.0.1:8080
 	@$(BIN)/als-serve demo
@@ -25,6 +25,9 @@ test: $(VENV)/requirements-dev.installed $(VENV)/typescript/node_modules/.packag
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest --cov --cov-report=term --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+
+test-kubernetes: $(VENV)/requirements-dev.installed ## restart a fleet under load on the cluster of kubectl's current context
+	PATH="$(abspath $(BIN)):$$PATH" ops/kubernetes/proof/prove.sh
 
 format: $(VENV)/requirements-dev.installed ## format the code
 	$(BIN)/ruff check --fix
