@@ -17,6 +17,9 @@ from service.model.scoring.scoring import popular
 
 Strategy: TypeAlias = Literal["als", "popular"]
 
+#: A part takes a second or so, which is what a killed run loses on each thread, and some megabytes.
+_ENTRIES_PER_PART = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -33,6 +36,11 @@ class UserList:
     user: int
     strategy: Strategy
     ranked: Ranked
+
+
+def part_users(n: int) -> int:
+    """Return how many users a part has, whose lists are in memory at once."""
+    return max(1, _ENTRIES_PER_PART // n)
 
 
 def lists_of(model: Model, users: Int32, wanted: Wanted) -> Iterator[UserList]:

@@ -7,18 +7,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 
 from service.bulk.forms import Write
-from service.bulk.lists import Wanted, lists_of
+from service.bulk.lists import Wanted, lists_of, part_users
 from service.bulk.output import Output
 from service.model.factors import Int32
 from service.model.model import Model
-
-#: A part takes a second or so, which is what a killed run loses on each thread, and some megabytes.
-_ENTRIES_PER_PART = 100_000
-
-
-def part_users(n: int) -> int:
-    """Return how many users a part has."""
-    return max(1, _ENTRIES_PER_PART // n)
 
 
 def run(

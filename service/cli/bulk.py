@@ -13,9 +13,9 @@ import click
 import numpy as np
 
 from service.bulk.forms import Write, json_lines, parquet
-from service.bulk.lists import Wanted
+from service.bulk.lists import Wanted, part_users
 from service.bulk.output import Job, Output
-from service.bulk.running import part_users, run
+from service.bulk.running import run
 from service.cli.models import imported
 from service.cli.options import LOADING, settings_options
 from service.cli.progress import bars

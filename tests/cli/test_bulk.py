@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from service.bulk import running
+from service.bulk import lists
 from service.bulk.output import Output
 from service.cli.main import main
 from service.errors import OutputError
@@ -64,7 +64,7 @@ def as_float32(lists: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each part of a run in this process end after ten lists of ten."""
-    monkeypatch.setattr(running, "_ENTRIES_PER_PART", 100)
+    monkeypatch.setattr(lists, "_ENTRIES_PER_PART", 100)
 
 
 @pytest.mark.parametrize("ids", ["int", "str"])
