@@ -13,7 +13,7 @@ from service.bulk.lists import Wanted
 from service.bulk.tables import recommended
 from service.model.ids import IdKind
 from service.model.scoring.scoring import recommend
-from service.model.storage.snapshot import open_snapshot
+from service.model.storage.snapshot import Snapshot, open_snapshot
 from tests.support.helpers import Place, model_bytes
 from tests.support.models import make_factors
 
@@ -49,7 +49,12 @@ async def test_each_user_of_each_batch_has_a_row(place: Place, monkeypatch: pyte
 async def test_a_process_opens_a_snapshot_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker of Spark runs many tasks, and each is a call."""
     directory, opened = await snapshot_of(place), list[Path]()
-    monkeypatch.setattr(tables, "open_snapshot", lambda path: opened.append(path) or open_snapshot(path))
+
+    def noted(path: Path) -> Snapshot:
+        opened.append(path)
+        return open_snapshot(path)
+
+    monkeypatch.setattr(tables, "open_snapshot", noted)
     for user in range(3):
         assert len(list(recommended(directory, Wanted(5), [batch(user)]))) == 1
     assert opened == [directory]
