@@ -198,7 +198,7 @@ def test_a_part_that_cannot_be_written_ends_the_run(
     assert not (out / "_SUCCESS").exists()
 
 
-def filtered(tmp_path: Path) -> tuple[Path, dict[str, Path]]:
+def filtered(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """Write a model, and the files of a policy: a catalog of most items, and lists."""
     factors = some_without_taste(items=60)
     written = {
@@ -213,7 +213,7 @@ def filtered(tmp_path: Path) -> tuple[Path, dict[str, Path]]:
     return write(tmp_path / "m.npz", factors), paths
 
 
-def flags(paths: dict[str, Path]) -> list[object]:
+def flags(paths: dict[str, Any]) -> list[object]:
     """Return files as options, as a server has them as settings."""
     return [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", path)]
 
