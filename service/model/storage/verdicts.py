@@ -41,10 +41,11 @@ class Verdicts:
 
     def _move(self, version: str, source: str, target: str) -> None:
         try:
+            # Removed first: once a verdict can be seen, the opposite one may follow at once, and must be the last.
+            (self.state / source / version).unlink(missing_ok=True)
             (self.state / target).mkdir(parents=True, exist_ok=True)
             (self.state / target / version).touch()
             sync_directory(self.state / target)
-            (self.state / source / version).unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(self.state, error) from None
 
