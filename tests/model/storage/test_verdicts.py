@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.model.storage import verdicts as storage
+from service.files import sync_directory
 from service.model.storage.verdicts import Verdicts
 
 VERSION = "9f2c06a1d3b8e754"
@@ -14,15 +14,15 @@ VERSION = "9f2c06a1d3b8e754"
 
 def test_the_last_verdict_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An acceptance counts even if it follows as soon as the quarantine can be seen."""
-    verdicts, synced = Verdicts(tmp_path), storage.sync_directory
+    verdicts = Verdicts(tmp_path)
 
     def accept_at_once(directory: Path) -> None:
-        synced(directory)
+        sync_directory(directory)
         if directory.name == "quarantined":
             assert verdicts.is_quarantined(VERSION)
             verdicts.accept(VERSION)
 
-    monkeypatch.setattr(storage, "sync_directory", accept_at_once)
+    monkeypatch.setattr("service.model.storage.verdicts.sync_directory", accept_at_once)
     verdicts.quarantine(VERSION)
     assert verdicts.is_accepted(VERSION)
     assert not verdicts.is_quarantined(VERSION)
