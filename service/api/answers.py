@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import repeat
 from operator import neg
@@ -18,7 +18,7 @@ from service.api.decimals import compact
 from service.api.sending import WholeResponse
 from service.live.generation import Generation
 from service.model.factors import Float32, Id
-from service.model.scoring.ranking import Ranked, Rows
+from service.model.scoring.ranking import Rows
 from service.model.storage.snapshot import Snapshot
 
 MODEL_VERSION = istr("X-Model-Version")
@@ -61,12 +61,6 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     read: int
     top_score: float | None
     empty: bool
-
-    @classmethod
-    def of(cls, strategy: Strategy, ranked: Ranked, items: Sized, *, narrowed: bool) -> Listed:
-        """Describe what a strategy found, and of that, what is in the answer to a request that was narrowed or not."""
-        top_score = ranked.scores.item(0) if len(items) else None
-        return cls(strategy, ranked.scanned, ranked.read, top_score, empty=not len(items) and not narrowed)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
