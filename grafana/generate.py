@@ -27,6 +27,7 @@ SERVING: Rows = {
     "Traffic": serving.traffic,
     "Scores": models.scores,
     "Loading": models.loading,
+    "Rollout and policy": models.rollout,
     "S3": models.s3,
     "Process": serving.process,
 }
