@@ -32,7 +32,7 @@ from service.model.model import Model
 from tests.benchmarks.made import read_model
 from tests.support import ROOT
 from tests.support.cluster import PACKAGES
-from tests.support.spark import write_als_model
+from tests.support.spark import write_als_model, write_metadata
 
 _THEIRS = """
 import sys
@@ -78,6 +78,8 @@ def _spark(file: Path, model: Model, scratch: Path, n: int, threads: int) -> Non
     assert model.seen
     (scratch / "theirs.py").write_text(_THEIRS)
     saved = write_als_model(scratch / "als", model.user_factors, model.item_factors, 4)
+    said = {"uid": "als", "timestamp": 0, "sparkVersion": "4.0.0", "rank": model.user_factors.shape[1]}
+    write_metadata(saved, **said)
     job = (ROOT / "ops/spark/recommend.py", "--model", file, "--out", scratch / "our_lists", "-n", n)
     print(f"ops/spark/recommend.py {_seconds(partial(_submit, threads, *job)):.1f} s", flush=True)
     theirs = (scratch / "theirs.py", saved, n, scratch / "their_lists")
