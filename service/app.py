@@ -21,9 +21,11 @@ from service.api.queries import Queries
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.errors import SettingsError
+from service.live.administration import Administration
 from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
 from service.live.catalog import CatalogLoader
+from service.live.commands import Administer
 from service.live.fallback_training import FallbackTrainer
 from service.live.generation import Slot
 from service.live.importing import ImportLimits
@@ -119,6 +121,7 @@ class Keeping:
 
     status: Status
     works: dict[str, Work]
+    administer: Administer
 
 
 def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
@@ -130,7 +133,7 @@ def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
     access = _access(settings, metrics)
     keeping = create_keeping(settings, metrics, access)
     works = keeping.works | {"Measuring the event loop's lag": lambda: measure_lag(metrics)}
-    return create_api(settings, keeping.status, metrics, access=access), works
+    return create_api(settings, keeping.status, metrics, keeping.administer, access=access), works
 
 
 def create_keeper(
@@ -155,6 +158,7 @@ def create_keeper(
         Results(metrics),
         {},
         partial(scrape, status, metrics),
+        keeping.administer,
         lifecycle,
         access,
     )
@@ -185,6 +189,7 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         log_format=settings.log_format,
         log_level=settings.log_level,
         has_tokens=settings.tokens_file is not None,
+        management_port=settings.management_port,
     )
     return [msgspec.structs.replace(first, place=place) for place in range(workers)]
 
@@ -239,7 +244,8 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
         )
         works["Keeping the tokens current"] = tokens.run
         works["Watching the file of tokens"] = lambda: request_every(settings.watch_seconds, tokens)
-    return Keeping(live.status(following), works)
+    administration = Administration(live, *([follower.request] if follower else []))
+    return Keeping(live.status(following), works, administration.perform)
 
 
 def _policy_works(settings: Settings, slot: Slot) -> dict[str, Work]:

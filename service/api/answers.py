@@ -20,19 +20,13 @@ from service.live.generation import Generation
 from service.model.factors import Float32, Id
 from service.model.scoring.ranking import Ranked, Rows
 from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Version
 
 MODEL_VERSION = istr("X-Model-Version")
 CONTENT_TYPE = "application/json"
 
 Strategy: TypeAlias = Literal["als", "session", "popular", "fold_in"]
 
-Version: TypeAlias = Annotated[
-    str,
-    Meta(
-        pattern="^[0-9a-f]{16}$",
-        description="The version of the model that answered: the first 16 hex digits of its file's SHA-256.",
-    ),
-]
 Score: TypeAlias = Annotated[
     float, Meta(description="The model's score, a cosine similarity, or a popular item's number of users.")
 ]

@@ -15,6 +15,7 @@ from service.api.cache import ResponseCache
 from service.api.queries import Queries
 from service.api.static import Content
 from service.errors import LimitedModelError, NotReadyError
+from service.live.commands import Administer
 from service.live.generation import Generation
 from service.live.status import Status
 from service.observe.exposition import Exposition
@@ -88,7 +89,8 @@ class Results:
 class Context:
     """What the handlers of one app share.
 
-    ``pages`` has the content of each fixed path. ``access`` admits requests by their tokens, if the server has any.
+    ``pages`` has the content of each fixed path. ``access`` admits requests by their tokens, if the server has any;
+    ``administer`` carries out the commands of those with the scope ``admin``.
     """
 
     status: Status
@@ -99,6 +101,7 @@ class Context:
     results: Results
     pages: Mapping[str, Content]
     scrape: Scrape
+    administer: Administer
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     access: Access | None = None
 

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, StructMeta, UnsetType
 from service.api.context import Fallback, Limits
 from service.model.factors import Id
 from service.model.filtering.expressions import MAX_CHARACTERS as MAX_FILTER_CHARACTERS
+from service.model.storage.source import Version
 
 DEFAULT_N = 10
 #: Nobody reads recommendations beyond this, and ranking them would mean sorting the catalogue for one request.
@@ -208,6 +209,18 @@ class SessionBody(Recommending):
         Meta(max_length=MAX_IDS, description="What the user did just now: it adds to what the user had."),
     ]
     exclude_seen: Annotated[bool, Meta(description="Exclude the user's seen items, and those of the session.")] = True
+
+
+class VersionBody(Options):
+    """One version."""
+
+    model_version: Version
+
+
+class RollBackBody(Options):
+    """The version to return to; by default, the one before the newest."""
+
+    model_version: Version | UnsetType = UNSET
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)

@@ -63,11 +63,11 @@ NOTHING = Needs(lambda _: None)
 class Route(Generic[TakenT, AskedT]):
     """One operation; a route for GET also answers HEAD. The handler's docstring is the summary and description.
 
-    ``options`` are read from the body of a POST (``example`` is an example), otherwise from the query. ``name`` is the
-    operationId. ``scope`` is what a token must permit; None opens the route to everybody. ``answer`` is an example of a
-    200's JSON, and its type is the answer's type; for other content, ``media`` has the schema by media type instead.
-    ``files`` are the allowed values of ``{file}``. ``tagged``: the answer has an ETag, and may be a 304. ``raises`` are
-    the handler's own errors.
+    ``options`` are read from the body of a POST or PUT (``example`` is an example), otherwise from the query; without
+    options there is no body. ``name`` is the operationId. ``scope`` is what a token must permit; None opens the route
+    to everybody. ``answer`` is an example of a 200's JSON, and its type is the answer's type; for other content,
+    ``media`` has the schema by media type instead. ``files`` are the allowed values of ``{file}``. ``tagged``: the
+    answer has an ETag, and may be a 304. ``raises`` are the handler's own errors.
     """
 
     method: str
@@ -88,7 +88,7 @@ class Route(Generic[TakenT, AskedT]):
     @property
     def has_body(self) -> bool:
         """Whether the options are sent as a body."""
-        return self.method == hdrs.METH_POST
+        return self.method in (hdrs.METH_POST, hdrs.METH_PUT) and bool(self.options.__struct_fields__)
 
     @property
     def errors(self) -> Errors:

@@ -17,6 +17,7 @@ from service.errors import (
     ImportMemoryError,
     ImportTimeoutError,
     ModelRejectedError,
+    PinnedError,
     QuarantinedError,
     SourceMissingError,
     StateDirectoryError,
@@ -45,6 +46,7 @@ _NOT_DAMAGED = (
     ImportCpuError,
     GateError,
     QuarantinedError,
+    PinnedError,
 )
 
 

@@ -134,6 +134,7 @@ class Metrics:
     model_info: Gauge = _metric(Gauge, "als_model_info", "1 for the served model.", "version", "format")
     model_ready: Gauge = _metric(Gauge, "als_model_ready", "1 while a model is served.")
     model_stale: Gauge = _metric(Gauge, "als_model_stale", "1 while the served model is not the one at the model path.")
+    model_pinned: Gauge = _metric(Gauge, "als_model_pinned", "1 while a version is pinned, so no new model is taken.")
     model_limited: Gauge = _metric(
         Gauge, "als_model_limited", "1 while the served model has no factors, only popularity."
     )

@@ -22,10 +22,12 @@ from prometheus_client import CollectorRegistry
 
 from service.answering import Work, answering, running
 from service.api import create_api
+from service.api.problems import HTTP_STATUS
 from service.api.tokens import Access
 from service.children.lifeline import hide_memory
 from service.errors import OverloadedError
 from service.live.background import measure_lag
+from service.live.commands import Command, Versions
 from service.live.generation import Slot
 from service.live.report import FallbackTraining
 from service.live.status import Status
@@ -42,6 +44,7 @@ from service.workers.messages import (
     Assignment,
     FromKeeper,
     News,
+    Refusal,
     Scrape,
     Taken,
     line,
@@ -51,6 +54,8 @@ from service.workers.turns import Turns
 _PUBLISH_SECONDS = 1.0
 #: The most questions that may wait for the keeper, so that a flood of scrapes cannot keep it busy.
 _MOST_ASKED = 4
+_ERRORS = {error.code: error for error in HTTP_STATUS}
+_versions = msgspec.json.Decoder(Versions)
 _message = msgspec.json.Decoder(FromKeeper, dec_hook=read_path)
 
 
@@ -66,6 +71,7 @@ class Worker:
             assignment,
             self.status,
             self.metrics,
+            self.administer,
             access=self._access,
             scrape=self.scrape,
         )
@@ -115,6 +121,10 @@ class Worker:
                 asked = self._asked.pop(answer.number)
                 if not asked.cancelled():  # its client may have disconnected
                     asked.set_result(answer)
+            case Refusal() as refusal:
+                asked = self._asked.pop(refusal.number)
+                if not asked.cancelled():
+                    asked.set_exception(_ERRORS[refusal.code](refusal.detail))
 
     async def scrape(self, accept: str, names: Sequence[str]) -> Exposition:
         """Ask the keeper for the metrics of all processes."""
@@ -122,16 +132,20 @@ class Worker:
         answer = await self._ask(Scrape(accept, list(names)))
         return Exposition(answer.content_type, answer.body)
 
+    async def administer(self, command: Command) -> Versions:
+        """Have the keeper carry out a command, so that it is for all processes."""
+        return _versions.decode((await self._ask(command)).body)
+
     async def publish(self) -> Never:
         """Write to the sheet regularly what is only known on demand."""
         while True:
             self.metrics.publish()
             await asyncio.sleep(_PUBLISH_SECONDS)
 
-    async def _ask(self, what: Scrape) -> Answer:
-        """Ask the keeper. Raises OverloadedError if too many questions are waiting."""
+    async def _ask(self, what: Scrape | Command) -> Answer:
+        """Ask the keeper. Raises OverloadedError if too many questions are waiting, or the error of a refusal."""
         if len(self._asked) >= _MOST_ASKED:
-            raise OverloadedError("Too many scrapes are waiting; try again in a second.")
+            raise OverloadedError("Too many scrapes and commands are waiting; try again in a second.")
         number = next(self._numbers)
         asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[number] = asked

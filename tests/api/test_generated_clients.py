@@ -33,6 +33,7 @@ TOKEN = "als_generated"
 #: Neither a path nor a list mistakes anything in these.
 ANA, CORPSE, GHOST = "ana/ünal & co, 0", "horror?#the%20corpse", "ghost+story"
 NOBODY = {"user": "nobody"}
+UNKNOWN = "0123456789abcdef"
 FILTERED = {"filter": "genre = 'it''s & co' AND price <= 2", "min_score": -9, "max_per": "genre:1"}
 USER, ITEM = {"user": ANA}, {"item": CORPSE}
 
@@ -84,6 +85,13 @@ CALLS = (
     Call("find_items", query={"n": 2, "offset": 1, "query": "gho"}),
     Call("list_users", query={"n": 2, "offset": 1, "prefix": "user", "after": "user1"}),
     Call("served_model"),
+    Call("list_versions"),
+    Call("reload"),
+    Call("pin", body={"model_version": UNKNOWN}, status=404),
+    Call("unpin"),
+    Call("roll_back", body={"model_version": UNKNOWN}, status=404),
+    Call("roll_back", body={}, status=404),
+    Call("accept", body={"model_version": UNKNOWN}),
     Call("alive"),
     Call("ready"),
 )
@@ -143,7 +151,7 @@ def serving(directory: Path, factors: Factors, **settings: Any) -> Iterator[Serv
     """Serve a model to those who have the token."""
     model, tokens, document = directory / "model.npz", directory / "tokens", directory / "openapi.json"
     model.write_bytes(model_bytes(factors=factors))
-    tokens.write_text(f"client read,batch,users {digest_of(TOKEN)}\n")
+    tokens.write_text(f"client read,batch,users,admin {digest_of(TOKEN)}\n")
     with running_server(model, directory / "state", tokens_file=tokens, **settings) as server:
         server.wait_until_ready()
         with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=30) as answer:

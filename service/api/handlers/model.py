@@ -22,6 +22,7 @@ from service.model.scoring import kernel as scan_kernel
 from service.model.scoring.kernel import Name as Kernel
 from service.model.scoring.score_ranges import ScoreRanges
 from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Version
 from service.s3.versions import Download
 
 
@@ -81,7 +82,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     ``last_reload`` is the first of them.
     """
 
-    model_version: answers.Version | None = None
+    model_version: Version | None = None
     state: State
     kernel: Kernel
     source: SourceFacts | None = None

@@ -18,7 +18,6 @@ from service.api.answers import (
     UnknownItem,
     UserFailure,
     UserResult,
-    Version,
     encode,
 )
 from service.api.instrument import REQUEST_ID
@@ -28,6 +27,7 @@ from service.api.problems import HTTP_STATUS, Problem
 from service.api.route import AnyRoute
 from service.errors import AlsServeError
 from service.model.factors import Id
+from service.model.storage.source import Version
 
 Json: TypeAlias = dict[str, Any]
 
@@ -36,6 +36,8 @@ _TAGS = {
     "Users": "The users of the model.",
     "Items": "The items of the model.",
     "Server": "The served model and the server's health.",
+    "Administration": "Which version is served. Only servers with tokens have this, at their management port if there "
+    "is one.",
     "Pages": "The explorer, this document, and their files.",
 }
 _ABOUT = (
