@@ -18,7 +18,7 @@ from rich.table import Column, Table
 
 from service.cli.models import print_table
 from service.errors import AdministrationError
-from service.live.commands import Versions
+from service.live.commands import KeptVersions
 
 _SECONDS = 60.0
 
@@ -50,12 +50,12 @@ class Server:
         self._url = url.rstrip("/")
         self._token = token
 
-    def ask(self, method: str, what: str, **body: object) -> Versions:
+    def ask(self, method: str, what: str, **body: object) -> KeptVersions:
         """Send one request to /v1/admin/. Raises AdministrationError."""
         status, answer = self._answer(method, what, msgspec.json.encode(body) if method != "GET" else None)
         try:
             if status == http.client.OK:
-                return msgspec.json.decode(answer, type=Versions)
+                return msgspec.json.decode(answer, type=KeptVersions)
             detail = msgspec.json.decode(answer)["detail"]
         except (msgspec.MsgspecError, LookupError, TypeError):
             detail = "what answers there is not als-serve."
@@ -147,7 +147,7 @@ def accept(server: Server, version: str) -> None:
     _show(server.ask("POST", "accept", model_version=version))
 
 
-def _show(found: Versions) -> None:
+def _show(found: KeptVersions) -> None:
     table = Table(*[Column(name, no_wrap=True) for name in ("", "version", "last used", "")], box=box.SIMPLE)
     for kept in found.versions:
         notes = {"pinned": kept.pinned, "accepted": kept.accepted, "quarantined": kept.quarantined}

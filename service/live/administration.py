@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.errors import ModelRejectedError, QuarantinedError, SnapshotDamagedError, UnknownVersionError
-from service.live.commands import Accept, Command, KeptVersion, Look, Pin, RollBack, Show, Unpin, Versions
+from service.live.commands import Accept, Command, KeptVersion, Look, Pin, RollBack, Show, Unpin, KeptVersions
 from service.live.models import Live
 from service.live.reading import Reading
 from service.model.storage.shelf import is_unserved
@@ -31,7 +31,7 @@ class Administration:
         self._look_in_s3 = look_in_s3
         self._one_at_a_time = asyncio.Lock()
 
-    async def perform(self, command: Command) -> Versions:
+    async def perform(self, command: Command) -> KeptVersions:
         """Carry out a command; the same one again changes nothing more. Return the versions after it.
 
         Raises UnknownVersionError, PinnedError, QuarantinedError, StateDirectoryError, OutOfResourcesError.
@@ -138,8 +138,8 @@ class Administration:
         log_event("returned", model_version=snapshot.version)
         await live.probation.tidy()
 
-    def _versions(self) -> Versions:
-        return Versions(self._live.slot.version, self._live.pinned.version, list(self._described()))
+    def _versions(self) -> KeptVersions:
+        return KeptVersions(self._live.slot.version, self._live.pinned.version, list(self._described()))
 
     def _described(self) -> Iterator[KeptVersion]:
         for version, place in self._shelf.kept().items():

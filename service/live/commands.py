@@ -60,7 +60,7 @@ class KeptVersion(msgspec.Struct, frozen=True):
     last_used_at: datetime
 
 
-class Versions(msgspec.Struct, frozen=True):
+class KeptVersions(msgspec.Struct, frozen=True):
     """The served version, the pinned one (each null if there is none), and those on the shelf, last used first."""
 
     served: Version | None
@@ -69,4 +69,4 @@ class Versions(msgspec.Struct, frozen=True):
 
 
 #: Carries out a command, and returns the versions after it. Raises any AlsServeError.
-Administer: TypeAlias = Callable[[Command], Awaitable[Versions]]
+Administer: TypeAlias = Callable[[Command], Awaitable[KeptVersions]]

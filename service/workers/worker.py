@@ -27,7 +27,7 @@ from service.api.tokens import Access
 from service.children.lifeline import hide_memory
 from service.errors import OverloadedError
 from service.live.background import measure_lag
-from service.live.commands import Command, Versions
+from service.live.commands import Command, KeptVersions
 from service.live.generation import Slot
 from service.live.report import FallbackTraining
 from service.live.status import Status
@@ -55,7 +55,7 @@ _PUBLISH_SECONDS = 1.0
 #: The most questions that may wait for the keeper, so that a flood of scrapes cannot keep it busy.
 _MOST_ASKED = 4
 _ERRORS = {error.code: error for error in HTTP_STATUS}
-_versions = msgspec.json.Decoder(Versions)
+_versions = msgspec.json.Decoder(KeptVersions)
 _message = msgspec.json.Decoder(FromKeeper, dec_hook=read_path)
 
 
@@ -132,7 +132,7 @@ class Worker:
         answer = await self._ask(Scrape(accept, list(names)))
         return Exposition(answer.content_type, answer.body)
 
-    async def administer(self, command: Command) -> Versions:
+    async def administer(self, command: Command) -> KeptVersions:
         """Have the keeper carry out a command, so that it is for all processes."""
         return _versions.decode((await self._ask(command)).body)
 

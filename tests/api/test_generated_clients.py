@@ -195,14 +195,14 @@ def test_a_client_in_python(served: Served, tmp_path: Path) -> None:
     """openapi-python-client warns of nothing, mypy finds nothing, and each answer arrives whole and typed."""
     generate_python(served.file, tmp_path)
     answers = call_from_python(served.document, CALLS, served.url, TOKEN, tmp_path)
-    assert answers == [served.plainly(call)[1] for call in CALLS]
+    assert [*map(lasting, answers)] == [lasting(served.plainly(call)[1]) for call in CALLS]
 
 
 def test_a_client_in_typescript(served: Served, tmp_path: Path) -> None:
     """openapi-typescript warns of nothing, the compiler finds nothing, and each answer arrives whole and typed."""
     generate_typescript(served.file, tmp_path)
     answers = call_from_typescript(served.document, CALLS, served.url, TOKEN, tmp_path)
-    assert answers == [served.plainly(call)[1] for call in CALLS]
+    assert [*map(lasting, answers)] == [lasting(served.plainly(call)[1]) for call in CALLS]
 
 
 def test_large_numbers_reach_javascript_as_text(tmp_path: Path) -> None:
@@ -225,6 +225,11 @@ def test_workers_write_ids_as_text(tmp_path: Path) -> None:
     with serving(tmp_path, of_large_numbers(), ids="text", workers=2) as server:
         answers = [server.plainly(call)[1] for call in CALLS_WITH_NUMBERS]
     assert {type(found) for answer in answers for found in ids_in(answer)} == {str}
+
+
+def lasting(answer: Any) -> Any:
+    """Return an answer without what a call to reload changes in it."""
+    return {name: value for name, value in answer.items() if name not in ("last_reload", "reloads")}
 
 
 def of_large_numbers() -> Factors:

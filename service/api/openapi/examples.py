@@ -32,7 +32,7 @@ from service.api.answers import (
 )
 from service.api.handlers.model import AttributeFacts, CatalogFacts, S3Facts, ServedModel, SourceFacts
 from service.api.parameters import AnonymousBody, BatchBody, GivenItem, RollBackBody, SessionBody, VersionBody
-from service.live.commands import KeptVersion, Versions
+from service.live.commands import KeptVersion, KeptVersions
 from service.live.report import Poll, Reload, Served
 from service.model.scoring.score_ranges import Range, ScoreRanges
 from service.s3.versions import Download
@@ -125,7 +125,7 @@ POPULAR_ITEMS = PopularItems(_VERSION, _MOST_HAD)
 
 VERSION_BODY = VersionBody(model_version=_EARLIER)
 ROLL_BACK_BODY = RollBackBody(model_version=_EARLIER)
-VERSIONS = Versions(
+VERSIONS = KeptVersions(
     _EARLIER,
     _EARLIER,
     [
