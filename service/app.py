@@ -15,15 +15,16 @@ from prometheus_client import CollectorRegistry
 
 from service.answering import Work
 from service.api import Api, create_api, create_monitoring
-from service.api.cache import ResponseCache
-from service.api.context import Context, Lifecycle, Limits, Results
+from service.api.context import Context, Lifecycle, Limits
 from service.api.queries import Queries
+from service.api.results import Results
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.errors import SettingsError
 from service.live.administration import Administration
 from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
+from service.live.candidate import keep_candidate
 from service.live.catalog import CatalogLoader
 from service.live.commands import Administer
 from service.live.fallback_training import FallbackTrainer
@@ -42,6 +43,7 @@ from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
 from service.model.catalog.naming import columns_of
 from service.model.keys import keys_of
+from service.model.rollout.arms import Experiment
 from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
@@ -69,12 +71,18 @@ def create_live(
 
     Without a policy, everything may be shown; without one for gates, there are none.
     """
-    reading = _reading(keys_of(settings.pickle_keys))
-    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
-    preparation = Preparation(shelf, import_limits(settings), following.seconds_of if following else None)
+    preparation = _preparation(settings, "snapshots", following)
     allowance = Allowance(settings.probation_seconds, settings.probation_excess)
-    rollout = Rollout(gate_policy or GatePolicy(), allowance)
+    experiment = Experiment(settings.experiment, settings.candidate_percent, settings.candidate_shadow)
+    rollout = Rollout(gate_policy or GatePolicy(), allowance, experiment)
     return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, rollout, policy)
+
+
+def _preparation(settings: Settings, name: str, following: Following | None = None) -> Preparation:
+    """Return what imports models onto the shelf of this name."""
+    reading = _reading(keys_of(settings.pickle_keys))
+    shelf = Shelf(settings.state_dir / name, settings.keep_snapshots, reading, settings.ids == "text")
+    return Preparation(shelf, import_limits(settings), following.seconds_of if following else None)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -154,7 +162,7 @@ def create_keeper(
         metrics,
         Limits(),
         Queries(1, settings.queue_ms, metrics),
-        ResponseCache(0, metrics),
+        {},
         Results(metrics),
         {},
         partial(scrape, status, metrics),
@@ -235,6 +243,13 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
             encoding=settings.training_encoding,
         )
         works["Training a fallback model"] = trainer.run
+    status = live.status(following)
+    if settings.candidate_path:
+        candidates = keep_candidate(
+            settings.candidate_path, live.slot, _preparation(settings, "candidates"), settings.watch_seconds
+        )
+        status.candidate_reloads = candidates.history
+        works |= _reloading("the candidate", candidates)
     works |= _policy_works(settings, live.slot)
     if settings.items_s3_uri:
         works["Following the items in S3"] = _items_follower(settings, settings.items_s3_uri, metrics).run
@@ -245,7 +260,7 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
         works["Keeping the tokens current"] = tokens.run
         works["Watching the file of tokens"] = lambda: request_every(settings.watch_seconds, tokens)
     administration = Administration(live, *([follower.request] if follower else []))
-    return Keeping(live.status(following), works, administration.perform)
+    return Keeping(status, works, administration.perform)
 
 
 def _policy_works(settings: Settings, slot: Slot) -> dict[str, Work]:

@@ -17,6 +17,7 @@ Check = Callable[[Any], bool]
 #: Variables that the import process inherits: how to find Python and encode text, no secrets.
 _CHILD_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")
 
+_EXPERIMENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ORIGIN = re.compile(r"\*|https?://[^\s/,?#@]+")
 _LINK = re.compile(r"(tcp|udp|sctp)://\S+")
 _NUMBER, _ADDRESS, _PROTOCOL = re.compile(r"\d{1,5}"), re.compile(r"[0-9a-fA-F.:]+"), re.compile("tcp|udp|sctp")
@@ -152,7 +153,9 @@ class Settings:
         check=lambda value: 0 < value <= 60_000,
     )
     cache_mb: int = _at_least_zero(
-        16, "Memory for answers that are given again to equal requests, until the model changes; 0 keeps none."
+        16,
+        "MB of memory for answers that are given again to equal requests, until the model changes, and as many for a "
+        "candidate; 0 keeps none.",
     )
     drain_seconds: float = _at_least_zero(5.0, "How long to report 'not ready' after SIGTERM before closing the port.")
     import_timeout_seconds: float = _positive(600.0, "How long one model may take to import.")
@@ -195,6 +198,26 @@ class Settings:
     )
     probation_excess: float = _share(
         0.05, "By how much the share of failed or empty answers may exceed that of the model before."
+    )
+    candidate_path: Path | None = _setting(
+        None, "The path of a candidate: a second model, which a part of the users gets instead of the served one."
+    )
+    candidate_percent: float = _setting(
+        0.0,
+        "The percentage of users who get the candidate, unless candidate.json in S3 or the admin API says otherwise.",
+        allowed="0 to 100",
+        check=lambda value: 0 <= value <= 100,
+    )
+    candidate_shadow: float = _share(
+        0.0,
+        "The share of requests that the candidate answers, too, in the background, only to be compared; unless "
+        "candidate.json in S3 says otherwise.",
+    )
+    experiment: str = _setting(
+        "default",
+        "The name of the experiment; under another name, other users get the candidate.",
+        allowed="1 to 64 letters, digits, dots, - and _",
+        check=lambda value: _EXPERIMENT.fullmatch(value) is not None,
     )
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."

@@ -8,6 +8,7 @@ background work are elsewhere. This file wires the modules together:
 - ``parameters``: the options of requests, as fields of structs; ``query_strings`` and ``bodies`` read them
 - ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
 - ``handlers/``: the handlers, one module per topic
+- ``results``: lists as they are counted; ``cache``: the answers that were given last
 - ``context``: what the handlers share; ``queries``: threads for long queries, and ``lanes``, where they wait
 - ``cors``: which pages of other origins may call the API; ``hosts``: the host names that clients may use
 - ``instrument``: the wrapper around every handler; ``static``: the files of pages
@@ -21,11 +22,12 @@ from typing import Literal, NamedTuple, Protocol
 
 from service.api import answers
 from service.api.cache import ResponseCache
-from service.api.context import Context, Fallback, Limits, Results, Scrape
+from service.api.context import Context, Fallback, Limits, Scrape
 from service.api.cors import read_origins
 from service.api.instrument import Instrument
 from service.api.openapi.document import document
 from service.api.queries import Queries
+from service.api.results import Results
 from service.api.routes import ROUTES
 from service.api.routing import Router
 from service.api.static import read_pages
@@ -33,6 +35,7 @@ from service.api.tokens import Access
 from service.live.commands import Administer
 from service.live.scraping import scrape as own_scrape
 from service.live.status import Status
+from service.model.rollout.arms import ARMS
 from service.observe.metrics import Metrics
 
 BODY_SECONDS = 10.0
@@ -114,7 +117,7 @@ def create_api(
         metrics=metrics,
         limits=limits,
         queries=Queries(settings.query_threads, settings.queue_ms, metrics),
-        cache=ResponseCache(settings.cache_mb * 2**20, metrics),
+        caches={arm: ResponseCache(settings.cache_mb * 2**20, metrics, arm) for arm in ARMS},
         results=Results(metrics),
         pages=read_pages(answers.encode(document(routes, ids_as_text=settings.ids == "text"))),
         scrape=scrape or partial(own_scrape, status, metrics),

@@ -8,7 +8,8 @@ from sys import getsizeof
 
 import msgspec
 
-from service.api.answers import Answer
+from service.api.results import Answer
+from service.model.rollout.arms import Arm
 from service.observe.metrics import Metrics
 
 #: About what an entry takes besides its body and the lists of its request: other parts, and the table's bookkeeping.
@@ -16,21 +17,21 @@ _ENTRY_BYTES = 500
 
 
 class ResponseCache:
-    """The last used answers of one generation, by request, in at most ``limit`` bytes; 0 keeps none.
+    """The last used answers of one arm's generation, by request, in at most ``limit`` bytes; 0 keeps none.
 
     A request is a function and its arguments, as parsed: equal ones have equal answers, however they were written. The
     first request to another generation drops all answers, so none is older than the model and the policy. All methods
     are for the event loop.
     """
 
-    def __init__(self, limit: int, metrics: Metrics) -> None:
+    def __init__(self, limit: int, metrics: Metrics, arm: Arm = "served") -> None:
         self.bytes = 0
         self._limit = limit
         self._generation = 0
-        self._hits = metrics.cache_hits.labels()
-        self._misses = metrics.cache_misses.labels()
+        self._hits = metrics.cache_hits.labels(arm)
+        self._misses = metrics.cache_misses.labels(arm)
         self._entries: OrderedDict[Hashable, tuple[Answer, int]] = OrderedDict()
-        metrics.cache_bytes.set_function(lambda: self.bytes)
+        metrics.cache_bytes.labels(arm).set_function(lambda: self.bytes)
 
     def get(self, generation: int, request: Hashable) -> Answer | None:
         """Return the answer that a generation, by its number, gave to an equal request; count whether there was one."""

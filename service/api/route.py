@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 from aiohttp import hdrs, web
 
-from service.api.context import Context, Limits, Question
+from service.api.context import Context, Ids, Limits, Question
 from service.api.hosts import EXEMPT
 from service.api.parameters import Anything, Options, within
 from service.errors import (
@@ -50,13 +50,13 @@ _OF_A_TOKEN: Errors = (NoTokenError, InvalidTokenError, InsufficientScopeError)
 class Needs(Generic[TakenT]):
     """What a route needs of the model: how the generation is taken, and the errors if it cannot be."""
 
-    take: Callable[[Context], TakenT]
+    take: Callable[[Context, Ids], TakenT]
     errors: Errors = ()
 
 
 MODEL = Needs(Context.generation, (NotReadyError,))
 FACTORS = Needs(Context.generation_with_factors, (NotReadyError, LimitedModelError))
-NOTHING = Needs(lambda _: None)
+NOTHING = Needs(lambda _context, _ids: None)
 
 
 @dataclass(frozen=True, slots=True)

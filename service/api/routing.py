@@ -135,7 +135,7 @@ def _answering_query(route: AnyRoute) -> Handler:
     @wraps(handler)
     def answer(request: web.BaseRequest, context: Context, ids: Ids) -> Awaitable[web.StreamResponse]:
         # The handler's own coroutine is returned, because awaiting it here would add a coroutine to every request.
-        generation = take(context)
+        generation = take(context, ids)
         return handler(Question(request, context, ids, generation, read(request.rel_url.raw_query_string)))
 
     return answer
@@ -149,7 +149,7 @@ def _answering_body(route: AnyRoute) -> Handler:
     async def answer(request: web.BaseRequest, context: Context, ids: Ids) -> web.StreamResponse:
         refuse_parameters(request.rel_url.raw_query_string)
         options = await read_body(request, decoder, context)
-        return await handler(Question(request, context, ids, take(context), options))
+        return await handler(Question(request, context, ids, take(context, ids), options))
 
     return answer
 

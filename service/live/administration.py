@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.errors import ModelRejectedError, QuarantinedError, SnapshotDamagedError, UnknownVersionError
-from service.live.commands import Accept, Command, KeptVersion, Look, Pin, RollBack, Show, Unpin, KeptVersions
+from service.live.commands import Accept, Command, KeptVersion, KeptVersions, Look, Pin, RollBack, Show, Unpin
 from service.live.models import Live
 from service.live.reading import Reading
 from service.model.storage.shelf import is_unserved

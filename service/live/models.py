@@ -36,7 +36,9 @@ from service.live.report import (
     measure_reload,
 )
 from service.live.status import Status
+from service.live.steering import Steering
 from service.model.formats.table import format_of
+from service.model.rollout.arms import Experiment
 from service.model.storage import snapshot as snapshots
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Signature, Source
@@ -207,6 +209,15 @@ class Live:
     admission: Admission
     probation: Probation
     pinned: Pinned
+    steering: Steering
+
+    async def set_candidate_percent(self, percent: float | None) -> Experiment:
+        """Give the candidate to this percentage of users, 0 to 100, also after a restart; None takes that back.
+
+        The pointer in S3 wins over it, and it wins over the settings: the experiment that is returned is in force.
+        Raises StateDirectoryError, OutOfResourcesError, and changes nothing then.
+        """
+        return await self.steering.set_by_admin(percent)
 
     async def notice_acceptance(self, seconds: float) -> Never:
         """Retry a file that was kept out, once a person has accepted its version; look at intervals."""
@@ -235,10 +246,11 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What keeps a valid model out, or takes it back; by default, nothing."""
+    """What keeps a valid model out, or takes it back, by default nothing, and who gets a candidate, if there is one."""
 
     gates: GatePolicy = field(default_factory=GatePolicy)
     allowance: Allowance = field(default_factory=Allowance)
+    experiment: Experiment = field(default_factory=Experiment)
 
 
 def keep_model(
@@ -264,4 +276,5 @@ def keep_model(
     reloader = Reloader(path, loader, settle_seconds, preparation.limits.file_bytes)
     fallback.request = reloader.request
     probation.revoke, probation.tidy = reloader.revoke, loader.let_go
-    return Live(slot, preparation, reloader, fallback, training, admission, probation, pinned)
+    steering = Steering(slot, rollout.experiment, shelf.root.parent)
+    return Live(slot, preparation, reloader, fallback, training, admission, probation, pinned, steering)

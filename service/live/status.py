@@ -14,10 +14,12 @@ class Status:
     """What requests are answered from, and its history.
 
     In one process, the reloader and the others update these objects; in a worker, they follow the keeper's. ``reloads``
-    has the last ten, the latest first. ``following`` describes S3, if it is followed.
+    has the last ten, the latest first; ``candidate_reloads`` those of the candidate. ``following`` describes S3, if it
+    is followed.
     """
 
     slot: Slot
     reloads: Sequence[Reload]
     training: FallbackTraining
     following: Following | None = None
+    candidate_reloads: Sequence[Reload] = ()

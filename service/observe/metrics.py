@@ -36,6 +36,9 @@ SCORED_STRATEGIES = ("als", "session", "fold_in")
 STRATEGIES = (*SCORED_STRATEGIES, "popular")
 #: The lanes in which long queries wait for a thread.
 LANES = ("single", "batch")
+#: The label of what a candidate has a part in: "served" or "candidate", whose series begin with its first answer.
+ARM = "arm"
+SERVED = "served"
 #: How the reading of a file can end.
 OUTCOMES = ("swapped", "unchanged", "rejected", "postponed")
 #: The files that say what may be shown, by the settings that name them.
@@ -242,6 +245,17 @@ class Metrics:
         "als_model_returns_total",
         "Models that were replaced by the one before because of empty or failed answers.",
     )
+    candidate_info: Gauge = _metric(Gauge, "als_candidate_info", "1 for the candidate, if there is one.", "version")
+    candidate_percent: Gauge = _metric(
+        Gauge, "als_candidate_percent", "Percentage of users who get the candidate; 0 while there is none."
+    )
+    candidate_reloads: Counter = _metric(
+        Counter,
+        "als_candidate_reloads_total",
+        "Reloads of the candidate by outcome (swapped, unchanged, rejected, postponed).",
+        "outcome",
+        known=[(outcome,) for outcome in OUTCOMES],
+    )
     trainings: Counter = _metric(
         Counter,
         "als_trainings_total",
@@ -305,6 +319,7 @@ class Metrics:
         "route",
         "method",
         "status",
+        ARM,
     )
     request_seconds: TallyHistogram = _metric(
         TallyHistogram,
@@ -313,6 +328,7 @@ class Metrics:
         "route",
         "method",
         "status",
+        ARM,
         buckets=_REQUEST_BUCKETS,
     )
     token_requests: TallyCounter = _metric(
@@ -382,49 +398,56 @@ class Metrics:
         Counter, "als_worker_ends_total", "Workers that ended unexpectedly and were replaced."
     )
     cache_hits: TallyCounter = _metric(
-        TallyCounter, "als_response_cache_hits_total", "Answers taken from the response cache."
+        TallyCounter, "als_response_cache_hits_total", "Answers taken from the response cache.", ARM
     )
     cache_misses: TallyCounter = _metric(
         TallyCounter,
         "als_response_cache_misses_total",
         "Answers that had to be computed.",
+        ARM,
     )
-    cache_bytes: TallyGauge = _metric(TallyGauge, "als_response_cache_bytes", "Memory of the response cache.")
+    cache_bytes: TallyGauge = _metric(TallyGauge, "als_response_cache_bytes", "Memory of the response cache.", ARM)
     results: TallyCounter = _metric(
         TallyCounter,
         "als_results_total",
         "Lists of recommendations by strategy: als (a user of the model), session (with what the user did just now), "
         "fold_in (someone new), popular (others).",
         "strategy",
-        known=[(strategy,) for strategy in STRATEGIES],
+        ARM,
+        known=[(strategy, SERVED) for strategy in STRATEGIES],
     )
     results_empty: TallyCounter = _metric(
         TallyCounter,
         "als_results_empty_total",
         "Lists of recommendations without a single item, unless the request left items out.",
+        ARM,
+        known=[(SERVED,)],
     )
     top_score: TallyHistogram = _metric(
         TallyHistogram,
         "als_result_top_score",
         "Highest raw model score of each list, by strategy.",
         "strategy",
+        ARM,
         buckets=_SCORE_BUCKETS,
-        known=[(strategy,) for strategy in SCORED_STRATEGIES],
+        known=[(strategy, SERVED) for strategy in SCORED_STRATEGIES],
     )
     scanned_items: TallyHistogram = _metric(
         TallyHistogram,
         "als_result_scanned_items",
         "Number of items whose score, or a bound of it, was computed for each list, by strategy.",
         "strategy",
+        ARM,
         buckets=_SCANNED_BUCKETS,
-        known=[(strategy,) for strategy in SCORED_STRATEGIES],
+        known=[(strategy, SERVED) for strategy in SCORED_STRATEGIES],
     )
     scanned_bytes: TallyCounter = _metric(
         TallyCounter,
         "als_result_scanned_bytes_total",
         "Bytes of item factors and of their int8 codes read for those lists, by strategy.",
         "strategy",
-        known=[(strategy,) for strategy in SCORED_STRATEGIES],
+        ARM,
+        known=[(strategy, SERVED) for strategy in SCORED_STRATEGIES],
     )
     loop_lag_seconds: TallyHistogram = _metric(
         TallyHistogram, "als_event_loop_lag_seconds", "Delay of a timer in the event loop.", buckets=_LAG_BUCKETS

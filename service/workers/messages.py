@@ -16,6 +16,7 @@ from service.live.report import Following, Reload, Served, Training
 from service.live.status import Status
 from service.model.catalog.catalog import Catalog
 from service.model.catalog.id_list import IdList
+from service.model.rollout.arms import Experiment
 from service.model.storage.source import Source, text_of
 from service.tokens import Tokens
 
@@ -55,7 +56,8 @@ class Kept(msgspec.Struct, frozen=True):
     """The keeper's generation; a worker opens the same directories.
 
     source: the source of the served model, which may have another path than the one in the snapshot's manifest.
-    ids_as_text: see :class:`~service.model.ids.Ids`.
+    ids_as_text: see :class:`~service.model.ids.Ids`. candidate: the generation of the candidate, if there is one, and
+    the experiment that says who gets it.
     """
 
     number: int
@@ -65,11 +67,12 @@ class Kept(msgspec.Struct, frozen=True):
     load_seconds: dict[str, float]
     stale: bool
     ids_as_text: bool = False
+    candidate: tuple[Kept, Experiment] | None = None
 
     @classmethod
     def of(cls, generation: Generation) -> Kept:
         """Describe a generation."""
-        snapshot = generation.snapshot
+        snapshot, candidate = generation.snapshot, generation.candidate
         return cls(
             generation.number,
             snapshot.directory,
@@ -78,6 +81,7 @@ class Kept(msgspec.Struct, frozen=True):
             generation.load_seconds,
             generation.stale,
             snapshot.model.user_ids.as_text,
+            (cls.of(candidate.generation), candidate.experiment) if candidate else None,
         )
 
 
@@ -107,7 +111,7 @@ class Obeyed(msgspec.Struct, frozen=True):
 
 
 class News(msgspec.Struct, frozen=True, tag=True):
-    """What handlers read, see :class:`~service.live.status.Status`, and the policy of the generation.
+    """What handlers read, see :class:`~service.live.status.Status`, and the policy of the generations.
 
     draining: whether the service is stopping. tokens: what admits requests, with digests instead of the tokens
     themselves; None if everything is open.
@@ -121,6 +125,7 @@ class News(msgspec.Struct, frozen=True, tag=True):
     draining: bool
     tokens: Tokens | None = None
     policy: Obeyed = Obeyed.of(Policy())
+    candidate_reloads: list[Reload] = []
 
     @classmethod
     def of(cls, status: Status, *, draining: bool, tokens: Tokens | None = None) -> News:
@@ -135,6 +140,7 @@ class News(msgspec.Struct, frozen=True, tag=True):
             draining,
             tokens,
             Obeyed.of(status.slot.policy),
+            list(status.candidate_reloads),
         )
 
 

@@ -203,7 +203,7 @@ async def test_a_dripping_body_is_ended() -> None:
 async def test_a_client_that_goes_away_with_half_a_body_harms_nobody() -> None:
     """Its request ends, is no longer in flight, and others are answered."""
     head = f"POST {BATCH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
-    gone = b'als_http_requests_total{method="POST",route="/v1/recommendations",status="499"} 1.0'
+    gone = b'als_http_requests_total{arm="served",method="POST",route="/v1/recommendations",status="499"} 1.0'
     async with serving(SNAPSHOT) as api:
         _, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
         writer.write(head.encode() + b'{"users"')

@@ -78,8 +78,9 @@ class Api:
         self._session = aiohttp.ClientSession()
 
     def sample(self, name: str, **labels: str) -> float | None:
-        """Return one sample as a scrape would, None where there is none."""
-        return self.metrics.registry.get_sample_value(name, labels)
+        """Return one sample as a scrape would, None where there is none; of the served arm unless labels name one."""
+        found = self.metrics.registry.get_sample_value(name, labels)
+        return self.metrics.registry.get_sample_value(name, {"arm": "served", **labels}) if found is None else found
 
     async def request(self, method: str, path: str, **options: Any) -> Answer:
         """Send one request."""

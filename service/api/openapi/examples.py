@@ -89,6 +89,7 @@ SERVED_MODEL = ServedModel(
     ),
     unavailable_items=112,
     hidden_users=3,
+    candidate=None,
     training=None,
     s3=S3Facts("s3://my-bucket/models/", Poll("unchanged", "", "", _LOADED), _LOADED, _DOWNLOAD, _DOWNLOAD),
     last_reload=_RELOAD,
