@@ -198,6 +198,8 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         log_level=settings.log_level,
         has_tokens=settings.tokens_file is not None,
         management_port=settings.management_port,
+        shelf=settings.state_dir / "snapshots",
+        reading=_reading(keys_of(settings.pickle_keys)),
     )
     return [msgspec.structs.replace(first, place=place) for place in range(workers)]
 

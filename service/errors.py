@@ -494,6 +494,12 @@ class UnknownItemError(RequestError):
     code = "unknown_item"
 
 
+class VersionGoneError(RequestError):
+    """The named version is not kept any more, or was never served."""
+
+    code = "version_gone"
+
+
 class NoSeenItemsError(RequestError):
     """The served model does not include seen items (nor popularity)."""
 

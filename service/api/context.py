@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
@@ -14,7 +15,7 @@ from service.api.cache import ResponseCache
 from service.api.queries import Queries
 from service.api.results import Results
 from service.api.static import Content
-from service.errors import LimitedModelError, NotReadyError
+from service.errors import BadParameterError, LimitedModelError, NotReadyError
 from service.live.commands import Administer
 from service.live.generation import Generation
 from service.live.status import Status
@@ -30,6 +31,7 @@ Fallback: TypeAlias = Literal["popular", "none"]
 #: The ids in a path, by their names in the route.
 Ids: TypeAlias = Mapping[str, str]
 _NO_IDS: Ids = {}
+_VERSION = re.compile("[0-9a-f]{16}")
 #: Answers a scrape, given what is accepted and the names of metrics; see :func:`service.live.scraping.scrape`.
 Scrape: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Exposition]]
 
@@ -106,12 +108,31 @@ class Context:
 
         Raises NotReadyError, LimitedModelError.
         """
-        generation = self.generation(ids)
-        if generation.snapshot.model.limited:
-            raise LimitedModelError(
-                "Only popular items can be recommended, because the served model has no factors; /v1/model says why."
-            )
-        return generation
+        return with_factors(self.generation(ids))
+
+    async def generation_of(self, version: str) -> Generation:
+        """Take the generation of a version: the served one, the candidate, or an earlier one that is kept.
+
+        Raises NotReadyError, BadParameterError, VersionGoneError.
+        """
+        if not _VERSION.fullmatch(version):
+            raise BadParameterError(f"The version {version[:80]!r} is not 16 hexadecimal digits, as answers name it.")
+        served = self.generation()
+        arms = [served, served.candidate.generation] if served.candidate else [served]
+        found = next((arm for arm in arms if arm.version == version), None)
+        found = found or await self.status.held.generation(version)
+        if served.candidate:
+            current_arm.set(found.arm)
+        return found
+
+
+def with_factors(generation: Generation) -> Generation:
+    """Return a generation that must have factors. Raises LimitedModelError."""
+    if generation.snapshot.model.limited:
+        raise LimitedModelError(
+            "Only popular items can be recommended, because the served model has no factors; /v1/model says why."
+        )
+    return generation
 
 
 #: What a request is answered from: a Generation, or None if the handler needs no model or looks it up itself.

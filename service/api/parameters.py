@@ -49,6 +49,12 @@ class Anything(Options):
     """Any query: it is neither read nor refused."""
 
 
+class Versioned(Options):
+    """The version that answers."""
+
+    model_version: Version | UnsetType = UNSET
+
+
 class Counted(Options):
     """The number of entries. A server may set a lower limit, and thus default."""
 
@@ -235,4 +241,10 @@ def within(kind: type[OptionsT], limits: Limits) -> type[OptionsT]:
     own: dict[str, Any] = {name: default for name, (_, default) in settings.items() if name in types}
     own["__annotations__"] = {name: Annotated[of, settings[name][0]] for name, of in types.items()}
     made = _Combining(kind.__name__, (kind,), {"__doc__": kind.__doc__, **own})
+    return cast("type[OptionsT]", made)
+
+
+def versioned(kind: type[OptionsT]) -> type[OptionsT]:
+    """Return the options with the version that answers."""
+    made = _Combining(kind.__name__, (kind, Versioned), {"__doc__": kind.__doc__})
     return cast("type[OptionsT]", made)

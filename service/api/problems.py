@@ -40,6 +40,7 @@ from service.errors import (
     UnknownUserError,
     UnknownVersionError,
     UnsupportedMediaTypeError,
+    VersionGoneError,
 )
 
 #: The status of each error that a request can cause.
@@ -57,6 +58,7 @@ HTTP_STATUS: dict[type[AlsServeError], int] = {
     RequestTimeoutError: 408,
     PinnedError: 409,
     QuarantinedError: 409,
+    VersionGoneError: 410,
     BodyTooLargeError: 413,
     UnsupportedMediaTypeError: 415,
     EncodedBodyError: 415,

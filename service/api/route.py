@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from service.api.context import Context, Ids, Limits, Question
 from service.api.hosts import EXEMPT
-from service.api.parameters import Anything, Options, within
+from service.api.parameters import Anything, Options, versioned, within
 from service.errors import (
     AlsServeError,
     BadBodyError,
@@ -28,6 +28,7 @@ from service.errors import (
     NotReadyError,
     RequestTimeoutError,
     UnsupportedMediaTypeError,
+    VersionGoneError,
 )
 from service.tokens import Scope
 
@@ -91,11 +92,23 @@ class Route(Generic[TakenT, AskedT]):
         return self.method in (hdrs.METH_POST, hdrs.METH_PUT) and bool(self.options.__struct_fields__)
 
     @property
+    def is_versioned(self) -> bool:
+        """Whether a request may name the version that answers."""
+        return bool(self.needs.errors)
+
+    @property
+    def query(self) -> type[Options]:
+        """The options that are read from the query."""
+        options = Options if self.has_body else self.options
+        return versioned(options) if self.is_versioned else options
+
+    @property
     def errors(self) -> Errors:
         """All errors that can refuse a request."""
         host: Errors = () if self.path in EXEMPT else (MisdirectedError,)
         token = _OF_A_TOKEN if self.scope else ()
         query: Errors = () if self.options is Anything else (BadParameterError,)
+        gone: Errors = (VersionGoneError,) if self.is_versioned else ()
         narrowed: Errors = (BadFilterError,) if "filter" in self.options.__struct_fields__ else ()
         return (
             *host,
@@ -103,6 +116,7 @@ class Route(Generic[TakenT, AskedT]):
             *query,
             *narrowed,
             *(_OF_A_BODY if self.has_body else ()),
+            *gone,
             *self.needs.errors,
             *self.raises,
         )

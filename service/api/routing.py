@@ -5,24 +5,27 @@ aiohttp's own router tries one path after another, and builds several objects fo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import wraps
 from operator import itemgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 from aiohttp import hdrs, web
+from msgspec import UNSET
 
+from service.api.answers import MODEL_VERSION
 from service.api.bodies import read_body
-from service.api.context import Context, Handler, Ids, Question
+from service.api.context import Context, Handler, Ids, Question, with_factors
 from service.api.cors import allowing, preflight
 from service.api.instrument import Instrument, Instrumented
-from service.api.parameters import Anything, Options
+from service.api.parameters import Anything
 from service.api.query_strings import QueryReader
-from service.api.route import AnyRoute
+from service.api.route import FACTORS, AnyRoute
 from service.api.tokens import Access, guarded
+from service.live.generation import Generation
 
 #: The ``route`` of a request with an unknown path or method, so that clients cannot invent labels.
 UNMATCHED = "unmatched"
@@ -30,7 +33,7 @@ UNMATCHED = "unmatched"
 Methods: TypeAlias = dict[str, Instrumented]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Shape:
     """The paths that have their ids in the same segments.
 
@@ -40,7 +43,7 @@ class _Shape:
 
     places: tuple[int, ...]
     fixed: Callable[[Sequence[str]], tuple[str, ...]]
-    paths: dict[tuple[str, ...], tuple[tuple[str, ...], Methods]] = field(default_factory=dict)
+    paths: dict[tuple[str, ...], tuple[tuple[str, ...], Methods]] = dataclasses.field(default_factory=dict)
 
 
 class Router:
@@ -129,27 +132,49 @@ def _segments(request: web.BaseRequest) -> Sequence[str]:
 
 
 def _answering_query(route: AnyRoute) -> Handler:
-    take, handler = route.needs.take, route.handler
-    read = _ignore if route.options is Anything else QueryReader(route.options).read
+    take, handler, is_versioned = route.needs.take, route.handler, route.is_versioned
+    read = _ignore if route.options is Anything else QueryReader(route.query).read
 
     @wraps(handler)
     def answer(request: web.BaseRequest, context: Context, ids: Ids) -> Awaitable[web.StreamResponse]:
         # The handler's own coroutine is returned, because awaiting it here would add a coroutine to every request.
-        generation = take(context, ids)
-        return handler(Question(request, context, ids, generation, read(request.rel_url.raw_query_string)))
+        generation, options = take(context, ids), read(request.rel_url.raw_query_string)
+        if is_versioned and (version := _version(request, options)) not in (None, generation.version):
+            return _answer_from(version, route, Question(request, context, ids, generation, options))
+        return handler(Question(request, context, ids, generation, options))
 
     return answer
 
 
+def _version(request: web.BaseRequest, options: Any) -> str | None:
+    """Return the version that a request names, if it does: in the query, else in a header."""
+    return request.headers.get(MODEL_VERSION) if options.model_version is UNSET else options.model_version
+
+
+async def _answer_from(version: str, route: AnyRoute, question: Question[Any, Any]) -> web.StreamResponse:
+    """Answer from the named version."""
+    return await route.handler(msgspec.structs.replace(question, generation=await _named(version, route, question)))
+
+
+async def _named(version: str, route: AnyRoute, question: Question[Any, Any]) -> Generation:
+    generation = await question.context.generation_of(version)
+    return with_factors(generation) if route.needs is FACTORS else generation
+
+
 def _answering_body(route: AnyRoute) -> Handler:
-    take, handler = route.needs.take, route.handler
-    refuse_parameters, decoder = QueryReader(Options).read, msgspec.json.Decoder(route.options)
+    take, handler, decoder = route.needs.take, route.handler, msgspec.json.Decoder(route.options)
+    read = QueryReader(route.query).read
 
     @wraps(handler)
     async def answer(request: web.BaseRequest, context: Context, ids: Ids) -> web.StreamResponse:
-        refuse_parameters(request.rel_url.raw_query_string)
+        query = read(request.rel_url.raw_query_string)
         options = await read_body(request, decoder, context)
-        return await handler(Question(request, context, ids, take(context, ids), options))
+        question = Question(request, context, ids, take(context, ids), options)
+        if route.is_versioned and (version := _version(request, query)) is not None:
+            # Without the candidate, so that a batch is from the named version alone.
+            generation = dataclasses.replace(await _named(version, route, question), candidate=None)
+            question = msgspec.structs.replace(question, generation=generation)
+        return await handler(question)
 
     return answer
 

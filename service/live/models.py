@@ -19,6 +19,7 @@ from service.errors import (
 from service.live.admission import Admission, GatePolicy
 from service.live.fallback import Fallback
 from service.live.generation import Offer, Slot, state_of
+from service.live.held import HeldVersions
 from service.live.loader import Loader
 from service.live.pinning import Pinned
 from service.live.policy import Policy
@@ -236,7 +237,8 @@ class Live:
 
     def status(self, following: Following | None = None) -> Status:
         """Return what handlers read."""
-        return Status(self.slot, self.reloader.history, self.training, following)
+        held = HeldVersions(self.slot, self.preparation.shelf)
+        return Status(self.slot, held, self.reloader.history, self.training, following)
 
     @property
     def state(self) -> State:

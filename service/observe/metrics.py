@@ -158,6 +158,9 @@ class Metrics:
         "als_model_snapshots_held",
         "Earlier snapshots that are still mapped, because requests still use them.",
     )
+    model_versions_held: TallyGauge = _metric(
+        TallyGauge, "als_model_versions_held", "Earlier versions that are open, because requests have named them."
+    )
     model_users: Gauge = _metric(Gauge, "als_model_users", "Users in the served model.")
     model_items: Gauge = _metric(Gauge, "als_model_items", "Items in the served model.")
     model_factors: Gauge = _metric(Gauge, "als_model_factors", "Factors of the served model.")

@@ -20,6 +20,7 @@ from service.api.context import Context
 from service.errors import AlsServeError
 from service.live.children import child_process, end_of
 from service.live.commands import Command
+from service.model.storage.source import text_of
 from service.observe.logs import log_event
 from service.observe.sheets import Sheet, Sums, make_sheet
 from service.workers.messages import Answer, Ask, Assignment, FromWorker, News, Refusal, Scrape, Taken, line
@@ -179,7 +180,8 @@ class Workers:
             os.close(descriptor)
 
     async def _converse(self, assignment: Assignment) -> End:
-        task, lent = msgspec.json.encode(assignment), (*assignment.sockets, assignment.sheet, assignment.turns)
+        task = msgspec.json.encode(assignment, enc_hook=text_of)
+        lent = (*assignment.sockets, assignment.sheet, assignment.turns)
         async with child_process(_MODULE, task, self._environment, pass_fds=lent, in_background=False) as child:
             worker = WorkerProcess(child)
             self._running.add(worker)

@@ -28,7 +28,8 @@ class Assignment(msgspec.Struct, frozen=True):
     """What a worker is started with: its place among the workers, what it inherits, its share of limits, and settings.
 
     sockets, sheet, turns: inherited descriptors, of the port's open sockets and of shared memory. budget,
-    query_threads, queue_ms, cache_mb: this worker's share. has_tokens: whether requests are admitted by tokens, which
+    query_threads, queue_ms, cache_mb: this worker's share. shelf, reading: where earlier versions are, see
+    :class:`~service.model.storage.shelf.Shelf`. has_tokens: whether requests are admitted by tokens, which
     come with the news.
     """
 
@@ -50,6 +51,8 @@ class Assignment(msgspec.Struct, frozen=True):
     ids: Literal["native", "text"] = "native"
     has_tokens: bool = False
     management_port: int | None = None
+    shelf: Path = Path("snapshots")
+    reading: str = ""
 
 
 class Kept(msgspec.Struct, frozen=True):

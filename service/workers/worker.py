@@ -29,8 +29,10 @@ from service.errors import OverloadedError
 from service.live.background import measure_lag
 from service.live.commands import Command, KeptVersions
 from service.live.generation import Slot
+from service.live.held import HeldVersions
 from service.live.report import FallbackTraining
 from service.live.status import Status
+from service.model.storage.shelf import Shelf
 from service.model.storage.source import read_path
 from service.observe.exposition import Exposition
 from service.observe.logs import set_up_logging
@@ -64,7 +66,9 @@ class Worker:
 
     def __init__(self, assignment: Assignment, reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> None:
         self.metrics = Metrics(CollectorRegistry(), Sheet(assignment.sheet))
-        self.status = Status(Slot(self.metrics), [], FallbackTraining())
+        slot, as_text = Slot(self.metrics), assignment.ids == "text"
+        shelf = Shelf(assignment.shelf, keep=0, reading=assignment.reading, ids_as_text=as_text)
+        self.status = Status(slot, HeldVersions(slot, shelf), [], FallbackTraining())
         # Until the first news no token is known, but nothing is accepted before that.
         self._access = Access((), self.metrics) if assignment.has_tokens else None
         self.api = create_api(
@@ -157,7 +161,7 @@ async def work(reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> 
     """Answer requests until the keeper, at the other end of these pipes, closes them."""
     if not (said := await reader.readline()):
         return
-    assignment = msgspec.json.decode(said, type=Assignment)
+    assignment = msgspec.json.decode(said, type=Assignment, dec_hook=read_path)
     set_up_logging(assignment.log_format, assignment.log_level)
     worker = Worker(assignment, reader, writer)
     context = worker.api.context

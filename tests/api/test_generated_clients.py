@@ -85,6 +85,25 @@ CALLS = (
     Call("find_items", query={"n": 2, "offset": 1, "query": "gho"}),
     Call("list_users", query={"n": 2, "offset": 1, "prefix": "user", "after": "user1"}),
     Call("served_model"),
+    *(
+        Call(call.operation, call.path, dict(call.query) | {"model_version": UNKNOWN}, call.body, status=410)
+        for call in (
+            Call("recommend", USER),
+            Call("recommend_to_many", body={"users": [ANA]}),
+            Call("recommend_to_anonymous", body={"items": [{"item_id": GHOST}]}),
+            Call("recommend_in_session", USER, body={"items": []}),
+            Call("score_items", USER, {"items": [CORPSE]}),
+            Call("user_items", USER),
+            Call("explain", USER | ITEM),
+            Call("similar_users", USER),
+            Call("similar_items", ITEM),
+            Call("popular_items"),
+            Call("describe_item", ITEM),
+            Call("audience", ITEM),
+            Call("find_items"),
+            Call("list_users"),
+        )
+    ),
     Call("list_versions"),
     Call("reload"),
     Call("pin", body={"model_version": UNKNOWN}, status=404),

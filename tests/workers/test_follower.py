@@ -13,10 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import SnapshotDamagedError
 from service.live.generation import Slot
+from service.live.held import HeldVersions
 from service.live.importing import import_in_child
 from service.live.report import FallbackTraining, Following, Reload, Served, Training
 from service.live.status import Status
 from service.model.catalog.id_list import IdList, write_id_list
+from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import FORMAT_VERSION
 from service.model.storage.source import Signature, Source, identify, read_path
 from service.observe.metrics import Metrics
@@ -31,7 +33,8 @@ NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
 
 def a_status() -> Status:
     """Return the status of a worker that has heard nothing yet."""
-    return Status(Slot(Metrics(CollectorRegistry())), [], FallbackTraining())
+    slot = Slot(Metrics(CollectorRegistry()))
+    return Status(slot, HeldVersions(slot, Shelf(Path("snapshots"), keep=0)), [], FallbackTraining())
 
 
 async def imported(place: Place, seed: int = 0) -> Source:
