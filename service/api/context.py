@@ -115,8 +115,7 @@ class Context:
 
         Raises NotReadyError, BadParameterError, VersionGoneError.
         """
-        if not _VERSION.fullmatch(version):
-            raise BadParameterError(f"The version {version[:80]!r} is not 16 hexadecimal digits, as answers name it.")
+        check_version(version)
         served = self.generation()
         arms = [served, served.candidate.generation] if served.candidate else [served]
         found = next((arm for arm in arms if arm.version == version), None)
@@ -124,6 +123,12 @@ class Context:
         if served.candidate:
             current_arm.set(found.arm)
         return found
+
+
+def check_version(text: str) -> None:
+    """Raise BadParameterError if a text is not a version."""
+    if not _VERSION.fullmatch(text):
+        raise BadParameterError(f"The version {text[:80]!r} is not 16 hexadecimal digits, as answers name it.")
 
 
 def with_factors(generation: Generation) -> Generation:

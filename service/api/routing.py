@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from service.api.answers import MODEL_VERSION
 from service.api.bodies import read_body
-from service.api.context import Context, Handler, Ids, Question, with_factors
+from service.api.context import Context, Handler, Ids, Question, check_version, with_factors
 from service.api.cors import allowing, preflight
 from service.api.instrument import Instrument, Instrumented
 from service.api.parameters import Anything
@@ -147,8 +147,14 @@ def _answering_query(route: AnyRoute) -> Handler:
 
 
 def _version(request: web.BaseRequest, options: Any) -> str | None:
-    """Return the version that a request names, if it does: in the query, else in a header."""
-    return request.headers.get(MODEL_VERSION) if options.model_version is UNSET else options.model_version
+    """Return the version that a request names, if it does: in the query, else in a header.
+
+    Raises BadParameterError if there is something else in the header.
+    """
+    header = request.headers.get(MODEL_VERSION)
+    if header is not None:
+        check_version(header)
+    return header if options.model_version is UNSET else options.model_version
 
 
 async def _answer_from(version: str, route: AnyRoute, question: Question[Any, Any]) -> web.StreamResponse:
