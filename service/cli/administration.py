@@ -21,6 +21,7 @@ from service.errors import AdministrationError
 from service.live.commands import KeptVersions
 
 _SECONDS = 60.0
+_versions = msgspec.json.Decoder(KeptVersions)
 
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:
@@ -55,7 +56,7 @@ class Server:
         status, answer = self._answer(method, what, msgspec.json.encode(body) if method != "GET" else None)
         try:
             if status == http.client.OK:
-                return msgspec.json.decode(answer, type=KeptVersions)
+                return _versions.decode(answer)
             detail = msgspec.json.decode(answer)["detail"]
         except (msgspec.MsgspecError, LookupError, TypeError):
             detail = "what answers there is not als-serve."

@@ -44,10 +44,13 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True):
     forced: list[str] = []
 
 
+pointer_decoder = msgspec.json.Decoder(Pointer)
+
+
 def decode_pointer(raw: bytes, place: Location) -> Pointer:
     """Parse a pointer found at ``place``. Raises BadPointerError, also if it leads out of its prefix."""
     try:
-        pointer = msgspec.json.decode(raw, type=Pointer)
+        pointer = pointer_decoder.decode(raw)
     except MALFORMED as error:
         raise BadPointerError(
             f"{place} is not a pointer to a model ({error}); publish a model, or remove it."

@@ -14,7 +14,7 @@ from service.errors import BadPointerError, PublishError, S3ChangedError, S3NotF
 from service.s3.failures import speaking_of
 from service.s3.finding import SHA256, list_models, plausible, read_pointer
 from service.s3.location import LATEST, Location, model_key, timestamp_of
-from service.s3.pointer import MALFORMED, Pointer
+from service.s3.pointer import MALFORMED, Pointer, pointer_decoder
 from service.s3.uploading import Protection, Upload, upload
 from service.s3.versions import Counted
 
@@ -156,7 +156,7 @@ def _metadata(pointer: Pointer) -> str:
 def _pointer_of(key: str, found: HeadObjectOutputTypeDef) -> Pointer | None:
     """Return the pointer that was published with an object, with the object's current key."""
     try:
-        pointer = msgspec.json.decode(found["Metadata"].get(_POINTER, ""), type=Pointer)
+        pointer = pointer_decoder.decode(found["Metadata"].get(_POINTER, ""))
     except MALFORMED:
         return None
     return msgspec.structs.replace(pointer, key=key, version_id=found.get("VersionId"))

@@ -58,6 +58,7 @@ _PUBLISH_SECONDS = 1.0
 _MOST_ASKED = 4
 _ERRORS = {error.code: error for error in HTTP_STATUS}
 _versions = msgspec.json.Decoder(KeptVersions)
+_assignment = msgspec.json.Decoder(Assignment, dec_hook=read_path)
 _message = msgspec.json.Decoder(FromKeeper, dec_hook=read_path)
 
 
@@ -161,7 +162,7 @@ async def work(reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> 
     """Answer requests until the keeper, at the other end of these pipes, closes them."""
     if not (said := await reader.readline()):
         return
-    assignment = msgspec.json.decode(said, type=Assignment, dec_hook=read_path)
+    assignment = _assignment.decode(said)
     set_up_logging(assignment.log_format, assignment.log_level)
     worker = Worker(assignment, reader, writer)
     context = worker.api.context
