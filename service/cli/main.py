@@ -18,6 +18,7 @@ from service.settings import Settings, refuse_empty_variables, refuse_unknown_va
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
     "accept": "rollout",
+    "candidate": "candidate",
     "check": "checking",
     "convert": "convert",
     "health": "health",

@@ -114,7 +114,7 @@ _GATES = [
     for result in ("passed", "warned", "blocked", "accepted")
 ]
 #: What is followed in S3.
-FOLLOWED = ("model", "items")
+FOLLOWED = ("model", "items", "candidate")
 _POLLS = [
     (followed, *ended)
     for followed in FOLLOWED
@@ -267,7 +267,8 @@ class Metrics:
     s3_polls: Counter = _metric(
         Counter,
         "als_s3_polls_total",
-        "Polls of S3 for a model or items by outcome (unchanged, downloaded, failed) and reason of failure.",
+        "Polls of S3 for a model, items or a candidate by outcome (unchanged, downloaded, failed) and reason of "
+        "failure.",
         "object",
         "outcome",
         "reason",
@@ -290,14 +291,14 @@ class Metrics:
     s3_download_bytes: Counter = _metric(
         Counter,
         "als_s3_download_bytes_total",
-        "Downloaded bytes of models and items, including incomplete downloads.",
+        "Downloaded bytes of models, items and candidates, including incomplete downloads.",
         "object",
         known=_EACH_FOLLOWED,
     )
     s3_download_seconds: Histogram = _metric(
         Histogram,
         "als_s3_download_seconds",
-        "Seconds from requesting a model or items in S3 until the verified file is in its place.",
+        "Seconds from requesting a model, items or a candidate in S3 until the verified file is in its place.",
         "object",
         known=_EACH_FOLLOWED,
         buckets=_DOWNLOAD_BUCKETS,

@@ -55,7 +55,7 @@ class Models:
 
     async def latest(self) -> Pointer:
         """Return what the pointer says."""
-        return decode_pointer(await self.get(LATEST), self.at(LATEST))
+        return decode_pointer(await self.get(LATEST), self.at(LATEST), Pointer)
 
 
 def sha256(content: bytes) -> str:
