@@ -35,6 +35,9 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     part_users: int
 
 
+_job = msgspec.json.Decoder(Job)
+
+
 class Output:
     """A directory of parts, which are files with this suffix."""
 
@@ -80,7 +83,7 @@ class Output:
 
     def _prove_same(self, kept: bytes, job: Job) -> None:
         try:
-            same = msgspec.json.decode(kept, type=Job) == job
+            same = _job.decode(kept) == job
         except msgspec.DecodeError:
             same = False
         if not same:

@@ -27,6 +27,7 @@ _MEMORY_PER_BYTE, _LEAST_MEMORY = 16, 1024 * _MEGABYTE
 #: For the threads of Arrow; the limit counts all processes of the user.
 _THREADS = 4096
 _SHOWN_CALLS = 10
+_job = msgspec.json.Decoder(ConversionJob, dec_hook=read_path)
 
 
 def work(job: ConversionJob, tell: Tell, *, confined: bool = True) -> None:
@@ -75,7 +76,7 @@ def _confine(job: ConversionJob, memory: int) -> None:  # pragma: no cover - as 
 
 def main() -> None:  # pragma: no cover - as above
     """Do one job."""
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=ConversionJob, dec_hook=read_path)
+    job = _job.decode(sys.stdin.buffer.readline())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each part of the model is an open file
     pa.set_cpu_count(1)

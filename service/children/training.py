@@ -32,6 +32,7 @@ from service.untrusted import with_quotations
 
 #: For the threads of OpenMP and Arrow; the limit counts all processes of the user.
 _THREADS = 4096
+_job = msgspec.json.Decoder(TrainingJob)
 
 
 def work(job: TrainingJob, tell: Tell, on_opened: Callable[[], object] = lambda: None) -> None:
@@ -105,7 +106,7 @@ def _written(descriptor: int, job: TrainingJob) -> Iterator[BinaryIO]:
 
 def main() -> None:  # pragma: no cover - runs in the child alone, where nothing measures
     """Do one job."""
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=TrainingJob)
+    job = _job.decode(sys.stdin.buffer.readline())
     with suppress(OSError):  # a directory that may not be entered cannot be read either
         os.fchdir(job.directory)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -28,6 +28,7 @@ from service.model.storage.shelf import unwritable
 from service.model.storage.source import path_of, unchanged
 
 _SHOWN_CALLS = 10
+_job = msgspec.json.Decoder(Job)
 
 
 def opened(job: Job) -> AbstractContextManager[BufferedReader]:
@@ -82,7 +83,7 @@ def run(
     answer: Callable[[Job], Outcome], threads: int = 0
 ) -> None:  # pragma: no cover - runs only in the child, where coverage is not measured
     """Do one job within its limits. threads: how many more its user may have, of all processes."""
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    job = _job.decode(sys.stdin.buffer.readline())
     gc.disable()  # an unpickler creates no garbage, and collecting would take a quarter of its time
     limits = {
         resource.RLIMIT_AS: (job.memory_bytes, job.memory_bytes),

@@ -42,6 +42,7 @@ _MEGABYTE = 2**20
 _LEAST_CPU_SECONDS = 20.0
 #: Files of this size and more may use all of the CPU time.
 _LARGE_BYTES = 300 * _MEGABYTE
+_outcome = msgspec.json.Decoder(Outcome)
 _Lent = TypeVar("_Lent")
 
 
@@ -156,7 +157,7 @@ def _raise_for(job: Job, answer: bytes, returncode: int) -> None:
     if returncode != 0:
         raise ImportCrashedError(f"The import process for {job.source.path} {end_of(returncode)}.")
     try:
-        outcome = msgspec.json.decode(answer, type=Outcome)
+        outcome = _outcome.decode(answer)
         rejection = _REJECTIONS[outcome.code](outcome.detail) if outcome.code else None
     except (msgspec.DecodeError, KeyError):
         raise ImportCrashedError(f"The import process for {job.source.path} ended without an answer.") from None

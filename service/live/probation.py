@@ -151,6 +151,6 @@ class Probation:
         await self.tidy()
 
     def _quarantine(self, failed: Generation, trusted: Generation) -> None:
-        self._verdicts.quarantine(failed.version)
         mark_unserved(failed.snapshot.directory)
         self._shelf.mark_used(trusted.snapshot.directory)
+        self._verdicts.quarantine(failed.version)  # last, because a person may accept the version from then on

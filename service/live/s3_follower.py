@@ -42,6 +42,7 @@ _LONGEST_CORRUPT_PAUSE_SECONDS = 3600.0
 #: The deadline of an answer without a model.
 _LOOK_SECONDS = 30.0
 _REMEMBERED = 10
+_following = msgspec.json.Decoder(Following)
 
 
 #: What can be followed, and what stays while S3 fails.
@@ -221,7 +222,7 @@ class S3Follower:
         """Read the downloads of earlier processes, and remove incomplete ones."""
         sweep(self._path)
         try:
-            before = msgspec.json.decode(self._memory.read_bytes(), type=Following)
+            before = _following.decode(self._memory.read_bytes())
         except (OSError, *MALFORMED):  # at worst, a model is downloaded again
             return
         if before.uri == self.following.uri:

@@ -91,6 +91,9 @@ class TrainingFacts(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "trained_at", moment)
 
 
+_facts = msgspec.json.Decoder(TrainingFacts)
+
+
 def encode_facts(facts: TrainingFacts) -> str:
     """Return facts as one line of JSON, for a model file."""
     return msgspec.json.encode(facts).decode()
@@ -101,5 +104,5 @@ def prove_facts(raw: object) -> TrainingFacts | None:
     if isinstance(raw, str) and len(raw) <= _LONGEST:
         # No answer depends on them, so no model is rejected because of them.
         with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
-            return msgspec.json.decode(raw, type=TrainingFacts)
+            return _facts.decode(raw)
     return None

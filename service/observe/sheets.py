@@ -31,6 +31,9 @@ class Entry(NamedTuple):
     lasting: bool
 
 
+_entry = msgspec.json.Decoder(Entry)
+
+
 class Numbers:
     """Allots numbers that only this process sees."""
 
@@ -69,7 +72,7 @@ class Sheet(Numbers):
         """Return the names of all series in the index."""
         end = self._end[0]
         for line in bytes(self._index[self._read : end]).splitlines():
-            entry = msgspec.json.decode(line, type=Entry)
+            entry = _entry.decode(line)
             self._entries.setdefault(entry.name, []).append(entry)
         self._read = end
         return list(self._entries)

@@ -6,13 +6,22 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from service.errors import BadPointerError, S3ConfigurationError, S3NotFoundError, S3UnavailableError
 from service.s3.answers import code_of
 from service.s3.failures import speaking_of
 from service.s3.location import CANDIDATE, LATEST, MODEL_NAMES, Location, is_model, timestamp_of
-from service.s3.pointer import LARGEST, CandidatePointer, Pointer, PointerT, decode_pointer
+from service.s3.pointer import (
+    LARGEST,
+    CandidatePointer,
+    Pointer,
+    PointerT,
+    candidate_decoder,
+    decode_pointer,
+    pointer_decoder,
+)
 from service.s3.versions import Found, Marker
 
 if TYPE_CHECKING:
@@ -52,12 +61,12 @@ async def find_candidate(
     Raises S3NotFoundError if there is none, and other S3Errors.
     """
     place = prefix.at(prefix.key + CANDIDATE)
-    read = await read_pointer(client, place, CandidatePointer, known)
+    read = await read_pointer(client, place, candidate_decoder, known)
     return None if read is None else (read[0], _found(place, *read))
 
 
 async def read_pointer(
-    client: S3Client, place: Location, kind: type[PointerT], known: Marker | None = None
+    client: S3Client, place: Location, decoder: msgspec.json.Decoder[PointerT], known: Marker | None = None
 ) -> tuple[PointerT, str] | None:
     """Return the pointer and its ETag, or None if it did not change. Raises S3NotFoundError and other S3Errors."""
     answer = await get_object(client, place, **_unless(known))
@@ -70,7 +79,7 @@ async def read_pointer(
                 raw += more
     if len(raw) > LARGEST:
         raise BadPointerError(f"{place} is not a pointer to a model: it has over {LARGEST} bytes; publish a model.")
-    return decode_pointer(raw, place, kind), answer["ETag"]
+    return decode_pointer(raw, place, decoder), answer["ETag"]
 
 
 async def get_object(client: S3Client, place: Location, **request: Any) -> GetObjectOutputTypeDef | None:
@@ -169,7 +178,7 @@ async def _exact(client: S3Client, place: Location, known: Marker | None) -> Fou
 
 
 async def _pointed(client: S3Client, place: Location, known: Marker | None) -> Found | None:
-    read = await read_pointer(client, place, Pointer, known)
+    read = await read_pointer(client, place, pointer_decoder, known)
     return None if read is None else _found(place, *read)
 
 

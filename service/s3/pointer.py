@@ -56,11 +56,14 @@ class CandidatePointer(Pointer, frozen=True, kw_only=True):
 
 PointerT = TypeVar("PointerT", bound=Pointer)
 
+pointer_decoder = msgspec.json.Decoder(Pointer)
+candidate_decoder = msgspec.json.Decoder(CandidatePointer)
 
-def decode_pointer(raw: bytes, place: Location, kind: type[PointerT]) -> PointerT:
+
+def decode_pointer(raw: bytes, place: Location, decoder: msgspec.json.Decoder[PointerT]) -> PointerT:
     """Parse a pointer found at ``place``. Raises BadPointerError, also if it leads out of its prefix."""
     try:
-        pointer = msgspec.json.decode(raw, type=kind)
+        pointer = decoder.decode(raw)
     except MALFORMED as error:
         raise BadPointerError(
             f"{place} is not a pointer to a model ({error}); publish a model, or remove it."

@@ -14,7 +14,7 @@ from service.errors import BadPointerError, PublishError, S3ChangedError, S3NotF
 from service.s3.failures import speaking_of
 from service.s3.finding import SHA256, list_models, plausible, read_pointer
 from service.s3.location import CANDIDATE, LATEST, Location, model_key, timestamp_of
-from service.s3.pointer import MALFORMED, CandidatePointer, Pointer
+from service.s3.pointer import MALFORMED, CandidatePointer, Pointer, candidate_decoder, pointer_decoder
 from service.s3.uploading import Protection, Upload, upload
 from service.s3.versions import Counted
 
@@ -95,7 +95,7 @@ async def remove_candidate(client: S3Client, prefix: Location) -> CandidatePoint
 async def candidate_of(client: S3Client, prefix: Location) -> CandidatePointer | None:
     """Return the pointer to the candidate of a prefix, None if there is none, or a bad one. Raises S3Error."""
     try:
-        read = await read_pointer(client, prefix.at(prefix.key + CANDIDATE), CandidatePointer)
+        read = await read_pointer(client, prefix.at(prefix.key + CANDIDATE), candidate_decoder)
     except (S3NotFoundError, BadPointerError):
         return None
     assert read  # as below
@@ -153,7 +153,7 @@ async def _latest(client: S3Client, prefix: Location) -> tuple[Pointer | None, d
     """Return the pointer, None if missing or bad, and the condition that it has not changed since."""
     place = prefix.at(prefix.key + LATEST)
     try:
-        read = await read_pointer(client, place, Pointer)
+        read = await read_pointer(client, place, pointer_decoder)
     except S3NotFoundError:
         return None, {"IfNoneMatch": "*"}
     except BadPointerError:
@@ -200,7 +200,7 @@ def _metadata(pointer: Pointer) -> str:
 def _pointer_of(key: str, found: HeadObjectOutputTypeDef) -> Pointer | None:
     """Return the pointer that was published with an object, with the object's current key."""
     try:
-        pointer = msgspec.json.decode(found["Metadata"].get(_POINTER, ""), type=Pointer)
+        pointer = pointer_decoder.decode(found["Metadata"].get(_POINTER, ""))
     except MALFORMED:
         return None
     return msgspec.structs.replace(pointer, key=key, version_id=found.get("VersionId"))

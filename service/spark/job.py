@@ -24,6 +24,9 @@ class Facts(msgspec.Struct, frozen=True):
     reg_param: float
 
 
+_facts = msgspec.json.Decoder(Facts)
+
+
 def tables_of_job(directory: Path) -> dict[str, Path]:
     """Return the directories beside a job's model by their options; none if a job did not write this directory.
 
@@ -44,7 +47,7 @@ def facts_of_job(tree: Tree) -> Facts | None:
         return None
     try:
         with parts[0].open() as file:
-            return msgspec.json.decode(file.read(_MOST_FACTS), type=Facts)
+            return _facts.decode(file.read(_MOST_FACTS))
     except msgspec.MsgspecError:
         raise ConversionError(f"{tree.root}/{_FACTS} is not what train.py writes; run it again.") from None
 

@@ -39,6 +39,9 @@ class _Metadata(msgspec.Struct):
         return self.params.get(name, self.defaults.get(name))
 
 
+_metadata_of = msgspec.json.Decoder(_Metadata)
+
+
 @dataclass(frozen=True, slots=True)
 class Indexer:
     """A StringIndexerModel, and which of its lists of labels is meant.
@@ -141,7 +144,7 @@ def _stages(tree: Tree) -> Iterator[tuple[Tree, _Metadata]]:
 
 def _metadata(tree: Tree) -> _Metadata:
     try:
-        return msgspec.json.decode(tree.metadata(), type=_Metadata)
+        return _metadata_of.decode(tree.metadata())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise ConversionError(f"{tree.root}/metadata is not what Spark writes; save the model again.") from None
 

@@ -51,6 +51,7 @@ from service.workers.turns import Turns
 _PUBLISH_SECONDS = 1.0
 #: The most questions that may wait for the keeper, so that a flood of scrapes cannot keep it busy.
 _MOST_ASKED = 4
+_assignment = msgspec.json.Decoder(Assignment)
 _message = msgspec.json.Decoder(FromKeeper, dec_hook=read_path)
 
 
@@ -143,7 +144,7 @@ async def work(reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> 
     """Answer requests until the keeper, at the other end of these pipes, closes them."""
     if not (said := await reader.readline()):
         return
-    assignment = msgspec.json.decode(said, type=Assignment)
+    assignment = _assignment.decode(said)
     set_up_logging(assignment.log_format, assignment.log_level)
     worker = Worker(assignment, reader, writer)
     context = worker.api.context

@@ -36,6 +36,9 @@ class IdListManifest(msgspec.Struct, frozen=True):
     files: dict[str, FileFacts]
 
 
+_manifest = msgspec.json.Decoder(IdListManifest)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class IdList:
     """Ids of items or users: fixed-width bytes (UTF-8), ascending, without repeats; ``directory`` is where they are."""
@@ -80,7 +83,7 @@ def write_id_list(directory: Path, listed: IdList, source: Source) -> None:
 
 def open_id_list(directory: Path) -> IdList:
     """Map a list into memory and read every page once. Raises SnapshotDamagedError, OSError."""
-    manifest = read_manifest(directory / MANIFEST, IdListManifest)
+    manifest = read_manifest(directory / MANIFEST, _manifest)
     if manifest.files.keys() != {IDS}:
         raise damaged(directory, f"does not have {IDS}")
     ids = map_array(directory / IDS, manifest.files[IDS])

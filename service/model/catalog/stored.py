@@ -43,6 +43,9 @@ class CatalogManifest(msgspec.Struct, frozen=True):
     files: dict[str, FileFacts]
 
 
+_manifest = msgspec.json.Decoder(CatalogManifest)
+
+
 def write_catalog(directory: Path, catalog: Catalog, source: Source) -> None:
     """Write a catalog into an empty directory, every file synced to disk. Raises OSError."""
     files = {name: write_array(directory, name, array) for name, array in _arrays_of(catalog)}
@@ -54,7 +57,7 @@ def write_catalog(directory: Path, catalog: Catalog, source: Source) -> None:
 
 def open_catalog(directory: Path) -> Catalog:
     """Map a catalog into memory and read every page once. Raises SnapshotDamagedError, OSError."""
-    manifest = read_manifest(directory / MANIFEST, CatalogManifest)
+    manifest = read_manifest(directory / MANIFEST, _manifest)
     arrays = {name: map_array(directory / name, facts) for name, facts in manifest.files.items() if _is_plain(name)}
     for array in arrays.values():
         touch(array)

@@ -34,6 +34,9 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
 
 
+_expectation_of = msgspec.json.Decoder(Expectation)
+
+
 @dataclass(frozen=True, slots=True)
 class Golden:
     """The expectations of a file, by the number of their line."""
@@ -74,7 +77,7 @@ def read_golden(path: Path) -> Golden:
 
 def _expectation(path: Path, number: int, line: bytes) -> Expectation:
     try:
-        return msgspec.json.decode(line, type=Expectation)
+        return _expectation_of.decode(line)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadGoldenFileError(f"Line {number} of {path} is not a golden request: {error}.") from None
 

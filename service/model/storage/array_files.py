@@ -33,13 +33,13 @@ class FileFacts(msgspec.Struct, frozen=True):
     sha256: str
 
 
-def read_manifest(path: Path, kind: type[ManifestT]) -> ManifestT:
+def read_manifest(path: Path, decoder: msgspec.json.Decoder[ManifestT]) -> ManifestT:
     """Read a manifest. Raises SnapshotDamagedError, whatever is wrong with it, and OSError for a disk that fails."""
     if not path.is_file():
         raise damaged(path, "is missing")
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_LARGEST_MANIFEST), type=kind)
+            return decoder.decode(file.read(_LARGEST_MANIFEST))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise damaged(path, f"cannot be read ({type(error).__name__})") from None
 

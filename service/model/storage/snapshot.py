@@ -71,6 +71,9 @@ class Manifest(msgspec.Struct, frozen=True):
         return self.source.signature.modified_at
 
 
+_manifest = msgspec.json.Decoder(Manifest)
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """An opened snapshot: a model and its manifest."""
@@ -157,7 +160,7 @@ def open_snapshot(directory: Path, *, ids_as_text: bool = False) -> Snapshot:
 
 def read_manifest(directory: Path) -> Manifest:
     """Read a snapshot's manifest. Raises SnapshotDamagedError, OSError."""
-    return array_files.read_manifest(directory / MANIFEST, Manifest)
+    return array_files.read_manifest(directory / MANIFEST, _manifest)
 
 
 def verify(directory: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,21 +34,31 @@ class Verdicts:
     def accept(self, version: str) -> bool:
         """Accept a version; return whether that is new. Raises StateDirectoryError, OutOfResourcesError."""
         is_new = not self.is_accepted(version)
-        self._move(version, _QUARANTINED, _ACCEPTED)
+        with self._written():
+            self._add(_ACCEPTED, version)
+            self._remove(_QUARANTINED, version)  # last, so that a version is not let in by half
         return is_new
 
     def quarantine(self, version: str) -> None:
         """Quarantine a version. Raises StateDirectoryError, OutOfResourcesError."""
-        self._move(version, _ACCEPTED, _QUARANTINED)
+        with self._written():
+            self._remove(_ACCEPTED, version)  # first, so that a person can accept what is seen to be quarantined
+            self._add(_QUARANTINED, version)
 
-    def _move(self, version: str, source: str, target: str) -> None:
+    @contextmanager
+    def _written(self) -> Iterator[None]:
         try:
-            (self.state / target).mkdir(parents=True, exist_ok=True)
-            (self.state / target / version).touch()
-            sync_directory(self.state / target)
-            (self.state / source / version).unlink(missing_ok=True)
+            yield
         except OSError as error:
             raise unwritable(self.state, error) from None
+
+    def _add(self, verdict: str, version: str) -> None:
+        (self.state / verdict).mkdir(parents=True, exist_ok=True)
+        (self.state / verdict / version).touch()
+        sync_directory(self.state / verdict)
+
+    def _remove(self, verdict: str, version: str) -> None:
+        (self.state / verdict / version).unlink(missing_ok=True)
 
 
 def whole_version(beginning: str, kept: list[str], state: Path) -> str:
