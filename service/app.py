@@ -18,6 +18,7 @@ from service.api import Api, create_api, create_monitoring
 from service.api.context import Context, Lifecycle, Limits
 from service.api.queries import Queries
 from service.api.results import Results
+from service.api.shadow import Shadow
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.followers import candidate_path, follow_candidates, follow_items, follow_models
@@ -157,6 +158,7 @@ def create_keeper(
         Queries(1, settings.queue_ms, metrics),
         {},
         Results(metrics),
+        Shadow(metrics),
         {},
         partial(scrape, status, metrics),
         lifecycle,

@@ -10,6 +10,7 @@ background work are elsewhere. This file wires the modules together:
 - ``handlers/``: the handlers, one module per topic
 - ``results``: lists as they are counted; ``cache``: the answers that were given last
 - ``context``: what the handlers share; ``queries``: threads for long queries, and ``lanes``, where they wait
+- ``shadow``: the candidate answers in the background
 - ``cors``: which pages of other origins may call the API; ``hosts``: the host names that clients may use
 - ``instrument``: the wrapper around every handler; ``static``: the files of pages
 - ``openapi/``: the document generated from the routes, parameters and answers
@@ -30,6 +31,7 @@ from service.api.queries import Queries
 from service.api.results import Results
 from service.api.routes import ROUTES
 from service.api.routing import Router
+from service.api.shadow import Shadow
 from service.api.static import read_pages
 from service.api.tokens import Access
 from service.live.scraping import scrape as own_scrape
@@ -111,6 +113,7 @@ def create_api(
         queries=Queries(settings.query_threads, settings.queue_ms, metrics),
         caches={arm: ResponseCache(settings.cache_mb * 2**20, metrics, arm) for arm in ARMS},
         results=Results(metrics),
+        shadow=Shadow(metrics),
         pages=read_pages(answers.encode(document(routes, ids_as_text=settings.ids == "text"))),
         scrape=scrape or partial(own_scrape, status, metrics),
         access=access,

@@ -13,6 +13,7 @@ from aiohttp import web
 from service.api.cache import ResponseCache
 from service.api.queries import Queries
 from service.api.results import Results
+from service.api.shadow import Shadow
 from service.api.static import Content
 from service.errors import LimitedModelError, NotReadyError
 from service.live.generation import Generation
@@ -73,6 +74,7 @@ class Context:
     queries: Queries
     caches: Mapping[Arm, ResponseCache]
     results: Results
+    shadow: Shadow
     pages: Mapping[str, Content]
     scrape: Scrape
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
