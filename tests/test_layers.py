@@ -38,7 +38,7 @@ LAYERS = {
     "answering": {"api", "connections", "listening", "live"},
     "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe", "tokens"},
 }
-WIRING = {"__main__", "app", "cli", "server"}
+WIRING = {"__main__", "app", "cli", "followers", "server"}
 #: ... except that training is reached by few roads, so that no server has it in its process, and commands by one.
 ONLY_FROM = {
     "training": {

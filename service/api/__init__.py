@@ -10,6 +10,7 @@ background work are elsewhere. This file wires the modules together:
 - ``handlers/``: the handlers, one module per topic
 - ``results``: lists as they are counted; ``cache``: the answers that were given last
 - ``context``: what the handlers share; ``queries``: threads for long queries, and ``lanes``, where they wait
+- ``shadow``: the candidate answers in the background
 - ``cors``: which pages of other origins may call the API; ``hosts``: the host names that clients may use
 - ``instrument``: the wrapper around every handler; ``static``: the files of pages
 - ``openapi/``: the document generated from the routes, parameters and answers
@@ -30,6 +31,7 @@ from service.api.queries import Queries
 from service.api.results import Results
 from service.api.routes import ROUTES
 from service.api.routing import Router
+from service.api.shadow import Shadow
 from service.api.static import read_pages
 from service.api.tokens import Access
 from service.live.commands import Administer
@@ -97,20 +99,20 @@ def create_api(
     settings: Configured,
     status: Status,
     metrics: Metrics,
-    administer: Administer,
     *,
     access: Access | None = None,
+    administer: Administer | None = None,
     scrape: Scrape | None = None,
     body_seconds: float = BODY_SECONDS,
 ) -> Api:
     """Return the API.
 
-    ``access`` admits requests by their tokens, if there are any; without it, or with a management port, there are no
-    routes for administration. ``administer`` carries out commands. ``scrape`` returns the metrics, if they are not this
-    process's alone. ``body_seconds`` is how long a request's body may take to arrive.
+    ``access`` admits requests by their tokens, if there are any. ``administer`` carries out commands; without it or
+    ``access``, or with a management port, there are no routes for that. ``scrape`` returns the metrics, if they are not
+    this process's alone. ``body_seconds`` is how long a request's body may take to arrive.
     """
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
-    administered = access is not None and settings.management_port is None
+    administered = access is not None and administer is not None and settings.management_port is None
     routes = [route.within(limits) for route in ROUTES if administered or route.scope != "admin"]
     context = Context(
         status=status,
@@ -119,6 +121,7 @@ def create_api(
         queries=Queries(settings.query_threads, settings.queue_ms, metrics),
         caches={arm: ResponseCache(settings.cache_mb * 2**20, metrics, arm) for arm in ARMS},
         results=Results(metrics),
+        shadow=Shadow(metrics),
         pages=read_pages(answers.encode(document(routes, ids_as_text=settings.ids == "text"))),
         scrape=scrape or partial(own_scrape, status, metrics),
         administer=administer,

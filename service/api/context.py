@@ -14,6 +14,7 @@ from aiohttp import web
 from service.api.cache import ResponseCache
 from service.api.queries import Queries
 from service.api.results import Results
+from service.api.shadow import Shadow
 from service.api.static import Content
 from service.errors import BadParameterError, LimitedModelError, NotReadyError
 from service.live.commands import Administer
@@ -76,11 +77,12 @@ class Context:
     queries: Queries
     caches: Mapping[Arm, ResponseCache]
     results: Results
+    shadow: Shadow
     pages: Mapping[str, Content]
     scrape: Scrape
-    administer: Administer
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     access: Access | None = None
+    administer: Administer | None = None
 
     def generation(self, ids: Ids = _NO_IDS) -> Generation:
         """Take the generation that answers the whole request, of the arm of the user in its path, if there is one.

@@ -223,6 +223,12 @@ class VersionBody(Options):
     model_version: Version
 
 
+class PercentBody(Options):
+    """The percentage of users who get the candidate; null leaves it to the settings."""
+
+    percent: Annotated[float, Meta(ge=0, le=100)] | None
+
+
 class RollBackBody(Options):
     """The version to return to; by default, the one before the newest."""
 

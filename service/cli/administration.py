@@ -148,6 +148,14 @@ def accept(server: Server, version: str) -> None:
     _show(server.ask("POST", "accept", model_version=version))
 
 
+@admin.command()
+@click.argument("percent", type=click.FloatRange(0, 100), required=False)
+@asking
+def candidate(server: Server, percent: float | None) -> None:
+    """Give the candidate to PERCENT of the users; without it, leave that to the server's settings."""
+    _show(server.ask("PUT", "candidate", percent=percent))
+
+
 def _show(found: KeptVersions) -> None:
     table = Table(*[Column(name, no_wrap=True) for name in ("", "version", "last used", "")], box=box.SIMPLE)
     for kept in found.versions:
@@ -157,4 +165,6 @@ def _show(found: KeptVersions) -> None:
         remarks = ", ".join(note for note, holds in notes.items() if holds)
         table.add_row("▶" if kept.served else "", kept.model_version, used, remarks)
     print_table(table)
-    click.echo(f"Served: {found.served or 'none'}" + (f", pinned: {found.pinned}" if found.pinned else ""))
+    facts = {"Served": found.served or "none", "pinned": found.pinned, "candidate": found.candidate}
+    click.echo(", ".join(f"{name}: {fact}" for name, fact in facts.items() if fact))
+    click.echo(f"{found.candidate_percent:g}% of users get a candidate")

@@ -19,6 +19,7 @@ from service.settings import Settings, refuse_empty_variables, refuse_unknown_va
 _MODULES: Final = {
     "accept": "rollout",
     "admin": "administration",
+    "candidate": "candidate",
     "check": "checking",
     "convert": "convert",
     "health": "health",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.errors import ModelRejectedError, QuarantinedError, SnapshotDamagedError, UnknownVersionError
-from service.live.commands import Accept, Command, KeptVersion, KeptVersions, Look, Pin, RollBack, Show, Unpin
+from service.live.commands import Accept, Command, KeptVersion, KeptVersions, Look, Pin, RollBack, Show, Steer, Unpin
 from service.live.models import Live
 from service.live.reading import Reading
 from service.model.storage.shelf import is_unserved
@@ -54,6 +54,8 @@ class Administration:
                 await self._roll_back(version)
             case Accept(version):
                 await asyncio.to_thread(self._verdicts.accept, version)
+            case Steer(percent):
+                await self._live.set_candidate_percent(percent)
 
     def _look(self) -> None:
         self._look_in_s3()
@@ -139,7 +141,10 @@ class Administration:
         await live.probation.tidy()
 
     def _versions(self) -> KeptVersions:
-        return KeptVersions(self._live.slot.version, self._live.pinned.version, list(self._described()))
+        slot = self._live.slot
+        candidate = slot.candidate.version if slot.candidate else None
+        kept = list(self._described())
+        return KeptVersions(slot.version, self._live.pinned.version, candidate, slot.experiment.percent, kept)
 
     def _described(self) -> Iterator[KeptVersion]:
         for version, place in self._shelf.kept().items():

@@ -41,7 +41,13 @@ class Accept(msgspec.Struct, frozen=True, tag=True):
     model_version: str
 
 
-Command: TypeAlias = Show | Look | Pin | Unpin | RollBack | Accept
+class Steer(msgspec.Struct, frozen=True, tag=True):
+    """Give the candidate to this percentage of users, from 0 to 100; None leaves that to the settings."""
+
+    percent: float | None
+
+
+Command: TypeAlias = Show | Look | Pin | Unpin | RollBack | Accept | Steer
 
 
 class KeptVersion(msgspec.Struct, frozen=True):
@@ -61,10 +67,16 @@ class KeptVersion(msgspec.Struct, frozen=True):
 
 
 class KeptVersions(msgspec.Struct, frozen=True):
-    """The served version, the pinned one (each null if there is none), and those on the shelf, last used first."""
+    """The served version, the pinned one and the candidate, and the versions on the shelf, last used first.
+
+    Each is null if there is none. ``candidate_percent`` of users get the candidate, as S3 says, else an administrator,
+    else the settings.
+    """
 
     served: Version | None
     pinned: Version | None
+    candidate: Version | None
+    candidate_percent: float
     versions: list[KeptVersion]
 
 

@@ -66,7 +66,7 @@ class HeldVersions:
     def _end(self, version: str, made: asyncio.Task[None]) -> None:
         del self._making[version]
         if not made.cancelled():
-            made.exception()  # whoever still waits gets it
+            made.exception()  # those who still wait get it
 
     async def _make(self, version: str) -> None:
         held, policy = self._held.get(version), self._slot.policy

@@ -32,7 +32,7 @@ from service.s3.versions import Download, Found, Marker
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
 
-Followed: TypeAlias = Literal["model", "items"]
+Followed: TypeAlias = Literal["model", "items", "candidate"]
 
 #: Jitter, so that many servers do not poll at once.
 _JITTER = 0.2
@@ -47,7 +47,7 @@ _following = msgspec.json.Decoder(Following)
 
 
 #: What can be followed, and what stays while S3 fails.
-_KEPT: dict[Followed, str] = {"model": "the served model", "items": "the catalog"}
+_KEPT: dict[Followed, str] = {"model": "the served model", "items": "the catalog", "candidate": "the candidate"}
 
 
 class S3Follower:
@@ -139,7 +139,7 @@ class S3Follower:
         # If the file is gone, the model in S3 is needed, known or not.
         known = self._marker if await self._has_a_file() else None
         async with deadline(min(_LOOK_SECONDS, self._timeout), self._location):
-            found = await find(client, self._location, known)
+            found = await self._find(client, known)
         self._succeeded = time.monotonic()
         if found is None:
             self._conclude("unchanged")
@@ -148,6 +148,10 @@ class S3Follower:
         await self._take_note(here or await self._download(client, found))
         self._conclude("unchanged" if here else "downloaded")
         self._marker = found.marker
+
+    async def _find(self, client: S3Client, known: Marker | None) -> Found | None:
+        """Return what is to be at the path, None if that is known. Raises S3Error."""
+        return await find(client, self._location, known)
 
     async def _has_a_file(self) -> bool:
         return isinstance(await asyncio.to_thread(look, self._path), Signature)

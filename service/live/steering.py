@@ -33,6 +33,9 @@ class Said(msgspec.Struct, frozen=True):
         return Experiment(settings.name, said[0], shadow)
 
 
+_said = msgspec.json.Decoder(Said)
+
+
 class Steering:
     """Says to the slot which users get the candidate, and remembers it in the state directory for the next start."""
 
@@ -74,7 +77,7 @@ class Steering:
 
     def _recalled(self) -> Said:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Said)
+            return _said.decode(self._path.read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeError):  # then nothing was said
             return Said()
 

@@ -77,6 +77,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "candidate": (_I, "🧪 Model {model_version} is the candidate for {percent:g}% of users (experiment {name})"),
     "candidate_gone": (_I, "🧪 There is no candidate any more: all users get the served model, not {model_version}"),
     "candidate_rejected": (_W, "⚠️ The candidate does not change: {detail}"),
+    "shadow_failed": (_W, "⚠️ The candidate {model_version} fails in the background, which no client sees: {detail}"),
     "experiment": (
         _I,
         "🧪 The candidate is for {percent:g}% of users now (experiment {name}), and is compared for {shadow:.1%} of "

@@ -29,6 +29,7 @@ _DOWNLOAD_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 # Scores of implicit feedback are around 0 to 1, those of ratings higher.
 _SCORE_BUCKETS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100)
+_SHARE_BUCKETS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 _SCANNED_BUCKETS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576, 4_194_304)
 
 #: The strategies that use factors, and so have model scores and numbers of scanned items.
@@ -114,7 +115,7 @@ _GATES = [
     for result in ("passed", "warned", "blocked", "accepted")
 ]
 #: What is followed in S3.
-FOLLOWED = ("model", "items")
+FOLLOWED = ("model", "items", "candidate")
 _POLLS = [
     (followed, *ended)
     for followed in FOLLOWED
@@ -271,7 +272,8 @@ class Metrics:
     s3_polls: Counter = _metric(
         Counter,
         "als_s3_polls_total",
-        "Polls of S3 for a model or items by outcome (unchanged, downloaded, failed) and reason of failure.",
+        "Polls of S3 for a model, items or a candidate by outcome (unchanged, downloaded, failed) and reason of "
+        "failure.",
         "object",
         "outcome",
         "reason",
@@ -294,14 +296,14 @@ class Metrics:
     s3_download_bytes: Counter = _metric(
         Counter,
         "als_s3_download_bytes_total",
-        "Downloaded bytes of models and items, including incomplete downloads.",
+        "Downloaded bytes of models, items and candidates, including incomplete downloads.",
         "object",
         known=_EACH_FOLLOWED,
     )
     s3_download_seconds: Histogram = _metric(
         Histogram,
         "als_s3_download_seconds",
-        "Seconds from requesting a model or items in S3 until the verified file is in its place.",
+        "Seconds from requesting a model, items or a candidate in S3 until the verified file is in its place.",
         "object",
         known=_EACH_FOLLOWED,
         buckets=_DOWNLOAD_BUCKETS,
@@ -451,6 +453,33 @@ class Metrics:
         "strategy",
         ARM,
         known=[(strategy, SERVED) for strategy in SCORED_STRATEGIES],
+    )
+    shadow_requests: TallyCounter = _metric(
+        TallyCounter,
+        "als_shadow_requests_total",
+        "Requests that the candidate answers in the background, by outcome: compared, failed, or dropped (too many "
+        "waited).",
+        "outcome",
+        known=[("compared",), ("failed",), ("dropped",)],
+    )
+    shadow_overlap: TallyHistogram = _metric(
+        TallyHistogram,
+        "als_shadow_overlap_ratio",
+        "Share of the first ten items that the lists of the served model and of the candidate have in common.",
+        buckets=_SHARE_BUCKETS,
+    )
+    shadow_correlation: TallyHistogram = _metric(
+        TallyHistogram,
+        "als_shadow_rank_correlation_ratio",
+        "Rank correlation of the items that both lists have, (Kendall's tau + 1) / 2: 1 in the same order, 0 in the "
+        "reverse one, 0.5 if the order is random.",
+        buckets=_SHARE_BUCKETS,
+    )
+    shadow_seconds: TallyHistogram = _metric(
+        TallyHistogram,
+        "als_shadow_duration_seconds",
+        "Seconds that the candidate took for a list in the background.",
+        buckets=_REQUEST_BUCKETS,
     )
     loop_lag_seconds: TallyHistogram = _metric(
         TallyHistogram, "als_event_loop_lag_seconds", "Delay of a timer in the event loop.", buckets=_LAG_BUCKETS

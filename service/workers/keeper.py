@@ -213,6 +213,7 @@ class Workers:
         if isinstance(what, Scrape):
             await self._scrape(worker, number, what)
             return
+        assert self._context.administer
         try:
             found = await self._context.administer(what)
         except AlsServeError as error:

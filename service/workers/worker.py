@@ -76,8 +76,8 @@ class Worker:
             assignment,
             self.status,
             self.metrics,
-            self.administer,
             access=self._access,
+            administer=self.administer,
             scrape=self.scrape,
         )
         self.works: dict[str, Work] = {

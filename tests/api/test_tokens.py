@@ -69,7 +69,7 @@ def test_every_scope_is_decided() -> None:
         "batch": {"recommend_to_many"},
         "users": {"audience", "similar_users", "user_items", "explain", "list_users"},
         "metrics": {"metrics"},
-        "admin": {"list_versions", "reload", "pin", "unpin", "roll_back", "accept"},
+        "admin": {"list_versions", "reload", "pin", "unpin", "roll_back", "accept", "steer"},
     }
     assert {route.tag for route in OPEN if route.path not in ("/healthz", "/readyz")} == {"Pages"}
 

@@ -137,8 +137,8 @@ async def serving(
         settings or ApiSettings(),
         status,
         metrics,
-        Administration(store.live).perform,
         access=access,
+        administer=Administration(store.live).perform,
         body_seconds=body_seconds,
     )
     server = RawTestServer(router.answer, host="127.0.0.1")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from msgspec import UNSET
 
 from service.api import answers
 from service.api.context import Question
-from service.api.parameters import Options, RollBackBody, VersionBody
+from service.api.parameters import Options, PercentBody, RollBackBody, VersionBody
 from service.api.sending import WholeResponse
 from service.errors import AlsServeError
-from service.live.commands import Accept, Command, Look, Pin, RollBack, Show, Unpin
+from service.live.commands import Accept, Command, Look, Pin, RollBack, Show, Steer, Unpin
 from service.observe.logs import log_event
 
 
@@ -69,13 +70,23 @@ async def accept(question: Question[None, VersionBody]) -> web.StreamResponse:
     return await _performed(question, Accept(question.options.model_version))
 
 
+async def steer(question: Question[None, PercentBody]) -> web.StreamResponse:
+    """Set the candidate's percentage.
+
+    Of the users who get the candidate, also after a restart. If S3 names a candidate, its pointer says the percentage;
+    `candidate_percent` in the answer is what is in force.
+    """
+    return await _performed(question, Steer(question.options.percent))
+
+
 async def _performed(question: Question[None, Any], command: Command) -> web.StreamResponse:
     """Carry out a command, and log who asked for it."""
-    access = question.context.access
+    access, administer = question.context.access, question.context.administer
     assert access  # without tokens there are no such routes
+    assert administer
     token, described = access.holder_of(question.request).name, _described(command)
     try:
-        found = await question.context.administer(command)
+        found = await administer(command)
     except AlsServeError as error:
         log_event("administered", token=token, command=described, outcome=error.code)
         raise
@@ -84,4 +95,4 @@ async def _performed(question: Question[None, Any], command: Command) -> web.Str
 
 
 def _described(command: Command) -> str:
-    return " ".join([type(command).__name__.lower(), *filter(None, [getattr(command, "model_version", None)])])
+    return " ".join([type(command).__name__.lower(), *map(str, msgspec.structs.astuple(command))])

@@ -12,6 +12,7 @@ from service.api import answers
 from service.api.context import Question
 from service.api.queries import Queries
 from service.api.results import Answer
+from service.api.sending import WholeResponse
 from service.errors import UnknownItemError, UnknownUserError
 from service.live.generation import Generation
 from service.model.factors import Id, Int32
@@ -36,7 +37,7 @@ async def answered(
     estimate: Callable[[], float],
     function: Callable[[Generation, *Arguments], Answer],
     *arguments: *Arguments,
-) -> web.StreamResponse:
+) -> WholeResponse:
     """Answer with what a function makes of the generation and these arguments, or has made of equal ones before.
 
     ``estimate`` returns the microseconds that the function is likely to take.

@@ -13,6 +13,7 @@ from service.api import answers
 from service.api.context import Question
 from service.api.parameters import Options
 from service.api.sending import WholeResponse
+from service.errors import SourceMissingError
 from service.live.generation import Candidate, Generation, state_of
 from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.model.catalog.assortment import Assortment
@@ -97,7 +98,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     model was made, if its file does. ``training`` is the progress of the fallback training, if any.
     ``waiting_for`` names the settings whose files have to come before anything is served. ``unavailable_items`` and
     ``hidden_users`` count those of the model that must not be shown.
-    ``candidate`` is null if there was none since the start.
+    ``candidate`` is null if there is no file of one.
     ``earlier_versions`` were served before, latest first; ``reloads`` are the last ten, latest first, and
     ``last_reload`` is the first of them.
     """
@@ -177,7 +178,8 @@ def _facts(generation: Generation) -> dict[str, Any]:
 
 def _candidate(candidate: Candidate | None, last_reload: Reload | None) -> CandidateFacts | None:
     if candidate is None:
-        return CandidateFacts(last_reload=last_reload) if last_reload else None
+        nothing_there = last_reload is None or last_reload.reason == SourceMissingError.code
+        return None if nothing_there else CandidateFacts(last_reload=last_reload)
     generation, experiment = candidate.generation, candidate.experiment
     manifest = generation.snapshot.manifest
     return CandidateFacts(

@@ -53,7 +53,11 @@ async def for_user(question: Question[Generation, Recommending]) -> web.StreamRe
     """
     generation, options = question.generation, question.options
     user = path_id(question, "user")
-    return await answered(question, lambda: _estimate(generation, options), _one_user, user, options)
+    response = await answered(question, lambda: _estimate(generation, options), _one_user, user, options)
+    if generation.candidate is not None and not options.offset:
+        shadow = partial(_one_user, user=user, options=options)
+        question.context.shadow.consider(generation, response.body, shadow)
+    return response
 
 
 async def for_users(question: Question[Generation, BatchBody]) -> web.StreamResponse:

@@ -31,7 +31,15 @@ from service.api.answers import (
     encode,
 )
 from service.api.handlers.model import AttributeFacts, CatalogFacts, S3Facts, ServedModel, SourceFacts
-from service.api.parameters import AnonymousBody, BatchBody, GivenItem, RollBackBody, SessionBody, VersionBody
+from service.api.parameters import (
+    AnonymousBody,
+    BatchBody,
+    GivenItem,
+    PercentBody,
+    RollBackBody,
+    SessionBody,
+    VersionBody,
+)
 from service.live.commands import KeptVersion, KeptVersions
 from service.live.report import Poll, Reload, Served
 from service.model.scoring.score_ranges import Range, ScoreRanges
@@ -125,10 +133,13 @@ DESCRIBED_ITEM = Item(
 POPULAR_ITEMS = PopularItems(_VERSION, _MOST_HAD)
 
 VERSION_BODY = VersionBody(model_version=_EARLIER)
+PERCENT_BODY = PercentBody(percent=10.0)
 ROLL_BACK_BODY = RollBackBody(model_version=_EARLIER)
 VERSIONS = KeptVersions(
     _EARLIER,
     _EARLIER,
+    None,
+    0.0,
     [
         KeptVersion(
             _EARLIER,
