@@ -115,9 +115,8 @@ class Context:
     async def generation_of(self, version: str) -> Generation:
         """Take the generation of a version: the served one, the candidate, or an earlier one that is kept.
 
-        Raises NotReadyError, BadParameterError, VersionGoneError.
+        Raises NotReadyError, VersionGoneError.
         """
-        check_version(version)
         served = self.generation()
         arms = [served, served.candidate.generation] if served.candidate else [served]
         found = next((arm for arm in arms if arm.version == version), None)
@@ -127,10 +126,11 @@ class Context:
         return found
 
 
-def check_version(text: str) -> None:
-    """Raise BadParameterError if a text is not a version."""
+def checked_version(text: str) -> str:
+    """Return a version as a client sent it. Raises BadParameterError if it is not one."""
     if not _VERSION.fullmatch(text):
         raise BadParameterError(f"The version {text[:80]!r} is not 16 hexadecimal digits, as answers name it.")
+    return text
 
 
 def with_factors(generation: Generation) -> Generation:

@@ -18,14 +18,13 @@ from msgspec import UNSET
 
 from service.api.answers import MODEL_VERSION
 from service.api.bodies import read_body
-from service.api.context import Context, Handler, Ids, Question, check_version, with_factors
+from service.api.context import Context, Handler, Ids, Question, checked_version, with_factors
 from service.api.cors import allowing, preflight
 from service.api.instrument import Instrument, Instrumented
 from service.api.parameters import Anything
 from service.api.query_strings import QueryReader
 from service.api.route import FACTORS, AnyRoute
 from service.api.tokens import Access, guarded
-from service.live.generation import Generation
 
 #: The ``route`` of a request with an unknown path or method, so that clients cannot invent labels.
 UNMATCHED = "unmatched"
@@ -138,33 +137,33 @@ def _answering_query(route: AnyRoute) -> Handler:
     @wraps(handler)
     def answer(request: web.BaseRequest, context: Context, ids: Ids) -> Awaitable[web.StreamResponse]:
         # The handler's own coroutine is returned, because awaiting it here would add a coroutine to every request.
-        generation, options = take(context, ids), read(request.rel_url.raw_query_string)
-        if is_versioned and (version := _version(request, options)) not in (None, generation.version):
-            return _answer_from(version, route, Question(request, context, ids, generation, options))
-        return handler(Question(request, context, ids, generation, options))
+        generation = take(context, ids)
+        question = Question(request, context, ids, generation, read(request.rel_url.raw_query_string))
+        if is_versioned and _names_version(request, question.options):
+            return _answer_from_version(route, question, question.options)
+        return handler(question)
 
     return answer
 
 
-def _version(request: web.BaseRequest, options: Any) -> str | None:
-    """Return the version that a request names, if it does: in the query, else in a header.
+def _names_version(request: web.BaseRequest, query: Any) -> bool:
+    """Return whether a request names the version that answers, in the query or in a header."""
+    return query.model_version is not UNSET or MODEL_VERSION in request.headers
 
-    Raises BadParameterError if there is something else in the header.
+
+async def _answer_from_version(route: AnyRoute, question: Question[Any, Any], query: Any) -> web.StreamResponse:
+    """Answer from the version that a request names; the query goes before the header.
+
+    Raises BadParameterError, VersionGoneError, LimitedModelError.
     """
-    header = request.headers.get(MODEL_VERSION)
-    if header is not None:
-        check_version(header)
-    return header if options.model_version is UNSET else options.model_version
-
-
-async def _answer_from(version: str, route: AnyRoute, question: Question[Any, Any]) -> web.StreamResponse:
-    """Answer from the named version."""
-    return await route.handler(msgspec.structs.replace(question, generation=await _named(version, route, question)))
-
-
-async def _named(version: str, route: AnyRoute, question: Question[Any, Any]) -> Generation:
-    generation = await question.context.generation_of(version)
-    return with_factors(generation) if route.needs is FACTORS else generation
+    versions = [query.model_version, question.request.headers.get(MODEL_VERSION, UNSET)]
+    named = [checked_version(version) for version in versions if version is not UNSET]
+    generation = await question.context.generation_of(named[0])
+    if route.needs is FACTORS:
+        generation = with_factors(generation)
+    if route.has_body:  # these may be for users of both arms
+        generation = dataclasses.replace(generation, candidate=None)
+    return await route.handler(msgspec.structs.replace(question, generation=generation))
 
 
 def _answering_body(route: AnyRoute) -> Handler:
@@ -176,10 +175,8 @@ def _answering_body(route: AnyRoute) -> Handler:
         query = read(request.rel_url.raw_query_string)
         options = await read_body(request, decoder, context)
         question = Question(request, context, ids, take(context, ids), options)
-        if route.is_versioned and (version := _version(request, query)) is not None:
-            # Without the candidate, so that a batch is from the named version alone.
-            generation = dataclasses.replace(await _named(version, route, question), candidate=None)
-            question = msgspec.structs.replace(question, generation=generation)
+        if route.is_versioned and _names_version(request, query):
+            return await _answer_from_version(route, question, query)
         return await handler(question)
 
     return answer

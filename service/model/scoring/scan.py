@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,6 +18,10 @@ from service.model.scoring.ranking import Eligible, Ranked, is_mask
 _FLOAT_BYTES = 4
 
 Counts = TypeVar("Counts", int, NDArray[np.int64])
+
+#: The address and length of a list, the address of a mask, and what holds their memory.
+_Places: TypeAlias = tuple[int | None, int, int | None, NDArray[Any] | None]
+_EVERYWHERE: _Places = (None, 0, None, None)
 
 
 def address(array: NDArray[Any]) -> int:
@@ -69,7 +73,7 @@ class Scan:
         and how many. Raises IndexError where an eligible row is not one.
         """
         n = min(n, self.rows)
-        listed_at, listed, mask_at, _held = self._by_kind(eligible)
+        listed_at, listed, mask_at, _held = _EVERYWHERE if eligible is None else self._by_kind(eligible)
         memory = _memory.of(self, n)
         found = self.library.scan_top_n(
             *(self.model_at, vector_at, n, without_at, without, listed_at, listed, mask_at),
@@ -86,10 +90,8 @@ class Scan:
         """Return how many rows were scanned, and how many bytes were read for that, and for the rows scored."""
         return scanned, scanned * (self.stride + _FLOAT_BYTES) + scored * self.user_bytes
 
-    def _by_kind(self, eligible: Eligible | None) -> tuple[int | None, int, int | None, NDArray[Any] | None]:
-        """Return the address and length of a list, and the address of a mask, and what holds their memory."""
-        if eligible is None:
-            return None, 0, None, None
+    def _by_kind(self, eligible: Eligible) -> _Places:
+        """Return where the eligible rows are listed or marked."""
         if is_mask(eligible):
             if eligible.shape != (self.rows,):
                 raise IndexError(f"The mask has the shape {eligible.shape}; there are {self.rows} item rows.")
