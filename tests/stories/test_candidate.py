@@ -25,6 +25,7 @@ from tests.support.load import Answer, open_loop
 from tests.support.running import RunningServer, running_server
 from tests.support.seaweed import Seaweed
 from tests.support.swapping import TOP, TwoModels, replace_repeatedly
+from tests.support.workers import samples
 
 PERCENTAGES, SWAPS = 200, 50
 SERVED, CANDIDATE, NEXT = model_bytes(1), model_bytes(2), model_bytes(3)
@@ -57,6 +58,12 @@ def has_candidate(server: RunningServer, wanted: str | None, percent: float) -> 
     return (found["model_version"], found["percent"]) == (wanted, percent)
 
 
+def wait_until_compared(server: RunningServer, requests: int) -> None:
+    """Return once the candidate has answered so many requests in the background."""
+    compared = "als_shadow_requests_total[('outcome', 'compared')]"
+    server.wait_until(lambda: samples(server.url)[compared] == requests)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_candidate_from_a_file(tmp_path: Path, workers: int) -> None:
     """Its users get it, from every process; also after a restart; and once its file is gone, nobody does."""
@@ -67,6 +74,7 @@ def test_a_candidate_from_a_file(tmp_path: Path, workers: int) -> None:
         "workers": workers,
         "candidate_path": candidate,
         "candidate_percent": 30,
+        "candidate_shadow": 1,
         "experiment": "colours",
     }
     for _ in range(2):
@@ -75,6 +83,7 @@ def test_a_candidate_from_a_file(tmp_path: Path, workers: int) -> None:
             server.wait_until(lambda: has_candidate(server, version(CANDIDATE), 30))
             for _ in range(5):  # any worker may answer
                 assert arms(server) == expected(30, "colours")
+            wait_until_compared(server, 5 * list(expected(30, "colours").values()).count("served"))
     with running_server(path, state, **settings) as server:
         server.wait_until_ready()
         server.wait_until(lambda: has_candidate(server, version(CANDIDATE), 30))
