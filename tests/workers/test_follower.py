@@ -94,7 +94,7 @@ async def test_what_is_mapped_stays_mapped(place: Place) -> None:
 
 
 async def test_a_candidate_is_followed(place: Place) -> None:
-    """With who gets it; what is mapped stays mapped as the percentage changes; and once it is gone, so is its memory."""
+    """With who gets it; what is mapped stays mapped as the percentage changes; once it is gone, so is its memory."""
     status, source, other = a_status(), await imported(place), await imported(place, 1)
     follower, registry = Follower(status), status.slot.metrics.registry
 
@@ -106,11 +106,15 @@ async def test_a_candidate_is_followed(place: Place) -> None:
 
     await follower.take(beside(50))
     assert News.of(status, draining=False) == beside(50)
-    assert (before := status.slot.current) and before.candidate
+    before = status.slot.current
+    assert before
+    assert before.candidate
     assert (before.candidate.generation.arm, before.candidate.experiment.percent) == ("candidate", 50)
     assert before.candidate.generation.version == other.version
     await follower.take(beside(60))
-    assert (after := status.slot.current) and after.candidate
+    after = status.slot.current
+    assert after
+    assert after.candidate
     assert after.candidate.experiment.percent == 60
     assert after.candidate.generation.snapshot is before.candidate.generation.snapshot
     assert after.snapshot is before.snapshot
