@@ -36,10 +36,10 @@ LONG = Allowance(3600)
 def answered(store: Store, lists: int, *, empty: int = 0, failed: int = 0, refused: int = 0) -> None:
     """Count answers as the API would."""
     metrics = store.metrics
-    metrics.results.labels("als").inc(lists)
-    metrics.results_empty.labels().inc(empty)
-    metrics.requests.labels("/v1/items/popular", "GET", "500").inc(failed)
-    metrics.requests.labels("/v1/items/popular", "GET", "503").inc(refused)
+    metrics.results.labels("als", "served").inc(lists)
+    metrics.results_empty.labels("served").inc(empty)
+    metrics.requests.labels("/v1/items/popular", "GET", "500", "served").inc(failed)
+    metrics.requests.labels("/v1/items/popular", "GET", "503", "served").inc(refused)
 
 
 @asynccontextmanager
