@@ -91,29 +91,32 @@ async def test_what_is_mapped_stays_mapped(place: Place) -> None:
 
 
 async def test_a_candidate_is_followed(place: Place) -> None:
-    """With who gets it; what is mapped stays mapped as the percentage changes; and once it is gone, so is its memory."""
+    """With who gets it; what is mapped stays mapped as the percentage changes; once it is gone, so is its memory."""
     status, source, other = a_status(), await imported(place), await imported(place, 1)
     follower, registry = Follower(status), status.slot.metrics.registry
 
     def beside(percent: float) -> News:
-        served = msgspec.structs.replace(
-            kept(place, source), candidate=(kept(place, other, 2), Experiment(percent=percent))
-        )
-        return news(served)
+        candidate = kept(place, other, 2), Experiment(percent=percent)
+        return news(msgspec.structs.replace(kept(place, source), candidate=candidate))
 
     await follower.take(beside(50))
     assert News.of(status, draining=False) == beside(50)
-    assert (before := status.slot.current) and before.candidate
+    before = status.slot.current
+    assert before is not None
+    assert before.candidate
     assert (before.candidate.generation.arm, before.candidate.experiment.percent) == ("candidate", 50)
     assert before.candidate.generation.version == other.version
     await follower.take(beside(60))
-    assert (after := status.slot.current) and after.candidate
+    after = status.slot.current
+    assert after is not None
+    assert after.candidate
     assert after.candidate.experiment.percent == 60
     assert after.candidate.generation.snapshot is before.candidate.generation.snapshot
     assert after.snapshot is before.snapshot
     assert registry.get_sample_value("als_model_snapshots_held") == 0
     await follower.take(news(kept(place, source)))
-    assert status.slot.current and status.slot.current.candidate is None
+    assert status.slot.current is not None
+    assert status.slot.current.candidate is None
     assert registry.get_sample_value("als_model_snapshots_held") == 1  # this test has it
     del before, after
     gc.collect()
