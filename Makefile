@@ -12,10 +12,10 @@ export OPENBLAS_NUM_THREADS := 1
 TESTERS := $(shell echo $$(($$(nproc) * 3 / 2)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test format build image lock clean
+.PHONY: help demo test test-spark test-kubernetes format build image lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/requirements.installed ## make the sample shop, train a model on it, serve it on http://127.0.0.1:8080
 	@$(BIN)/als-serve demo
@@ -25,6 +25,13 @@ test: $(VENV)/requirements-dev.installed $(VENV)/typescript/node_modules/.packag
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest --cov --cov-report=term --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+
+test-spark: $(VENV)/spark.installed ## run the jobs of ops/spark on a real cluster (Java 17, 2.5 GB, two minutes)
+	@java -version 2>/dev/null || { echo "❌ Spark needs Java: apt-get install openjdk-17-jre-headless" >&2; exit 1; }
+	$(BIN)/pytest -m cluster tests/ops/test_spark_cluster.py
+
+test-kubernetes: $(VENV)/requirements-dev.installed ## restart a fleet under load on the cluster of kubectl's current context
+	PATH="$(abspath $(BIN)):$$PATH" ops/kubernetes/proof/prove.sh
 
 format: $(VENV)/requirements-dev.installed ## format the code
 	$(BIN)/ruff check --fix
@@ -49,17 +56,26 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' service/__init__.py)
 
 # The oldest supported Python compiles the locks: it needs every package that newer ones need, and its first releases
 # (Debian 12 has 3.11.2) reject some versions that later ones accept; tests/ops/test_lock.py checks this.
-lock: $(VENV)/created ## update both lock files after a change in pyproject.toml (UPGRADE=1: upgrade everything)
+lock: $(VENV)/created ## update the lock files after a change in pyproject.toml (UPGRADE=1: upgrade everything)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "❌ Locks are compiled by Python 3.11: make clean, then make lock PYTHON=python3.11" >&2; exit 1; }
 	$(BIN)/python -m venv $(VENV)/lock
 	$(VENV)/lock/bin/pip --disable-pip-version-check --quiet install pip-tools==7.6.2
-	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
-	$(PIP_COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(PIP_COMPILE) $(BUILDING) --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) $(BUILDING) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(PIP_COMPILE) --constraint requirements-dev.lock --output-file requirements-spark.lock requirements-spark.in
 
 PIP_COMPILE = $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
-	--build-deps-for editable --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	--no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	$(if $(UPGRADE),--upgrade)
+BUILDING := --build-deps-for editable
+
+# A directory of its own, so that no other test has Spark's packages, or others in their place.
+$(VENV)/spark.installed: requirements-spark.lock $(VENV)/requirements-dev.installed
+	@echo "📦 Installing from $< into $(VENV)/spark (once; about a minute)..."
+	rm -rf $(VENV)/spark
+	$(PIP) install --no-deps --require-hashes --no-build-isolation --target $(VENV)/spark --requirement $<
+	@touch $@
 
 # npm writes the file that is the target when it has installed all that is locked.
 $(VENV)/typescript/node_modules/.package-lock.json: tests/support/typescript/package-lock.json $(VENV)/requirements-dev.installed

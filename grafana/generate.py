@@ -1,38 +1,53 @@
-"""The dashboard, for the person on call: is it serving, what, how fast, and what changed.
+"""The dashboards, for the person on call: is it serving, what, how fast, and what changed; and do all serve the same.
 
-    python -m grafana.generate > grafana/dashboards/als-serve.json
+    python -m grafana.generate als-serve > grafana/dashboards/als-serve.json
+    python -m grafana.generate als-serve-fleet > grafana/dashboards/als-serve-fleet.json
 
-A test fails if the file differs from this output, or if a query has no result from a server under load.
+A test fails if a file differs from this output, or if a query has no result from a server under load.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 
 from grafana_foundation_sdk.builders import dashboard, prometheus
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import VariableRefresh, VariableSort
 
-from grafana import models, serving
-from grafana.panels import SOURCE, of
+from grafana import fleet, models, serving
+from grafana.panels import SOURCE, AnyPanel, of
 
-ROWS = {
+Rows = Mapping[str, Callable[[], Iterator[AnyPanel]]]
+SERVING: Rows = {
     "Is it serving?": serving.is_it_serving,
     "Served models": serving.what_is_served,
     "Traffic": serving.traffic,
     "Scores": models.scores,
     "Loading": models.loading,
+    "Rollout and policy": models.rollout,
     "S3": models.s3,
     "Process": serving.process,
 }
+FLEET: Rows = {
+    "Is it one?": fleet.is_it_one,
+    "Versions": fleet.versions,
+    "Availability": fleet.availability,
+}
+#: By name: what each answers, and its rows.
+DASHBOARDS = {
+    "als-serve": ("Is it serving, what, how fast, and what changed.", SERVING),
+    "als-serve-fleet": ("Do all servers serve the same, since when, and how even is their load.", FLEET),
+}
 
 
-def build() -> dashboard.Dashboard:
-    """Build the dashboard."""
-    board = dashboard.Dashboard("als-serve").uid("als-serve").tags(["als-serve"]).timezone("browser")
-    board = board.description("Is it serving, what, how fast, and what changed.").refresh("30s").time("now-1h", "now")
+def build(name: str) -> dashboard.Dashboard:
+    """Build a dashboard."""
+    description, rows = DASHBOARDS[name]
+    board = dashboard.Dashboard(name).uid(name).tags(["als-serve"]).timezone("browser")
+    board = board.description(description).refresh("30s").time("now-1h", "now")
     board = board.with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
     board = board.with_variable(_variable("job", "Job", "label_values(als_model_ready, job)"))
     instances = 'label_values(als_model_ready{job=~"$job"}, instance)'
@@ -40,7 +55,7 @@ def build() -> dashboard.Dashboard:
     for annotation in events():
         board = board.annotation(annotation)
     numbers = count(1)
-    for title, panels in ROWS.items():
+    for title, panels in rows.items():
         board = board.with_row(dashboard.Row(title).id(next(numbers)))
         for panel in panels():
             board = board.with_panel(panel.id(next(numbers)))
@@ -76,4 +91,4 @@ def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
 
 
 if __name__ == "__main__":
-    print(json.dumps(build().build(), cls=JSONEncoder, indent=2, ensure_ascii=False, sort_keys=True))
+    print(json.dumps(build(sys.argv[1]).build(), cls=JSONEncoder, indent=2, ensure_ascii=False, sort_keys=True))

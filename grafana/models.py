@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from grafana.panels import AnyPanel, bars, density, lines, of, quantile, quantiles, rate, rows, stacked
+from grafana.panels import (
+    AnyPanel,
+    bars,
+    density,
+    lines,
+    number,
+    of,
+    quantile,
+    quantiles,
+    rate,
+    rows,
+    stacked,
+    words,
+)
 
 UNCHANGED = 'outcome="unchanged"'
 KINDS = ("recommendation", "individual", "popularity")
@@ -76,6 +89,60 @@ def loading() -> Iterator[AnyPanel]:
         {"{{instance}}": f"time() - ({of('als_model_made_timestamp_seconds')} > 0)"},
         "s",
         [(None, "green"), (7 * 86400, "orange")],
+    )
+
+
+def rollout() -> Iterator[AnyPanel]:
+    """Make panels about what keeps bad models out."""
+    yield words(
+        "Blocked by gates",
+        "Whether a gate keeps the model at the path out, because it differs too much from the served one; GET "
+        "/v1/model says how.",
+        {"{{gate}}": f"max by (gate) ({of('als_gate_blocks')})"},
+        {1: ("blocks", "red"), 0: ("does not", "green")},
+        span=12,
+    )
+    yield words(
+        "On probation",
+        "Whether the answers of a new model are watched, for a minute after each swap.",
+        {"{{instance}}": of("als_model_on_probation")},
+        {1: ("yes", "blue"), 0: ("no", "green")},
+        span=6,
+    )
+    yield number(
+        "Automatic returns",
+        "How often, in the time range shown, a new model was quarantined and the one before it was back, because too "
+        "many answers were empty or failures.",
+        {"": f"sum(increase({of('als_model_returns_total')}[$__range]))"},
+        "none",
+        [(None, "green"), (0.5, "red")],
+        span=6,
+    ).decimals(0)
+    yield bars(
+        "Results of gates",
+        "What gates found about new models in the time range shown. Warned: let in all the same; accepted: a person "
+        "had let it in.",
+        {"{{gate}} {{result}}": f"sum by (gate, result) (increase({of('als_gate_results_total')}[$__range])) > 0"},
+        "short",
+    ).decimals(0)
+    yield lines(
+        "Items and users left out",
+        "Items of the served model that the catalog or a list withholds, and users who are hidden.",
+        {
+            "unavailable items {{instance}}": of("als_items_unavailable"),
+            "hidden users {{instance}}": of("als_users_hidden"),
+        },
+        "short",
+    )
+    yield lines(
+        "Items in the catalog",
+        "Items of the served model that the catalog lists, and all items of the model. The others have no attributes, "
+        "so no filter finds them.",
+        {
+            "in the catalog {{instance}}": of("als_catalog_listed_items"),
+            "in the model {{instance}}": of("als_model_items"),
+        },
+        "short",
     )
 
 

@@ -13,7 +13,7 @@ ODD = re.compile(
     re.IGNORECASE,
 )
 PLACES = ("service", "grafana", "ops", "tests")
-KINDS = {".py", ".js", ".css", ".html", ".md", ".yml", ".tf", ".hcl", ".sh", ".service"}
+KINDS = {".py", ".js", ".css", ".html", ".md", ".yml", ".yaml", ".tf", ".hcl", ".sh", ".service"}
 #: How a comment continues on the next line.
 MARKS = re.compile(r"\s*\n\s*(#:?|//)? ?")
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
-
 import msgspec
 
 from service.api.answers import Strategy
 from service.model.rollout.arms import Arm
-from service.model.scoring.ranking import Ranked
 from service.observe.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 
 
@@ -24,12 +21,6 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
     read: int
     top_score: float | None
     empty: bool
-
-    @classmethod
-    def of(cls, strategy: Strategy, ranked: Ranked, items: Sized, *, narrowed: bool) -> Listed:
-        """Describe what a strategy found, and of that, what is in the answer to a request that was narrowed or not."""
-        top_score = ranked.scores.item(0) if len(items) else None
-        return cls(strategy, ranked.scanned, ranked.read, top_score, empty=not len(items) and not narrowed)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

@@ -12,18 +12,25 @@ from numpy.typing import NDArray
 from service.model.factors import Int32
 from service.model.model import Model
 from service.model.scoring.batches import recommend_many
-from service.model.scoring.ranking import NO_ROWS, Ranked
+from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked
 from service.model.scoring.scoring import popular
 
 Strategy: TypeAlias = Literal["als", "popular"]
 
+#: A part takes a second or so, which is what a killed run loses on each thread, and some megabytes.
+_ENTRIES_PER_PART = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a list has: up to ``n`` items, without those that the user had if ``exclude_seen``."""
+    """What a list has: up to ``n`` items, without those that the user had if ``exclude_seen``.
+
+    eligible: the items that may be in a list, None for all.
+    """
 
     n: int = 10
     exclude_seen: bool = True
+    eligible: Eligible | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,11 @@ class UserList:
     user: int
     strategy: Strategy
     ranked: Ranked
+
+
+def part_users(n: int) -> int:
+    """Return how many users a part has, whose lists are in memory at once."""
+    return max(1, _ENTRIES_PER_PART // n)
 
 
 def lists_of(model: Model, users: Int32, wanted: Wanted) -> Iterator[UserList]:
@@ -47,7 +59,7 @@ def lists_of(model: Model, users: Int32, wanted: Wanted) -> Iterator[UserList]:
             yield UserList(user, "als", next(scanned))
         else:
             seen = model.seen.of(user) if wanted.exclude_seen and model.seen else NO_ROWS
-            yield UserList(user, "popular", popular(model, wanted.n, exclude=seen))
+            yield UserList(user, "popular", popular(model, wanted.n, exclude=seen, eligible=wanted.eligible))
 
 
 def _have_factors(model: Model, users: Int32) -> NDArray[np.bool_]:
@@ -60,5 +72,5 @@ def _have_factors(model: Model, users: Int32) -> NDArray[np.bool_]:
 
 
 def _scanned(model: Model, users: Int32, wanted: Wanted) -> Iterator[Ranked]:
-    for found in recommend_many(model, users, wanted.n, exclude_seen=wanted.exclude_seen):
+    for found in recommend_many(model, users, wanted.n, exclude_seen=wanted.exclude_seen, eligible=wanted.eligible):
         yield from found

@@ -24,14 +24,15 @@ SUCCESS = "_SUCCESS"
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the lists in a directory are made of; a run goes on only with the same.
 
-    model: the sha256 of the model file. users: the sha256 of the file of their ids; None for all users. part_users: how
-    many users a part has.
+    model: the sha256 of the model file. eligible: that of a mask of the items that may be in a list. users: that of the
+    rows of the users who get one. part_users: how many users a part has.
     """
 
     model: str
     n: int
     exclude_seen: bool
-    users: str | None
+    eligible: str
+    users: str
     part_users: int
 
 

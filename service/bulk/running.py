@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from service.bulk.forms import Write
-from service.bulk.lists import Wanted, lists_of
-from service.bulk.output import Output
+from service.bulk.lists import Wanted, lists_of, part_users
+from service.bulk.output import Job, Output
 from service.model.factors import Int32
 from service.model.model import Model
+from service.model.scoring.ranking import mask_of
+from service.model.storage.snapshot import Snapshot
 
-#: A part takes a second or so, which is what a killed run loses on each thread, and some megabytes.
-_ENTRIES_PER_PART = 100_000
+
+def job_of(snapshot: Snapshot, users: Int32, wanted: Wanted) -> Job:
+    """Describe what the lists of these user rows are made of."""
+    items = len(snapshot.model.item_ids)
+    eligible = np.ones(items, np.bool_) if wanted.eligible is None else mask_of(wanted.eligible, items)
+    model, size = snapshot.manifest.source.sha256, part_users(wanted.n)
+    return Job(model, wanted.n, wanted.exclude_seen, _digest(eligible), _digest(users), size)
 
 
-def part_users(n: int) -> int:
-    """Return how many users a part has."""
-    return max(1, _ENTRIES_PER_PART // n)
+def _digest(array: NDArray[Any]) -> str:
+    return sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def run(

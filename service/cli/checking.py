@@ -16,14 +16,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from service.app import catalog_import, gate_policy_of
+from service.app import gate_policy_of
 from service.cli.comparing import gate_table, show_changes, sizes
 from service.cli.items import columns_table, sentences
-from service.cli.models import imported, plain, print_table, scratch
+from service.cli.models import imported, plain, print_table
 from service.cli.options import GATING, LOADING, settings_options
-from service.errors import BadCatalogError, SourceMissingError
+from service.cli.policies import imported_catalog
 from service.live.admission import refuse_blocked
-from service.live.catalog import import_catalog
 from service.model.facts import TrainingFacts
 from service.model.model import Model
 from service.model.scoring.score_ranges import STATISTICS, Range, ScoreRanges
@@ -89,12 +88,7 @@ async def check_items(settings: Settings, path: Path, model: Model | None = None
 
     Raises BadCatalogError, and what else keeps a file from being imported.
     """
-    try:
-        found = await asyncio.to_thread(source.identify, path, settings.max_model_mb * 2**20)
-    except SourceMissingError:
-        raise BadCatalogError(f"There is no file at {path}.") from None
-    with scratch(settings) as directory:
-        catalog = await import_catalog(found, *catalog_import(replace(settings, state_dir=directory)))
+    async with imported_catalog(settings, path) as catalog:
         click.echo(f"✅ {path} is a catalog of {len(catalog)} items")
         for sentence in sentences(catalog, model):
             click.echo(f"   {sentence}")

@@ -1,6 +1,6 @@
 // The page: shows the view in the address, and follows changes of the model.
 
-import { byId, h, skeleton } from "./dom.js";
+import { byId, h, renew, skeleton } from "./dom.js";
 import { item, popular } from "./items.js";
 import * as live from "./live.js";
 import { model } from "./model.js";
@@ -27,8 +27,6 @@ let shown = {}; // the view: its node, and what it does at a swap (refresh) and 
 
 const named = () => new URLSearchParams(location.hash.slice(1));
 
-const keyed = (key) => main.querySelector(`[data-key="${CSS.escape(key)}"]`);
-
 // Quietly (after a swap), the old view stays until the new one is ready. Moved: the reader opened another view, or
 // asked for this one again.
 async function show({ quietly = false, moved = false } = {}) {
@@ -45,12 +43,10 @@ async function show({ quietly = false, moved = false } = {}) {
   }
   const made = await view(name, address);
   if (mine !== turn) return;
-  const focused = document.activeElement?.dataset?.key;
   shown = made.node ? made : { node: made };
-  main.replaceChildren(shown.node);
+  renew(main, shown.node);
   document.title = `${main.querySelector("h1")?.textContent ?? "explorer"} · als-serve`;
   if (moved) main.focus({ preventScroll: true });
-  else if (focused) keyed(focused)?.focus();
 }
 
 async function view(name, address) {

@@ -4,7 +4,7 @@ import { h, score, seconds, svg } from "./dom.js";
 
 const WIDTH = 600;
 const BARS = 44;
-const ORDER = ["download", "verify", "read", "validate", "arrange", "analyse", "write", "open", "warm", "swap"];
+const ORDER = ["download", "verify", "read", "validate", "arrange", "analyse", "write", "open", "warm", "gates", "swap"];
 
 // The phases of a load as one bar, divided in proportion to their seconds.
 export function phases(took) {

@@ -20,6 +20,13 @@ function build(element, attributes, children) {
   return element;
 }
 
+// Replaces what an element contains; what had the focus there has it afterwards, if it is there again.
+export function renew(element, ...children) {
+  const key = document.activeElement?.dataset?.key;
+  element.replaceChildren(...children);
+  if (key) element.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+}
+
 const whole = new Intl.NumberFormat("en");
 export const count = (number) => whole.format(number);
 export const counted = (number, one, many = one + "s") => `${count(number)} ${number === 1 ? one : many}`;

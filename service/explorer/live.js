@@ -6,7 +6,6 @@ const EVERY_MS = 2000;
 const bus = new EventTarget();
 
 export let model = null;
-export const seen = []; // what happened while this page was open, the latest first
 
 export const on = (event, listener) => bus.addEventListener(event, (happened) => listener(happened.detail));
 const tell = (event, detail) => bus.dispatchEvent(new CustomEvent(event, { detail }));
@@ -35,15 +34,10 @@ export async function look() {
 }
 
 function compare(before, now) {
-  if (now.model_version !== before.model_version) happened("swap", { version: now.model_version, at: now.loaded_at });
+  if (now.model_version !== before.model_version) tell("swap", { version: now.model_version });
   const last = now.last_reload;
   if (last?.outcome === "rejected" && last.finished_at !== before.last_reload?.finished_at)
-    happened("rejected", { version: last.version, at: last.finished_at, reason: last.reason, detail: last.detail });
-}
-
-function happened(event, detail) {
-  seen.unshift({ event, ...detail });
-  tell(event, detail);
+    tell("rejected", { reason: last.reason, detail: last.detail });
 }
 
 // A score as a share of this model's best recommendation to anyone, so that bars start at zero and compare across

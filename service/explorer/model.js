@@ -2,9 +2,10 @@
 
 import * as api from "./api.js";
 import { phases, ranges } from "./charts.js";
-import { bytes, count, empty, h, moment, section, time } from "./dom.js";
-import { model as served, seen } from "./live.js";
+import { bytes, count, empty, h, moment, renew, section, time } from "./dom.js";
+import { model as latest } from "./live.js";
 import { refusal } from "./problems.js";
+import { reloads, served } from "./reloads.js";
 
 const STATES = {
   ready: "Serving the newest model",
@@ -16,17 +17,22 @@ const STATES = {
 
 export async function model() {
   const node = h("article", {});
+  let chosen = null; // the reload whose gates are shown, by when it ended
   let told = "";
   const follow = (now) => {
-    const text = JSON.stringify([now, seen.length]);
-    if (text !== told) node.replaceChildren(...parts(now));
+    const text = JSON.stringify([now, chosen]);
+    if (text !== told) renew(node, ...parts(now, chosen, choose));
     told = text;
   };
-  follow(served ?? (await api.model()));
+  const choose = (reload) => {
+    chosen = reload;
+    follow(latest);
+  };
+  follow(latest ?? (await api.model()));
   return { node, follow, refresh: () => {} };
 }
 
-function parts(now) {
+function parts(now, chosen, choose) {
   return [
     title(now),
     rejection(now.last_reload),
@@ -37,6 +43,7 @@ function parts(now) {
       now.load_seconds && section("Load time", "From the file to the first answer.", phases(now.load_seconds)),
       section("History", null, timeline(now)),
     ),
+    ...reloads(now, chosen, choose),
     now.score_ranges &&
       section(
         "Score ranges",
@@ -87,26 +94,12 @@ function numbers(now) {
 }
 
 function timeline(now) {
-  const known = [
-    { event: "swap", version: now.model_version, at: now.loaded_at },
-    ...now.earlier_versions.map((earlier) => ({ event: "swap", version: earlier.version, at: earlier.loaded_at })),
+  const refused = now.reloads.filter((reload) => reload.outcome === "rejected");
+  const all = [
+    ...served(now).map((one) => ({ event: "swap", version: one.version, at: one.loaded_at })),
+    ...refused.map((one) => ({ event: "rejected", reason: one.reason, at: one.finished_at })),
   ];
-  const refused = seen.filter((entry) => entry.event === "rejected");
-  const last =
-    now.last_reload?.outcome === "rejected"
-      ? [
-          {
-            event: "rejected",
-            at: now.last_reload.finished_at,
-            reason: now.last_reload.reason,
-            version: now.last_reload.version,
-          },
-        ]
-      : [];
-  const all = new Map(
-    [...known, ...refused, ...last].filter((entry) => entry.at).map((entry) => [entry.event + entry.at, entry]),
-  );
-  const entries = [...all.values()].sort((one, other) => (one.at < other.at ? 1 : -1));
+  const entries = all.sort((one, other) => (one.at < other.at ? 1 : -1));
   return entries.length ? h("ol", { class: "timeline" }, entries.map(event)) : empty("Nothing yet.");
 }
 

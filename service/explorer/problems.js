@@ -19,8 +19,14 @@ const HEADLINES = {
 
 const WAITING = "No model is served yet; this page shows it as soon as one is.";
 
-// A model file that is gone is not a file that was rejected.
-export const refusal = (reason) => (reason === "file_missing" ? "The model file is missing" : "A new file was rejected");
+const REFUSALS = {
+  file_missing: "The model file is missing",
+  quarantined: "A model is quarantined",
+};
+
+// A model file that is gone is not a file that was rejected, and a model that is kept out is not a broken one.
+export const refusal = (reason) =>
+  REFUSALS[reason] ?? (reason.startsWith("gate") ? "A gate blocked a new model" : "A new file was rejected");
 
 // Why there is no model is known to /v1/model alone.
 const told = ({ code, message }) =>

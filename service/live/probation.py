@@ -85,6 +85,7 @@ class Probation:
         self._allowance = allowance
         self._since = Answers()
         self._trial: Trial | None = None
+        slot.metrics.model_on_probation.set_function(lambda: self.is_on)
 
     @property
     def is_on(self) -> bool:

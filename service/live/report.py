@@ -24,7 +24,7 @@ from service.errors import (
 )
 from service.model.catalog.assortment import Assortment
 from service.model.rollout.arms import Experiment
-from service.model.rollout.gates import Gate
+from service.model.rollout.gates import GATES, Gate
 from service.model.scoring import kernel
 from service.model.scoring.score_ranges import Range
 from service.model.storage.snapshot import Snapshot
@@ -189,6 +189,9 @@ def measure_reload(metrics: Metrics, reload: Reload) -> None:
     metrics.reloads.labels(reload.outcome, reload.reason).inc()
     if reload.outcome == "postponed":  # nothing is known about the file, neither good nor bad
         return
+    blocking = {found.gate for found in reload.gates if found.result == "blocked"}
+    for gate in GATES:
+        metrics.gate_blocks.labels(gate).set(gate in blocking)
     good = reload.outcome != "rejected"
     metrics.last_reload_successful.set(good)
     metrics.last_reload_timestamp.set(reload.finished_at.timestamp())

@@ -109,11 +109,8 @@ _RELOADS = [
     *(("rejected", code) for code in (AlsServeError.code, *_codes(ModelRejectedError))),
     ("postponed", OutOfResourcesError.code),
 ]
-_GATES = [
-    (gate, result)
-    for gate in ("counts", "factors", "scores", "overlap", "golden")
-    for result in ("passed", "warned", "blocked", "accepted")
-]
+_GATES = [("counts",), ("factors",), ("scores",), ("overlap",), ("golden",)]
+_GATE_RESULTS = [(*gate, result) for gate in _GATES for result in ("passed", "warned", "blocked", "accepted")]
 #: What is followed in S3.
 FOLLOWED = ("model", "items", "candidate")
 _POLLS = [
@@ -238,7 +235,15 @@ class Metrics:
         "What gates found about new models: passed, warned, blocked, or accepted (it would be blocked otherwise).",
         "gate",
         "result",
-        known=_GATES,
+        known=_GATE_RESULTS,
+    )
+    gate_blocks: Gauge = _metric(
+        Gauge, "als_gate_blocks", "1 while this gate keeps out the model at the model path.", "gate", known=_GATES
+    )
+    model_on_probation: Gauge = _metric(
+        Gauge,
+        "als_model_on_probation",
+        "1 while the answers of a new model are watched and the model before it is kept to return to.",
     )
     model_returns: Counter = _metric(
         Counter,

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from service.bulk import running
+from service.bulk import lists
 from service.bulk.output import Output
 from service.cli.main import main
 from service.errors import OutputError
@@ -64,7 +64,7 @@ def as_float32(lists: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each part of a run in this process end after ten lists of ten."""
-    monkeypatch.setattr(running, "_ENTRIES_PER_PART", 100)
+    monkeypatch.setattr(lists, "_ENTRIES_PER_PART", 100)
 
 
 @pytest.mark.parametrize("ids", ["int", "str"])
@@ -196,3 +196,81 @@ def test_a_part_that_cannot_be_written_ends_the_run(
     assert {"part-00000.jsonl", "part-00001.jsonl", "part-00002.jsonl"} <= parts
     assert "part-00003.jsonl" not in parts
     assert not (out / "_SUCCESS").exists()
+
+
+def filtered(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """Write a model, and the files of a policy: a catalog of most items, and lists."""
+    factors = some_without_taste(items=60)
+    written = {
+        "items": "id,kind,available\n"
+        + "".join(f"{i},{'ab'[n % 2]},{n % 5 > 0}\n" for n, i in enumerate(factors.item_ids[:50])),
+        "unavailable": "".join(f"{item}\n" for item in factors.item_ids[::7]),
+        "hidden_users": "".join(f"{user}\n" for user in factors.user_ids[::4]),
+    }
+    paths = {name: tmp_path / f"{name}.csv" for name in written}
+    for name, content in written.items():
+        paths[name].write_text(content)
+    return write(tmp_path / "m.npz", factors), paths
+
+
+def flags(paths: dict[str, Any]) -> list[object]:
+    """Return files as options, as a server has them as settings."""
+    return [part for name, path in paths.items() for part in (f"--{name.replace('_', '-')}", path)]
+
+
+def test_the_policy_and_a_filter_are_those_of_a_server(tmp_path: Path, small_parts: None) -> None:
+    """A catalog, unavailable items, hidden users and a filter: the same lists, and none of a hidden user."""
+    model, paths = filtered(tmp_path)
+    out, text = tmp_path / "lists.jsonl", "NOT kind = 'b'"
+    result = recommend_all(model, out, *flags(paths), "--items-required", "true", "--filter", text)
+    assert result.exit_code == 0, result.output
+    found = lines(out)
+    assert len(found) == USERS - USERS / 4
+    with running_server(model, tmp_path / "state", items_required=True, **paths) as server:
+        server.wait_until_ready()
+        for line in found:
+            _, body = server.get(f"/v1/users/{line['user_id']}/recommendations?n=10&filter={quote(text)}")
+            assert {"model_version": body["model_version"], **line} == body
+    hidden = set(paths["hidden_users"].read_text().split())
+    assert not hidden & {str(line["user_id"]) for line in found}
+    assert {line["strategy"] for line in found} == {"als", "popular"}
+
+
+def test_only_some_users_have_lists(tmp_path: Path) -> None:
+    """Those of a file; who is not in the model is counted, and a stopped run goes on with the same users only."""
+    model, out, listed = write(tmp_path / "m.npz", make_factors()), tmp_path / "lists.jsonl", tmp_path / "users.txt"
+    assert recommend_all(model, tmp_path / "all.jsonl").exit_code == 0
+    whole = lines(tmp_path / "all.jsonl")
+    listed.write_text("".join(f"{line['user_id']}\n" for line in whole[::3]) + "nobody\n")
+    result = recommend_all(model, out, "--users", listed)
+    assert result.exit_code == 0
+    assert lines(out) == whole[::3]
+    count = len(whole[::3])
+    assert result.stdout.splitlines()[0].startswith(f"📦 {count} lists are in {out} (")
+    assert result.stdout.splitlines()[1] == (
+        f"👤 1 of the {count + 1} users have none, because the model does not know them or they are hidden"
+    )
+    listed.write_text(f"{whole[0]['user_id']}\n")
+    assert (
+        "has lists of another model, of other users or with other options"
+        in recommend_all(model, out, "--users", listed).stderr
+    )
+    assert "has lists of another model" in recommend_all(model, out).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--filter", "kind = 'a'"], "--filter needs --items, a file with the attributes to filter by."),
+        (["--users", "missing.txt"], "There is no file at missing.txt."),
+        (["--items", "missing.csv"], "There is no file at missing.csv."),
+        (["--items", "{items}", "--filter", "kin = 'a'"], "Did you mean kind?"),
+    ],
+)
+def test_a_filter_or_a_file_that_is_wrong_is_said(tmp_path: Path, options: list[str], sentence: str) -> None:
+    """In one sentence, before anything is written."""
+    model, paths = filtered(tmp_path)
+    result = recommend_all(model, tmp_path / "lists.jsonl", *(option.format(**paths) for option in options))
+    assert result.exit_code in {1, 2}
+    assert sentence in result.stderr
+    assert not (tmp_path / "lists.jsonl").exists()

@@ -77,6 +77,30 @@ async def test_controls_write_a_filter(chromium: Browser, server: RunningServer)
         await expect(page.get_by_role("button", name="poetry", exact=True)).to_have_attribute("aria-pressed", "true")
 
 
+async def test_keys_are_enough_to_filter(chromium: Browser, server: RunningServer) -> None:
+    """Tab leads to every chip, Space and Enter press it, it keeps the focus, and it is outlined."""
+    async with visiting(chromium, server.url) as page:
+        await open_view(page, server, "#user=ana-0000")
+        now = card(page, "Recommended")
+        await page.get_by_text("Filter by the catalog").focus()
+        await page.keyboard.press("Enter")
+        chips = page.get_by_role("list", name="genre").get_by_role("button")
+        first, second = [f"'{name}'" for name in (await chips.all_inner_texts())[:2]]
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Space")
+        await are_narrowed(page, server, now, f"genre = {first}")
+        await expect(chips.first).to_be_focused()
+        assert await chips.first.evaluate("chip => getComputedStyle(chip).outlineStyle") == "solid"
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await are_narrowed(page, server, now, f"genre IN ({first}, {second})")
+        await expect(chips.nth(1)).to_be_focused()
+        await page.keyboard.press("Shift+Tab")
+        await page.keyboard.press("Space")
+        await are_narrowed(page, server, now, f"genre = {second}")
+        await expect(chips.first).to_have_attribute("aria-pressed", "false")
+
+
 async def are_narrowed(page: Page, server: RunningServer, shown_in: Locator, expression: str) -> None:
     """Wait for a filter in the field, in the address and in effect."""
     await expect(page.get_by_label("Filter", exact=True)).to_have_value(expression)

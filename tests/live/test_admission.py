@@ -102,13 +102,15 @@ async def test_what_is_blocked_is_not_served(
         assert store.state == "stale"
         assert events(caplog) == ["rejected", "still_serving"]
         assert metric(store, "als_gate_results_total", gate=gate, result="blocked") == 1
+        assert [found for found in GATES if metric(store, "als_gate_blocks", gate=found)] == [gate]
         last = store.last_reload
         assert last and last.version == refused
         assert f"als-serve accept {refused} lets it in" in last.detail
         assert [(found.gate, found.result) for found in last.gates] == [(gate, "blocked")]
         assert last.gates[0].detail in last.detail
         put(place.path, GOOD_FILE)
-        await until_served(store, version(GOOD_FILE))
+        await eventually(lambda: not rejected(store, f"gate_{gate}"))
+        assert not any(metric(store, "als_gate_blocks", gate=found) for found in GATES)
 
 
 @pytest.mark.parametrize("gate", GATES)

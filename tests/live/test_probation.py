@@ -119,8 +119,8 @@ async def test_answers_that_are_good_enough_change_nothing(
     place.allowance = Allowance(0.5)
     async with watched(place, **before) as store:
         answered(store, **after)
-        assert store.live.probation.is_on
-        await eventually(lambda: not store.live.probation.is_on)
+        assert metric(store, "als_model_on_probation") == 1
+        await eventually(lambda: metric(store, "als_model_on_probation") == 0)
         assert serves(store, version(TWO))
         answered(store, FEWEST_ANSWERS, empty=FEWEST_ANSWERS)
         assert serves(store, version(TWO))

@@ -1,4 +1,4 @@
-"""The dashboard: the file is what its generator makes, and every query of it has an answer from a server under load."""
+"""The dashboards: each file is what its generator makes, and every query has an answer from a server under load."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ from tests.support.running import RunningServer, running_server
 from tests.support.seaweed import Seaweed
 from tests.support.waiting import until
 
-FILE = ROOT / "grafana" / "dashboards" / "als-serve.json"
-DASHBOARD: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
-PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+FILES = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
+DASHBOARDS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text("utf-8")) for path in FILES}
+DASHBOARD = DASHBOARDS["als-serve"]
+#: Of all dashboards, so that no two panels have the same title.
+PANELS = [panel for board in DASHBOARDS.values() for panel in board["panels"] if panel["type"] != "row"]
 TARGETS = {f"{panel['title']}, {target['refId']}": target["expr"] for panel in PANELS for target in panel["targets"]}
 ANNOTATIONS = {found["name"]: found["target"]["expr"] for found in DASHBOARD["annotations"]["list"]}
 VARIABLES = {found["name"]: found for found in DASHBOARD["templating"]["list"]}
@@ -39,30 +41,38 @@ VARIABLES = {found["name"]: found for found in DASHBOARD["templating"]["list"]}
 GIVEN = {"$job": "als-serve", "$instance": ".+", "$__rate_interval": "10s", "$__range": "5m"}
 
 
-def test_the_file_is_what_the_generator_makes() -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_the_file_is_what_the_generator_makes(name: str) -> None:
     """To run the generator leaves the file as it is."""
-    made = subprocess.run(
-        [sys.executable, "-m", "grafana.generate"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert made.stdout == FILE.read_text("utf-8"), "python -m grafana.generate > grafana/dashboards/als-serve.json"
+    command = [sys.executable, "-m", "grafana.generate", name]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    file = f"grafana/dashboards/{name}.json"
+    assert made.stdout == (ROOT / file).read_text("utf-8"), f"python -m grafana.generate {name} > {file}"
 
 
 def test_every_panel_can_be_read_at_night() -> None:
-    """Each has a title of its own, a description in a sentence, a unit and its own place of a whole row's width."""
+    """Each has a title of its own, a description in a sentence and a unit."""
+    assert set(DASHBOARDS) == {"als-serve", "als-serve-fleet"}
     for panel in PANELS:
         assert re.fullmatch(r"[A-Z].+[.]", panel["description"], re.DOTALL), panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"]
         assert panel["datasource"]["uid"] == "${datasource}"
+    assert len({panel["title"] for panel in PANELS}) == len(PANELS)
+
+
+@pytest.mark.parametrize("board", DASHBOARDS.values(), ids=DASHBOARDS)
+def test_every_panel_has_its_place(board: dict[str, Any]) -> None:
+    """No two panels overlap, and rows have the whole width."""
     places = {
         (x, y)
-        for panel in DASHBOARD["panels"]
+        for panel in board["panels"]
         for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
         for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
     }
-    assert len(places) == sum(panel["gridPos"]["w"] * panel["gridPos"]["h"] for panel in DASHBOARD["panels"])
+    assert len(places) == sum(panel["gridPos"]["w"] * panel["gridPos"]["h"] for panel in board["panels"])
     assert max(x for x, _ in places) == 23
     for key in ("id", "title"):
-        assert len({panel[key] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+        assert len({panel[key] for panel in board["panels"]}) == len(board["panels"])
 
 
 @contextmanager
@@ -166,7 +176,9 @@ def test_every_variable_answers_with_data(prometheus: Prometheus, variable: str)
 
 
 def test_there_is_no_variable_besides() -> None:
-    """The data source, the job and the instance are what can be chosen."""
+    """The data source, the job and the instance are what can be chosen, on each dashboard."""
+    for board in DASHBOARDS.values():
+        assert board["templating"] == DASHBOARD["templating"]
     assert [*VARIABLES] == ["datasource", "job", "instance"]
     assert (VARIABLES["datasource"]["type"], VARIABLES["datasource"]["query"]) == ("datasource", "prometheus")
 

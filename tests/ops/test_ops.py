@@ -28,7 +28,7 @@ UNIT = OPS / "systemd" / "als-serve.service"
 SCRIPTS = [*(ROOT / ".ci").iterdir(), *OPS.rglob("*.sh"), OPS / "install" / "bin" / "als-serve"]
 SCRIPTS.remove(TEMPLATE)
 DEPLOYED = [ROOT / "Dockerfile", ROOT / "docker-compose.yml", OPS / "runbook.md", TEMPLATE, UNIT]
-DEPLOYED += sorted(OPS.glob("terraform/**/*.*"))
+DEPLOYED += sorted([*OPS.glob("terraform/**/*.*"), *OPS.glob("kubernetes/**/*.*")])
 
 VALUES = {
     "image": "registry.example/als-serve:1",

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from service.cli.main import main
 from service.model.factors import Factors, Seen
+from tests.observe.test_metrics import exposition
 from tests.support.helpers import model_bytes, put, version
 from tests.support.models import make_factors
 from tests.support.running import RunningServer, running_server
@@ -91,6 +92,62 @@ def test_a_model_with_a_hundredth_of_its_users(tmp_path: Path, workers: int) -> 
         assert before > 0
         assert {status for status, _ in answers} == {200}
         assert {version for _, version in answers} == {served, refused}
+
+
+FEW_USERS = model_bytes(factors=cut(0.1))
+FEW_ITEMS = model_bytes(
+    factors=dataclasses.replace(FULL, item_ids=FULL.item_ids[:20], item_factors=FULL.item_factors[:20], seen=None)
+)
+OTHER_SCORES = model_bytes(factors=dataclasses.replace(FULL, item_factors=10 * FULL.item_factors))
+OTHER_ITEMS = model_bytes(
+    factors=dataclasses.replace(FULL, item_factors=np.random.default_rng(7).permutation(FULL.item_factors))
+)
+
+
+@pytest.mark.parametrize(
+    ("gate", "content"),
+    [("counts", FEW_USERS), ("counts", FEW_ITEMS), ("scores", OTHER_SCORES), ("overlap", OTHER_ITEMS)],
+    ids=["users", "items", "scores", "overlap"],
+)
+def test_a_model_that_differs_too_much(tmp_path: Path, gate: str, content: bytes) -> None:
+    """Faults 19 and 20, with gates that block: it is kept out, which is counted and described, and no request fails.
+
+    Once it is accepted, it is served.
+    """
+    path, state = tmp_path / "model.npz", tmp_path / "state"
+    served = put(path, FULL_FILE)
+    with running_server(path, state, gate_scores="block", gate_overlap="block") as server:
+        server.wait_until_serving(served)
+        with asked_throughout(server) as answers:
+            differs = put(path, content)
+            server.wait_for("still_serving")
+            described = server.get("/v1/model")[1]
+            assert (described["model_version"], described["state"]) == (served, "stale")
+            assert described["last_reload"]["reason"] == f"gate_{gate}"
+            assert set(exposition(server).splitlines()) >= {
+                "als_model_last_reload_successful 0.0",
+                f'als_model_reloads_total{{outcome="rejected",reason="gate_{gate}"}} 1.0',
+                f'als_gate_blocks{{gate="{gate}"}} 1.0',
+            }
+            assert accept(differs, state).exit_code == 0
+            server.wait_until_serving(differs)
+            server.wait_until(lambda: f'als_gate_blocks{{gate="{gate}"}} 0.0' in exposition(server))
+        assert {status for status, _ in answers} == {200}
+
+
+@pytest.mark.parametrize(("gate", "content"), [("scores", OTHER_SCORES), ("overlap", OTHER_ITEMS)])
+def test_a_model_that_differs_is_served_with_a_warning(tmp_path: Path, gate: str, content: bytes) -> None:
+    """Fault 20, by default: a drift of scores or of top items is logged and counted, and the model is served."""
+    path = tmp_path / "model.npz"
+    served = put(path, FULL_FILE)
+    with running_server(path, tmp_path / "state") as server:
+        server.wait_until_serving(served)
+        with asked_throughout(server) as answers:
+            differs = put(path, content)
+            server.wait_until_serving(differs)
+            server.wait_for("gate_warned", gate=gate, model_version=differs)
+            assert f'als_gate_results_total{{gate="{gate}",result="warned"}} 1.0' in exposition(server)
+        assert {status for status, _ in answers} == {200}
 
 
 def had_everything() -> Factors:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
@@ -61,7 +61,9 @@ def run_once(image: str, *arguments: str, options: tuple[str, ...] = CONFINED) -
 class Container:
     """A started container that serves models from a directory of the host, mounted at /models or elsewhere."""
 
-    def __init__(self, image: str, models: Path, at: str = "/models", **variables: str) -> None:
+    def __init__(
+        self, image: str, models: Path, at: str = "/models", options: Sequence[str] = (), **variables: str
+    ) -> None:
         self.port = free_port()
         environment = {
             "ALS_HOST": "127.0.0.1",
@@ -71,7 +73,7 @@ class Container:
         }
         given = [f"--env={name}={value}" for name, value in (environment | variables).items()]
         mounted = f"--volume={models}:{at}"
-        started = docker("run", "--detach", "--network=host", *CONFINED, mounted, *given, image)
+        started = docker("run", "--detach", "--network=host", *CONFINED, *options, mounted, *given, image)
         self.id = started.stdout.strip()
 
     @property
@@ -119,9 +121,11 @@ class Container:
 
 
 @contextmanager
-def running_container(image: str, models: Path, at: str = "/models", **variables: str) -> Iterator[Container]:
-    """Run a container for the length of a block."""
-    container = Container(image, models, at, **variables)
+def running_container(
+    image: str, models: Path, at: str = "/models", options: Sequence[str] = (), **variables: str
+) -> Iterator[Container]:
+    """Run a container for the length of a block, with more options of docker run."""
+    container = Container(image, models, at, options, **variables)
     try:
         yield container
     finally:

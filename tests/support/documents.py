@@ -10,7 +10,7 @@ from tests.support import ROOT
 
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
-    *(ROOT / name for name in ("ops/runbook.md", "ops/terraform/README.md")),
+    *(ROOT / name for name in ("ops/runbook.md", "ops/terraform/README.md", "ops/kubernetes/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 

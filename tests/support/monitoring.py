@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.support import ROOT
 from tests.support.containers import free_port
@@ -42,6 +44,24 @@ def need_prometheus() -> None:
     """Skip the test where Prometheus, promtool or Alertmanager is missing."""
     commands = ("prometheus", "promtool", "prometheus-alertmanager")
     need(all(map(shutil.which, commands)), "apt-get install --no-install-recommends prometheus prometheus-alertmanager")
+
+
+def prove(expression: str, series: Mapping[str, str], expected: Mapping[str, float], directory: Path) -> None:
+    """Have promtool evaluate an expression after five minutes, and compare what it gives.
+
+    series: values of each series, one a minute, as promtool writes them. expected: values by their labels.
+    """
+    need_prometheus()
+    samples = [{"labels": labels, "value": value} for labels, value in expected.items()]
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [{"expr": expression, "eval_time": "5m", "exp_samples": samples}],
+    }
+    file = directory / "case.yml"
+    file.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [case]}))
+    done = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 class Prometheus:

@@ -27,9 +27,28 @@ typedef struct {
 typedef struct {
     Model model;
     const float *vectors;
-    const int32_t *without, *listed;
+    const int32_t *without;
+    Listed listed; /* without rows where there is no list */
     const uint8_t *eligible;
 } Case;
+
+/* The list, with the codes and steps of the first half of its rows. */
+static Listed listed_of(const Model *m, int32_t count) {
+    Listed l = {taken(count * sizeof(int32_t)), count, count / 2, 0, 0};
+    int8_t *codes = malloc((size_t)l.head * m->stride + 1);
+    float *steps = malloc(l.head * sizeof *steps + 1);
+    for (int32_t i = 0; i < l.head; i++) {
+        if (l.rows[i] < 0 || l.rows[i] >= m->rows) {
+            l.head = i; /* what is no row has no codes */
+            break;
+        }
+        memcpy(codes + (size_t)i * m->stride, m->codes + (size_t)l.rows[i] * m->stride, m->stride);
+        steps[i] = m->steps[l.rows[i]];
+    }
+    l.codes = codes;
+    l.steps = steps;
+    return l;
+}
 
 static Case case_of(const Sizes *size) {
     size_t rows = size->rows, factors = size->factors;
@@ -42,13 +61,14 @@ static Case case_of(const Sizes *size) {
     c.model.items = taken(rows * factors * sizeof(float));
     c.vectors = taken(size->vectors * factors * sizeof(float));
     c.without = taken(size->n_without * sizeof(int32_t));
-    c.listed = size->n_listed < 0 ? 0 : taken(size->n_listed * sizeof(int32_t));
+    if (size->n_listed >= 0) c.listed = listed_of(&c.model, size->n_listed);
     c.eligible = size->masked ? taken(rows) : 0;
     return c;
 }
 
 static void discard(Case *c) {
-    const void *arrays[] = {c->model.codes, c->model.steps, c->model.norms, c->model.items, c->vectors, c->without, c->listed, c->eligible};
+    const void *arrays[] = {c->model.codes, c->model.steps, c->model.norms, c->model.items, c->vectors, c->without,
+                            c->listed.rows, c->listed.codes, c->listed.steps, c->eligible};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free((void *)arrays[i]);
 }
 
@@ -58,8 +78,8 @@ static void one_by_one(const Sizes *size, const Case *c) {
     char *scratch = malloc(scan_scratch_bytes(1, size->stride, size->n));
     Counts counts;
     for (int k = 0; k < size->vectors; k++)
-        write_answer(scan_top_n(&c->model, c->vectors + (size_t)k * size->factors, size->n, c->without, size->n_without, c->listed,
-                                size->n_listed, c->eligible, rows, scores, &counts, scratch),
+        write_answer(scan_top_n(&c->model, c->vectors + (size_t)k * size->factors, size->n, c->without, size->n_without,
+                                size->n_listed < 0 ? 0 : &c->listed, c->eligible, rows, scores, &counts, scratch),
                      rows, scores);
     free(rows), free(scores), free(scratch);
 }

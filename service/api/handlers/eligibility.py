@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +60,8 @@ def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id]
 
     Raises BadFilterError.
     """
-    if not (exclude or options.max_per or is_narrowed(generation, options)):
+    is_open = options.only is UNSET and generation.assortment.available is None
+    if is_open and not (exclude or options.filter or options.max_per):
         return _ALL
     model = generation.snapshot.model
     return Candidates(_eligible(generation, options), item_rows(model, exclude), _cap(generation, options))
@@ -71,11 +72,19 @@ def is_narrowed(generation: Generation, options: Narrowing) -> bool:
     return generation.assortment.available is not None or bool(options.filter) or options.only is not UNSET
 
 
-def described(strategy: Strategy, ranked: Ranked, items: Sized, options: Recommending | AnonymousBody) -> Listed:
+def described(
+    strategy: Strategy, ranked: Ranked, items: Sequence[object], options: Recommending | AnonymousBody
+) -> Listed:
     """Describe what a strategy found, and of that, what is in the answer to a request with these options."""
+    if items:
+        return Listed(strategy, ranked.scanned, ranked.read, ranked.scores.item(0), empty=False)
+    return Listed(strategy, ranked.scanned, ranked.read, None, empty=not _asks_for_fewer(options))
+
+
+def _asks_for_fewer(options: Recommending | AnonymousBody) -> bool:
+    """Return whether a request itself leaves items out."""
     narrowed = bool(options.filter or options.exclude or options.offset)
-    narrowed = narrowed or options.only is not UNSET or options.min_score is not UNSET
-    return Listed.of(strategy, ranked, items, narrowed=narrowed)
+    return narrowed or options.only is not UNSET or options.min_score is not UNSET
 
 
 def narrowing(generation: Generation, options: Narrowing) -> float:

@@ -16,7 +16,11 @@ def compact(mask: Mask) -> Eligible | None:
     count = np.count_nonzero(mask)
     if count == len(mask):
         return None
-    return mask if count > _LISTED_SHARE * len(mask) else np.flatnonzero(mask).astype(np.int32)
+    if count > _LISTED_SHARE * len(mask):
+        return mask
+    listed = np.flatnonzero(mask).astype(np.int32)
+    listed.setflags(write=False)  # so that whatever scans it can keep what it needs
+    return listed
 
 
 def among(rows: Int32, eligible: Eligible | None) -> Int32:

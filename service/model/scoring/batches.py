@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from service.model.factors import Int32
 from service.model.model import Model
 from service.model.scoring import blocks, kernel
+from service.model.scoring.kernel import address
 from service.model.scoring.ranking import NO_ROWS, Eligible, Mask, Ranked, mask_of
-from service.model.scoring.scan import Scan, address, scan_of
+from service.model.scoring.scan import Scan, scan_of
 from service.model.scoring.scoring import left_out
 
 #: The number of users that share a chunk; more would gain nothing.

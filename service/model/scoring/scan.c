@@ -18,7 +18,7 @@
 #endif
 
 /* What a library must have for this version of its caller: counted up with every change below that a caller sees. */
-const int32_t scan_version = 1;
+const int32_t scan_version = 2;
 
 #define UNIT_ROUNDOFF 5.9604644775390625e-08 /* 2^-24 */
 #define SMALLEST_STEP 1e-30                  /* what quantizing takes for 0 */
@@ -53,6 +53,13 @@ typedef struct {
     const int8_t *codes;
     const float *steps, *norms, *items;
 } Model;
+
+typedef struct {
+    const int32_t *rows; /* ascending */
+    int32_t count, head; /* the codes and steps of so many of the first rows are also here, one after the other */
+    const int8_t *codes;
+    const float *steps;
+} Listed;
 
 typedef struct {
     int64_t scanned, scored; /* rows */
@@ -327,12 +334,11 @@ static int may_reach(const Search *s, float norm) {
     return norm * s->reach + s->tiny > s->floor && !(norm == 0 && s->floor >= 0);
 }
 
-/* Take in a chunk with its dot products: the rows from `first` on, or those listed, of which `first` has the greatest norm. */
-static void take(Search *s, const Model *m, int32_t first, const int32_t *listed, const int32_t *dots, int count,
+/* Take in a chunk with its dot products and steps: the rows from `first` on, or those listed, of which `first` has the greatest
+ * norm. */
+static void take(Search *s, const Model *m, int32_t first, const int32_t *listed, const float *steps, const int32_t *dots, int count,
                  const uint8_t *eligible) {
-    float high[CHUNK], listed_steps[CHUNK], extra = (float)(s->slack * m->norms[first] + s->tiny);
-    const float *steps = listed ? listed_steps : m->steps + first;
-    for (int i = 0; listed && i < count; i++) listed_steps[i] = m->steps[listed[i]];
+    float high[CHUNK], extra = (float)(s->slack * m->norms[first] + s->tiny);
     if (s->held + count > s->capacity) make_room(s, m);
     s->counts.scanned += count;
     if (!bounds_of(dots, steps, count, s->scale, s->kappa, extra, s->floor, high)) return;
@@ -345,6 +351,21 @@ static void take(Search *s, const Model *m, int32_t first, const int32_t *listed
 
 static const int8_t *codes_at(const Model *m, int32_t row) { return m->codes + (size_t)row * m->stride; }
 
+/* Take in the chunk of listed rows from the i-th on. */
+static void take_listed(Search *s, const Model *m, const Listed *l, int32_t i, int count) {
+    const int32_t *rows = l->rows + i;
+    int32_t dots[CHUNK];
+    if (i + count <= l->head) {
+        dots_of(l->codes + (size_t)i * m->stride, 0, s->digits, m->stride, count, dots);
+        take(s, m, *rows, rows, l->steps + i, dots, count, 0);
+        return;
+    }
+    float steps[CHUNK];
+    for (int k = 0; k < count; k++) steps[k] = m->steps[rows[k]];
+    dots_of(m->codes, rows, s->digits, m->stride, count, dots);
+    take(s, m, *rows, rows, steps, dots, count, 0);
+}
+
 static int chunk_of(int32_t rest) { return rest < CHUNK ? rest : CHUNK; }
 
 static int are_rows(const Model *m, const int32_t *listed, int count) {
@@ -354,14 +375,12 @@ static int are_rows(const Model *m, const int32_t *listed, int count) {
 }
 
 /* Return 0 where a number listed is not a row. */
-static int scan_listed(Search *s, const Model *m, const int32_t *listed, int32_t n_listed) {
-    for (int32_t i = 0; i < n_listed; i += CHUNK) {
-        int count = chunk_of(n_listed - i);
-        if (!are_rows(m, listed + i, count)) return 0;
-        if (!may_reach(s, m->norms[listed[i]])) return 1;
-        int32_t dots[CHUNK];
-        dots_of(m->codes, listed + i, s->digits, m->stride, count, dots);
-        take(s, m, listed[i], listed + i, dots, count, 0);
+static int scan_listed(Search *s, const Model *m, const Listed *l) {
+    for (int32_t i = 0; i < l->count; i += CHUNK) {
+        int count = chunk_of(l->count - i);
+        if (!are_rows(m, l->rows + i, count)) return 0;
+        if (!may_reach(s, m->norms[l->rows[i]])) return 1;
+        take_listed(s, m, l, i, count);
     }
     return 1;
 }
@@ -370,7 +389,7 @@ static void scan_all(Search *s, const Model *m, const uint8_t *eligible) {
     for (int32_t row = 0; row < m->rows && may_reach(s, m->norms[row]); row += CHUNK) {
         int32_t dots[CHUNK], count = chunk_of(m->rows - row);
         dots_of(codes_at(m, row), 0, s->digits, m->stride, count, dots);
-        take(s, m, row, 0, dots, count, eligible);
+        take(s, m, row, 0, m->steps + row, dots, count, eligible);
     }
 }
 
@@ -392,15 +411,15 @@ static int32_t finish(Search *s, const Model *m, int32_t *rows, float *scores, C
 #define DECLINED -1
 #define NOT_A_ROW -2
 
-/* Find the n best rows for a vector, of all rows, or of those listed (ascending), or where `eligible` is not 0; without those
+/* Find the n best rows for a vector, of all rows, or of those listed, or where `eligible` is not 0; without those
  * in `without` (ascending). rows int32 [n] and scores float32 [n] are written; scratch: scan_scratch_bytes.
  * Return how many were found; DECLINED where a bound might overflow, NOT_A_ROW where a number listed is none. */
-int32_t scan_top_n(const Model *m, const float *vector, int32_t n, const int32_t *without, int32_t n_without, const int32_t *listed,
-                   int32_t n_listed, const uint8_t *eligible, int32_t *rows, float *scores, Counts *counts, char *scratch) {
+int32_t scan_top_n(const Model *m, const float *vector, int32_t n, const int32_t *without, int32_t n_without, const Listed *listed,
+                   const uint8_t *eligible, int32_t *rows, float *scores, Counts *counts, char *scratch) {
     Search *s = laid_out(search_at(scratch, m->stride, n, 0), m->stride, n);
     if (!prepare(s, m, vector, without, n_without)) return DECLINED;
     if (!listed) scan_all(s, m, eligible);
-    else if (!scan_listed(s, m, listed, n_listed)) return NOT_A_ROW;
+    else if (!scan_listed(s, m, listed)) return NOT_A_ROW;
     return finish(s, m, rows, scores, counts);
 }
 
@@ -433,7 +452,7 @@ static void take_together(Search **four, int found, const Model *m, int32_t row,
     for (int i = found; i < 4; i++) four[i] = four[0]; /* computed for nothing, which is sooner than one by one */
     const int16_t *digits[] = {four[0]->digits, four[1]->digits, four[2]->digits, four[3]->digits};
     dots_of_four(codes_at(m, row), digits, m->stride, count, dots);
-    for (int i = 0; i < found; i++) take(four[i], m, row, 0, dots[i], count, eligible);
+    for (int i = 0; i < found; i++) take(four[i], m, row, 0, m->steps + row, dots[i], count, eligible);
 }
 
 /* Scan the rows from `start`, a multiple of CHUNK, to before `stop`; return whether any search needs later rows. */

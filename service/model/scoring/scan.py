@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from service.model.factors import Int32
 from service.model.model import Model
 from service.model.scoring import kernel
+from service.model.scoring.kernel import address
+from service.model.scoring.lists import Lists
 from service.model.scoring.ranking import Eligible, Ranked, is_mask
 
 _FLOAT_BYTES = 4
 
 Counts = TypeVar("Counts", int, NDArray[np.int64])
 
-
-def address(array: NDArray[Any]) -> int:
-    """Return where an array's first element is; the array must outlive every use of that."""
-    return int(array.__array_interface__["data"][0])
+#: The addresses of a list and of a mask, and what holds their memory.
+_Places: TypeAlias = tuple[int | None, int | None, object]
+_EVERYWHERE: _Places = (None, None, None)
 
 
 class Scan:
@@ -40,6 +41,7 @@ class Scan:
         )
         self.model_at = ctypes.addressof(self._model)
         self.users_at, self.user_bytes = address(model.user_factors), _FLOAT_BYTES * self.factors
+        self._lists = Lists(codes)
         self.seen, self.seen_at = model.seen, address(model.seen.items) if model.seen else 0
 
     def seen_of(self, user: int) -> tuple[int, int]:
@@ -69,10 +71,10 @@ class Scan:
         and how many. Raises IndexError where an eligible row is not one.
         """
         n = min(n, self.rows)
-        listed_at, listed, mask_at, _held = self._by_kind(eligible)
+        listed_at, mask_at, _held = _EVERYWHERE if eligible is None else self._by_kind(eligible)
         memory = _memory.of(self, n)
         found = self.library.scan_top_n(
-            *(self.model_at, vector_at, n, without_at, without, listed_at, listed, mask_at),
+            *(self.model_at, vector_at, n, without_at, without, listed_at, mask_at),
             *(memory.rows_at, memory.scores_at, memory.counts_at, memory.scratch_at),
         )
         if found >= 0:
@@ -86,17 +88,16 @@ class Scan:
         """Return how many rows were scanned, and how many bytes were read for that, and for the rows scored."""
         return scanned, scanned * (self.stride + _FLOAT_BYTES) + scored * self.user_bytes
 
-    def _by_kind(self, eligible: Eligible | None) -> tuple[int | None, int, int | None, NDArray[Any] | None]:
-        """Return the address and length of a list, and the address of a mask, and what holds their memory."""
-        if eligible is None:
-            return None, 0, None, None
+    def _by_kind(self, eligible: Eligible) -> _Places:
+        """Return where the eligible rows are listed or marked."""
         if is_mask(eligible):
             if eligible.shape != (self.rows,):
                 raise IndexError(f"The mask has the shape {eligible.shape}; there are {self.rows} item rows.")
             mask = np.ascontiguousarray(eligible)
-            return None, 0, address(mask), mask
-        listed = np.ascontiguousarray(eligible, np.int32)
-        return address(listed), len(listed), None, listed
+            return None, address(mask), mask
+        rows = np.ascontiguousarray(eligible, np.int32)
+        listed = self._lists.of(rows)
+        return listed.at, None, (rows, listed)
 
 
 class _Memory(threading.local):

@@ -14,9 +14,10 @@ from service.model.model import Model
 from service.model.scoring import blocks
 from service.model.scoring.audience import audience
 from service.model.scoring.folding import explain, explain_in_turns, fold_in, fold_in_turns
+from service.model.scoring.kernel import address
 from service.model.scoring.products import scores_of
 from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked, are_eligible, is_mask, mask_of
-from service.model.scoring.scan import address, scan_of
+from service.model.scoring.scan import scan_of
 from service.model.scoring.similarity import similar_items, similar_users
 
 __all__ = [

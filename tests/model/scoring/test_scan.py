@@ -23,9 +23,10 @@ from service.model.factors import Float32
 from service.model.model import Model
 from service.model.scoring import kernel, scoring
 from service.model.scoring.batches import GROUP, recommend_many
+from service.model.scoring.kernel import address
 from service.model.scoring.products import scores_of
 from service.model.scoring.ranking import NO_ROWS, Eligible, Ranked, is_mask
-from service.model.scoring.scan import address, scan_of
+from service.model.scoring.scan import scan_of
 from tests.support.helpers import need
 from tests.support.models import make_factors
 from tests.support.scanning import (
