@@ -22,10 +22,12 @@ from service.api.shadow import Shadow
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
 from service.followers import candidate_path, follow_candidates, follow_items, follow_models
+from service.live.administration import Administration
 from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
 from service.live.candidate import keep_candidate
 from service.live.catalog import CatalogLoader
+from service.live.commands import Administer
 from service.live.fallback_training import FallbackTrainer
 from service.live.generation import Slot
 from service.live.importing import ImportLimits
@@ -124,6 +126,7 @@ class Keeping:
 
     status: Status
     works: dict[str, Work]
+    administer: Administer
 
 
 def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
@@ -135,7 +138,7 @@ def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
     access = _access(settings, metrics)
     keeping = create_keeping(settings, metrics, access)
     works = keeping.works | {"Measuring the event loop's lag": lambda: measure_lag(metrics)}
-    return create_api(settings, keeping.status, metrics, access=access), works
+    return create_api(settings, keeping.status, metrics, access=access, administer=keeping.administer), works
 
 
 def create_keeper(
@@ -163,6 +166,7 @@ def create_keeper(
         partial(scrape, status, metrics),
         lifecycle,
         access,
+        keeping.administer,
     )
     assignments = _assignments(settings, workers, sockets)
     group = Workers(assignments, child_environment(), context, sums)
@@ -191,6 +195,9 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         log_format=settings.log_format,
         log_level=settings.log_level,
         has_tokens=settings.tokens_file is not None,
+        management_port=settings.management_port,
+        shelf=settings.state_dir / "snapshots",
+        reading=_reading(keys_of(settings.pickle_keys)),
     )
     return [msgspec.structs.replace(first, place=place) for place in range(workers)]
 
@@ -247,7 +254,8 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
         )
         works["Keeping the tokens current"] = tokens.run
         works["Watching the file of tokens"] = lambda: request_every(settings.watch_seconds, tokens)
-    return Keeping(status, works)
+    administration = Administration(live, *([follower.request] if follower else []))
+    return Keeping(status, works, administration.perform)
 
 
 def _candidate_works(settings: Settings, live: Live, status: Status) -> dict[str, Work]:

@@ -42,6 +42,8 @@ _HOSTS = re.compile(r"(?: *(?:[\w.-]+|\[[\da-fA-F:.]+\]) *(?:,|$))+(?<!,)")
 
 #: Variables of earlier versions, and what replaced them.
 _RENAMED = {"ALS_ITEM_TITLES": "ALS_ITEMS"}
+#: Variables of commands that ask a server. For a server, ALS_TOKEN is a typo that would leave it open.
+OF_COMMANDS = {"admin": ("ALS_URL", "ALS_TOKEN")}
 
 
 def _setting(default: Any, help: str, *, allowed: str = "", check: Check | None = None) -> Any:  # noqa: A002 - the word every CLI uses
@@ -83,7 +85,7 @@ class Settings:
     )
     management_port: int | None = _setting(
         None,
-        "A separate port for /healthz, /readyz and /metrics; 0 picks a free one.",
+        "A separate port for /healthz, /readyz, /metrics and /v1/admin; 0 picks a free one.",
         allowed="0 to 65535",
         check=lambda value: value is None or 0 <= value <= 65535,
     )
@@ -255,7 +257,7 @@ class Settings:
     )
     items_required: bool = _setting(False, "Whether an item that the catalog (ALS_ITEMS) does not list is unavailable.")
     tokens_file: Path | None = _setting(
-        None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
+        None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything is open."
     )
     log_format: Literal["console", "timed", "json"] = _one_of(
         "console", "The log format: console, timed (with the time) or json.", "console", "timed", "json"
@@ -285,14 +287,17 @@ def variable(name: str) -> str:
     return "ALS_" + name.upper()
 
 
-def refuse_unknown_variables() -> None:
+def refuse_unknown_variables(command: str | None = None) -> None:
     """Raise SettingsError if the environment has an ALS_* variable that is not a setting (most likely a typo).
+
+    A command may have variables of its own.
 
     Variables that Kubernetes and Docker set for a service whose name begins with "als" are passed over, unless one has
     the name of a setting.
     """
     known = [variable(setting.name) for setting in fields(Settings)]
-    for name in sorted(name for name in os.environ if name.startswith("ALS_")):
+    own = OF_COMMANDS.get(command or "", ())
+    for name in sorted(name for name in os.environ if name.startswith("ALS_") and name not in own):
         if name in _RENAMED:
             raise SettingsError(f"{name} is now called {_RENAMED[name]}, which takes the same file; rename it.")
         if name in known:

@@ -34,6 +34,7 @@ from service.api.routing import Router
 from service.api.shadow import Shadow
 from service.api.static import read_pages
 from service.api.tokens import Access
+from service.live.commands import Administer
 from service.live.scraping import scrape as own_scrape
 from service.live.status import Status
 from service.model.rollout.arms import ARMS
@@ -79,6 +80,10 @@ class Configured(Protocol):
         """The share of requests to log."""
 
     @property
+    def management_port(self) -> int | None:
+        """The separate port for health, metrics and administration, if there is one."""
+
+    @property
     def allowed_hosts(self) -> str | None:
         """The hosts by which clients may address the server, None for any."""
 
@@ -96,16 +101,19 @@ def create_api(
     metrics: Metrics,
     *,
     access: Access | None = None,
+    administer: Administer | None = None,
     scrape: Scrape | None = None,
     body_seconds: float = BODY_SECONDS,
 ) -> Api:
     """Return the API.
 
-    ``access`` admits requests by their tokens, if there are any. ``scrape`` returns the metrics, if they are not this
-    process's alone. ``body_seconds`` is how long a request's body may take to arrive.
+    ``access`` admits requests by their tokens, if there are any. ``administer`` carries out commands; without it or
+    ``access``, or with a management port, there are no routes for that. ``scrape`` returns the metrics, if they are not
+    this process's alone. ``body_seconds`` is how long a request's body may take to arrive.
     """
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
-    routes = [route.within(limits) for route in ROUTES]
+    administered = access is not None and administer is not None and settings.management_port is None
+    routes = [route.within(limits) for route in ROUTES if administered or route.scope != "admin"]
     context = Context(
         status=status,
         metrics=metrics,
@@ -116,6 +124,7 @@ def create_api(
         shadow=Shadow(metrics),
         pages=read_pages(answers.encode(document(routes, ids_as_text=settings.ids == "text"))),
         scrape=scrape or partial(own_scrape, status, metrics),
+        administer=administer,
         access=access,
     )
     instrument = Instrument(context, settings.access_log, settings.allowed_hosts)
@@ -123,6 +132,7 @@ def create_api(
 
 
 def create_monitoring(context: Context, access_log: float) -> Api:
-    """Return only the routes for health checks and scrapes."""
-    routes = [route for route in ROUTES if route.path in _MONITORING]
+    """Return only the routes for health checks and scrapes, and for administration by those who have tokens."""
+    administered = context.access is not None
+    routes = [route for route in ROUTES if route.path in _MONITORING or (administered and route.scope == "admin")]
     return Api(Router(routes, Instrument(context, access_log), context.access), context)

@@ -21,19 +21,13 @@ from service.model.factors import Float32, Id
 from service.model.rollout.arms import Arm
 from service.model.scoring.ranking import Rows
 from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Version
 
 MODEL_VERSION = istr("X-Model-Version")
 CONTENT_TYPE = "application/json"
 
 Strategy: TypeAlias = Literal["als", "session", "popular", "fold_in"]
 
-Version: TypeAlias = Annotated[
-    str,
-    Meta(
-        pattern="^[0-9a-f]{16}$",
-        description="The version of the model that answered: the first 16 hex digits of its file's SHA-256.",
-    ),
-]
 ShownArm: TypeAlias = Annotated[
     Arm | UnsetType,
     Meta(description="While there is a candidate: whether this is from the served model, or from the candidate."),

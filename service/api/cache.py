@@ -20,8 +20,9 @@ class ResponseCache:
     """The last used answers of one arm's generation, by request, in at most ``limit`` bytes; 0 keeps none.
 
     A request is a function and its arguments, as parsed: equal ones have equal answers, however they were written. The
-    first request to another generation drops all answers, so none is older than the model and the policy. All methods
-    are for the event loop.
+    first request to another generation drops all answers, so none is older than the model and the policy. Versions that
+    requests have named have negative numbers; their answers are kept beside the others. All methods are for the event
+    loop.
     """
 
     def __init__(self, limit: int, metrics: Metrics, arm: Arm = "served") -> None:
@@ -38,7 +39,9 @@ class ResponseCache:
         if generation > self._generation:
             self._generation, self.bytes = generation, 0
             self._entries.clear()
-        found = self._entries.get(request) if generation == self._generation else None
+        if generation != self._generation:
+            request = generation, request
+        found = self._entries.get(request)
         if found is None:
             self._misses.inc()
             return None
@@ -49,7 +52,9 @@ class ResponseCache:
     def put(self, generation: int, request: Hashable, answer: Answer) -> None:
         """Keep an answer, and drop those used longest ago that no longer fit."""
         size = len(answer.body) + _ENTRY_BYTES + (_bytes_of_options(request) if self._limit else 0)
-        if generation != self._generation:
+        if generation < 0:
+            request = generation, request
+        elif generation != self._generation:
             return
         _, replaced = self._entries.pop(request, (answer, 0))
         self.bytes -= replaced

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
@@ -15,7 +16,8 @@ from service.api.queries import Queries
 from service.api.results import Results
 from service.api.shadow import Shadow
 from service.api.static import Content
-from service.errors import LimitedModelError, NotReadyError
+from service.errors import BadParameterError, LimitedModelError, NotReadyError
+from service.live.commands import Administer
 from service.live.generation import Generation
 from service.live.status import Status
 from service.model.rollout.arms import Arm
@@ -30,6 +32,7 @@ Fallback: TypeAlias = Literal["popular", "none"]
 #: The ids in a path, by their names in the route.
 Ids: TypeAlias = Mapping[str, str]
 _NO_IDS: Ids = {}
+_VERSION = re.compile("[0-9a-f]{16}")
 #: Answers a scrape, given what is accepted and the names of metrics; see :func:`service.live.scraping.scrape`.
 Scrape: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Exposition]]
 
@@ -65,7 +68,7 @@ class Context:
     """What the handlers of one app share.
 
     ``caches`` has the answers of each arm. ``pages`` has the content of each fixed path. ``access`` admits requests by
-    their tokens, if the server has any.
+    their tokens, if the server has any; ``administer`` carries out the commands of those with the scope ``admin``.
     """
 
     status: Status
@@ -79,6 +82,7 @@ class Context:
     scrape: Scrape
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     access: Access | None = None
+    administer: Administer | None = None
 
     def generation(self, ids: Ids = _NO_IDS) -> Generation:
         """Take the generation that answers the whole request, of the arm of the user in its path, if there is one.
@@ -106,12 +110,36 @@ class Context:
 
         Raises NotReadyError, LimitedModelError.
         """
-        generation = self.generation(ids)
-        if generation.snapshot.model.limited:
-            raise LimitedModelError(
-                "Only popular items can be recommended, because the served model has no factors; /v1/model says why."
-            )
-        return generation
+        return with_factors(self.generation(ids))
+
+    async def generation_of(self, version: str) -> Generation:
+        """Take the generation of a version: the served one, the candidate, or an earlier one that is kept.
+
+        Raises NotReadyError, VersionGoneError.
+        """
+        served = self.generation()
+        arms = [served, served.candidate.generation] if served.candidate else [served]
+        found = next((arm for arm in arms if arm.version == version), None)
+        found = found or await self.status.held.generation(version)
+        if served.candidate:
+            current_arm.set(found.arm)
+        return found
+
+
+def checked_version(text: str) -> str:
+    """Return a version as a client sent it. Raises BadParameterError if it is not one."""
+    if not _VERSION.fullmatch(text):
+        raise BadParameterError(f"The version {text[:80]!r} is not 16 hexadecimal digits, as answers name it.")
+    return text
+
+
+def with_factors(generation: Generation) -> Generation:
+    """Return a generation that must have factors. Raises LimitedModelError."""
+    if generation.snapshot.model.limited:
+        raise LimitedModelError(
+            "Only popular items can be recommended, because the served model has no factors; /v1/model says why."
+        )
+    return generation
 
 
 #: What a request is answered from: a Generation, or None if the handler needs no model or looks it up itself.

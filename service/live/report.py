@@ -17,6 +17,7 @@ from service.errors import (
     ImportMemoryError,
     ImportTimeoutError,
     ModelRejectedError,
+    PinnedError,
     QuarantinedError,
     SourceMissingError,
     StateDirectoryError,
@@ -46,6 +47,7 @@ _NOT_DAMAGED = (
     ImportCpuError,
     GateError,
     QuarantinedError,
+    PinnedError,
 )
 
 

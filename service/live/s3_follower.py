@@ -15,6 +15,7 @@ import msgspec
 
 from service.errors import AlsServeError, DownloadCorruptError, DownloadTooLargeError, S3NotFoundError
 from service.files import written_whole
+from service.live.background import set_within
 from service.live.report import Following, Poll
 from service.model.storage.source import Signature, look
 from service.observe.logs import log_event
@@ -89,8 +90,13 @@ class S3Follower:
         self._marker: Marker | None = None
         self._succeeded = time.monotonic()
         self._followed = followed
+        self._requested = asyncio.Event()
         metrics.s3_poll_interval.labels(followed).set(poll)
         metrics.s3_seconds_since_success.labels(followed).set_function(lambda: time.monotonic() - self._succeeded)
+
+    def request(self) -> None:
+        """Request a poll now."""
+        self._requested.set()
 
     async def run(self) -> Never:
         """Poll forever."""
@@ -112,11 +118,16 @@ class S3Follower:
                     while True:
                         await self._poll(client)
                         failures = 0
-                        await asyncio.sleep(self._poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - as above
+                        await self._rest(self._poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - as above
             except AlsServeError as error:  # and nothing else comes out of there
                 self._fail(error)
-                await asyncio.sleep(self._pause(failures, error))
+                await self._rest(self._pause(failures, error))
                 failures += 1
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait until the time has passed, or a poll is requested."""
+        await set_within(seconds, self._requested)
+        self._requested.clear()
 
     def _name_region(self, region: Region) -> None:
         if region != self._region:  # once, not with every client

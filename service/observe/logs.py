@@ -52,6 +52,9 @@ EVENTS: dict[str, tuple[int, str]] = {
     "resumed": (_I, "♻️ Serving model {model_version} as before the restart until the model file has been checked"),
     "swapped": (_I, "🔁 Now serving model {model_version} ({seconds:.2f} s from file to served)"),
     "unchanged": (_I, "💤 Model file touched, content unchanged: still serving {model_version}"),
+    "returned": (_W, "⏪ Now serving model {model_version}, as an administrator asked"),
+    "pin_lost": (_W, "⚠️ The pinned model {model_version} cannot be opened any more: taking new models again"),
+    "administered": (_W, "🛠️ {token} asked for: {command}; {outcome}"),
     "file_missing": (_W, "❌ Model file not found: {path}"),
     "file_missing_hint": (
         _W,

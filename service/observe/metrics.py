@@ -135,6 +135,7 @@ class Metrics:
     model_info: Gauge = _metric(Gauge, "als_model_info", "1 for the served model.", "version", "format")
     model_ready: Gauge = _metric(Gauge, "als_model_ready", "1 while a model is served.")
     model_stale: Gauge = _metric(Gauge, "als_model_stale", "1 while the served model is not the one at the model path.")
+    model_pinned: Gauge = _metric(Gauge, "als_model_pinned", "1 while a version is pinned, so no new model is taken.")
     model_limited: Gauge = _metric(
         Gauge, "als_model_limited", "1 while the served model has no factors, only popularity."
     )
@@ -154,6 +155,9 @@ class Metrics:
         TallyGauge,
         "als_model_snapshots_held",
         "Earlier snapshots that are still mapped, because requests still use them.",
+    )
+    model_versions_held: TallyGauge = _metric(
+        TallyGauge, "als_model_versions_held", "Earlier versions that are open, because requests have named them."
     )
     model_users: Gauge = _metric(Gauge, "als_model_users", "Users in the served model.")
     model_items: Gauge = _metric(Gauge, "als_model_items", "Items in the served model.")

@@ -82,6 +82,9 @@ def _generation(kept: Kept, held: Generation | None, policy: Policy) -> Generati
 
 
 def _policy(obeyed: Obeyed, held: Policy) -> Policy:
+    """Return the policy: the one that is held if it is the same, because what was made under it still counts."""
+    if Obeyed.of(held) == obeyed:
+        return held
     return Policy(
         _part(obeyed.items, held.items, open_catalog),
         _part(obeyed.unavailable, held.unavailable, open_id_list),

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from service.connections import Budget
+from service.live.commands import Command
 from service.live.generation import Generation
 from service.live.policy import Part, Policy
 from service.live.report import Following, Reload, Served, Training
@@ -27,7 +28,8 @@ class Assignment(msgspec.Struct, frozen=True):
     """What a worker is started with: its place among the workers, what it inherits, its share of limits, and settings.
 
     sockets, sheet, turns: inherited descriptors, of the port's open sockets and of shared memory. budget,
-    query_threads, queue_ms, cache_mb: this worker's share. has_tokens: whether requests are admitted by tokens, which
+    query_threads, queue_ms, cache_mb: this worker's share. shelf, reading: where earlier versions are, see
+    :class:`~service.model.storage.shelf.Shelf`. has_tokens: whether requests are admitted by tokens, which
     come with the news.
     """
 
@@ -48,6 +50,9 @@ class Assignment(msgspec.Struct, frozen=True):
     allow_origins: str | None = None
     ids: Literal["native", "text"] = "native"
     has_tokens: bool = False
+    management_port: int | None = None
+    shelf: Path = Path("snapshots")
+    reading: str = ""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -150,6 +155,14 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
     body: bytes
 
 
+class Refusal(msgspec.Struct, frozen=True, tag=True):
+    """The keeper refuses what the question with this number asks for, by an error of this code."""
+
+    number: int
+    code: str
+    detail: str
+
+
 class Taken(msgspec.Struct, frozen=True, tag=True):
     """A worker now answers from the latest news; ``generation`` is its number, or 0 if there is no model."""
 
@@ -164,13 +177,13 @@ class Scrape(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """A worker asks the keeper, which alone can answer. Other questions are added next to ``Scrape``."""
+    """A worker asks the keeper, which alone can answer."""
 
     number: int
-    what: Scrape
+    what: Scrape | Command
 
 
-FromKeeper: TypeAlias = News | Answer
+FromKeeper: TypeAlias = News | Answer | Refusal
 FromWorker: TypeAlias = Taken | Ask
 
 

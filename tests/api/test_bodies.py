@@ -242,8 +242,8 @@ async def test_a_batch_may_ask_for_so_much_at_once() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/recommendations", "/v1/recommendations/anonymous"])
 async def test_options_of_a_post_stand_in_its_body(path: str) -> None:
-    """A query parameter of a POST is refused, because it would be ignored."""
+    """A query parameter of a POST, other than the version that answers, is refused, because it would be ignored."""
     async with serving(SNAPSHOT) as api:
         answer = await api.post(path + "?n=1", {"users": [1]})
     assert (answer.status, answer.json["code"]) == (400, "bad_parameter")
-    assert answer.json["detail"] == "The parameter 'n' is unknown here; this path takes no parameters."
+    assert answer.json["detail"] == "The parameter 'n' is unknown here; allowed: model_version."

@@ -14,11 +14,13 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import SnapshotDamagedError
 from service.live.generation import Slot
+from service.live.held import HeldVersions
 from service.live.importing import import_in_child
 from service.live.report import FallbackTraining, Following, Reload, Served, Training
 from service.live.status import Status
 from service.model.catalog.id_list import IdList, write_id_list
 from service.model.rollout.arms import Experiment
+from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import FORMAT_VERSION
 from service.model.storage.source import Signature, Source, identify, read_path
 from service.observe.metrics import Metrics
@@ -33,7 +35,8 @@ NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
 
 def a_status() -> Status:
     """Return the status of a worker that has heard nothing yet."""
-    return Status(Slot(Metrics(CollectorRegistry())), [], FallbackTraining())
+    slot = Slot(Metrics(CollectorRegistry()))
+    return Status(slot, HeldVersions(slot, Shelf(Path("snapshots"), keep=0)), [], FallbackTraining())
 
 
 async def imported(place: Place, seed: int = 0) -> Source:
@@ -102,13 +105,13 @@ async def test_a_candidate_is_followed(place: Place) -> None:
     await follower.take(beside(50))
     assert News.of(status, draining=False) == beside(50)
     before = status.slot.current
-    assert before is not None
+    assert before
     assert before.candidate
     assert (before.candidate.generation.arm, before.candidate.experiment.percent) == ("candidate", 50)
     assert before.candidate.generation.version == other.version
     await follower.take(beside(60))
     after = status.slot.current
-    assert after is not None
+    assert after
     assert after.candidate
     assert after.candidate.experiment.percent == 60
     assert after.candidate.generation.snapshot is before.candidate.generation.snapshot

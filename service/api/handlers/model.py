@@ -23,6 +23,7 @@ from service.model.scoring import kernel as scan_kernel
 from service.model.scoring.kernel import Name as Kernel
 from service.model.scoring.score_ranges import ScoreRanges
 from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Version
 from service.s3.versions import Download
 
 
@@ -77,7 +78,7 @@ class CandidateFacts(msgspec.Struct, frozen=True, kw_only=True):
     requests that it answers in the background.
     """
 
-    model_version: answers.Version | None = None
+    model_version: Version | None = None
     experiment: str | None = None
     percent: float | None = None
     shadow: float | None = None
@@ -102,7 +103,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     ``last_reload`` is the first of them.
     """
 
-    model_version: answers.Version | None = None
+    model_version: Version | None = None
     state: State
     kernel: Kernel
     source: SourceFacts | None = None
