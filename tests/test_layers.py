@@ -38,7 +38,7 @@ LAYERS = {
     "answering": {"api", "connections", "listening", "live"},
     "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe", "tokens"},
 }
-WIRING = {"__main__", "app", "cli", "server"}
+WIRING = {"__main__", "app", "cli", "followers", "server"}
 #: ... except that training is reached by few roads, so that no server has it in its process, and commands by one.
 ONLY_FROM = {
     "training": {
@@ -58,7 +58,13 @@ ONLY_FROM = {
 #: Of live, the API knows the store and the words in which the store reports, nothing else; of its children, live knows
 #: the words that they share, and the confinement. Readers of models are for what imports one.
 SEES = {
-    ("api", "live"): ("service.live.generation", "service.live.report", "service.live.scraping", "service.live.status"),
+    ("api", "live"): (
+        "service.live.commands",
+        "service.live.generation",
+        "service.live.report",
+        "service.live.scraping",
+        "service.live.status",
+    ),
     ("live", "children"): ("service.children.jobs", "service.children.lifeline"),
     ("api", "s3"): ("service.s3.versions",),
     ("answering", "api"): ("service.api",),

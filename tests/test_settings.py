@@ -63,6 +63,14 @@ def test_an_unrecognizable_variable_lists_the_known_ones(monkeypatch: pytest.Mon
         refuse_unknown_variables()
 
 
+def test_the_variables_of_a_command_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ALS_TOKEN is for asking a server; a server that is started with it was meant to have ALS_TOKENS_FILE."""
+    monkeypatch.setenv("ALS_TOKEN", "als_secret")
+    refuse_unknown_variables("admin")
+    with pytest.raises(SettingsError, match="did you mean ALS_TOKENS_FILE"):
+        refuse_unknown_variables("serve")
+
+
 def test_known_variables_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Known settings are accepted."""
     monkeypatch.setenv("ALS_PORT", "8080")

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import UNSET
 
-from service.api.answers import Listed, Strategy
+from service.api.answers import Strategy
 from service.api.handlers.lookups import MICROSECONDS, item_rows
 from service.api.parameters import AnonymousBody, Narrowing, Recommending
+from service.api.results import Listed
 from service.errors import BadFilterError
 from service.live.generation import Generation
 from service.model.factors import Id, Int32
