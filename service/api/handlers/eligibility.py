@@ -51,8 +51,8 @@ class Candidates(NamedTuple):
         return self._replace(exclude=np.concatenate((self.exclude, rows)))
 
 
-# What most requests ask for.
-_ALL = Candidates(None, NO_ROWS, None)
+#: What most requests ask for.
+ALL = Candidates(None, NO_ROWS, None)
 
 
 def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id] = ()) -> Candidates:
@@ -62,7 +62,7 @@ def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id]
     """
     is_open = options.only is UNSET and generation.assortment.available is None
     if is_open and not (exclude or options.filter or options.max_per):
-        return _ALL
+        return ALL
     model = generation.snapshot.model
     return Candidates(_eligible(generation, options), item_rows(model, exclude), _cap(generation, options))
 
