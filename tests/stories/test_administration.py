@@ -70,14 +70,19 @@ class Administered:
         self.server.wait_until(ended)
 
 
-@contextmanager
-def administered(directory: Path, **settings: Any) -> Iterator[Administered]:
-    """Run a server that everybody may read, and one token administers."""
+def administrators(directory: Path) -> Path:
+    """Write a file of tokens: everybody may read, and one administers."""
     tokens = directory / "tokens"
     lines = ["anonymous read,metrics", f"chief admin {digest_of(TOKEN)}", f"reader read {digest_of(READER)}"]
     tokens.write_text("\n".join(lines))
+    return tokens
+
+
+@contextmanager
+def administered(directory: Path, **settings: Any) -> Iterator[Administered]:
+    """Run a server that everybody may read, and one token administers."""
     model = directory / "model.npz"
-    with running_server(model, directory / "state", tokens_file=tokens, **settings) as server:
+    with running_server(model, directory / "state", tokens_file=administrators(directory), **settings) as server:
         url = server.url
         if "management_port" in settings:
             url = f"http://127.0.0.1:{server.wait_for('managing')['port']}"

@@ -44,7 +44,8 @@ def test_what_is_published_is_served_until_another_is_promoted(fleet: Fleet) -> 
         assert told["last_poll"]["outcome"] in ("downloaded", "unchanged")
         fleet.run("promote", first)
         server.wait_until_serving(version(OLD))
-        _wait_for_another_poll(server)
+        looked = server.get("/v1/model")[1]["s3"]["last_success_at"]
+        server.wait_until(lambda: server.get("/v1/model")[1]["s3"]["last_success_at"] > looked)
         assert server.get("/v1/model")[1]["model_version"] == version(OLD)
 
 
@@ -61,57 +62,6 @@ def test_a_model_that_a_gate_blocks_is_accepted_on_the_server(fleet: Fleet) -> N
         assert server.get("/v1/model")[1]["model_version"] == version(OLD)
         fleet.run("accept", version(small), "--state-dir", str(fleet.directory / "state"))
         server.wait_until_serving(version(small))
-
-
-async def test_files_and_s3_at_once(fleet: Fleet) -> None:
-    """Faults 53 and 54: whatever arrives from both sides, one import runs at a time, and the last model wins."""
-    contents = [model_bytes(seed) for seed in range(3, 11)]
-    put(fleet.path, OLD)
-    with fleet.server() as server:
-        await asyncio.to_thread(server.wait_until_ready)
-        stop = asyncio.Event()
-        watching = asyncio.create_task(_most_imports(server.process.pid, stop))
-        load = asyncio.create_task(open_loop(server.url, lambda _: "/v1/items/popular", 50, stop))
-        for by_hand, from_s3 in zip(contents[::2], contents[1::2], strict=True):
-            put(fleet.path, by_hand)
-            await fleet.put(from_s3)
-            put(fleet.path, by_hand)
-        await fleet.put(NEW)
-        await asyncio.to_thread(server.wait_until_serving, version(NEW))
-        downloads = [event for event in server.events if event["event"] == "s3_downloaded"]
-        await asyncio.to_thread(_wait_for_another_poll, server)
-        stop.set()
-        answers, most = await load, await watching
-        assert server.get("/v1/model")[1]["model_version"] == version(NEW)
-    assert [answer for answer in answers if answer.status != 200] == []
-    assert most == 1
-    assert len(downloads) > 1
-
-
-async def _most_imports(pid: int, stop: asyncio.Event) -> int:
-    """Return how many imports a process had at the same time, at most, until a block ends."""
-    most = 0
-    while not stop.is_set():
-        most = max(most, _imports(pid))
-        await asyncio.sleep(0.005)
-    return most
-
-
-def _imports(pid: int) -> int:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return len([child for child in children if _is_import(child)])
-
-
-def _is_import(child: str) -> bool:
-    try:
-        return b"service.children.importing" in Path(f"/proc/{child}/cmdline").read_bytes()
-    except OSError:  # it has ended
-        return False
-
-
-def _wait_for_another_poll(server: RunningServer) -> None:
-    polled = server.get("/v1/model")[1]["s3"]["last_success_at"]
-    server.wait_until(lambda: server.get("/v1/model")[1]["s3"]["last_success_at"] > polled)
 
 
 async def test_items_come_from_s3_as_well(fleet: Fleet) -> None:
