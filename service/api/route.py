@@ -94,7 +94,7 @@ class Route(Generic[TakenT, AskedT]):
     @property
     def is_versioned(self) -> bool:
         """Whether a request may name the version that answers."""
-        return bool(self.needs.errors)
+        return self.needs is not NOTHING
 
     @property
     def query(self) -> type[Options]:
