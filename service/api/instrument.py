@@ -81,8 +81,6 @@ class Instrument:
                 numbers.count(request.method, status, arm or SERVED, seconds)
                 if access_log and random.random() < access_log:  # noqa: S311 - a sample, not a secret
                     _log_access(request, context, route, response, status, seconds)
-                if arm:
-                    current_arm.set("")  # for the connection's next request
             response.headers[REQUEST_ID] = request_id
             if lifecycle.draining:
                 response.force_close()

@@ -43,24 +43,23 @@ class CandidateFollower(S3Follower):
             return None
         if read:
             self._pointer = read[0]
-        await self._steer()
+        assert self._pointer  # what is known was read
+        await self._steer(self._pointer)
         return read[1] if read else None
 
-    async def _steer(self) -> None:
+    async def _steer(self, pointer: CandidatePointer) -> None:
         """Say who gets the candidate: at most as many as before, while that is still another model.
 
         It may have been taken from many users because it is bad, and the next one takes a while to be imported.
         """
-        if self._pointer is None:
-            return
-        candidate, percent = self._slot.candidate, self._pointer.percent
-        if candidate and candidate.snapshot.manifest.source.sha256 != self._pointer.sha256:
+        candidate, percent = self._slot.candidate, pointer.percent
+        if candidate and candidate.snapshot.manifest.source.sha256 != pointer.sha256:
             percent = min(percent, self._slot.experiment.percent)
-        await self._steering.set_by_s3(percent, self._pointer.shadow)
+        await self._steering.set_by_s3(percent, pointer.shadow)
 
     async def _end(self) -> None:
         """Remove the candidate's file, unless someone else put it there; S3 says nothing of a percentage any more."""
-        self._pointer = None
+        self._pointer = self._marker = None  # the same pointer may come again
         await asyncio.to_thread(self._remove_file)
         await self._steering.set_by_s3(None)
 

@@ -128,6 +128,8 @@ async def test_a_file_of_someone_else_stays(tmp_path: Path, bucket: Bucket, prox
         await eventually(lambda: follows.is_at(TWO, 5))
         await looked_twice(follows)
         assert follows.is_at(TWO, 5)
+        await point_to(bucket, key, 20)  # the same pointer as before, to the last byte
+        await eventually(lambda: follows.is_at(ONE, 20))
 
 
 async def test_more_users_wait_for_the_new_candidate(tmp_path: Path, bucket: Bucket, proxy: FaultProxy) -> None:

@@ -99,10 +99,8 @@ async def test_a_candidate_is_followed(place: Place) -> None:
     follower, registry = Follower(status), status.slot.metrics.registry
 
     def beside(percent: float) -> News:
-        served = msgspec.structs.replace(
-            kept(place, source), candidate=(kept(place, other, 2), Experiment(percent=percent))
-        )
-        return news(served)
+        candidate = kept(place, other, 2), Experiment(percent=percent)
+        return news(msgspec.structs.replace(kept(place, source), candidate=candidate))
 
     await follower.take(beside(50))
     assert News.of(status, draining=False) == beside(50)
@@ -120,7 +118,8 @@ async def test_a_candidate_is_followed(place: Place) -> None:
     assert after.snapshot is before.snapshot
     assert registry.get_sample_value("als_model_snapshots_held") == 0
     await follower.take(news(kept(place, source)))
-    assert status.slot.current and status.slot.current.candidate is None
+    assert status.slot.current is not None
+    assert status.slot.current.candidate is None
     assert registry.get_sample_value("als_model_snapshots_held") == 1  # this test has it
     del before, after
     gc.collect()
