@@ -17,7 +17,7 @@ from grafana_foundation_sdk.builders import dashboard, prometheus
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import VariableRefresh, VariableSort
 
-from grafana import candidate, fleet, models, serving
+from grafana import fleet, models, serving
 from grafana.panels import SOURCE, AnyPanel, of
 
 Rows = Mapping[str, Callable[[], Iterator[AnyPanel]]]
@@ -28,7 +28,7 @@ SERVING: Rows = {
     "Scores": models.scores,
     "Loading": models.loading,
     "Rollout and policy": models.rollout,
-    "Candidate": candidate.candidate,
+    "Candidate": models.candidate,
     "S3": models.s3,
     "Process": serving.process,
 }

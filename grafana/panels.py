@@ -61,6 +61,11 @@ def quantiles(histogram: str, *matchers: str) -> Queries:
     return {f"p{100 * share:.0f}": quantile(share, histogram, *matchers) for share in (0.5, 0.95, 0.99)}
 
 
+def mean(histogram: str) -> str:
+    """Return the mean of what a histogram observed."""
+    return f"sum({rate(histogram + '_sum')}) / (sum({rate(histogram + '_count')}) > 0)"
+
+
 def number(title: str, description: str, queries: Queries, unit: str, steps: Steps = BLUE, span: int = 4) -> stat.Panel:
     """Make large numbers, coloured by value, with their history in the background."""
     panel = _panel(stat.Panel(), title, description, unit, steps, span).height(4)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ import pytest
 from service.s3.location import LATEST
 from service.s3.pointer import Pointer
 from tests.support import ROOT
-from tests.support.helpers import model_bytes, put, version
+from tests.support.helpers import model_bytes, version
 from tests.support.models import make_factors
 from tests.support.monitoring import Prometheus, need_prometheus, running_prometheus
 from tests.support.published import Bucket
@@ -107,14 +108,17 @@ def ask(server: RunningServer) -> None:
 def prometheus(tmp_path_factory: pytest.TempPathFactory, seaweed: Seaweed) -> Iterator[Prometheus]:
     """Watch a real server that follows S3: without a model, with one, with another, with more and more refused.
 
-    It has a candidate, and is asked all the time, and beside it is one that does not run.
+    It has a candidate, which answers in the background, too. It is asked all the time. Beside it is one that does not
+    run.
     """
     need_prometheus()
     directory = tmp_path_factory.mktemp("grafana")
     bucket = Bucket(seaweed, asyncio.run(seaweed.make_bucket(versioned=True)), directory)
-    put(directory / "candidate.npz", model_bytes(0))
-    candidate = {"candidate_path": directory / "candidate.npz", "candidate_percent": 50, "candidate_shadow": 1}
-    follows: dict[str, Any] = {"s3_uri": bucket.prefix, "s3_poll_seconds": 0.2, **candidate}
+    candidate = directory / "candidate.npz"
+    served = make_factors(users=20, items=30, pairs=60)
+    candidate.write_bytes(model_bytes(factors=replace(served, item_factors=2 * served.item_factors)))
+    tried = {"candidate_path": candidate, "candidate_percent": 50, "candidate_shadow": 1}
+    follows: dict[str, Any] = {"s3_uri": bucket.prefix, "s3_poll_seconds": 0.2, **tried}
     with running_server(directory / "als_model.npz", directory / "state", seaweed.environment(), **follows) as server:
         targets = [server.url.removeprefix("http://"), "127.0.0.1:1"]
         with running_prometheus(directory, targets) as watching:
