@@ -21,6 +21,7 @@ from service.api.results import Results
 from service.api.shadow import Shadow
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
+from service.environment import child_environment
 from service.followers import candidate_path, follow_candidates, follow_items, follow_models
 from service.live.administration import Administration
 from service.live.admission import GatePolicy, Mode
@@ -49,7 +50,7 @@ from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
 from service.observe.sheets import Sums
-from service.settings import Settings, child_environment
+from service.settings import Settings
 from service.workers.keeper import Workers
 from service.workers.messages import Assignment
 from service.workers.turns import make_turns

@@ -16,10 +16,11 @@ from prometheus_client import CollectorRegistry
 
 from service.api.problems import HTTP_STATUS
 from service.api.routes import ROUTES
+from service.environment import OF_COMMANDS
 from service.live.report import State
 from service.observe.logs import EVENTS
 from service.observe.metrics import Metrics, table
-from service.settings import OF_COMMANDS, Settings, variable
+from service.settings import Settings, variable
 from service.tokens import SCOPES
 from tests.support import ROOT
 from tests.support.documents import DOCUMENTS, name_of, page, rows_below, sections

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from service.environment import child_environment, refuse_empty_variables, refuse_unknown_variables
 from service.errors import SettingsError
-from service.settings import Settings, child_environment, refuse_empty_variables, refuse_unknown_variables
+from service.settings import Settings
 
 
 def test_the_defaults_are_settings() -> None:

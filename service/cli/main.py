@@ -11,9 +11,10 @@ import click
 
 from service import __version__
 from service.cli.options import settings_options
+from service.environment import refuse_empty_variables, refuse_unknown_variables
 from service.errors import AlsServeError
 from service.observe.logs import set_up_logging
-from service.settings import Settings, refuse_empty_variables, refuse_unknown_variables
+from service.settings import Settings
 
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
