@@ -268,7 +268,6 @@ def scored_items(
     """Pair the ids of item rows with their scores, and with their titles if wanted.
 
     min_score: leave out lower scores, which are the last ones.
-    arm: ShownArm = UNSET
     """
     if min_score is not UNSET:
         scores = scores[: bisect_right(scores, -min_score, key=neg)]
