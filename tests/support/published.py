@@ -72,7 +72,7 @@ class Followed:
         return self.polls("failed", reason) > 0 and last.detail.endswith(".")
 
     def has(self, content: bytes) -> bool:
-        """Say whether this stands at the path, whole, and nothing is left beside it."""
+        """Say whether this is at the path, whole, and nothing is left beside it."""
         here = [path.name for path in self.path.parent.iterdir()]
         return here == [self.path.name] and self.path.read_bytes() == content
 
