@@ -28,6 +28,7 @@ SERVING: Rows = {
     "Scores": models.scores,
     "Loading": models.loading,
     "Rollout and policy": models.rollout,
+    "Candidate": models.candidate,
     "S3": models.s3,
     "Process": serving.process,
 }
@@ -52,6 +53,7 @@ def build(name: str) -> dashboard.Dashboard:
     board = board.with_variable(_variable("job", "Job", "label_values(als_model_ready, job)"))
     instances = 'label_values(als_model_ready{job=~"$job"}, instance)'
     board = board.with_variable(_variable("instance", "Instance", instances))
+    board = board.with_variable(_variable("arm", "Arm", 'label_values(als_results_total{job=~"$job"}, arm)'))
     for annotation in events():
         board = board.annotation(annotation)
     numbers = count(1)

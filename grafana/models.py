@@ -9,6 +9,7 @@ from grafana.panels import (
     bars,
     density,
     lines,
+    mean,
     number,
     of,
     quantile,
@@ -18,6 +19,7 @@ from grafana.panels import (
     stacked,
     words,
 )
+from grafana.serving import API, SECONDS
 
 UNCHANGED = 'outcome="unchanged"'
 KINDS = ("recommendation", "individual", "popularity")
@@ -143,6 +145,51 @@ def rollout() -> Iterator[AnyPanel]:
             "in the model {{instance}}": of("als_model_items"),
         },
         "short",
+    )
+
+
+def candidate() -> Iterator[AnyPanel]:
+    """Make panels that compare the candidate with the served model."""
+    yield lines(
+        "Users with the candidate",
+        "The percentage of users who get the candidate instead of the served model; 0 without a candidate.",
+        {"{{instance}}": of("als_candidate_percent")},
+        "percent",
+    )
+    yield lines(
+        "Empty or failed answers by arm",
+        "The share of lists that are empty although the request left nothing out, and of failed requests, for the "
+        "served model and for the candidate.",
+        {"{{arm}}": 'job_arm:als_bad_answers:ratio_rate15m{job=~"$job", arm=~"$arm"}'},
+        "percentunit",
+    )
+    yield lines(
+        "Latency by arm, p99",
+        "The time within which 99 of 100 requests to the API are answered.",
+        {"{{arm}}": quantile(0.99, SECONDS, API, by="arm")},
+        "s",
+    )
+    yield lines(
+        "In common with the served model",
+        "Of the requests that the candidate also answers in the background: the mean share of the first ten items that "
+        "both lists have, and how alike their order is, from 0 (reverse) to 1 (the same).",
+        {
+            "items": mean("als_shadow_overlap_ratio"),
+            "order": mean("als_shadow_rank_correlation_ratio"),
+        },
+        "percentunit",
+    )
+    yield stacked(
+        "Answers in the background",
+        "Compared with the served model's, failed, or dropped because too many waited; clients notice none of this.",
+        {"{{outcome}}": f"sum by (outcome) ({rate('als_shadow_requests_total')})"},
+        "ops",
+    )
+    yield lines(
+        "Time in the background",
+        "How long the candidate takes for a list in the background, with a low priority.",
+        quantiles("als_shadow_duration_seconds"),
+        "s",
     )
 
 

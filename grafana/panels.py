@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from grafana_foundation_sdk.builders import bargauge, dashboard, heatmap, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, dashboard, heatmap, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders import table as tables
 from grafana_foundation_sdk.builders.common import GraphThresholdsStyleConfig, ReduceDataOptions, StackingConfig
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models.dashboard import (
@@ -19,9 +20,13 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from service.observe.metrics import ARM, table
+
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 #: The selection by the variables at the top of the dashboard.
 CHOSEN = 'job=~"$job", instance=~"$instance"'
+CHOSEN_ARMS = 'arm=~"$arm"'
+_BY_ARM = {row.name for row in table().values() if ARM in row.labels}
 
 #: Legend -> PromQL.
 Queries = Mapping[str, str]
@@ -30,13 +35,14 @@ Steps = Sequence[tuple[float | None, str]]
 
 BLUE: Steps = [(None, "blue")]
 LAST = ReduceDataOptions().calcs(["lastNotNull"])
-AnyPanel = stat.Panel | table.Panel | timeseries.Panel | heatmap.Panel | bargauge.Panel
-Kind = TypeVar("Kind", stat.Panel, table.Panel, timeseries.Panel, heatmap.Panel, bargauge.Panel)
+AnyPanel = stat.Panel | tables.Panel | timeseries.Panel | heatmap.Panel | bargauge.Panel
+Kind = TypeVar("Kind", stat.Panel, tables.Panel, timeseries.Panel, heatmap.Panel, bargauge.Panel)
 
 
 def of(metric: str, *matchers: str) -> str:
-    """Return a metric's series of the chosen servers."""
-    return f"{metric}{{{', '.join((CHOSEN, *matchers))}}}"
+    """Return a metric's series of the chosen servers, and of the chosen arms if it is counted by arm."""
+    chosen = (CHOSEN, CHOSEN_ARMS) if metric.removesuffix("_bucket") in _BY_ARM else (CHOSEN,)
+    return f"{metric}{{{', '.join((*chosen, *matchers))}}}"
 
 
 def rate(metric: str, *matchers: str) -> str:
@@ -53,6 +59,11 @@ def quantile(share: float, histogram: str, *matchers: str, by: str = "") -> str:
 def quantiles(histogram: str, *matchers: str) -> Queries:
     """Return the three quantiles shown."""
     return {f"p{100 * share:.0f}": quantile(share, histogram, *matchers) for share in (0.5, 0.95, 0.99)}
+
+
+def mean(histogram: str) -> str:
+    """Return the mean of what a histogram observed."""
+    return f"sum({rate(histogram + '_sum')}) / (sum({rate(histogram + '_count')}) > 0)"
 
 
 def number(title: str, description: str, queries: Queries, unit: str, steps: Steps = BLUE, span: int = 4) -> stat.Panel:
@@ -105,9 +116,9 @@ def density(title: str, description: str, histogram: str, unit: str, *matchers: 
 
 def rows(
     title: str, description: str, queries: Queries, units: Mapping[str, str], hidden: Sequence[str], span: int = 24
-) -> table.Panel:
+) -> tables.Panel:
     """Make a table: a row for each instance, a column for each query and each label that is not hidden."""
-    panel = _panel(table.Panel(), title, description, "none", BLUE, span).height(6)
+    panel = _panel(tables.Panel(), title, description, "none", BLUE, span).height(6)
     names = {f"Value #{letter}": name for letter, name in zip("ABCDEFGH", queries, strict=False)}
     for letter, expression in zip("ABCDEFGH", queries.values(), strict=False):
         target = prometheus.Dataquery().expr(expression).format(PromQueryFormat.TABLE).instant().ref_id(letter)

@@ -8,22 +8,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
 from service.answering import Work
 from service.api import Api, create_api, create_monitoring
-from service.api.cache import ResponseCache
-from service.api.context import Context, Lifecycle, Limits, Results
+from service.api.context import Context, Lifecycle, Limits
 from service.api.queries import Queries
+from service.api.results import Results
+from service.api.shadow import Shadow
 from service.api.tokens import Access
 from service.connections import Budget, most_connections, raise_descriptor_limit
-from service.errors import SettingsError
+from service.environment import child_environment
+from service.followers import candidate_path, follow_candidates, follow_items, follow_models
+from service.live.administration import Administration
 from service.live.admission import GatePolicy, Mode
 from service.live.background import measure_lag
+from service.live.candidate import keep_candidate
 from service.live.catalog import CatalogLoader
+from service.live.commands import Administer
 from service.live.fallback_training import FallbackTrainer
 from service.live.generation import Slot
 from service.live.importing import ImportLimits
@@ -40,20 +45,17 @@ from service.live.tokens import TokensLoader, read_tokens
 from service.live.watcher import Watcher
 from service.model.catalog.naming import columns_of
 from service.model.keys import keys_of
+from service.model.rollout.arms import Experiment
 from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
 from service.observe.metrics import Metrics
 from service.observe.sheets import Sums
-from service.s3.location import Location, parse_location
-from service.settings import Settings, child_environment
+from service.settings import Settings
 from service.workers.keeper import Workers
 from service.workers.messages import Assignment
 from service.workers.turns import make_turns
 
 T = TypeVar("T")
-
-if TYPE_CHECKING:
-    from service.live.s3_follower import Followed, S3Follower
 
 
 def create_live(
@@ -67,12 +69,18 @@ def create_live(
 
     Without a policy, everything may be shown; without one for gates, there are none.
     """
-    reading = _reading(keys_of(settings.pickle_keys))
-    shelf = Shelf(settings.state_dir / "snapshots", settings.keep_snapshots, reading, settings.ids == "text")
-    preparation = Preparation(shelf, import_limits(settings), following.seconds_of if following else None)
+    preparation = _preparation(settings, "snapshots", following)
     allowance = Allowance(settings.probation_seconds, settings.probation_excess)
-    rollout = Rollout(gate_policy or GatePolicy(), allowance)
+    experiment = Experiment(settings.experiment, settings.candidate_percent, settings.candidate_shadow)
+    rollout = Rollout(gate_policy or GatePolicy(), allowance, experiment)
     return keep_model(settings.model_path, preparation, metrics, settings.watch_seconds, rollout, policy)
+
+
+def _preparation(settings: Settings, name: str, following: Following | None = None) -> Preparation:
+    """Return what imports models onto the shelf of this name."""
+    reading = _reading(keys_of(settings.pickle_keys))
+    shelf = Shelf(settings.state_dir / name, settings.keep_snapshots, reading, settings.ids == "text")
+    return Preparation(shelf, import_limits(settings), following.seconds_of if following else None)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -119,6 +127,7 @@ class Keeping:
 
     status: Status
     works: dict[str, Work]
+    administer: Administer
 
 
 def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
@@ -130,7 +139,7 @@ def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
     access = _access(settings, metrics)
     keeping = create_keeping(settings, metrics, access)
     works = keeping.works | {"Measuring the event loop's lag": lambda: measure_lag(metrics)}
-    return create_api(settings, keeping.status, metrics, access=access), works
+    return create_api(settings, keeping.status, metrics, access=access, administer=keeping.administer), works
 
 
 def create_keeper(
@@ -151,12 +160,14 @@ def create_keeper(
         metrics,
         Limits(),
         Queries(1, settings.queue_ms, metrics),
-        ResponseCache(0, metrics),
+        {},
         Results(metrics),
+        Shadow(metrics),
         {},
         partial(scrape, status, metrics),
         lifecycle,
         access,
+        keeping.administer,
     )
     assignments = _assignments(settings, workers, sockets)
     group = Workers(assignments, child_environment(), context, sums)
@@ -185,6 +196,9 @@ def _assignments(settings: Settings, workers: int, sockets: Sequence[socket.sock
         log_format=settings.log_format,
         log_level=settings.log_level,
         has_tokens=settings.tokens_file is not None,
+        management_port=settings.management_port,
+        shelf=settings.state_dir / "snapshots",
+        reading=_reading(keys_of(settings.pickle_keys)),
     )
     return [msgspec.structs.replace(first, place=place) for place in range(workers)]
 
@@ -205,7 +219,7 @@ def _access(settings: Settings, metrics: Metrics) -> Access | None:
 
 def create_keeping(settings: Settings, metrics: Metrics, access: Access | None = None) -> Keeping:
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
-    follower = _model_follower(settings, settings.s3_uri, metrics) if settings.s3_uri else None
+    follower = follow_models(settings, settings.s3_uri, metrics) if settings.s3_uri else None
     following = follower.following if follower else None
     live = create_live(settings, metrics, following, _policy(settings), gate_policy_of(settings))
     watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
@@ -230,16 +244,30 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
             encoding=settings.training_encoding,
         )
         works["Training a fallback model"] = trainer.run
+    status = live.status(following)
+    works |= _candidate_works(settings, live, status)
     works |= _policy_works(settings, live.slot)
     if settings.items_s3_uri:
-        works["Following the items in S3"] = _items_follower(settings, settings.items_s3_uri, metrics).run
+        works["Following the items in S3"] = follow_items(settings, settings.items_s3_uri, metrics).run
     if settings.tokens_file and access:
         tokens = Reloader(
             settings.tokens_file, TokensLoader(settings.tokens_file, access.use, metrics), settings.watch_seconds
         )
         works["Keeping the tokens current"] = tokens.run
         works["Watching the file of tokens"] = lambda: request_every(settings.watch_seconds, tokens)
-    return Keeping(live.status(following), works)
+    administration = Administration(live, *([follower.request] if follower else []))
+    return Keeping(status, works, administration.perform)
+
+
+def _candidate_works(settings: Settings, live: Live, status: Status) -> dict[str, Work]:
+    """Return what keeps the candidate current, if there may be one."""
+    follower, path = follow_candidates(settings, live), candidate_path(settings)
+    if path is None:
+        return {}
+    candidates = keep_candidate(path, live.slot, _preparation(settings, "candidates"), settings.watch_seconds)
+    status.candidate_reloads = candidates.history
+    following: dict[str, Work] = {"Following the candidate in S3": follower.run} if follower else {}
+    return _reloading("the candidate", candidates) | following
 
 
 def _policy_works(settings: Settings, slot: Slot) -> dict[str, Work]:
@@ -265,36 +293,3 @@ def _reloading(name: str, reloader: Reloader[T]) -> dict[str, Work]:
         f"Keeping {name} current": reloader.run,
         f"Watching {name}": lambda: request_every(LOOK_SECONDS, reloader),
     }
-
-
-def _model_follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
-    return _follower(settings, parse_location(uri), settings.model_path, metrics, settings.s3_poll_seconds, "model")
-
-
-def _items_follower(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
-    location = parse_location(uri)
-    if location.is_prefix:
-        raise SettingsError(f"ALS_ITEMS_S3_URI is {location}, a prefix; name one object, such as {location}items.csv.")
-    if settings.items is None:
-        raise SettingsError("ALS_ITEMS_S3_URI is set, but ALS_ITEMS is not; set it to the path of the downloaded file.")
-    return _follower(settings, location, settings.items, metrics, settings.items_s3_poll_seconds, "items")
-
-
-def _follower(
-    settings: Settings, location: Location, path: Path, metrics: Metrics, poll: float, followed: Followed
-) -> S3Follower:
-    from service.live.s3_follower import (
-        S3Follower,  # imported here, because botocore costs time and memory that other servers do not need
-    )
-
-    return S3Follower(
-        location,
-        path,
-        settings.state_dir,
-        metrics,
-        poll=poll,
-        timeout=settings.s3_timeout_seconds,
-        payer=settings.s3_request_payer,
-        most_bytes=settings.max_model_mb * 2**20,
-        followed=followed,
-    )

@@ -208,6 +208,12 @@ class QuarantinedError(ModelRejectedError):
     code = "quarantined"
 
 
+class PinnedError(ModelRejectedError):
+    """An administrator has pinned another version, so no new model is taken."""
+
+    code = "pinned"
+
+
 class OutOfResourcesError(AlsServeError):
     """The system is out of descriptors or memory, or a disk fails; this says nothing about the file."""
 
@@ -221,9 +227,15 @@ class BadGoldenFileError(AlsServeError):
 
 
 class UnknownVersionError(AlsServeError):
-    """No model of this version is kept, or several are."""
+    """No model of this version is kept, or several are, or it was never served."""
 
     code = "unknown_version"
+
+
+class AdministrationError(AlsServeError):
+    """A server does not carry out what als-serve admin asks for, or does not answer."""
+
+    code = "not_administered"
 
 
 # ---------------------------------------------------------------- lists of ids
@@ -480,6 +492,12 @@ class UnknownItemError(RequestError):
     """The item is not in the served model."""
 
     code = "unknown_item"
+
+
+class VersionGoneError(RequestError):
+    """The named version is not kept any more, or was never served."""
+
+    code = "version_gone"
 
 
 class NoSeenItemsError(RequestError):

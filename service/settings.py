@@ -1,11 +1,9 @@
-"""The settings: variable, type, default and help of each; nothing else reads the environment."""
+"""The settings: name, type, default and help of each."""
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -14,33 +12,9 @@ from service.errors import SettingsError
 
 Check = Callable[[Any], bool]
 
-#: Variables that the import process inherits: how to find Python and encode text, no secrets.
-_CHILD_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")
-
+_EXPERIMENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ORIGIN = re.compile(r"\*|https?://[^\s/,?#@]+")
-_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
-_NUMBER, _ADDRESS, _PROTOCOL = re.compile(r"\d{1,5}"), re.compile(r"[0-9a-fA-F.:]+"), re.compile("tcp|udp|sctp")
-#: Names of service links (after the service's own name), and their values; a port with a number could be a typo.
-_LINKS = tuple(
-    (re.compile(rf"ALS_(\w+_)?{name}"), value)
-    for name, value in {
-        "PORT": _LINK,
-        # Docker's links of a range of ports have a start and an end.
-        r"PORT_\d+_(TCP|UDP|SCTP)(_START|_END)?": _LINK,
-        r"PORT_\d+_(TCP|UDP|SCTP)_ADDR": _ADDRESS,
-        r"PORT_\d+_(TCP|UDP|SCTP)_PORT(_START|_END)?": _NUMBER,
-        r"PORT_\d+_(TCP|UDP|SCTP)_PROTO": _PROTOCOL,
-        "SERVICE_HOST": _ADDRESS,
-        r"SERVICE_PORT(_\w+)?": _NUMBER,
-        "NAME": re.compile(r"/[^/]+/[^/]+"),
-        r"ENV_\w+": re.compile(r".*", re.DOTALL),  # whatever the linked container has in its environment
-    }.items()
-)
 _HOSTS = re.compile(r"(?: *(?:[\w.-]+|\[[\da-fA-F:.]+\]) *(?:,|$))+(?<!,)")
-
-
-#: Variables of earlier versions, and what replaced them.
-_RENAMED = {"ALS_ITEM_TITLES": "ALS_ITEMS"}
 
 
 def _setting(default: Any, help: str, *, allowed: str = "", check: Check | None = None) -> Any:  # noqa: A002 - the word every CLI uses
@@ -82,7 +56,7 @@ class Settings:
     )
     management_port: int | None = _setting(
         None,
-        "A separate port for /healthz, /readyz and /metrics; 0 picks a free one.",
+        "A separate port for /healthz, /readyz, /metrics and /v1/admin; 0 picks a free one.",
         allowed="0 to 65535",
         check=lambda value: value is None or 0 <= value <= 65535,
     )
@@ -150,7 +124,9 @@ class Settings:
         check=lambda value: 0 < value <= 60_000,
     )
     cache_mb: int = _at_least_zero(
-        16, "Memory for answers that are given again to equal requests, until the model changes; 0 keeps none."
+        16,
+        "MB of memory for answers that are given again to equal requests, until the model changes, and as many for a "
+        "candidate; 0 keeps none.",
     )
     drain_seconds: float = _at_least_zero(5.0, "How long to report 'not ready' after SIGTERM before closing the port.")
     import_timeout_seconds: float = _positive(600.0, "How long one model may take to import.")
@@ -194,6 +170,26 @@ class Settings:
     probation_excess: float = _share(
         0.05, "By how much the share of failed or empty answers may exceed that of the model before."
     )
+    candidate_path: Path | None = _setting(
+        None, "The path of a candidate: a second model, which a part of the users gets instead of the served one."
+    )
+    candidate_percent: float = _setting(
+        0.0,
+        "The percentage of users who get the candidate, unless candidate.json in S3 or the admin API says otherwise.",
+        allowed="0 to 100",
+        check=lambda value: 0 <= value <= 100,
+    )
+    candidate_shadow: float = _share(
+        0.0,
+        "The share of requests that the candidate answers, too, in the background, only to be compared; unless "
+        "candidate.json in S3 says otherwise.",
+    )
+    experiment: str = _setting(
+        "default",
+        "The name of the experiment; under another name, other users get the candidate.",
+        allowed="1 to 64 letters, digits, dots, - and _",
+        check=lambda value: _EXPERIMENT.fullmatch(value) is not None,
+    )
     s3_uri: str | None = _setting(
         None, "Where models come from: s3://bucket/prefix/ (by latest.json, else the newest name) or s3://bucket/key."
     )
@@ -232,7 +228,7 @@ class Settings:
     )
     items_required: bool = _setting(False, "Whether an item that the catalog (ALS_ITEMS) does not list is unavailable.")
     tokens_file: Path | None = _setting(
-        None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything but admin is open."
+        None, "A file of tokens, one 'name scope[,scope] sha256' a line; without it, everything is open."
     )
     log_format: Literal["console", "timed", "json"] = _one_of(
         "console", "The log format: console, timed (with the time) or json.", "console", "timed", "json"
@@ -260,51 +256,3 @@ class Settings:
 def variable(name: str) -> str:
     """Return the environment variable of a setting: ``model_path`` -> ALS_MODEL_PATH."""
     return "ALS_" + name.upper()
-
-
-def refuse_unknown_variables() -> None:
-    """Raise SettingsError if the environment has an ALS_* variable that is not a setting (most likely a typo).
-
-    Variables that Kubernetes and Docker set for a service whose name begins with "als" are passed over, unless one has
-    the name of a setting.
-    """
-    known = [variable(setting.name) for setting in fields(Settings)]
-    for name in sorted(name for name in os.environ if name.startswith("ALS_")):
-        if name in _RENAMED:
-            raise SettingsError(f"{name} is now called {_RENAMED[name]}, which takes the same file; rename it.")
-        if name in known:
-            _refuse_link(name, os.environ[name])
-        elif not is_service_link(name, os.environ[name]):
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-            remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}."
-            raise SettingsError(f"The environment variable {name} is not a setting of als-serve; {remedy}")
-
-
-def refuse_empty_variables() -> None:
-    """Raise SettingsError if a setting that protects something is empty: it would count as unset.
-
-    The server would be open to everybody, or show what it must not.
-    """
-    for setting in ("tokens_file", "items", "unavailable", "hidden_users"):
-        if os.environ.get(variable(setting)) == "":
-            raise SettingsError(f"The environment variable {variable(setting)} is empty; name a file, or unset it.")
-
-
-def _refuse_link(name: str, value: str) -> None:
-    if name.endswith("_PORT") and _LINK.fullmatch(value):
-        service = name.removesuffix("_PORT").lower().replace("_", "-")
-        raise SettingsError(
-            f"{name} is {value}, which Kubernetes sets for a service called {service} (a service link); set "
-            "enableServiceLinks: false in the pod's spec, or give the service another name."
-        )
-
-
-def is_service_link(name: str, value: str) -> bool:
-    """Return whether Kubernetes or Docker sets this variable in every container that can reach some service."""
-    return any(named.fullmatch(name) and valued.fullmatch(value) for named, valued in _LINKS)
-
-
-def child_environment() -> Mapping[str, str]:
-    """Return the environment of a process that reads untrusted bytes: no secrets, no Python options."""
-    kept = {name: os.environ[name] for name in os.environ if name in _CHILD_VARIABLES}
-    return kept | {"OPENBLAS_NUM_THREADS": "1"}

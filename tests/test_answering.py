@@ -45,4 +45,4 @@ def test_what_is_no_request_is_a_problem(tmp_path: Path, what: str) -> None:
     problem = json.loads(body)
     assert (problem["status"], problem["detail"]) == (status, TOO_LONG if status == 431 else NOT_HTTP)
     assert f"X-Request-Id: {problem['request_id']}".encode() in head
-    assert f'als_http_requests_total{{method="OTHER",route="unmatched",status="{status}"}} 1.0' in metrics
+    assert f'als_http_requests_total{{arm="served",method="OTHER",route="unmatched",status="{status}"}} 1.0' in metrics

@@ -20,6 +20,7 @@ ALWAYS = {
     "Watching for accepted models",
     "Watching new models' answers",
 }
+CANDIDATE = {"Keeping the candidate current", "Watching the candidate"}
 HERE = Path(__file__)
 
 
@@ -35,7 +36,9 @@ def works_of(tmp_path: Path, **changes: Any) -> set[str]:
     ("changes", "works"),
     [
         ({}, set[str]()),
-        ({"s3_uri": "s3://bucket/models/"}, {"Following S3"}),
+        ({"s3_uri": "s3://bucket/model.npz"}, {"Following S3"}),
+        ({"s3_uri": "s3://bucket/models/"}, {"Following S3", "Following the candidate in S3", *CANDIDATE}),
+        ({"candidate_path": HERE}, CANDIDATE),
         (
             {"items": HERE, "items_s3_uri": "s3://bucket/i.csv"},
             {"Keeping ALS_ITEMS current", "Watching ALS_ITEMS", "Following the items in S3"},
@@ -46,7 +49,18 @@ def works_of(tmp_path: Path, **changes: Any) -> set[str]:
         ({"hidden_users": HERE}, {"Keeping ALS_HIDDEN_USERS current", "Watching ALS_HIDDEN_USERS"}),
         ({"tokens_file": HERE}, {"Keeping the tokens current", "Watching the file of tokens"}),
     ],
-    ids=["none", "S3", "items in S3", "training", "items", "unavailable", "hidden users", "tokens"],
+    ids=[
+        "none",
+        "S3",
+        "S3 with a candidate",
+        "candidate",
+        "items in S3",
+        "training",
+        "items",
+        "unavailable",
+        "hidden users",
+        "tokens",
+    ],
 )
 async def test_a_setting_adds_its_work(tmp_path: Path, changes: dict[str, Any], works: set[str]) -> None:
     """Nothing is watched, polled or trained that no setting asks for."""

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from service.api.problems import HTTP_STATUS
 from service.api.routes import ROUTES
+from service.environment import OF_COMMANDS
 from service.live.report import State
 from service.observe.logs import EVENTS
 from service.observe.metrics import Metrics, table
@@ -47,13 +49,13 @@ def test_every_setting_is_documented_as_it_is() -> None:
 
 def test_every_route_is_documented() -> None:
     """docs/api.md has each route, and none that does not exist."""
-    documented = set(re.findall(r"`(GET|POST) (/[^`?]*)", page("docs/api.md")))
+    documented = set(re.findall(r"`(GET|POST|PUT|DELETE) (/[^`?]*)", page("docs/api.md")))
     assert documented == {(route.method, route.path) for route in ROUTES}
 
 
 def test_every_parameter_is_documented_with_its_default() -> None:
     """The table in docs/api.md has each optional parameter, and no other."""
-    options = [field for route in ROUTES if not route.has_body for field in msgspec.structs.fields(route.options)]
+    options = [field for route in ROUTES for field in msgspec.structs.fields(route.query)]
     defaults = {f"`{field.name}`": field.default for field in options if not field.required}
     shown = {"True": "`true`", "False": "`false`", "()": "", "UNSET": "", "popular": "`ALS_FALLBACK`"}
     rows = rows_below("docs/api.md", "| parameter | allowed | default | meaning |")
@@ -132,7 +134,7 @@ def test_no_table_is_in_two_places() -> None:
 
 def test_every_variable_that_a_document_names_exists() -> None:
     """No document names a setting that does not exist; the changelog alone also names those of earlier versions."""
-    known = {variable(setting.name) for setting in fields(Settings)}
+    known = {variable(setting.name) for setting in fields(Settings)} | {*chain(*OF_COMMANDS.values())}
     current = [document for document in DOCUMENTS if document.name != "CHANGELOG.md"]
     named = {name for document in current for name in re.findall(r"\bALS_[A-Z_]+[A-Z]\b", document.read_text("utf-8"))}
     assert named <= known
@@ -163,7 +165,7 @@ def test_every_metric_that_a_document_names_exists(document: Path) -> None:
 def test_every_scope_is_documented_with_its_routes() -> None:
     """The table in docs/api.md has each scope with the routes that need it."""
     rows = rows_below("docs/api.md", "| scope | requests |")
-    documented = {scope.strip("`"): set(re.findall(r"`(GET|POST) (\S+)`", routes)) for scope, routes in rows}
+    documented = {scope.strip("`"): set(re.findall(r"`(GET|POST|PUT|DELETE) (\S+)`", routes)) for scope, routes in rows}
     assert documented == {
         scope: {(route.method, route.path) for route in ROUTES if route.scope == scope} for scope in SCOPES
     }

@@ -50,7 +50,7 @@ def test_a_file_is_seen_once_it_is_whole(path: Path) -> None:
 
 
 def test_content_name_and_directory_survive_a_power_cut(path: Path, calls: list[str]) -> None:
-    """The bytes are on the disk before the file has its name, and the name is before anybody is told."""
+    """The bytes are on the disk before the file has its name, and the name is before anybody learns of it."""
     with written_whole(path, path.with_name("new")) as file:
         file.write(b"new")
     assert calls == ["sync file", "rename file", "sync directory"]

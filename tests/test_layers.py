@@ -23,6 +23,7 @@ LAYERS = {
     "health": {"errors", "files"},
     "tokens": {"errors"},
     "settings": {"errors"},
+    "environment": {"errors", "settings"},
     "observe": {"errors"},
     "model": {"errors", "files"},
     "threads": {"errors"},
@@ -38,7 +39,7 @@ LAYERS = {
     "answering": {"api", "connections", "listening", "live"},
     "workers": {"answering", "api", "children", "connections", "errors", "live", "model", "observe", "tokens"},
 }
-WIRING = {"__main__", "app", "cli", "server"}
+WIRING = {"__main__", "app", "cli", "followers", "server"}
 #: ... except that training is reached by few roads, so that no server has it in its process, and commands by one.
 ONLY_FROM = {
     "training": {
@@ -58,7 +59,13 @@ ONLY_FROM = {
 #: Of live, the API knows the store and the words in which the store reports, nothing else; of its children, live knows
 #: the words that they share, and the confinement. Readers of models are for what imports one.
 SEES = {
-    ("api", "live"): ("service.live.generation", "service.live.report", "service.live.scraping", "service.live.status"),
+    ("api", "live"): (
+        "service.live.commands",
+        "service.live.generation",
+        "service.live.report",
+        "service.live.scraping",
+        "service.live.status",
+    ),
     ("live", "children"): ("service.children.jobs", "service.children.lifeline"),
     ("api", "s3"): ("service.s3.versions",),
     ("answering", "api"): ("service.api",),
@@ -166,7 +173,7 @@ def violations(module: str, source: str) -> list[str]:
     """Return what is wrong with a module's imports and its use of the environment."""
     tree = ast.parse(source)
     wrong = [f"{module} imports {name}" for name in imports(tree) if not may_import(module, name)]
-    if touches_environment(tree) and module != "service.settings":
+    if touches_environment(tree) and module != "service.environment":
         wrong.append(f"{module} touches the environment")
     return wrong
 
@@ -270,7 +277,7 @@ def test_a_wrong_import_is_found(module: str, statement: str, complaint: str) ->
     ("module", "statement"),
     [
         ("service", "import os\nos.environ.setdefault('OPENBLAS_NUM_THREADS', '1')"),
-        ("service.settings", "import os\nos.environ['X']"),
+        ("service.environment", "import os\nos.environ['X']"),
         ("service.training.als", "from implicit.cpu.als import AlternatingLeastSquares"),
         ("service.model.formats.pickle", "import pickle"),
         ("service.model.storage.snapshot", "from service.model.scoring.costs import QueryCosts"),

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from service.environment import child_environment, refuse_empty_variables, refuse_unknown_variables
 from service.errors import SettingsError
-from service.settings import Settings, child_environment, refuse_empty_variables, refuse_unknown_variables
+from service.settings import Settings
 
 
 def test_the_defaults_are_settings() -> None:
@@ -61,6 +62,14 @@ def test_an_unrecognizable_variable_lists_the_known_ones(monkeypatch: pytest.Mon
     monkeypatch.setenv("ALS_XYZZY", "1")
     with pytest.raises(SettingsError, match=r"not a setting of als-serve; known: ALS_MODEL_PATH, ALS_STATE_DIR, "):
         refuse_unknown_variables()
+
+
+def test_the_variables_of_a_command_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ALS_TOKEN is for asking a server; a server that is started with it was meant to have ALS_TOKENS_FILE."""
+    monkeypatch.setenv("ALS_TOKEN", "als_secret")
+    refuse_unknown_variables("admin")
+    with pytest.raises(SettingsError, match="did you mean ALS_TOKENS_FILE"):
+        refuse_unknown_variables("serve")
 
 
 def test_known_variables_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ background work are elsewhere. This file wires the modules together:
 - ``parameters``: the options of requests, as fields of structs; ``query_strings`` and ``bodies`` read them
 - ``answers`` and ``problems``: the shapes of answers and errors, and the status of each error
 - ``handlers/``: the handlers, one module per topic
+- ``results``: lists as they are counted; ``cache``: the answers that were given last
 - ``context``: what the handlers share; ``queries``: threads for long queries, and ``lanes``, where they wait
+- ``shadow``: the candidate answers in the background
 - ``cors``: which pages of other origins may call the API; ``hosts``: the host names that clients may use
 - ``instrument``: the wrapper around every handler; ``static``: the files of pages
 - ``openapi/``: the document generated from the routes, parameters and answers
@@ -21,17 +23,21 @@ from typing import Literal, NamedTuple, Protocol
 
 from service.api import answers
 from service.api.cache import ResponseCache
-from service.api.context import Context, Fallback, Limits, Results, Scrape
+from service.api.context import Context, Fallback, Limits, Scrape
 from service.api.cors import read_origins
 from service.api.instrument import Instrument
 from service.api.openapi.document import document
 from service.api.queries import Queries
+from service.api.results import Results
 from service.api.routes import ROUTES
 from service.api.routing import Router
+from service.api.shadow import Shadow
 from service.api.static import read_pages
 from service.api.tokens import Access
+from service.live.commands import Administer
 from service.live.scraping import scrape as own_scrape
 from service.live.status import Status
+from service.model.rollout.arms import ARMS
 from service.observe.metrics import Metrics
 
 BODY_SECONDS = 10.0
@@ -74,6 +80,10 @@ class Configured(Protocol):
         """The share of requests to log."""
 
     @property
+    def management_port(self) -> int | None:
+        """The separate port for health, metrics and administration, if there is one."""
+
+    @property
     def allowed_hosts(self) -> str | None:
         """The hosts by which clients may address the server, None for any."""
 
@@ -91,25 +101,30 @@ def create_api(
     metrics: Metrics,
     *,
     access: Access | None = None,
+    administer: Administer | None = None,
     scrape: Scrape | None = None,
     body_seconds: float = BODY_SECONDS,
 ) -> Api:
     """Return the API.
 
-    ``access`` admits requests by their tokens, if there are any. ``scrape`` returns the metrics, if they are not this
-    process's alone. ``body_seconds`` is how long a request's body may take to arrive.
+    ``access`` admits requests by their tokens, if there are any. ``administer`` carries out commands; without it or
+    ``access``, or with a management port, there are no routes for that. ``scrape`` returns the metrics, if they are not
+    this process's alone. ``body_seconds`` is how long a request's body may take to arrive.
     """
     limits = Limits(settings.max_n, settings.fallback, body_seconds)
-    routes = [route.within(limits) for route in ROUTES]
+    administered = access is not None and administer is not None and settings.management_port is None
+    routes = [route.within(limits) for route in ROUTES if administered or route.scope != "admin"]
     context = Context(
         status=status,
         metrics=metrics,
         limits=limits,
         queries=Queries(settings.query_threads, settings.queue_ms, metrics),
-        cache=ResponseCache(settings.cache_mb * 2**20, metrics),
+        caches={arm: ResponseCache(settings.cache_mb * 2**20, metrics, arm) for arm in ARMS},
         results=Results(metrics),
+        shadow=Shadow(metrics),
         pages=read_pages(answers.encode(document(routes, ids_as_text=settings.ids == "text"))),
         scrape=scrape or partial(own_scrape, status, metrics),
+        administer=administer,
         access=access,
     )
     instrument = Instrument(context, settings.access_log, settings.allowed_hosts)
@@ -117,6 +132,7 @@ def create_api(
 
 
 def create_monitoring(context: Context, access_log: float) -> Api:
-    """Return only the routes for health checks and scrapes."""
-    routes = [route for route in ROUTES if route.path in _MONITORING]
+    """Return only the routes for health checks and scrapes, and for administration by those who have tokens."""
+    administered = context.access is not None
+    routes = [route for route in ROUTES if route.path in _MONITORING or (administered and route.scope == "admin")]
     return Api(Router(routes, Instrument(context, access_log), context.access), context)

@@ -18,20 +18,19 @@ from service.api.decimals import compact
 from service.api.sending import WholeResponse
 from service.live.generation import Generation
 from service.model.factors import Float32, Id
+from service.model.rollout.arms import Arm
 from service.model.scoring.ranking import Rows
 from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Version
 
 MODEL_VERSION = istr("X-Model-Version")
 CONTENT_TYPE = "application/json"
 
 Strategy: TypeAlias = Literal["als", "session", "popular", "fold_in"]
 
-Version: TypeAlias = Annotated[
-    str,
-    Meta(
-        pattern="^[0-9a-f]{16}$",
-        description="The version of the model that answered: the first 16 hex digits of its file's SHA-256.",
-    ),
+ShownArm: TypeAlias = Annotated[
+    Arm | UnsetType,
+    Meta(description="While there is a candidate: whether this is from the served model, or from the candidate."),
 ]
 Score: TypeAlias = Annotated[
     float, Meta(description="The model's score, a cosine similarity, or a popular item's number of users.")
@@ -47,27 +46,6 @@ encode = _encoder.encode
 def _one_of(*structs: type[msgspec.Struct]) -> Meta:
     """Describe a value that is one of several structs, which msgspec can only do for tagged structs."""
     return Meta(extra_json_schema={"oneOf": [{"$ref": SCHEMAS.format(name=struct.__name__)} for struct in structs]})
-
-
-class Listed(msgspec.Struct, frozen=True, gc=False):
-    """A list of recommendations, as it is counted; one without items has no top score.
-
-    scanned, read: rows and bytes of the scan, see :class:`~service.model.scoring.ranking.Ranked`. empty: whether there
-    is no item although the request left none out.
-    """
-
-    strategy: Strategy
-    scanned: int
-    read: int
-    top_score: float | None
-    empty: bool
-
-
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """The body of an answer, and the list to be counted whenever it is given."""
-
-    body: bytes
-    listed: Listed | None = None
 
 
 class ScoredItem(msgspec.Struct, frozen=True, gc=False):
@@ -111,28 +89,34 @@ class Recommendations(msgspec.Struct, frozen=True):
     user_id: Id
     strategy: Strategy
     items: list[ScoredItem]
+    arm: ShownArm = UNSET
 
 
 class UserResult(msgspec.Struct, frozen=True):
-    """One user's recommendations in a batch."""
+    """One user's recommendations in a batch; ``model_version`` is that of the arm, while there is a candidate."""
 
     user_id: Id
     strategy: Strategy
     items: list[ScoredItem]
+    model_version: Version | UnsetType = UNSET
+    arm: ShownArm = UNSET
 
 
 class UserFailure(msgspec.Struct, frozen=True):
-    """The entry in a batch for a user who is not in the model and gets no fallback."""
+    """The entry in a batch for a user who is not in the model and gets no fallback; otherwise as a UserResult."""
 
     user_id: Id
     error: Literal["unknown_user"] = "unknown_user"
+    model_version: Version | UnsetType = UNSET
+    arm: ShownArm = UNSET
 
 
 class BatchRecommendations(msgspec.Struct, frozen=True):
-    """A UserResult or a UserFailure for each user, in the requested order."""
+    """A UserResult or a UserFailure for each user, in the requested order; ``arm`` is the served one, if given."""
 
     model_version: Version
     results: list[Annotated[msgspec.Raw, _one_of(UserResult, UserFailure)]]
+    arm: ShownArm = UNSET
 
 
 class AnonymousRecommendations(msgspec.Struct, frozen=True):
@@ -142,6 +126,7 @@ class AnonymousRecommendations(msgspec.Struct, frozen=True):
     strategy: Strategy
     items: list[ScoredItem]
     unknown_items: list[Id]
+    arm: ShownArm = UNSET
 
 
 class SessionRecommendations(msgspec.Struct, frozen=True):
@@ -152,6 +137,7 @@ class SessionRecommendations(msgspec.Struct, frozen=True):
     strategy: Strategy
     items: list[ScoredItem]
     unknown_items: list[Id]
+    arm: ShownArm = UNSET
 
 
 class UserIds(msgspec.Struct, frozen=True):
@@ -159,6 +145,7 @@ class UserIds(msgspec.Struct, frozen=True):
 
     model_version: Version
     users: list[Id]
+    arm: ShownArm = UNSET
 
 
 class SimilarUsers(msgspec.Struct, frozen=True):
@@ -167,6 +154,7 @@ class SimilarUsers(msgspec.Struct, frozen=True):
     model_version: Version
     user_id: Id
     users: list[ScoredUser]
+    arm: ShownArm = UNSET
 
 
 class Audience(msgspec.Struct, frozen=True):
@@ -175,6 +163,7 @@ class Audience(msgspec.Struct, frozen=True):
     model_version: Version
     item_id: Id
     users: list[ScoredUser]
+    arm: ShownArm = UNSET
 
 
 class SimilarItems(msgspec.Struct, frozen=True):
@@ -184,6 +173,7 @@ class SimilarItems(msgspec.Struct, frozen=True):
     item_id: Id
     items: list[ScoredItem]
     title: str | UnsetType = UNSET
+    arm: ShownArm = UNSET
 
 
 class ItemScores(msgspec.Struct, frozen=True):
@@ -192,6 +182,7 @@ class ItemScores(msgspec.Struct, frozen=True):
     model_version: Version
     user_id: Id
     items: list[Annotated[Any, _one_of(ScoredItem, UnknownItem)]]
+    arm: ShownArm = UNSET
 
 
 class UserItems(msgspec.Struct, frozen=True):
@@ -200,6 +191,7 @@ class UserItems(msgspec.Struct, frozen=True):
     model_version: Version
     user_id: Id
     items: list[WeightedItem]
+    arm: ShownArm = UNSET
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -214,6 +206,7 @@ class Explanation(msgspec.Struct, frozen=True):
     score: float
     items: list[ScoredItem]
     title: str | UnsetType = UNSET
+    arm: ShownArm = UNSET
 
 
 class FoundItem(msgspec.Struct, frozen=True, gc=False):
@@ -228,6 +221,7 @@ class FoundItems(msgspec.Struct, frozen=True):
 
     model_version: Version
     items: list[FoundItem]
+    arm: ShownArm = UNSET
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -241,6 +235,7 @@ class Item(msgspec.Struct, frozen=True):
     available: bool
     attributes: dict[str, bool | float | str | list[bool | float | str]]
     title: str | UnsetType = UNSET
+    arm: ShownArm = UNSET
 
 
 class PopularItems(msgspec.Struct, frozen=True):
@@ -248,6 +243,7 @@ class PopularItems(msgspec.Struct, frozen=True):
 
     model_version: Version
     items: list[ScoredItem]
+    arm: ShownArm = UNSET
 
 
 def response(body: bytes, version: str) -> WholeResponse:

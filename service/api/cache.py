@@ -8,7 +8,8 @@ from sys import getsizeof
 
 import msgspec
 
-from service.api.answers import Answer
+from service.api.results import Answer
+from service.model.rollout.arms import Arm
 from service.observe.metrics import Metrics
 
 #: About what an entry takes besides its body and the lists of its request: other parts, and the table's bookkeeping.
@@ -16,28 +17,31 @@ _ENTRY_BYTES = 500
 
 
 class ResponseCache:
-    """The last used answers of one generation, by request, in at most ``limit`` bytes; 0 keeps none.
+    """The last used answers of one arm's generation, by request, in at most ``limit`` bytes; 0 keeps none.
 
     A request is a function and its arguments, as parsed: equal ones have equal answers, however they were written. The
-    first request to another generation drops all answers, so none is older than the model and the policy. All methods
-    are for the event loop.
+    first request to another generation drops all answers, so none is older than the model and the policy. Versions that
+    requests have named have negative numbers; their answers are kept beside the others. All methods are for the event
+    loop.
     """
 
-    def __init__(self, limit: int, metrics: Metrics) -> None:
+    def __init__(self, limit: int, metrics: Metrics, arm: Arm = "served") -> None:
         self.bytes = 0
         self._limit = limit
         self._generation = 0
-        self._hits = metrics.cache_hits.labels()
-        self._misses = metrics.cache_misses.labels()
+        self._hits = metrics.cache_hits.labels(arm)
+        self._misses = metrics.cache_misses.labels(arm)
         self._entries: OrderedDict[Hashable, tuple[Answer, int]] = OrderedDict()
-        metrics.cache_bytes.set_function(lambda: self.bytes)
+        metrics.cache_bytes.labels(arm).set_function(lambda: self.bytes)
 
     def get(self, generation: int, request: Hashable) -> Answer | None:
         """Return the answer that a generation, by its number, gave to an equal request; count whether there was one."""
         if generation > self._generation:
             self._generation, self.bytes = generation, 0
             self._entries.clear()
-        found = self._entries.get(request) if generation == self._generation else None
+        if generation != self._generation:
+            request = generation, request
+        found = self._entries.get(request)
         if found is None:
             self._misses.inc()
             return None
@@ -48,7 +52,9 @@ class ResponseCache:
     def put(self, generation: int, request: Hashable, answer: Answer) -> None:
         """Keep an answer, and drop those used longest ago that no longer fit."""
         size = len(answer.body) + _ENTRY_BYTES + (_bytes_of_options(request) if self._limit else 0)
-        if generation != self._generation:
+        if generation < 0:
+            request = generation, request
+        elif generation != self._generation:
             return
         _, replaced = self._entries.pop(request, (answer, 0))
         self.bytes -= replaced

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
@@ -10,20 +11,28 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 import msgspec
 from aiohttp import web
 
-from service.api.answers import Listed
 from service.api.cache import ResponseCache
 from service.api.queries import Queries
+from service.api.results import Results
+from service.api.shadow import Shadow
 from service.api.static import Content
-from service.errors import LimitedModelError, NotReadyError
+from service.errors import BadParameterError, LimitedModelError, NotReadyError
+from service.live.commands import Administer
 from service.live.generation import Generation
 from service.live.status import Status
+from service.model.rollout.arms import Arm
 from service.observe.exposition import Exposition
-from service.observe.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
+from service.observe.logs import current_arm
+from service.observe.metrics import Metrics
 
 if TYPE_CHECKING:
     from service.api.tokens import Access
 
 Fallback: TypeAlias = Literal["popular", "none"]
+#: The ids in a path, by their names in the route.
+Ids: TypeAlias = Mapping[str, str]
+_NO_IDS: Ids = {}
+_VERSION = re.compile("[0-9a-f]{16}")
 #: Answers a scrape, given what is accepted and the names of metrics; see :func:`service.live.scraping.scrape`.
 Scrape: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Exposition]]
 
@@ -54,56 +63,32 @@ class Lifecycle:
     busy: set[asyncio.Protocol] = field(default_factory=set)
 
 
-class Results:
-    """Counts the recommendations of one app, from any thread; the labelled metrics of a strategy are looked up once."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._empty = metrics.results_empty.labels()
-        self._lists = {strategy: metrics.results.labels(strategy) for strategy in STRATEGIES}
-        self._ranked = {
-            strategy: (
-                metrics.scanned_items.labels(strategy),
-                metrics.scanned_bytes.labels(strategy),
-                metrics.top_score.labels(strategy),
-            )
-            for strategy in SCORED_STRATEGIES
-        }
-
-    def count(self, listed: Listed, *, computed: bool = True) -> None:
-        """Count one list; ``computed`` is whether items were scanned for it now."""
-        self._lists[listed.strategy].inc()
-        if listed.empty:
-            self._empty.inc()
-        if listed.strategy == "popular":
-            return
-        scanned, read, top_score = self._ranked[listed.strategy]
-        if computed:
-            scanned.observe(listed.scanned)
-            read.inc(listed.read)
-        if listed.top_score is not None:
-            top_score.observe(listed.top_score)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Context:
     """What the handlers of one app share.
 
-    ``pages`` has the content of each fixed path. ``access`` admits requests by their tokens, if the server has any.
+    ``caches`` has the answers of each arm. ``pages`` has the content of each fixed path. ``access`` admits requests by
+    their tokens, if the server has any; ``administer`` carries out the commands of those with the scope ``admin``.
     """
 
     status: Status
     metrics: Metrics
     limits: Limits
     queries: Queries
-    cache: ResponseCache
+    caches: Mapping[Arm, ResponseCache]
     results: Results
+    shadow: Shadow
     pages: Mapping[str, Content]
     scrape: Scrape
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     access: Access | None = None
+    administer: Administer | None = None
 
-    def generation(self) -> Generation:
-        """Take the generation that answers the whole request. Raises NotReadyError."""
+    def generation(self, ids: Ids = _NO_IDS) -> Generation:
+        """Take the generation that answers the whole request, of the arm of the user in its path, if there is one.
+
+        Raises NotReadyError.
+        """
         generation = self.status.slot.current
         if generation is None:
             if missing := self.status.slot.policy.missing:
@@ -114,23 +99,48 @@ class Context:
             raise NotReadyError(
                 "No model is served yet; try again soon (/v1/model says what the server is waiting for)."
             )
+        if generation.candidate is None:
+            return generation
+        generation = generation.of(ids.get("user"))
+        current_arm.set(generation.arm)
         return generation
 
-    def generation_with_factors(self) -> Generation:
-        """Take the current generation, which must have factors.
+    def generation_with_factors(self, ids: Ids) -> Generation:
+        """Take the generation that answers the whole request, which must have factors.
 
         Raises NotReadyError, LimitedModelError.
         """
-        generation = self.generation()
-        if generation.snapshot.model.limited:
-            raise LimitedModelError(
-                "Only popular items can be recommended, because the served model has no factors; /v1/model says why."
-            )
-        return generation
+        return with_factors(self.generation(ids))
+
+    async def generation_of(self, version: str) -> Generation:
+        """Take the generation of a version: the served one, the candidate, or an earlier one that is kept.
+
+        Raises NotReadyError, VersionGoneError.
+        """
+        served = self.generation()
+        arms = [served, served.candidate.generation] if served.candidate else [served]
+        found = next((arm for arm in arms if arm.version == version), None)
+        found = found or await self.status.held.generation(version)
+        if served.candidate:
+            current_arm.set(found.arm)
+        return found
 
 
-#: The ids in a path, by their names in the route.
-Ids: TypeAlias = Mapping[str, str]
+def checked_version(text: str) -> str:
+    """Return a version as a client sent it. Raises BadParameterError if it is not one."""
+    if not _VERSION.fullmatch(text):
+        raise BadParameterError(f"The version {text[:80]!r} is not 16 hexadecimal digits, as answers name it.")
+    return text
+
+
+def with_factors(generation: Generation) -> Generation:
+    """Return a generation that must have factors. Raises LimitedModelError."""
+    if generation.snapshot.model.limited:
+        raise LimitedModelError(
+            "Only popular items can be recommended, because the served model has no factors; /v1/model says why."
+        )
+    return generation
+
 
 #: What a request is answered from: a Generation, or None if the handler needs no model or looks it up itself.
 TakenT = TypeVar("TakenT", covariant=True)

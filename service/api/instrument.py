@@ -18,8 +18,8 @@ from service.api.answers import MODEL_VERSION
 from service.api.context import Context, Handler, Ids
 from service.api.hosts import host_check
 from service.errors import AlsServeError, EncodedBodyError
-from service.observe.logs import current_request, log_event
-from service.observe.metrics import Metrics
+from service.observe.logs import current_arm, current_request, log_event
+from service.observe.metrics import SERVED, Metrics
 from service.observe.tallies import Count, Distribution
 
 #: Answers a request, with the ids in its path.
@@ -77,7 +77,8 @@ class Instrument:
                 lifecycle.busy.discard(connection)
                 seconds = perf_counter() - started
                 status = CLIENT_GONE if response is None else response.status
-                numbers.count(request.method, status, seconds)
+                arm = current_arm.get()  # only set while there is a candidate
+                numbers.count(request.method, status, arm or SERVED, seconds)
                 if access_log and random.random() < access_log:  # noqa: S311 - a sample, not a secret
                     _log_access(request, context, route, response, status, seconds)
             response.headers[REQUEST_ID] = request_id
@@ -92,7 +93,7 @@ class Instrument:
         request_id = f"{_PROCESS}{next(_requests):08x}"
         response = problems.unreadable(error, request_id)
         response.headers[REQUEST_ID] = request_id
-        RequestNumbers(self._context.metrics, route).count("", response.status, 0.0)
+        RequestNumbers(self._context.metrics, route).count("", response.status, SERVED, 0.0)
         return response
 
 
@@ -135,16 +136,16 @@ def _request_id(request: web.BaseRequest) -> str:
 
 
 class RequestNumbers:
-    """The metrics of one route's requests; the labelled metrics of a method and status are looked up once."""
+    """The metrics of one route's requests; the labelled metrics of a method, status and arm are looked up once."""
 
     def __init__(self, metrics: Metrics, route: str) -> None:
         self._metrics = metrics
         self._route = route
-        self._children: dict[tuple[str, int], tuple[Count, Distribution]] = {}
+        self._children: dict[tuple[str, int, str], tuple[Count, Distribution]] = {}
 
-    def count(self, method: str, status: int, seconds: float) -> None:
+    def count(self, method: str, status: int, arm: str, seconds: float) -> None:
         """Count one request."""
-        key = method if method in _METHODS else "OTHER", status
+        key = method if method in _METHODS else "OTHER", status, arm
         children = self._children.get(key)
         if children is None:
             children = self._children[key] = self._look_up(*key)
@@ -152,6 +153,6 @@ class RequestNumbers:
         requests.inc()
         duration.observe(seconds)
 
-    def _look_up(self, method: str, status: int) -> tuple[Count, Distribution]:
-        labels = self._route, method, str(status)
+    def _look_up(self, method: str, status: int, arm: str) -> tuple[Count, Distribution]:
+        labels = self._route, method, str(status), arm
         return self._metrics.requests.labels(*labels), self._metrics.request_seconds.labels(*labels)

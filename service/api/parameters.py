@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, StructMeta, UnsetType
 from service.api.context import Fallback, Limits
 from service.model.factors import Id
 from service.model.filtering.expressions import MAX_CHARACTERS as MAX_FILTER_CHARACTERS
+from service.model.storage.source import Version
 
 DEFAULT_N = 10
 #: Nobody reads recommendations beyond this, and ranking them would mean sorting the catalogue for one request.
@@ -46,6 +47,12 @@ class Options(msgspec.Struct, metaclass=_Combining, frozen=True, forbid_unknown_
 
 class Anything(Options):
     """Any query: it is neither read nor refused."""
+
+
+class Versioned(Options):
+    """The version that answers."""
+
+    model_version: Version | UnsetType = UNSET
 
 
 class Counted(Options):
@@ -210,6 +217,24 @@ class SessionBody(Recommending):
     exclude_seen: Annotated[bool, Meta(description="Exclude the user's seen items, and those of the session.")] = True
 
 
+class VersionBody(Options):
+    """One version."""
+
+    model_version: Version
+
+
+class PercentBody(Options):
+    """The percentage of users who get the candidate; null leaves it to the settings."""
+
+    percent: Annotated[float, Meta(ge=0, le=100)] | None
+
+
+class RollBackBody(Options):
+    """The version to return to; by default, the one before the newest."""
+
+    model_version: Version | UnsetType = UNSET
+
+
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
@@ -222,4 +247,10 @@ def within(kind: type[OptionsT], limits: Limits) -> type[OptionsT]:
     own: dict[str, Any] = {name: default for name, (_, default) in settings.items() if name in types}
     own["__annotations__"] = {name: Annotated[of, settings[name][0]] for name, of in types.items()}
     made = _Combining(kind.__name__, (kind,), {"__doc__": kind.__doc__, **own})
+    return cast("type[OptionsT]", made)
+
+
+def versioned(kind: type[OptionsT]) -> type[OptionsT]:
+    """Return the options with the version that answers."""
+    made = _Combining(kind.__name__, (kind, Versioned), {"__doc__": kind.__doc__})
     return cast("type[OptionsT]", made)

@@ -30,11 +30,17 @@ from service.errors import (
     NoSeenItemsError,
     NoTokenError,
     NotReadyError,
+    OutOfResourcesError,
     OverloadedError,
+    PinnedError,
+    QuarantinedError,
     RequestTimeoutError,
+    StateDirectoryError,
     UnknownItemError,
     UnknownUserError,
+    UnknownVersionError,
     UnsupportedMediaTypeError,
+    VersionGoneError,
 )
 
 #: The status of each error that a request can cause.
@@ -48,7 +54,11 @@ HTTP_STATUS: dict[type[AlsServeError], int] = {
     UnknownUserError: 404,
     UnknownItemError: 404,
     NoSeenItemsError: 404,
+    UnknownVersionError: 404,
     RequestTimeoutError: 408,
+    PinnedError: 409,
+    QuarantinedError: 409,
+    VersionGoneError: 410,
     BodyTooLargeError: 413,
     UnsupportedMediaTypeError: 415,
     EncodedBodyError: 415,
@@ -57,6 +67,8 @@ HTTP_STATUS: dict[type[AlsServeError], int] = {
     NotReadyError: 503,
     LimitedModelError: 503,
     OverloadedError: 503,
+    StateDirectoryError: 503,
+    OutOfResourcesError: 503,
 }
 
 CONTENT_TYPE = "application/problem+json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.api.handlers import items, model, monitoring, pages, recommendations, sessions, users
+from service.api.handlers import administration, items, model, monitoring, pages, recommendations, sessions, users
 from service.api.openapi import examples
 from service.api.parameters import (
     AnonymousBody,
@@ -14,20 +14,36 @@ from service.api.parameters import (
     Options,
     Page,
     Paged,
+    PercentBody,
     PopularPage,
     Recommending,
+    RollBackBody,
     Scores,
     Search,
     SessionBody,
     SimilarEntries,
+    VersionBody,
 )
 from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, Route
 from service.api.static import EXPLORER_FILES, REFERENCE_FILES
-from service.errors import NoSeenItemsError, NotReadyError, OverloadedError, UnknownItemError, UnknownUserError
+from service.errors import (
+    NoSeenItemsError,
+    NotReadyError,
+    OutOfResourcesError,
+    OverloadedError,
+    PinnedError,
+    QuarantinedError,
+    StateDirectoryError,
+    UnknownItemError,
+    UnknownUserError,
+    UnknownVersionError,
+)
 
 _USER = "/v1/users/{user}"
 _ITEM = "/v1/items/{item}"
 _TEXT = {"type": "string"}
+_OF_ADMINISTRATION = (OverloadedError, StateDirectoryError, OutOfResourcesError)
+_OF_A_VERSION = (UnknownVersionError, QuarantinedError, *_OF_ADMINISTRATION)
 
 # aiohttp tries routes with the same prefix in this order, so the busiest comes first. The table has no declared type,
 # so that each handler's argument type is checked against its route.
@@ -272,6 +288,94 @@ _TABLE = (
         scope="metrics",
         media={"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
         raises=(OverloadedError,),
+    ),
+    Route(
+        "GET",
+        "/v1/admin/versions",
+        administration.versions,
+        NOTHING,
+        Options,
+        name="list_versions",
+        tag="Administration",
+        scope="admin",
+        answer=examples.VERSIONS,
+        raises=_OF_ADMINISTRATION,
+    ),
+    Route(
+        "POST",
+        "/v1/admin/reload",
+        administration.look,
+        NOTHING,
+        Options,
+        name="reload",
+        tag="Administration",
+        scope="admin",
+        answer=examples.VERSIONS,
+        raises=_OF_ADMINISTRATION,
+    ),
+    Route(
+        "PUT",
+        "/v1/admin/pin",
+        administration.pin,
+        NOTHING,
+        VersionBody,
+        name="pin",
+        tag="Administration",
+        scope="admin",
+        example=examples.VERSION_BODY,
+        answer=examples.VERSIONS,
+        raises=_OF_A_VERSION,
+    ),
+    Route(
+        "DELETE",
+        "/v1/admin/pin",
+        administration.unpin,
+        NOTHING,
+        Options,
+        name="unpin",
+        tag="Administration",
+        scope="admin",
+        answer=examples.VERSIONS,
+        raises=_OF_ADMINISTRATION,
+    ),
+    Route(
+        "POST",
+        "/v1/admin/rollback",
+        administration.roll_back,
+        NOTHING,
+        RollBackBody,
+        name="roll_back",
+        tag="Administration",
+        scope="admin",
+        example=examples.ROLL_BACK_BODY,
+        answer=examples.VERSIONS,
+        raises=(PinnedError, *_OF_A_VERSION),
+    ),
+    Route(
+        "POST",
+        "/v1/admin/accept",
+        administration.accept,
+        NOTHING,
+        VersionBody,
+        name="accept",
+        tag="Administration",
+        scope="admin",
+        example=examples.VERSION_BODY,
+        answer=examples.VERSIONS,
+        raises=_OF_ADMINISTRATION,
+    ),
+    Route(
+        "PUT",
+        "/v1/admin/candidate",
+        administration.steer,
+        NOTHING,
+        PercentBody,
+        name="steer",
+        tag="Administration",
+        scope="admin",
+        example=examples.PERCENT_BODY,
+        answer=examples.VERSIONS,
+        raises=_OF_ADMINISTRATION,
     ),
     Route(
         "GET",

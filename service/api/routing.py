@@ -5,23 +5,25 @@ aiohttp's own router tries one path after another, and builds several objects fo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import wraps
 from operator import itemgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 from aiohttp import hdrs, web
+from msgspec import UNSET
 
+from service.api.answers import MODEL_VERSION
 from service.api.bodies import read_body
-from service.api.context import Context, Handler, Ids, Question
+from service.api.context import Context, Handler, Ids, Question, checked_version, with_factors
 from service.api.cors import allowing, preflight
 from service.api.instrument import Instrument, Instrumented
-from service.api.parameters import Anything, Options
+from service.api.parameters import Anything
 from service.api.query_strings import QueryReader
-from service.api.route import AnyRoute
+from service.api.route import FACTORS, AnyRoute
 from service.api.tokens import Access, guarded
 
 #: The ``route`` of a request with an unknown path or method, so that clients cannot invent labels.
@@ -30,7 +32,7 @@ UNMATCHED = "unmatched"
 Methods: TypeAlias = dict[str, Instrumented]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Shape:
     """The paths that have their ids in the same segments.
 
@@ -40,7 +42,7 @@ class _Shape:
 
     places: tuple[int, ...]
     fixed: Callable[[Sequence[str]], tuple[str, ...]]
-    paths: dict[tuple[str, ...], tuple[tuple[str, ...], Methods]] = field(default_factory=dict)
+    paths: dict[tuple[str, ...], tuple[tuple[str, ...], Methods]] = dataclasses.field(default_factory=dict)
 
 
 class Router:
@@ -129,27 +131,53 @@ def _segments(request: web.BaseRequest) -> Sequence[str]:
 
 
 def _answering_query(route: AnyRoute) -> Handler:
-    take, handler = route.needs.take, route.handler
-    read = _ignore if route.options is Anything else QueryReader(route.options).read
+    take, handler, is_versioned = route.needs.take, route.handler, route.is_versioned
+    read = _ignore if route.options is Anything else QueryReader(route.query).read
 
     @wraps(handler)
     def answer(request: web.BaseRequest, context: Context, ids: Ids) -> Awaitable[web.StreamResponse]:
         # The handler's own coroutine is returned, because awaiting it here would add a coroutine to every request.
-        generation = take(context)
-        return handler(Question(request, context, ids, generation, read(request.rel_url.raw_query_string)))
+        generation = take(context, ids)
+        question = Question(request, context, ids, generation, read(request.rel_url.raw_query_string))
+        if is_versioned and _names_version(request, question.options):
+            return _answer_from_version(route, question, question.options)
+        return handler(question)
 
     return answer
 
 
+def _names_version(request: web.BaseRequest, query: Any) -> bool:
+    """Return whether a request names the version that answers, in the query or in a header."""
+    return query.model_version is not UNSET or MODEL_VERSION in request.headers
+
+
+async def _answer_from_version(route: AnyRoute, question: Question[Any, Any], query: Any) -> web.StreamResponse:
+    """Answer from the version that a request names; the query goes before the header.
+
+    Raises BadParameterError, VersionGoneError, LimitedModelError.
+    """
+    versions = [query.model_version, question.request.headers.get(MODEL_VERSION, UNSET)]
+    named = [checked_version(version) for version in versions if version is not UNSET]
+    generation = await question.context.generation_of(named[0])
+    if route.needs is FACTORS:
+        generation = with_factors(generation)
+    if route.has_body:  # these may be for users of both arms
+        generation = dataclasses.replace(generation, candidate=None)
+    return await route.handler(msgspec.structs.replace(question, generation=generation))
+
+
 def _answering_body(route: AnyRoute) -> Handler:
-    take, handler = route.needs.take, route.handler
-    refuse_parameters, decoder = QueryReader(Options).read, msgspec.json.Decoder(route.options)
+    take, handler, decoder = route.needs.take, route.handler, msgspec.json.Decoder(route.options)
+    read = QueryReader(route.query).read
 
     @wraps(handler)
     async def answer(request: web.BaseRequest, context: Context, ids: Ids) -> web.StreamResponse:
-        refuse_parameters(request.rel_url.raw_query_string)
+        query = read(request.rel_url.raw_query_string)
         options = await read_body(request, decoder, context)
-        return await handler(Question(request, context, ids, take(context), options))
+        question = Question(request, context, ids, take(context, ids), options)
+        if route.is_versioned and _names_version(request, query):
+            return await _answer_from_version(route, question, query)
+        return await handler(question)
 
     return answer
 

@@ -93,11 +93,11 @@ def guarded(handler: Handler, scope: Scope | None, access: Access | None) -> Han
     """Return a handler that answers only requests with the scope.
 
     If all requests have it, that is the handler itself: a route without a scope costs nothing, and neither does any
-    route of a server without tokens, except those for ``admin``, which are then closed.
+    route of a server without tokens.
     """
-    if scope is None or (access is None and scope != "admin"):
+    if scope is None or access is None:
         return handler
-    admit = access.admit if access else _refuse_all
+    admit = access.admit
 
     @wraps(handler)
     def answer(request: web.BaseRequest, context: Context, ids: Ids) -> Awaitable[web.StreamResponse]:
@@ -105,7 +105,3 @@ def guarded(handler: Handler, scope: Scope | None, access: Access | None) -> Han
         return handler(request, context, ids)
 
     return answer
-
-
-def _refuse_all(_: web.BaseRequest, scope: Scope) -> NoReturn:
-    raise InsufficientScopeError(f"The scope {scope} needs a token, and this server has none; set ALS_TOKENS_FILE.")

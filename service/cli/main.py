@@ -11,13 +11,16 @@ import click
 
 from service import __version__
 from service.cli.options import settings_options
+from service.environment import refuse_empty_variables, refuse_unknown_variables
 from service.errors import AlsServeError
 from service.observe.logs import set_up_logging
-from service.settings import Settings, refuse_empty_variables, refuse_unknown_variables
+from service.settings import Settings
 
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
     "accept": "rollout",
+    "admin": "administration",
+    "candidate": "candidate",
     "check": "checking",
     "convert": "convert",
     "health": "health",
@@ -47,10 +50,17 @@ class _Group(click.Group):
             self.add_command(getattr(import_module(f"service.cli.{_MODULES[cmd_name]}"), cmd_name.replace("-", "_")))
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing:  # nothing is run, as when a shell completes a line
+            refuse_unknown_variables(name)
+            refuse_empty_variables()
+        return name, command, rest
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            refuse_unknown_variables()
-            refuse_empty_variables()
             return super().invoke(ctx)
         except AlsServeError as error:
             raise click.ClickException(str(error)) from None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: The settings of commands that check a model.
 _IMPORTING = ("state_dir", "import_timeout_seconds", "import_memory_mb", "pickle_keys")
 #: A command has no outer retry loop.
-_ATTEMPTS = 5
+ATTEMPTS = 5
 
 
 @click.command()
@@ -68,7 +68,7 @@ def publish(
     published. It is uploaded as als_model_<time>.npz or .pkl, and then
     latest.json points to it. Credentials, region and AWS_ENDPOINT_URL are read like those of the AWS CLI.
     """
-    protection, conversion, rules = _protection(values), conversion_of(model, values), Rules(test, dict(most), force)
+    protection, conversion, rules = protection_of(values), conversion_of(model, values), Rules(test, dict(most), force)
     asyncio.run(_publish(conversion, Settings(model_path=model, **values), uri, protection, keep, rules))
 
 
@@ -87,7 +87,7 @@ def versions(uri: str, as_json: bool, s3_request_payer: str) -> None:
 @settings_options("s3_request_payer")
 def promote(uri: str, s3_request_payer: str, **values: Any) -> None:
     """Make an earlier model the latest, to roll back or forward."""
-    asyncio.run(promote_model(uri, _protection(values), s3_request_payer))
+    asyncio.run(promote_model(uri, protection_of(values), s3_request_payer))
 
 
 @click.command()
@@ -104,7 +104,7 @@ def pull(uri: str, path: Path, **values: Any) -> None:
     asyncio.run(pull_model(Settings(model_path=path, **values), uri))
 
 
-def _protection(values: dict[str, Any]) -> Protection:
+def protection_of(values: dict[str, Any]) -> Protection:
     """Take the upload options out of a command's values."""
     from service.s3.uploading import Protection
 
@@ -140,7 +140,7 @@ async def publish_model(settings: Settings, uri: str, protection: Protection, ke
     from service.s3.client import connected  # imported here, because botocore is slow to load
 
     prefix, path = parse_prefix(uri), settings.model_path
-    async with connected(prefix, settings.s3_request_payer, attempts=_ATTEMPTS) as client:
+    async with connected(prefix, settings.s3_request_payer, attempts=ATTEMPTS) as client:
         async with imported(settings) as snapshot:
             model = _described(snapshot)
             click.echo(f"🧪 {path} would be served: version {model.sha256[:16]}, {_counted(model)} (users × items)")
@@ -161,7 +161,7 @@ async def show_versions(uri: str, payer: str, *, as_json: bool) -> None:
     from service.s3.client import connected
 
     prefix = parse_prefix(uri)
-    async with connected(prefix, payer, attempts=_ATTEMPTS) as client:
+    async with connected(prefix, payer, attempts=ATTEMPTS) as client:
         found = await publishing.versions(client, prefix)
     if as_json:
         click.echo(msgspec.json.encode(found))
@@ -171,8 +171,10 @@ async def show_versions(uri: str, payer: str, *, as_json: bool) -> None:
     for version in found:
         table.add_row(*map(plain, _row(version, prefix)))
     print_table(table)
+    has_candidate = any(version.candidate_percent is not None for version in found)
+    candidate = ", and a percentage the candidate" if has_candidate else ""
     models = "1 model" if len(found) == 1 else f"{len(found)} models"
-    click.echo(f"{models} under {prefix}; ▶ marks the one that servers follow")
+    click.echo(f"{models} under {prefix}; ▶ marks the one that servers follow{candidate}")
 
 
 async def promote_model(uri: str, protection: Protection, payer: str) -> None:
@@ -183,7 +185,7 @@ async def promote_model(uri: str, protection: Protection, payer: str) -> None:
     place = parse_location(uri)
     if place.is_prefix:
         raise SettingsError(f"{uri} is a prefix, not a model; als-serve versions {uri} lists its models.")
-    async with connected(place, payer, attempts=_ATTEMPTS) as client:
+    async with connected(place, payer, attempts=ATTEMPTS) as client:
         pointer = await publishing.promote(client, place, protection)
     click.echo(f"✅ {place} is now the latest: version {pointer.sha256[:16]}")
 
@@ -205,7 +207,7 @@ async def pull_model(settings: Settings, uri: str) -> None:
 
     sweep(path)
     async with (
-        connected(location, settings.s3_request_payer, attempts=_ATTEMPTS) as client,
+        connected(location, settings.s3_request_payer, attempts=ATTEMPTS) as client,
         deadline(settings.s3_timeout_seconds, location) as limit,
     ):
         found = await find(client, location, None)
@@ -239,7 +241,8 @@ def _metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _row(version: Version, prefix: Location) -> list[str]:
-    row = ["▶" if version.is_latest else "", version.key.removeprefix(prefix.key), str(version.size)]
+    mark = "▶" if version.is_latest else "" if version.candidate_percent is None else f"{version.candidate_percent:g}%"
+    row = [mark, version.key.removeprefix(prefix.key), str(version.size)]
     pointer = version.pointer
     if pointer is None:
         return [*row, "", "", "not published by als-serve"]

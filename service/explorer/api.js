@@ -15,8 +15,8 @@ const UNREACHABLE = "The server does not answer. It may be restarting; this page
 export const model = (signal) => get("v1/model", signal);
 export const users = (n, offset, prefix, signal) =>
   get(`v1/users?n=${n}&offset=${offset}&prefix=${encodeURIComponent(prefix)}`, signal);
-export const recommendations = (user, n, offset, filter) =>
-  get(`${of("users", user)}/recommendations?n=${n}&offset=${offset}&fallback=none&${TITLES}${where(filter)}`);
+export const recommendations = (user, n, offset, filter, version) =>
+  get(`${of("users", user)}/recommendations?n=${n}&offset=${offset}&fallback=none&${TITLES}${where(filter)}${from(version)}`);
 export const itemsOf = (user, n, offset) => get(`${of("users", user)}/items?n=${n}&offset=${offset}&${TITLES}`);
 export const explanation = (user, item, n) =>
   get(`${of("users", user)}/explanations/${segment(item)}?n=${n}&${TITLES}`);
@@ -37,6 +37,7 @@ export const inSession = (user, items, n, filter, signal) =>
   );
 
 const where = (filter) => (filter ? `&filter=${encodeURIComponent(filter)}` : "");
+const from = (version) => (version ? `&model_version=${version}` : "");
 const given = (item) => ({ item_id: item });
 
 function post(path, body, signal) {

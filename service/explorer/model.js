@@ -1,6 +1,7 @@
 // The view of the served model: its facts, origin and history.
 
 import * as api from "./api.js";
+import { candidate } from "./candidate.js";
 import { phases, ranges } from "./charts.js";
 import { bytes, count, empty, h, moment, renew, section, time } from "./dom.js";
 import { model as latest } from "./live.js";
@@ -43,6 +44,7 @@ function parts(now, chosen, choose) {
       now.load_seconds && section("Load time", "From the file to the first answer.", phases(now.load_seconds)),
       section("History", null, timeline(now)),
     ),
+    candidate(now),
     ...reloads(now, chosen, choose),
     now.score_ranges &&
       section(

@@ -22,6 +22,7 @@ const WAITING = "No model is served yet; this page shows it as soon as one is.";
 const REFUSALS = {
   file_missing: "The model file is missing",
   quarantined: "A model is quarantined",
+  pinned: "Another version is pinned",
 };
 
 // A model file that is gone is not a file that was rejected, and a model that is kept out is not a broken one.

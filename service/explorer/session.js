@@ -5,6 +5,7 @@ import { counted, h, score, section } from "./dom.js";
 import { filters } from "./filters.js";
 import { sharesOf } from "./live.js";
 import { list, row } from "./lists.js";
+import { moved, placeIn } from "./moves.js";
 import { learn, picker, unknownOf } from "./picker.js";
 import { problemIn } from "./problems.js";
 
@@ -56,8 +57,6 @@ export function recommended(id, usualOf, first, { also, filter, refused }, keep)
   }
 }
 
-const placeIn = (items, item) => items.findIndex((other) => other.item_id === item.item_id) + 1;
-
 function compared(items, before) {
   const fresh = items.filter((item) => !placeIn(before, item)).length;
   return `Compared with the list without these: ${counted(fresh, "new item")}.`;
@@ -72,12 +71,4 @@ function rowOf(answer, before) {
       key: `now ${item.item_id}`,
       hint: moved(placeIn(before, item), place),
     });
-}
-
-function moved(before, place) {
-  if (!before) return h("small", { class: "up" }, "new in the list");
-  if (before === place) return h("small", {}, "as before");
-  return before > place
-    ? h("small", { class: "up" }, `up ${before - place}`)
-    : h("small", {}, `down ${place - before}`);
 }

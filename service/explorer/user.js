@@ -1,6 +1,7 @@
 // The view of one user: seen items, recommendations, and explanations.
 
 import * as api from "./api.js";
+import { sideBySide, whose } from "./candidate.js";
 import { counted, empty, h, score, section } from "./dom.js";
 import { filtered } from "./filters.js";
 import { sharesOf } from "./live.js";
@@ -17,10 +18,11 @@ const ROUNDING = 0.001; // of sums of float32; what differs by more was not trai
 const COUNTED = 20; // so many reasons are asked for, to say how many are not shown
 
 export async function user(id, opened, also, filter) {
-  const [had, wanted, alike] = await Promise.allSettled([
+  const [had, wanted, alike, both] = await Promise.allSettled([
     api.itemsOf(id, STEP, 0),
     filtered((asked) => api.recommendations(id, STEP, 0, asked), filter),
     api.similarUsers(id, 8),
+    sideBySide(id),
   ]);
   if (wanted.status === "rejected") throw wanted.reason;
   const keep = (now) => keepInAddress(id, node, (shown = now));
@@ -33,11 +35,12 @@ export async function user(id, opened, also, filter) {
     h(
       "header",
       { class: "title" },
-      h("p", { class: "over" }, "User"),
+      h("p", { class: "over" }, whose(answer)),
       h("h1", {}, id),
       h("button", { type: "button", class: "button quiet", onclick: surprise }, "Another user"),
     ),
     h("div", { class: "columns uneven" }, hadBy(id, had), recommended(id, usual, answer, { ...shown, refused }, keep)),
+    both.value,
     likeThem(alike),
   );
   for (const item of opened) node.querySelector(`[data-key="${CSS.escape(WANTED + item)}"]`)?.click();

@@ -1,9 +1,10 @@
-"""Background tasks that never end silently, and the measurement of the event loop's lag."""
+"""Background tasks that never end silently, their pauses, and the measurement of the event loop's lag."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Never
 
 from service.observe.logs import log_event
@@ -41,3 +42,11 @@ async def measure_lag(metrics: Metrics) -> Never:
         due = loop.time() + _LAG_INTERVAL_SECONDS
         await asyncio.sleep(_LAG_INTERVAL_SECONDS)
         metrics.loop_lag_seconds.observe(max(0.0, loop.time() - due))
+
+
+async def set_within(seconds: float, event: asyncio.Event) -> None:
+    """Wait until the event is set or the time has passed."""
+    with suppress(TimeoutError):
+        # Before Python 3.12, wait_for() loses a cancellation that arrives together with its result.
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -33,12 +33,15 @@ class Fallback:
         self._stand_ins = paths
         self.request()
 
-    async def resume(self) -> bool:
-        """Serve what was served last, before this process started, if it came from the path; return whether it did."""
+    async def resume(self, pinned: str | None) -> bool:
+        """Serve the pinned version, or what was served last, before this process started, if it came from the path.
+
+        Return whether it did.
+        """
         reading = Reading(str(self.path))
         with reading.phase("open"):
             snapshot = await asyncio.to_thread(self._preparation.shelf.last_used)
-        if snapshot is None or snapshot.manifest.source.path != text_of(self.path):
+        if snapshot is None or (snapshot.version != pinned and snapshot.manifest.source.path != text_of(self.path)):
             return False
         await self._serve(snapshot, reading)
         log_event("resumed", model_version=snapshot.version)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Never
 
-from service.errors import AlsServeError, ModelRejectedError, QuarantinedError
+from service.errors import (
+    AlsServeError,
+    ModelRejectedError,
+    OutOfResourcesError,
+    QuarantinedError,
+    StateDirectoryError,
+)
 from service.live.admission import Admission, GatePolicy
 from service.live.fallback import Fallback
 from service.live.generation import Offer, Slot, state_of
+from service.live.held import HeldVersions
 from service.live.loader import Loader
+from service.live.pinning import Pinned
 from service.live.policy import Policy
 from service.live.preparing import Preparation
 from service.live.probation import Allowance, Probation
@@ -28,7 +37,9 @@ from service.live.report import (
     measure_reload,
 )
 from service.live.status import Status
+from service.live.steering import Steering
 from service.model.formats.table import format_of
+from service.model.rollout.arms import Experiment
 from service.model.storage import snapshot as snapshots
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Signature, Source
@@ -46,10 +57,12 @@ class ModelLoader(Loader[Snapshot]):
         preparation: Preparation,
         admission: Admission,
         probation: Probation,
+        pinned: Pinned,
         fallback: Fallback,
         training: FallbackTraining,
     ) -> None:
         self._slot = slot
+        self._pinned = pinned
         self._admission = admission
         self._probation = probation
         self._preparation = preparation
@@ -67,8 +80,19 @@ class ModelLoader(Loader[Snapshot]):
         """
         if self._slot.loaded is None:
             log_event("initializing")
-            self._resumed = await self._fallback.resume()
+            pinned = await asyncio.to_thread(self._preparation.shelf.pinned)
+            self._resumed = await self._fallback.resume(pinned)
+            await self._stay_pinned(pinned)
         await self._tidy()
+
+    async def _stay_pinned(self, version: str | None) -> None:
+        """Take no other version than the pinned one, unless that is lost: a newer model is better than none."""
+        if version == self._slot.version:
+            self._pinned.put(version)
+        elif version:
+            log_event("pin_lost", model_version=version)
+            with suppress(StateDirectoryError, OutOfResourcesError):  # then it is lost again at the next start
+                await asyncio.to_thread(self._preparation.shelf.pin, None)
 
     async def found(self, reading: Reading) -> None:
         """Log the apparent format of the first file."""
@@ -96,6 +120,7 @@ class ModelLoader(Loader[Snapshot]):
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
         """Open its snapshot, importing it if necessary. Raises ModelRejectedError and its subclasses."""
+        self._pinned.refuse_other(source.version)
         if await asyncio.to_thread(self._admission.verdicts.is_quarantined, source.version):
             raise QuarantinedError(
                 f"Model {source.version} is quarantined, because too many of its answers were empty or failures. If "
@@ -108,13 +133,14 @@ class ModelLoader(Loader[Snapshot]):
         await self._preparation.warm(loaded, reading)
 
     async def admit(self, loaded: Snapshot, reading: Reading) -> None:
-        """Compare it with the served model, and work out what may be shown of it. Raises GateError."""
+        """Compare it with the served model, and work out what may be shown of it. Raises GateError, PinnedError."""
         served = self._slot.loaded
         await self._admission.admit(loaded, served.snapshot if served else None, reading)
         self._accepted = await asyncio.to_thread(self._admission.verdicts.is_accepted, loaded.version)
         # Before it is served: a process that is killed in between serves it again at the next start.
         await asyncio.to_thread(self._preparation.shelf.mark_used, loaded.directory)
         self._offer = await self._slot.offer(loaded)  # last, so that it is up to date when it is handed over
+        self._pinned.refuse_other(loaded.version)  # which may have been pinned meanwhile
 
     def hand_over(self, loaded: Snapshot, reading: Reading) -> None:
         """Serve it from now on."""
@@ -177,11 +203,22 @@ class Live:
     """The parts that serve the model at one path."""
 
     slot: Slot
+    preparation: Preparation
     reloader: Reloader[Snapshot]
     fallback: Fallback
     training: FallbackTraining
     admission: Admission
     probation: Probation
+    pinned: Pinned
+    steering: Steering
+
+    async def set_candidate_percent(self, percent: float | None) -> Experiment:
+        """Give the candidate to this percentage of users, 0 to 100, also after a restart; None takes that back.
+
+        The pointer in S3 wins over it, and it wins over the settings: the experiment that is returned is in force.
+        Raises StateDirectoryError, OutOfResourcesError, and changes nothing then.
+        """
+        return await self.steering.set_by_admin(percent)
 
     async def notice_acceptance(self, seconds: float) -> Never:
         """Retry a file that was kept out, once a person has accepted its version; look at intervals."""
@@ -200,7 +237,8 @@ class Live:
 
     def status(self, following: Following | None = None) -> Status:
         """Return what handlers read."""
-        return Status(self.slot, self.reloader.history, self.training, following)
+        held = HeldVersions(self.slot, self.preparation.shelf)
+        return Status(self.slot, held, self.reloader.history, self.training, following)
 
     @property
     def state(self) -> State:
@@ -210,10 +248,11 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What keeps a valid model out, or takes it back; by default, nothing."""
+    """What keeps a valid model out, or takes it back, by default nothing, and who gets a candidate, if there is one."""
 
     gates: GatePolicy = field(default_factory=GatePolicy)
     allowance: Allowance = field(default_factory=Allowance)
+    experiment: Experiment = field(default_factory=Experiment)
 
 
 def keep_model(
@@ -234,8 +273,10 @@ def keep_model(
     fallback = Fallback(path, slot, preparation)
     admission = Admission(rollout.gates, verdicts, shelf, metrics)
     probation = Probation(slot, shelf, verdicts, rollout.allowance)
-    loader = ModelLoader(slot, preparation, admission, probation, fallback, training)
+    pinned = Pinned(metrics)
+    loader = ModelLoader(slot, preparation, admission, probation, pinned, fallback, training)
     reloader = Reloader(path, loader, settle_seconds, preparation.limits.file_bytes)
     fallback.request = reloader.request
     probation.revoke, probation.tidy = reloader.revoke, loader.let_go
-    return Live(slot, reloader, fallback, training, admission, probation)
+    steering = Steering(slot, rollout.experiment, shelf.root.parent)
+    return Live(slot, preparation, reloader, fallback, training, admission, probation, pinned, steering)

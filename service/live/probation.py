@@ -13,7 +13,8 @@ from service.live.reading import Reading
 from service.model.storage.shelf import Shelf, mark_unserved
 from service.model.storage.verdicts import Verdicts
 from service.observe.logs import log_event
-from service.observe.metrics import Metrics
+from service.observe.metrics import SERVED, Metrics
+from service.observe.sheets import Labels
 
 #: Fewer answers, of either model, say nothing about a share.
 FEWEST_ANSWERS = 200
@@ -29,9 +30,11 @@ class Answers:
 
     @classmethod
     def counted(cls, metrics: Metrics) -> Answers:
-        """Return the numbers so far, of all workers; a refusal (503) is not a failure of the model."""
-        failed = metrics.requests.total(lambda labels: labels[2].startswith("5") and labels[2] != "503")
-        return cls(metrics.results.total() + failed, metrics.results_empty.total() + failed)
+        """Return the numbers so far of the served model, of all workers; a refusal (503) is not a failure of it."""
+        failed = metrics.requests.total(
+            lambda labels: labels[2].startswith("5") and labels[2] != "503" and _is_served(labels)
+        )
+        return cls(metrics.results.total(_is_served) + failed, metrics.results_empty.total(_is_served) + failed)
 
     def since(self, earlier: Answers) -> Answers:
         """Return those after some moment."""
@@ -41,6 +44,10 @@ class Answers:
     def share(self) -> float | None:
         """Return the share that is bad, or None if there are too few to say."""
         return self.bad / self.total if self.total >= FEWEST_ANSWERS else None
+
+
+def _is_served(labels: Labels) -> bool:
+    return labels[-1] == SERVED
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,14 @@ from service.errors import (
     ImportMemoryError,
     ImportTimeoutError,
     ModelRejectedError,
+    PinnedError,
     QuarantinedError,
     SourceMissingError,
     StateDirectoryError,
     UnreadableSourceError,
 )
 from service.model.catalog.assortment import Assortment
+from service.model.rollout.arms import Experiment
 from service.model.rollout.gates import GATES, Gate
 from service.model.scoring import kernel
 from service.model.scoring.score_ranges import Range
@@ -45,6 +47,7 @@ _NOT_DAMAGED = (
     ImportCpuError,
     GateError,
     QuarantinedError,
+    PinnedError,
 )
 
 
@@ -196,6 +199,20 @@ def measure_reload(metrics: Metrics, reload: Reload) -> None:
     metrics.last_reload_timestamp.set(reload.finished_at.timestamp())
     if good:
         metrics.last_reload_success_timestamp.set(reload.finished_at.timestamp())
+
+
+def measure_candidate(metrics: Metrics, candidate: Snapshot | None, experiment: Experiment) -> None:
+    """Set the metrics of the candidate, and of who gets it; 0% if there is none."""
+    metrics.candidate_info.clear()
+    if candidate:
+        metrics.candidate_info.labels(candidate.version).set(1)
+    metrics.candidate_percent.set(experiment.percent if candidate else 0)
+
+
+def measure_candidate_reload(metrics: Metrics, reload: Reload) -> None:
+    """Count a finished reload of the candidate; that there is no file says nothing."""
+    if reload.reason != SourceMissingError.code:
+        metrics.candidate_reloads.labels(reload.outcome).inc()
 
 
 def score_ranges(snapshot: Snapshot) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ import msgspec
 
 from service.errors import AlsServeError, DownloadCorruptError, DownloadTooLargeError, S3NotFoundError
 from service.files import written_whole
+from service.live.background import set_within
 from service.live.report import Following, Poll
 from service.model.storage.source import Signature, look
 from service.observe.logs import log_event
@@ -31,7 +32,7 @@ from service.s3.versions import Download, Found, Marker
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
 
-Followed: TypeAlias = Literal["model", "items"]
+Followed: TypeAlias = Literal["model", "items", "candidate"]
 
 #: Jitter, so that many servers do not poll at once.
 _JITTER = 0.2
@@ -46,7 +47,7 @@ _following = msgspec.json.Decoder(Following)
 
 
 #: What can be followed, and what stays while S3 fails.
-_KEPT: dict[Followed, str] = {"model": "the served model", "items": "the catalog"}
+_KEPT: dict[Followed, str] = {"model": "the served model", "items": "the catalog", "candidate": "the candidate"}
 
 
 class S3Follower:
@@ -89,8 +90,13 @@ class S3Follower:
         self._marker: Marker | None = None
         self._succeeded = time.monotonic()
         self._followed = followed
+        self._requested = asyncio.Event()
         metrics.s3_poll_interval.labels(followed).set(poll)
         metrics.s3_seconds_since_success.labels(followed).set_function(lambda: time.monotonic() - self._succeeded)
+
+    def request(self) -> None:
+        """Request a poll now."""
+        self._requested.set()
 
     async def run(self) -> Never:
         """Poll forever."""
@@ -112,11 +118,16 @@ class S3Follower:
                     while True:
                         await self._poll(client)
                         failures = 0
-                        await asyncio.sleep(self._poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - as above
+                        await self._rest(self._poll_seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - as above
             except AlsServeError as error:  # and nothing else comes out of there
                 self._fail(error)
-                await asyncio.sleep(self._pause(failures, error))
+                await self._rest(self._pause(failures, error))
                 failures += 1
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait until the time has passed, or a poll is requested."""
+        await set_within(seconds, self._requested)
+        self._requested.clear()
 
     def _name_region(self, region: Region) -> None:
         if region != self._region:  # once, not with every client
@@ -128,7 +139,7 @@ class S3Follower:
         # If the file is gone, the model in S3 is needed, known or not.
         known = self._marker if await self._has_a_file() else None
         async with deadline(min(_LOOK_SECONDS, self._timeout), self._location):
-            found = await find(client, self._location, known)
+            found = await self._find(client, known)
         self._succeeded = time.monotonic()
         if found is None:
             self._conclude("unchanged")
@@ -137,6 +148,10 @@ class S3Follower:
         await self._take_note(here or await self._download(client, found))
         self._conclude("unchanged" if here else "downloaded")
         self._marker = found.marker
+
+    async def _find(self, client: S3Client, known: Marker | None) -> Found | None:
+        """Return what is to be at the path, None if that is known. Raises S3Error."""
+        return await find(client, self._location, known)
 
     async def _has_a_file(self) -> bool:
         return isinstance(await asyncio.to_thread(look, self._path), Signature)

@@ -12,6 +12,7 @@ from typing import Never
 
 from watchfiles import awatch
 
+from service.live.background import set_within
 from service.model.storage.source import Signature, look
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
@@ -58,7 +59,7 @@ class Watcher:
             seen = now
             if self._watched != await asyncio.to_thread(places, self._path):
                 self._moved.set()
-            await _set_within(self._watch_seconds, self._hinted)
+            await set_within(self._watch_seconds, self._hinted)
             self._hinted.clear()
 
     async def _keep_hinting(self) -> Never:
@@ -74,7 +75,7 @@ class Watcher:
                 pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
             finally:
                 self._metrics.watcher_up.set(0)
-            await _set_within(pause, self._moved)
+            await set_within(pause, self._moved)
 
     async def _hint(self) -> None:
         """Watch the directories until one of them is replaced. Raises whatever watching raises."""
@@ -93,14 +94,6 @@ class Watcher:
         )
         async for _ in events:
             self._hinted.set()
-
-
-async def _set_within(seconds: float, event: asyncio.Event) -> None:
-    """Wait until the event is set or the time has passed."""
-    with suppress(TimeoutError):
-        # Before Python 3.12, wait_for() loses a cancellation that arrives together with its result.
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 def places(path: Path) -> Places:

@@ -20,6 +20,9 @@ logger = logging.getLogger("als_serve")
 #: The id of the request being answered, for every line logged meanwhile, by any library.
 current_request: ContextVar[str] = ContextVar("current_request")
 
+#: The arm of the request being answered, while there is a candidate: "served" or "candidate".
+current_arm: ContextVar[str] = ContextVar("current_arm", default="")
+
 _I, _W, _E, _D = logging.INFO, logging.WARNING, logging.ERROR, logging.DEBUG
 
 #: event -> level and sentence; the placeholders are the event's facts.
@@ -49,6 +52,9 @@ EVENTS: dict[str, tuple[int, str]] = {
     "resumed": (_I, "♻️ Serving model {model_version} as before the restart until the model file has been checked"),
     "swapped": (_I, "🔁 Now serving model {model_version} ({seconds:.2f} s from file to served)"),
     "unchanged": (_I, "💤 Model file touched, content unchanged: still serving {model_version}"),
+    "returned": (_W, "⏪ Now serving model {model_version}, as an administrator asked"),
+    "pin_lost": (_W, "⚠️ The pinned model {model_version} cannot be opened any more: taking new models again"),
+    "administered": (_W, "🛠️ {token} asked for: {command}; {outcome}"),
     "file_missing": (_W, "❌ Model file not found: {path}"),
     "file_missing_hint": (
         _W,
@@ -68,6 +74,15 @@ EVENTS: dict[str, tuple[int, str]] = {
     "training": (_I, "🔄 Training new ALS model..."),
     "skipped_rows": (_W, "⚠️ Skipped {count} bad rows of the training data; the first: {first}"),
     "training_data": (_W, "⚠️ Training data: {text}"),
+    "candidate": (_I, "🧪 Model {model_version} is the candidate for {percent:g}% of users (experiment {name})"),
+    "candidate_gone": (_I, "🧪 There is no candidate any more: all users get the served model, not {model_version}"),
+    "candidate_rejected": (_W, "⚠️ The candidate does not change: {detail}"),
+    "shadow_failed": (_W, "⚠️ The candidate {model_version} fails in the background, which no client sees: {detail}"),
+    "experiment": (
+        _I,
+        "🧪 The candidate is for {percent:g}% of users now (experiment {name}), and is compared for {shadow:.1%} of "
+        "requests in the background",
+    ),
     "trained": (_I, "✅ Trained an ALS model in {seconds:.1f} s and saved it to: {path}"),
     "trained_elsewhere": (
         _W,
@@ -151,7 +166,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time (RFC 3339, UTC), level, event, message, the event's facts, the request's id."""
+    """One JSON object per line: time (RFC 3339, UTC), level, event, message, its facts, a request's id and arm."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
@@ -164,6 +179,8 @@ class JsonFormatter(logging.Formatter):
         }
         if "request_id" not in line and (answered := current_request.get("")):
             line["request_id"] = answered
+        if arm := current_arm.get():
+            line["arm"] = arm
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return escaped(json.dumps(line, ensure_ascii=False, default=str))

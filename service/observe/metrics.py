@@ -29,6 +29,7 @@ _DOWNLOAD_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 # Scores of implicit feedback are around 0 to 1, those of ratings higher.
 _SCORE_BUCKETS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100)
+_SHARE_BUCKETS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 _SCANNED_BUCKETS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576, 4_194_304)
 
 #: The strategies that use factors, and so have model scores and numbers of scanned items.
@@ -36,6 +37,9 @@ SCORED_STRATEGIES = ("als", "session", "fold_in")
 STRATEGIES = (*SCORED_STRATEGIES, "popular")
 #: The lanes in which long queries wait for a thread.
 LANES = ("single", "batch")
+#: The label of what a candidate has a part in: "served" or "candidate", whose series begin with its first answer.
+ARM = "arm"
+SERVED = "served"
 #: How the reading of a file can end.
 OUTCOMES = ("swapped", "unchanged", "rejected", "postponed")
 #: The files that say what may be shown, by the settings that name them.
@@ -108,7 +112,7 @@ _RELOADS = [
 _GATES = [("counts",), ("factors",), ("scores",), ("overlap",), ("golden",)]
 _GATE_RESULTS = [(*gate, result) for gate in _GATES for result in ("passed", "warned", "blocked", "accepted")]
 #: What is followed in S3.
-FOLLOWED = ("model", "items")
+FOLLOWED = ("model", "items", "candidate")
 _POLLS = [
     (followed, *ended)
     for followed in FOLLOWED
@@ -131,6 +135,7 @@ class Metrics:
     model_info: Gauge = _metric(Gauge, "als_model_info", "1 for the served model.", "version", "format")
     model_ready: Gauge = _metric(Gauge, "als_model_ready", "1 while a model is served.")
     model_stale: Gauge = _metric(Gauge, "als_model_stale", "1 while the served model is not the one at the model path.")
+    model_pinned: Gauge = _metric(Gauge, "als_model_pinned", "1 while a version is pinned, so no new model is taken.")
     model_limited: Gauge = _metric(
         Gauge, "als_model_limited", "1 while the served model has no factors, only popularity."
     )
@@ -150,6 +155,9 @@ class Metrics:
         TallyGauge,
         "als_model_snapshots_held",
         "Earlier snapshots that are still mapped, because requests still use them.",
+    )
+    model_versions_held: TallyGauge = _metric(
+        TallyGauge, "als_model_versions_held", "Earlier versions that are open, because requests have named them."
     )
     model_users: Gauge = _metric(Gauge, "als_model_users", "Users in the served model.")
     model_items: Gauge = _metric(Gauge, "als_model_items", "Items in the served model.")
@@ -246,6 +254,17 @@ class Metrics:
         "als_model_returns_total",
         "Models that were replaced by the one before because of empty or failed answers.",
     )
+    candidate_info: Gauge = _metric(Gauge, "als_candidate_info", "1 for the candidate, if there is one.", "version")
+    candidate_percent: Gauge = _metric(
+        Gauge, "als_candidate_percent", "Percentage of users who get the candidate; 0 while there is none."
+    )
+    candidate_reloads: Counter = _metric(
+        Counter,
+        "als_candidate_reloads_total",
+        "Reloads of the candidate by outcome (swapped, unchanged, rejected, postponed).",
+        "outcome",
+        known=[(outcome,) for outcome in OUTCOMES],
+    )
     trainings: Counter = _metric(
         Counter,
         "als_trainings_total",
@@ -258,7 +277,8 @@ class Metrics:
     s3_polls: Counter = _metric(
         Counter,
         "als_s3_polls_total",
-        "Polls of S3 for a model or items by outcome (unchanged, downloaded, failed) and reason of failure.",
+        "Polls of S3 for a model, items or a candidate by outcome (unchanged, downloaded, failed) and reason of "
+        "failure.",
         "object",
         "outcome",
         "reason",
@@ -281,14 +301,14 @@ class Metrics:
     s3_download_bytes: Counter = _metric(
         Counter,
         "als_s3_download_bytes_total",
-        "Downloaded bytes of models and items, including incomplete downloads.",
+        "Downloaded bytes of models, items and candidates, including incomplete downloads.",
         "object",
         known=_EACH_FOLLOWED,
     )
     s3_download_seconds: Histogram = _metric(
         Histogram,
         "als_s3_download_seconds",
-        "Seconds from requesting a model or items in S3 until the verified file is in its place.",
+        "Seconds from requesting a model, items or a candidate in S3 until the verified file is in its place.",
         "object",
         known=_EACH_FOLLOWED,
         buckets=_DOWNLOAD_BUCKETS,
@@ -309,6 +329,7 @@ class Metrics:
         "route",
         "method",
         "status",
+        ARM,
     )
     request_seconds: TallyHistogram = _metric(
         TallyHistogram,
@@ -317,6 +338,7 @@ class Metrics:
         "route",
         "method",
         "status",
+        ARM,
         buckets=_REQUEST_BUCKETS,
     )
     token_requests: TallyCounter = _metric(
@@ -386,49 +408,83 @@ class Metrics:
         Counter, "als_worker_ends_total", "Workers that ended unexpectedly and were replaced."
     )
     cache_hits: TallyCounter = _metric(
-        TallyCounter, "als_response_cache_hits_total", "Answers taken from the response cache."
+        TallyCounter, "als_response_cache_hits_total", "Answers taken from the response cache.", ARM
     )
     cache_misses: TallyCounter = _metric(
         TallyCounter,
         "als_response_cache_misses_total",
         "Answers that had to be computed.",
+        ARM,
     )
-    cache_bytes: TallyGauge = _metric(TallyGauge, "als_response_cache_bytes", "Memory of the response cache.")
+    cache_bytes: TallyGauge = _metric(TallyGauge, "als_response_cache_bytes", "Memory of the response cache.", ARM)
     results: TallyCounter = _metric(
         TallyCounter,
         "als_results_total",
         "Lists of recommendations by strategy: als (a user of the model), session (with what the user did just now), "
         "fold_in (someone new), popular (others).",
         "strategy",
-        known=[(strategy,) for strategy in STRATEGIES],
+        ARM,
+        known=[(strategy, SERVED) for strategy in STRATEGIES],
     )
     results_empty: TallyCounter = _metric(
         TallyCounter,
         "als_results_empty_total",
         "Lists of recommendations without a single item, unless the request left items out.",
+        ARM,
+        known=[(SERVED,)],
     )
     top_score: TallyHistogram = _metric(
         TallyHistogram,
         "als_result_top_score",
         "Highest raw model score of each list, by strategy.",
         "strategy",
+        ARM,
         buckets=_SCORE_BUCKETS,
-        known=[(strategy,) for strategy in SCORED_STRATEGIES],
+        known=[(strategy, SERVED) for strategy in SCORED_STRATEGIES],
     )
     scanned_items: TallyHistogram = _metric(
         TallyHistogram,
         "als_result_scanned_items",
         "Number of items whose score, or a bound of it, was computed for each list, by strategy.",
         "strategy",
+        ARM,
         buckets=_SCANNED_BUCKETS,
-        known=[(strategy,) for strategy in SCORED_STRATEGIES],
+        known=[(strategy, SERVED) for strategy in SCORED_STRATEGIES],
     )
     scanned_bytes: TallyCounter = _metric(
         TallyCounter,
         "als_result_scanned_bytes_total",
         "Bytes of item factors and of their int8 codes read for those lists, by strategy.",
         "strategy",
-        known=[(strategy,) for strategy in SCORED_STRATEGIES],
+        ARM,
+        known=[(strategy, SERVED) for strategy in SCORED_STRATEGIES],
+    )
+    shadow_requests: TallyCounter = _metric(
+        TallyCounter,
+        "als_shadow_requests_total",
+        "Requests that the candidate answers in the background, by outcome: compared, failed, or dropped (too many "
+        "waited).",
+        "outcome",
+        known=[("compared",), ("failed",), ("dropped",)],
+    )
+    shadow_overlap: TallyHistogram = _metric(
+        TallyHistogram,
+        "als_shadow_overlap_ratio",
+        "Share of the first ten items that the lists of the served model and of the candidate have in common.",
+        buckets=_SHARE_BUCKETS,
+    )
+    shadow_correlation: TallyHistogram = _metric(
+        TallyHistogram,
+        "als_shadow_rank_correlation_ratio",
+        "Rank correlation of the items that both lists have, (Kendall's tau + 1) / 2: 1 in the same order, 0 in the "
+        "reverse one, 0.5 if the order is random.",
+        buckets=_SHARE_BUCKETS,
+    )
+    shadow_seconds: TallyHistogram = _metric(
+        TallyHistogram,
+        "als_shadow_duration_seconds",
+        "Seconds that the candidate took for a list in the background.",
+        buckets=_REQUEST_BUCKETS,
     )
     loop_lag_seconds: TallyHistogram = _metric(
         TallyHistogram, "als_event_loop_lag_seconds", "Delay of a timer in the event loop.", buckets=_LAG_BUCKETS

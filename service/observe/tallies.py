@@ -156,21 +156,22 @@ class TallyCounter(_Tally[Count]):
 
 
 class TallyGauge(_Tally[Level]):
-    """A gauge without labels that is summed over processes."""
+    """A gauge that is summed over processes."""
 
     _lasting = False
 
     def set(self, value: float) -> None:
-        """Set the value."""
+        """Set the value, if there are no labels."""
         self.labels().set(value)
 
     def set_function(self, function: Callable[[], float]) -> None:
-        """Take the value from a function."""
+        """Take the value from a function, if there are no labels."""
         self.labels().set_function(function)
 
     def refresh(self) -> None:
-        """Update the value if it comes from a function."""
-        self.labels().refresh()
+        """Update the values that come from functions."""
+        for series in self._series.values():
+            series.refresh()
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauge."""

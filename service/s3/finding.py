@@ -6,13 +6,22 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from service.errors import BadPointerError, S3ConfigurationError, S3NotFoundError, S3UnavailableError
 from service.s3.answers import code_of
 from service.s3.failures import speaking_of
-from service.s3.location import LATEST, MODEL_NAMES, Location, is_model, timestamp_of
-from service.s3.pointer import LARGEST, Pointer, decode_pointer
+from service.s3.location import CANDIDATE, LATEST, MODEL_NAMES, Location, is_model, timestamp_of
+from service.s3.pointer import (
+    LARGEST,
+    CandidatePointer,
+    Pointer,
+    PointerT,
+    candidate_decoder,
+    decode_pointer,
+    pointer_decoder,
+)
 from service.s3.versions import Found, Marker
 
 if TYPE_CHECKING:
@@ -44,7 +53,21 @@ async def find(client: S3Client, location: Location, known: Marker | None) -> Fo
     return await _newest(client, location, known)
 
 
-async def read_pointer(client: S3Client, place: Location, known: Marker | None = None) -> tuple[Pointer, str] | None:
+async def find_candidate(
+    client: S3Client, prefix: Location, known: Marker | None
+) -> tuple[CandidatePointer, Found] | None:
+    """Return the candidate of a prefix, or None if it is still the one in ``known``.
+
+    Raises S3NotFoundError if there is none, and other S3Errors.
+    """
+    place = prefix.at(prefix.key + CANDIDATE)
+    read = await read_pointer(client, place, candidate_decoder, known)
+    return None if read is None else (read[0], _found(place, *read))
+
+
+async def read_pointer(
+    client: S3Client, place: Location, decoder: msgspec.json.Decoder[PointerT], known: Marker | None = None
+) -> tuple[PointerT, str] | None:
     """Return the pointer and its ETag, or None if it did not change. Raises S3NotFoundError and other S3Errors."""
     answer = await get_object(client, place, **_unless(known))
     if answer is None:
@@ -56,7 +79,7 @@ async def read_pointer(client: S3Client, place: Location, known: Marker | None =
                 raw += more
     if len(raw) > LARGEST:
         raise BadPointerError(f"{place} is not a pointer to a model: it has over {LARGEST} bytes; publish a model.")
-    return decode_pointer(raw, place), answer["ETag"]
+    return decode_pointer(raw, place, decoder), answer["ETag"]
 
 
 async def get_object(client: S3Client, place: Location, **request: Any) -> GetObjectOutputTypeDef | None:
@@ -107,7 +130,8 @@ async def list_models(client: S3Client, location: Location) -> Listing:
         names = {entry["Key"].removeprefix(location.key): entry for entry in listed}
         models = sorted((entry for name, entry in names.items() if is_model(name)), key=_age, reverse=True)
     has_pointer = LATEST in names
-    return Listing(models, has_pointer, len(names) - len(models) - has_pointer)
+    pointers = names.keys() & {LATEST, CANDIDATE}
+    return Listing(models, has_pointer, len(names) - len(models) - len(pointers))
 
 
 def plausible(moment: datetime) -> datetime | None:
@@ -154,10 +178,11 @@ async def _exact(client: S3Client, place: Location, known: Marker | None) -> Fou
 
 
 async def _pointed(client: S3Client, place: Location, known: Marker | None) -> Found | None:
-    read = await read_pointer(client, place, known)
-    if read is None:
-        return None
-    pointer, etag = read
+    read = await read_pointer(client, place, pointer_decoder, known)
+    return None if read is None else _found(place, *read)
+
+
+def _found(place: Location, pointer: Pointer, etag: str) -> Found:
     return Found(
         key=pointer.key,
         version_id=pointer.version_id,

@@ -11,6 +11,8 @@ from service.model.formats.table import FORMATS
 
 #: The object that names the latest model of a prefix.
 LATEST = "latest.json"
+#: The object that names the candidate of a prefix, if there is one.
+CANDIDATE = "candidate.json"
 MODEL_PREFIX = "als_model_"
 _EXTENSIONS = {known.name: known.extensions for known in FORMATS}
 _MODEL_ENDINGS = tuple(f".{extension}" for known in FORMATS for extension in known.extensions)

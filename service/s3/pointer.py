@@ -1,14 +1,14 @@
-"""latest.json, the pointer to the latest model of a prefix, with the model's facts."""
+"""The pointers of a prefix: latest.json to its latest model, candidate.json to its candidate, with facts of each."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from service.errors import BadPointerError
-from service.s3.location import LATEST, Location
+from service.s3.location import CANDIDATE, LATEST, Location
 
 #: A pointer is a few hundred bytes; anything larger is something else.
 LARGEST = 65_536
@@ -44,13 +44,26 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True):
     forced: list[str] = []
 
 
+class CandidatePointer(Pointer, frozen=True, kw_only=True):
+    """A published model that is the candidate for ``percent`` of users.
+
+    shadow: the share of requests that it answers in the background; None leaves that to each server's settings.
+    """
+
+    percent: Annotated[float, msgspec.Meta(ge=0, le=100)]
+    shadow: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+
+
+PointerT = TypeVar("PointerT", bound=Pointer)
+
 pointer_decoder = msgspec.json.Decoder(Pointer)
+candidate_decoder = msgspec.json.Decoder(CandidatePointer)
 
 
-def decode_pointer(raw: bytes, place: Location) -> Pointer:
+def decode_pointer(raw: bytes, place: Location, decoder: msgspec.json.Decoder[PointerT]) -> PointerT:
     """Parse a pointer found at ``place``. Raises BadPointerError, also if it leads out of its prefix."""
     try:
-        pointer = pointer_decoder.decode(raw)
+        pointer = decoder.decode(raw)
     except MALFORMED as error:
         raise BadPointerError(
             f"{place} is not a pointer to a model ({error}); publish a model, or remove it."
@@ -66,4 +79,4 @@ def decode_pointer(raw: bytes, place: Location) -> Pointer:
 
 def _is_name(name: str) -> bool:
     """Return whether this is a plain object name, because a pointer may be written by anyone."""
-    return name not in ("", ".", "..", LATEST) and "/" not in name and name.isprintable()
+    return name not in ("", ".", "..", LATEST, CANDIDATE) and "/" not in name and name.isprintable()

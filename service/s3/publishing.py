@@ -13,8 +13,8 @@ import msgspec
 from service.errors import BadPointerError, PublishError, S3ChangedError, S3NotFoundError
 from service.s3.failures import speaking_of
 from service.s3.finding import SHA256, list_models, plausible, read_pointer
-from service.s3.location import LATEST, Location, model_key, timestamp_of
-from service.s3.pointer import MALFORMED, Pointer, pointer_decoder
+from service.s3.location import CANDIDATE, LATEST, Location, model_key, timestamp_of
+from service.s3.pointer import MALFORMED, CandidatePointer, Pointer, candidate_decoder, pointer_decoder
 from service.s3.uploading import Protection, Upload, upload
 from service.s3.versions import Counted
 
@@ -28,13 +28,17 @@ _TRIES = 5
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A model under a prefix; ``pointer`` describes it, and is None if ``als-serve publish`` did not publish it."""
+    """A model under a prefix; ``pointer`` describes it, and is None if ``als-serve publish`` did not publish it.
+
+    candidate_percent: the percentage of users for whom it is the candidate, None if it is not the candidate.
+    """
 
     key: str
     size: int
     modified_at: datetime | None
     pointer: Pointer | None
     is_latest: bool
+    candidate_percent: float | None = None
 
 
 async def publish(
@@ -64,33 +68,64 @@ async def promote(client: S3Client, place: Location, protection: Protection) -> 
     """Point to a model that was published earlier, and return its pointer. Raises S3Error."""
     # First, because its error response has a body, so bad credentials are not reported as a missing permission.
     _, condition = await _latest(client, place.parent)
-    pointer = _pointer_of(place.key, await _head(client, place))
-    if pointer is None:
-        raise BadPointerError(
-            f"{place} was not published by als-serve, so its content cannot be verified; pull it and publish it."
-        )
-    await _point(client, place.parent, pointer, condition, protection)
+    pointer = await _published(client, place)
+    await _point(client, place.parent.at(place.parent.key + LATEST), pointer, condition, protection)
     return pointer
+
+
+async def point_to_candidate(
+    client: S3Client, place: Location, percent: float, shadow: float | None, protection: Protection
+) -> CandidatePointer:
+    """Make a model that was published earlier the candidate, whatever was it before. Raises S3Error."""
+    await candidate_of(client, place.parent)  # first, for the same reason
+    facts = msgspec.structs.asdict(await _published(client, place))
+    pointer = CandidatePointer(**facts, percent=percent, shadow=shadow)
+    await _point(client, place.parent.at(place.parent.key + CANDIDATE), pointer, {}, protection)
+    return pointer
+
+
+async def remove_candidate(client: S3Client, prefix: Location) -> CandidatePointer | None:
+    """Have no candidate from now on; return what it was, if there was one. Raises S3Error."""
+    candidate, place = await candidate_of(client, prefix), prefix.at(prefix.key + CANDIDATE)
+    with speaking_of(place):
+        await client.delete_object(Bucket=place.bucket, Key=place.key)
+    return candidate
+
+
+async def candidate_of(client: S3Client, prefix: Location) -> CandidatePointer | None:
+    """Return the pointer to the candidate of a prefix, None if there is none, or a bad one. Raises S3Error."""
+    try:
+        read = await read_pointer(client, prefix.at(prefix.key + CANDIDATE), candidate_decoder)
+    except (S3NotFoundError, BadPointerError):
+        return None
+    assert read  # as below
+    return read[0]
 
 
 async def versions(client: S3Client, prefix: Location) -> list[Version]:
     """Return the models under a prefix, newest first. Raises S3Error."""
-    latest, _ = await _latest(client, prefix)
+    (latest, _), candidate = await _latest(client, prefix), await candidate_of(client, prefix)
     models = (await list_models(client, prefix)).models
     found: list[Version] = []
     for entry in models:
         with suppress(S3NotFoundError):  # it has been removed since
             pointer = _pointer_of(entry["Key"], await _head(client, prefix.at(entry["Key"])))
             is_latest = latest is not None and latest.key == entry["Key"]
-            found.append(Version(entry["Key"], entry["Size"], plausible(entry["LastModified"]), pointer, is_latest))
+            percent = candidate.percent if candidate is not None and candidate.key == entry["Key"] else None
+            modified_at = plausible(entry["LastModified"])
+            found.append(Version(entry["Key"], entry["Size"], modified_at, pointer, is_latest, percent))
     return found
 
 
 async def prune(client: S3Client, prefix: Location, keep: int) -> list[str]:
-    """Remove all but the newest ``keep`` models and the latest one; return the removed keys. Raises S3Error."""
-    latest, _ = await _latest(client, prefix)
+    """Remove all but the newest ``keep`` models, the latest one and the candidate; return the removed keys.
+
+    Raises S3Error.
+    """
+    (latest, _), candidate = await _latest(client, prefix), await candidate_of(client, prefix)
     models = (await list_models(client, prefix)).models
-    outdated = [entry["Key"] for entry in models[keep:] if latest is None or entry["Key"] != latest.key]
+    kept = {pointer.key for pointer in (latest, candidate) if pointer}
+    outdated = [entry["Key"] for entry in models[keep:] if entry["Key"] not in kept]
     for key in outdated:
         with speaking_of(prefix.at(key)):
             await client.delete_object(Bucket=prefix.bucket, Key=key)
@@ -104,7 +139,7 @@ async def _point_unless_newer(client: S3Client, prefix: Location, pointer: Point
         if latest and timestamp_of(latest.key) > timestamp_of(pointer.key):
             return False
         try:
-            await _point(client, prefix, pointer, condition, protection)
+            await _point(client, prefix.at(prefix.key + LATEST), pointer, condition, protection)
         except S3ChangedError:
             continue
         return True
@@ -118,7 +153,7 @@ async def _latest(client: S3Client, prefix: Location) -> tuple[Pointer | None, d
     """Return the pointer, None if missing or bad, and the condition that it has not changed since."""
     place = prefix.at(prefix.key + LATEST)
     try:
-        read = await read_pointer(client, place)
+        read = await read_pointer(client, place, pointer_decoder)
     except S3NotFoundError:
         return None, {"IfNoneMatch": "*"}
     except BadPointerError:
@@ -129,9 +164,8 @@ async def _latest(client: S3Client, prefix: Location) -> tuple[Pointer | None, d
 
 
 async def _point(
-    client: S3Client, prefix: Location, pointer: Pointer, condition: dict[str, Any], protection: Protection
+    client: S3Client, place: Location, pointer: Pointer, condition: dict[str, Any], protection: Protection
 ) -> None:
-    place = prefix.at(prefix.key + LATEST)
     with speaking_of(place):
         await client.put_object(
             Bucket=place.bucket,
@@ -146,6 +180,16 @@ async def _point(
 async def _head(client: S3Client, place: Location) -> HeadObjectOutputTypeDef:
     with speaking_of(place):
         return await client.head_object(Bucket=place.bucket, Key=place.key)
+
+
+async def _published(client: S3Client, place: Location) -> Pointer:
+    """Return the pointer that was published with a model. Raises S3Error."""
+    pointer = _pointer_of(place.key, await _head(client, place))
+    if pointer is None:
+        raise BadPointerError(
+            f"{place} was not published by als-serve, so its content cannot be verified; pull it and publish it."
+        )
+    return pointer
 
 
 def _metadata(pointer: Pointer) -> str:

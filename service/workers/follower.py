@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from service.errors import SnapshotDamagedError
-from service.live.generation import Generation
+from service.live.generation import Candidate, Generation, snapshots_of
 from service.live.policy import Policy
 from service.live.status import Status
 from service.model.catalog.assortment import EVERYTHING
@@ -46,14 +46,14 @@ class Follower:
             log_event("not_followed", detail=str(error))
         previous = [status.slot.follow(generation, news.earlier, policy)]
         status.reloads, status.training.report, status.following = news.reloads, news.training, news.following
+        status.candidate_reloads = news.candidate_reloads
         await asyncio.to_thread(_release, previous, generation)
 
 
 def _release(previous: list[Generation | None], current: Generation | None) -> None:
-    """Drop the last reference to the previous model, in a thread: unmapping gigabytes is slow."""
-    generation = previous.pop()
-    if generation and (current is None or generation.snapshot is not current.snapshot):
-        release(generation.snapshot)
+    """Drop the last references to the previous models, in a thread: unmapping gigabytes is slow."""
+    for snapshot in snapshots_of(previous.pop(), without=current):
+        release(snapshot)
 
 
 def _opened(news: News, policy: Policy, held: Generation | None) -> tuple[Policy, Generation | None]:
@@ -64,13 +64,27 @@ def _opened(news: News, policy: Policy, held: Generation | None) -> tuple[Policy
     kept, policy = news.generation, _policy(news.policy, policy)
     if kept is None or (held and Kept.of(held) == kept):
         return policy, held if kept else None
+    generation = _generation(kept, held, policy)
+    if kept.candidate is None:
+        return policy, generation
+    of_candidate, experiment = kept.candidate
+    held_candidate = held.candidate.generation if held and held.candidate else None
+    candidate = replace(_generation(of_candidate, held_candidate, policy), arm="candidate")
+    return policy, replace(generation, candidate=Candidate(candidate, experiment))
+
+
+def _generation(kept: Kept, held: Generation | None, policy: Policy) -> Generation:
+    """Map a generation of one arm into memory, except what is mapped already."""
     snapshot = _snapshot(kept, held)
     known = held.assortment if held and held.snapshot.model is snapshot.model else EVERYTHING
     assortment = policy.assort(snapshot.model, known)
-    return policy, Generation(kept.number, snapshot, kept.loaded_at, kept.load_seconds, kept.stale, assortment)
+    return Generation(kept.number, snapshot, kept.loaded_at, kept.load_seconds, kept.stale, assortment)
 
 
 def _policy(obeyed: Obeyed, held: Policy) -> Policy:
+    """Return the policy: the one that is held if it is the same, because what was made under it still counts."""
+    if Obeyed.of(held) == obeyed:
+        return held
     return Policy(
         _part(obeyed.items, held.items, open_catalog),
         _part(obeyed.unavailable, held.unavailable, open_id_list),

@@ -17,10 +17,13 @@ import msgspec
 
 from service.answering import SENDING_SECONDS, SHUTDOWN_SECONDS
 from service.api.context import Context
+from service.errors import AlsServeError
 from service.live.children import child_process, end_of
+from service.live.commands import Command
+from service.model.storage.source import text_of
 from service.observe.logs import log_event
 from service.observe.sheets import Sheet, Sums, make_sheet
-from service.workers.messages import Answer, Ask, Assignment, FromWorker, News, Taken, line
+from service.workers.messages import Answer, Ask, Assignment, FromWorker, News, Refusal, Scrape, Taken, line
 from service.workers.turns import Turns
 
 _MODULE = "service.workers.worker"
@@ -177,7 +180,8 @@ class Workers:
             os.close(descriptor)
 
     async def _converse(self, assignment: Assignment) -> End:
-        task, lent = msgspec.json.encode(assignment), (*assignment.sockets, assignment.sheet, assignment.turns)
+        task = msgspec.json.encode(assignment, enc_hook=text_of)
+        lent = (*assignment.sockets, assignment.sheet, assignment.turns)
         async with child_process(_MODULE, task, self._environment, pass_fds=lent, in_background=False) as child:
             worker = WorkerProcess(child)
             self._running.add(worker)
@@ -201,16 +205,28 @@ class Workers:
                     worker.has_taken(taken)
                     self._note()
                 case Ask() as ask:
-                    answering = asyncio.create_task(self._answer(worker, ask))
+                    answering = asyncio.create_task(self._answer(worker, ask.number, ask.what))
                     self._answering.add(answering)
                     answering.add_done_callback(self._answering.discard)
 
-    async def _answer(self, worker: WorkerProcess, ask: Ask) -> None:
+    async def _answer(self, worker: WorkerProcess, number: int, what: Scrape | Command) -> None:
+        if isinstance(what, Scrape):
+            await self._scrape(worker, number, what)
+            return
+        assert self._context.administer
+        try:
+            found = await self._context.administer(what)
+        except AlsServeError as error:
+            worker.tell(line(Refusal(number, error.code, error.marked)))
+        else:
+            worker.tell(line(Answer(number, "application/json", msgspec.json.encode(found))))
+
+    async def _scrape(self, worker: WorkerProcess, number: int, what: Scrape) -> None:
         loop = asyncio.get_running_loop()
         async with self._scraping:
             started = loop.time()
-            found = await self._context.scrape(ask.what.accept, ask.what.names)
-            worker.tell(line(Answer(ask.number, found.content_type, found.body)))
+            found = await self._context.scrape(what.accept, what.names)
+            worker.tell(line(Answer(number, found.content_type, found.body)))
             await asyncio.sleep(_REST * (loop.time() - started))
 
     def _news(self) -> bytes:

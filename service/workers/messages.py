@@ -9,12 +9,14 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from service.connections import Budget
+from service.live.commands import Command
 from service.live.generation import Generation
 from service.live.policy import Part, Policy
 from service.live.report import Following, Reload, Served, Training
 from service.live.status import Status
 from service.model.catalog.catalog import Catalog
 from service.model.catalog.id_list import IdList
+from service.model.rollout.arms import Experiment
 from service.model.storage.source import Source, text_of
 from service.tokens import Tokens
 
@@ -26,7 +28,8 @@ class Assignment(msgspec.Struct, frozen=True):
     """What a worker is started with: its place among the workers, what it inherits, its share of limits, and settings.
 
     sockets, sheet, turns: inherited descriptors, of the port's open sockets and of shared memory. budget,
-    query_threads, queue_ms, cache_mb: this worker's share. has_tokens: whether requests are admitted by tokens, which
+    query_threads, queue_ms, cache_mb: this worker's share. shelf, reading: where earlier versions are, see
+    :class:`~service.model.storage.shelf.Shelf`. has_tokens: whether requests are admitted by tokens, which
     come with the news.
     """
 
@@ -47,13 +50,17 @@ class Assignment(msgspec.Struct, frozen=True):
     allow_origins: str | None = None
     ids: Literal["native", "text"] = "native"
     has_tokens: bool = False
+    management_port: int | None = None
+    shelf: Path = Path("snapshots")
+    reading: str = ""
 
 
 class Kept(msgspec.Struct, frozen=True):
     """The keeper's generation; a worker opens the same directories.
 
     source: the source of the served model, which may have another path than the one in the snapshot's manifest.
-    ids_as_text: see :class:`~service.model.ids.Ids`.
+    ids_as_text: see :class:`~service.model.ids.Ids`. candidate: the generation of the candidate, if there is one, and
+    the experiment that says who gets it.
     """
 
     number: int
@@ -63,11 +70,12 @@ class Kept(msgspec.Struct, frozen=True):
     load_seconds: dict[str, float]
     stale: bool
     ids_as_text: bool = False
+    candidate: tuple[Kept, Experiment] | None = None
 
     @classmethod
     def of(cls, generation: Generation) -> Kept:
         """Describe a generation."""
-        snapshot = generation.snapshot
+        snapshot, candidate = generation.snapshot, generation.candidate
         return cls(
             generation.number,
             snapshot.directory,
@@ -76,6 +84,7 @@ class Kept(msgspec.Struct, frozen=True):
             generation.load_seconds,
             generation.stale,
             snapshot.model.user_ids.as_text,
+            (cls.of(candidate.generation), candidate.experiment) if candidate else None,
         )
 
 
@@ -105,7 +114,7 @@ class Obeyed(msgspec.Struct, frozen=True):
 
 
 class News(msgspec.Struct, frozen=True, tag=True):
-    """What handlers read, see :class:`~service.live.status.Status`, and the policy of the generation.
+    """What handlers read, see :class:`~service.live.status.Status`, and the policy of the generations.
 
     draining: whether the service is stopping. tokens: what admits requests, with digests instead of the tokens
     themselves; None if everything is open.
@@ -119,6 +128,7 @@ class News(msgspec.Struct, frozen=True, tag=True):
     draining: bool
     tokens: Tokens | None = None
     policy: Obeyed = Obeyed.of(Policy())
+    candidate_reloads: list[Reload] = []
 
     @classmethod
     def of(cls, status: Status, *, draining: bool, tokens: Tokens | None = None) -> News:
@@ -133,6 +143,7 @@ class News(msgspec.Struct, frozen=True, tag=True):
             draining,
             tokens,
             Obeyed.of(status.slot.policy),
+            list(status.candidate_reloads),
         )
 
 
@@ -142,6 +153,14 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
     number: int
     content_type: str
     body: bytes
+
+
+class Refusal(msgspec.Struct, frozen=True, tag=True):
+    """The keeper refuses what the question with this number asks for, by an error of this code."""
+
+    number: int
+    code: str
+    detail: str
 
 
 class Taken(msgspec.Struct, frozen=True, tag=True):
@@ -158,13 +177,13 @@ class Scrape(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """A worker asks the keeper, which alone can answer. Other questions are added next to ``Scrape``."""
+    """A worker asks the keeper, which alone can answer."""
 
     number: int
-    what: Scrape
+    what: Scrape | Command
 
 
-FromKeeper: TypeAlias = News | Answer
+FromKeeper: TypeAlias = News | Answer | Refusal
 FromWorker: TypeAlias = Taken | Ask
 
 

@@ -22,13 +22,17 @@ from prometheus_client import CollectorRegistry
 
 from service.answering import Work, answering, running
 from service.api import create_api
+from service.api.problems import HTTP_STATUS
 from service.api.tokens import Access
 from service.children.lifeline import hide_memory
 from service.errors import OverloadedError
 from service.live.background import measure_lag
+from service.live.commands import Command, KeptVersions
 from service.live.generation import Slot
+from service.live.held import HeldVersions
 from service.live.report import FallbackTraining
 from service.live.status import Status
+from service.model.storage.shelf import Shelf
 from service.model.storage.source import read_path
 from service.observe.exposition import Exposition
 from service.observe.logs import set_up_logging
@@ -42,6 +46,7 @@ from service.workers.messages import (
     Assignment,
     FromKeeper,
     News,
+    Refusal,
     Scrape,
     Taken,
     line,
@@ -51,7 +56,9 @@ from service.workers.turns import Turns
 _PUBLISH_SECONDS = 1.0
 #: The most questions that may wait for the keeper, so that a flood of scrapes cannot keep it busy.
 _MOST_ASKED = 4
-_assignment = msgspec.json.Decoder(Assignment)
+_ERRORS = {error.code: error for error in HTTP_STATUS}
+_versions = msgspec.json.Decoder(KeptVersions)
+_assignment = msgspec.json.Decoder(Assignment, dec_hook=read_path)
 _message = msgspec.json.Decoder(FromKeeper, dec_hook=read_path)
 
 
@@ -60,7 +67,9 @@ class Worker:
 
     def __init__(self, assignment: Assignment, reader: asyncio.StreamReader, writer: asyncio.WriteTransport) -> None:
         self.metrics = Metrics(CollectorRegistry(), Sheet(assignment.sheet))
-        self.status = Status(Slot(self.metrics), [], FallbackTraining())
+        slot, as_text = Slot(self.metrics), assignment.ids == "text"
+        shelf = Shelf(assignment.shelf, keep=0, reading=assignment.reading, ids_as_text=as_text)
+        self.status = Status(slot, HeldVersions(slot, shelf), [], FallbackTraining())
         # Until the first news no token is known, but nothing is accepted before that.
         self._access = Access((), self.metrics) if assignment.has_tokens else None
         self.api = create_api(
@@ -68,6 +77,7 @@ class Worker:
             self.status,
             self.metrics,
             access=self._access,
+            administer=self.administer,
             scrape=self.scrape,
         )
         self.works: dict[str, Work] = {
@@ -116,6 +126,10 @@ class Worker:
                 asked = self._asked.pop(answer.number)
                 if not asked.cancelled():  # its client may have disconnected
                     asked.set_result(answer)
+            case Refusal() as refusal:
+                asked = self._asked.pop(refusal.number)
+                if not asked.cancelled():
+                    asked.set_exception(_ERRORS[refusal.code](refusal.detail))
 
     async def scrape(self, accept: str, names: Sequence[str]) -> Exposition:
         """Ask the keeper for the metrics of all processes."""
@@ -123,16 +137,20 @@ class Worker:
         answer = await self._ask(Scrape(accept, list(names)))
         return Exposition(answer.content_type, answer.body)
 
+    async def administer(self, command: Command) -> KeptVersions:
+        """Have the keeper carry out a command, so that it is for all processes."""
+        return _versions.decode((await self._ask(command)).body)
+
     async def publish(self) -> Never:
         """Write to the sheet regularly what is only known on demand."""
         while True:
             self.metrics.publish()
             await asyncio.sleep(_PUBLISH_SECONDS)
 
-    async def _ask(self, what: Scrape) -> Answer:
-        """Ask the keeper. Raises OverloadedError if too many questions are waiting."""
+    async def _ask(self, what: Scrape | Command) -> Answer:
+        """Ask the keeper. Raises OverloadedError if too many questions are waiting, or the error of a refusal."""
         if len(self._asked) >= _MOST_ASKED:
-            raise OverloadedError("Too many scrapes are waiting; try again in a second.")
+            raise OverloadedError("Too many scrapes and commands are waiting; try again in a second.")
         number = next(self._numbers)
         asked: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[number] = asked

@@ -203,7 +203,7 @@ async def test_a_dripping_body_is_ended() -> None:
 async def test_a_client_that_goes_away_with_half_a_body_harms_nobody() -> None:
     """Its request ends, is no longer in flight, and others are answered."""
     head = f"POST {BATCH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
-    gone = b'als_http_requests_total{method="POST",route="/v1/recommendations",status="499"} 1.0'
+    gone = b'als_http_requests_total{arm="served",method="POST",route="/v1/recommendations",status="499"} 1.0'
     async with serving(SNAPSHOT) as api:
         _, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
         writer.write(head.encode() + b'{"users"')
@@ -242,8 +242,8 @@ async def test_a_batch_may_ask_for_so_much_at_once() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/recommendations", "/v1/recommendations/anonymous"])
 async def test_options_of_a_post_stand_in_its_body(path: str) -> None:
-    """A query parameter of a POST is refused, because it would be ignored."""
+    """A query parameter of a POST, other than the version that answers, is refused, because it would be ignored."""
     async with serving(SNAPSHOT) as api:
         answer = await api.post(path + "?n=1", {"users": [1]})
     assert (answer.status, answer.json["code"]) == (400, "bad_parameter")
-    assert answer.json["detail"] == "The parameter 'n' is unknown here; this path takes no parameters."
+    assert answer.json["detail"] == "The parameter 'n' is unknown here; allowed: model_version."

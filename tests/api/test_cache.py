@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from service.api.answers import Answer
 from service.api.cache import _ENTRY_BYTES, ResponseCache
+from service.api.results import Answer
 from service.observe.metrics import Metrics
 from tests.support.models import make_factors
 from tests.support.serving import Api, ApiSettings, make_snapshot, serving

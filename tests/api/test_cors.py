@@ -48,7 +48,7 @@ async def test_a_preflight_is_answered() -> None:
     assert answer.headers[ORIGIN] == SHOP
     assert answer.headers[METHODS] == "POST"
     assert "Content-Type" in answer.headers["Access-Control-Allow-Headers"]
-    assert 'als_http_requests_total{method="OPTIONS",route="unmatched",status="200"} 1.0' in metrics
+    assert 'als_http_requests_total{arm="served",method="OPTIONS",route="unmatched",status="200"} 1.0' in metrics
 
 
 @pytest.mark.parametrize("allowed", ["", SHOP])

@@ -82,6 +82,7 @@ async def test_the_model_is_described() -> None:
         "catalog": None,
         "unavailable_items": 0,
         "hidden_users": 0,
+        "candidate": None,
         "made_at": "2001-09-09T01:46:40Z",
         "users": 40,
         "items": 60,

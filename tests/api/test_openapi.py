@@ -15,15 +15,22 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 import service
-from service.api.answers import Version
 from service.api.problems import HTTP_STATUS
 from service.api.routes import ROUTES
 from service.errors import BadParameterError
+from service.model.storage.source import Version
+from service.tokens import ANONYMOUS, Token, Tokens, digest_of
 from tests.support.models import make_factors
 from tests.support.serving import Api, ApiSettings, make_snapshot, serving
 
 #: All but the metrics: what may be asked of those is the affair of Prometheus' library.
 STRICT = [(route.method, route.path) for route in ROUTES if BadParameterError in route.errors]
+#: Everything is open but administration, which there is not without tokens.
+TOKEN = "als_administrator"
+TOKENS: Tokens = (
+    Token("chief", frozenset({"admin"}), digest_of(TOKEN)),
+    Token(ANONYMOUS, frozenset({"read", "batch", "users", "metrics"}), None),
+)
 SNAPSHOT = make_snapshot(make_factors())
 KNOWN = re.compile(r"The parameter 'nonsense' is unknown here; (?:allowed: (.*)|this path takes no parameters)\.")
 
@@ -46,7 +53,7 @@ def operations_of(document: Any) -> dict[tuple[str, str], Any]:
 
 async def test_it_is_valid_openapi_3_1() -> None:
     """Any tool for OpenAPI reads it: references lead somewhere, defaults fit, operationIds differ."""
-    async with serving(SNAPSHOT) as api:
+    async with serving(SNAPSHOT, tokens=TOKENS) as api:
         document = await document_of(api)
     validate(document)
     assert document["openapi"].startswith("3.1.")
@@ -55,7 +62,7 @@ async def test_it_is_valid_openapi_3_1() -> None:
 
 async def test_it_has_every_route_and_no_other() -> None:
     """Every route is described, and nothing else."""
-    async with serving(SNAPSHOT) as api:
+    async with serving(SNAPSHOT, tokens=TOKENS) as api:
         operations = operations_of(await document_of(api))
     routes = {(route.method, route.path): route.handler for route in ROUTES}
     assert operations.keys() == routes.keys()
@@ -68,10 +75,11 @@ async def test_it_has_every_route_and_no_other() -> None:
 @pytest.mark.parametrize(("method", "path"), STRICT)
 async def test_an_operation_takes_the_parameters_that_it_says(method: str, path: str) -> None:
     """The server, asked for a parameter that nothing has, names just those of the document."""
-    async with serving(SNAPSHOT) as api:
+    async with serving(SNAPSHOT, tokens=TOKENS) as api:
         parameters = operations_of(await document_of(api))[method, path]["parameters"]
         asked = path.replace("{file}", "start.js") + "?nonsense=1"
-        refusal = KNOWN.fullmatch((await api.request(method, asked)).json["detail"])
+        headers = {"Authorization": f"Bearer {TOKEN}"} if "/admin/" in path else {}
+        refusal = KNOWN.fullmatch((await api.request(method, asked, headers=headers)).json["detail"])
     assert refusal
     documented = sorted(parameter["name"] for parameter in parameters if parameter["in"] == "query")
     assert documented == (refusal[1].split(", ") if refusal[1] else [])
@@ -121,7 +129,7 @@ async def test_it_has_the_limits_of_the_server() -> None:
 
 async def test_every_example_is_what_it_is_an_example_of() -> None:
     """Every example fits its schema."""
-    async with serving(SNAPSHOT) as api:
+    async with serving(SNAPSHOT, tokens=TOKENS) as api:
         document = await document_of(api)
     shown = list(examples_in(document))
     assert len(shown) > 100
@@ -156,7 +164,7 @@ async def test_an_answer_is_described_with_all_of_its_fields() -> None:
 
 async def test_every_kind_of_problem_is_described() -> None:
     """Each operation lists the errors that it can have, with status and code."""
-    async with serving(SNAPSHOT) as api:
+    async with serving(SNAPSHOT, tokens=TOKENS) as api:
         operations = operations_of(await document_of(api)).values()
     described = {
         (int(status), code)
@@ -170,7 +178,7 @@ async def test_every_kind_of_problem_is_described() -> None:
 
 async def test_every_problem_has_one_schema() -> None:
     """Also in generated clients: most of them cannot narrow a schema for each status, and drop the body instead."""
-    async with serving(SNAPSHOT) as api:
+    async with serving(SNAPSHOT, tokens=TOKENS) as api:
         operations = operations_of(await document_of(api)).values()
     schemas = [
         answer["content"]["application/problem+json"]["schema"]
@@ -183,7 +191,7 @@ async def test_every_problem_has_one_schema() -> None:
 
 async def test_every_choice_has_a_type() -> None:
     """Generators for typed languages need it."""
-    async with serving(SNAPSHOT) as api:
+    async with serving(SNAPSHOT, tokens=TOKENS) as api:
         document = await document_of(api)
     choices = [part for part in parts_of(document["components"]["schemas"] | document["paths"]) if "enum" in part]
     assert len(choices) > 10
@@ -200,7 +208,7 @@ def parts_of(described: Any) -> Iterator[dict[str, Any]]:
 
 async def test_a_version_is_described_alike_everywhere() -> None:
     """Whatever answer names its model says how such a name looks."""
-    async with serving(SNAPSHOT) as api:
+    async with serving(SNAPSHOT, tokens=TOKENS) as api:
         schemas = (await document_of(api))["components"]["schemas"]
     described = [schema["properties"].get("model_version") for schema in schemas.values()]
     version = msgspec.json.schema(Version)
@@ -218,7 +226,7 @@ async def test_the_server_is_where_the_document_is(at: str) -> None:
 
 async def test_every_scope_is_described() -> None:
     """An operation names its scope and says how it refuses; one that is open has neither."""
-    async with serving(SNAPSHOT) as api:
+    async with serving(SNAPSHOT, tokens=TOKENS) as api:
         document = await document_of(api)
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
     for route in ROUTES:

@@ -17,6 +17,7 @@ from tests.support.documented import documented_model
 from tests.support.running import RunningServer, running_server
 
 HOOKS = Path(__file__).parents[1] / "support" / "fuzzing.py"
+CONFIGURATION = HOOKS.with_name("schemathesis.toml")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 def test_every_answer_is_as_documented(server: RunningServer, tmp_path: Path) -> None:
     """Requests that fit the document are accepted, others refused; statuses, headers and bodies are as documented."""
-    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json"]
+    program = Path(sys.executable).with_name("schemathesis")
+    command = [str(program), "--config-file", str(CONFIGURATION), "run", f"{server.url}/openapi.json"]
     bounds = ["--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--seed", "1"]
     done = subprocess.run(
         [*command, *bounds, "--checks", "all", "--no-color"],

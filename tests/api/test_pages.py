@@ -79,7 +79,7 @@ async def test_a_page_that_is_not_sent_again_counts_as_such(path: str) -> None:
         etag = (await api.get(path)).headers["ETag"]
         await api.get(path, If_None_Match=etag)
         for status in ("200", "304"):
-            labels = {"route": path, "method": "GET", "status": status}
+            labels = {"route": path, "method": "GET", "status": status, "arm": "served"}
             assert api.metrics.registry.get_sample_value("als_http_requests_total", labels) == 1, status
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.api import answers
 from service.api import queries as queries_module
+from service.api import results
 from service.api.handlers import recommendations
 from service.api.queries import INLINE_MICROSECONDS, PATIENCE_IN_TURNS, Queries
 from service.errors import OverloadedError
@@ -254,7 +254,7 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     gate = threading.Event()
     one_user = recommendations._one_user
 
-    def held(*arguments: object) -> answers.Answer:
+    def held(*arguments: object) -> results.Answer:
         gate.wait(10)
         return one_user(*arguments)  # type: ignore[arg-type]  # handed on as they came
 

@@ -6,16 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import RawTestServer, TestClient
 
-from service.api.context import Question
-from service.api.instrument import Instrument
-from service.api.parameters import Anything
 from service.api.problems import CHALLENGES
-from service.api.route import NOTHING, AnyRoute, Route
+from service.api.route import AnyRoute
 from service.api.routes import ROUTES
-from service.api.routing import Router
 from service.errors import InsufficientScopeError, InvalidTokenError, NoTokenError
 from service.tokens import ANONYMOUS, SCOPES, Scope, Token, Tokens, digest_of
 from tests.api.test_problems import assert_is_problem
@@ -75,6 +69,7 @@ def test_every_scope_is_decided() -> None:
         "batch": {"recommend_to_many"},
         "users": {"audience", "similar_users", "user_items", "explain", "list_users"},
         "metrics": {"metrics"},
+        "admin": {"list_versions", "reload", "pin", "unpin", "roll_back", "accept", "steer"},
     }
     assert {route.tag for route in OPEN if route.path not in ("/healthz", "/readyz")} == {"Pages"}
 
@@ -132,34 +127,12 @@ async def test_without_tokens_everything_is_open(route: AnyRoute) -> None:
         assert (await ask(api, route, Authorization="Bearer als_stranger")).status not in REFUSED
 
 
-async def alter(question: Question[None, Anything]) -> web.Response:
-    """Alter something."""
-    return web.Response(text="altered")
-
-
-ADMIN: AnyRoute = Route("GET", "/admin", alter, NOTHING, Anything, name="alter", tag="Server", scope="admin")
-
-
-@pytest.mark.parametrize(
-    ("tokens", "header", "status"),
-    [
-        (None, None, 403),
-        (None, bearer("admin"), 403),
-        (holders("read"), None, 401),
-        (holders(), bearer("read"), 403),
-        (holders(), bearer("admin"), 200),
-    ],
-)
-async def test_admin_is_closed_without_tokens(tokens: Tokens | None, header: str | None, status: int) -> None:
-    """Such a route says so, rather than be open to everybody."""
-    async with serving(SNAPSHOT, tokens=tokens) as api:
-        router = Router([ADMIN], Instrument(api.context, 0), api.context.access)
-        client: TestClient[web.BaseRequest, None] = TestClient(RawTestServer(router.answer, host="127.0.0.1"))
-        async with client:
-            answer = await client.get("/admin", headers={"Authorization": header} if header else {})
-            assert answer.status == status
-            if tokens is None:
-                assert "set ALS_TOKENS_FILE" in (await answer.json())["detail"]
+@pytest.mark.parametrize("route", [route for route in GUARDED if route.scope == "admin"], ids=name_of)
+async def test_there_is_no_administration_without_tokens(route: AnyRoute) -> None:
+    """Such a path is as unknown as any other, rather than open to everybody."""
+    async with serving(SNAPSHOT) as api:
+        for header in ({}, {"Authorization": bearer("admin")}):
+            assert_is_problem(await ask(api, route, **header), 404, "no_such_path")
 
 
 @pytest.mark.parametrize(

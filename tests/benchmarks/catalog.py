@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from service.environment import child_environment
 from service.live.importing import ImportLimits, import_in_child
 from service.model.catalog.catalog import Catalog
 from service.model.catalog.stored import open_catalog
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import identify
-from service.settings import child_environment
 
 
 def made(items: int, seed: int = 7) -> Any:

@@ -17,8 +17,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from service.api.context import Results
 from service.api.instrument import RequestNumbers
+from service.api.results import Results
 from service.cli.main import main as serve
 from tests.benchmarks.processor_time import one_round, show
 from tests.benchmarks.throughput import USERS, write_model, wrk_script

@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.support.fleet import Fleet, running_fleet
 from tests.support.haproxy import HAProxy
 from tests.support.load import open_loop, percentile
+from tests.support.proxied import ProxiedFleet, running_fleet
 from tests.support.swapping import TOP, TwoModels
 
 USERS, ITEMS, FACTORS, SERVERS = 2000, 5000, 32, 3
@@ -46,10 +46,10 @@ async def _measure(drain: float, late: float, rate: float, directory: Path) -> i
     model = directory / "als_model.npz"
     MODELS.put(first, model)
 
-    async def restart(fleet: Fleet) -> None:
+    async def restart(fleet: ProxiedFleet) -> None:
         await asyncio.to_thread(fleet.restart, late)
 
-    async def swap(fleet: Fleet) -> None:
+    async def swap(fleet: ProxiedFleet) -> None:
         MODELS.put(second, model)
         await asyncio.to_thread(fleet.wait_until_serving, second)
         await asyncio.sleep(2)

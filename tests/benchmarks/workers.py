@@ -45,7 +45,8 @@ from tests.support.swapping import TOP, TwoModels, replace_repeatedly
 from tests.support.workers import lasting, processes_of, samples, workers_of
 
 _COUNTED = (
-    "als_http_requests_total[('method', 'GET'), ('route', '/v1/users/{user}/recommendations'), ('status', '200')]"
+    "als_http_requests_total[('arm', 'served'), ('method', 'GET'), ('route', '/v1/users/{user}/recommendations'), "
+    "('status', '200')]"
 )
 
 

@@ -18,12 +18,12 @@ import pytest
 
 from service.children.catalog import answer
 from service.children.jobs import Job, Outcome
+from service.environment import child_environment
 from service.errors import AlsServeError, BadCatalogError, ImportCrashedError, ImportMemoryError
 from service.live.importing import ImportLimits, import_in_child
 from service.model.catalog.stored import open_catalog
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import identify
-from service.settings import child_environment
 from tests.support.helpers import put
 
 MEGABYTE = 2**20

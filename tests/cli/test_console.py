@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from service.cli.main import main
+from service.environment import child_environment
 from service.live import report
 from service.live.fallback_training import FallbackTrainer
-from service.settings import child_environment
 from tests.support.helpers import Place, at_work, events, eventually, metrics_of, put
 from tests.support.interactions import write_interactions
 

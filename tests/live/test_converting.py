@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from service.environment import child_environment
 from service.errors import ConversionError, TrainingError
 from service.live import converting
 from service.live.converting import convert_in_child
 from service.live.importing import ImportLimits
 from service.model.conversion import Conversion
-from service.settings import child_environment
 from tests.support.spark import FIXTURES, VERSIONS
 
 LIMITS = ImportLimits(60, 0, child_environment())

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from service.children.jobs import Failed, Remark, SkippedRows
+from service.environment import child_environment
 from service.errors import SourceChangedError, StateDirectoryError
 from service.live import preparing
 from service.live import reloader as stores
@@ -22,7 +23,6 @@ from service.live.fallback_training import FallbackTrainer
 from service.live.importing import ImportLimits, import_in_child
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import Source, identify
-from service.settings import child_environment
 from tests.support.helpers import (
     Place,
     at_work,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from service.environment import child_environment
 from service.errors import (
     ImportCpuError,
     ImportCrashedError,
@@ -25,7 +26,6 @@ from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import FORMAT_VERSION
 from service.model.storage.source import Source, identify
-from service.settings import child_environment
 from tests.support.helpers import Place, eventually, is_alive, model_bytes, put, stand_in
 from tests.support.hostile.bombs import bombs
 

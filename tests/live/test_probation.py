@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from service.live.probation import FEWEST_ANSWERS, Allowance
+from service.live.probation import FEWEST_ANSWERS, Allowance, Answers
 from service.model.storage.verdicts import Verdicts
+from service.observe.metrics import Metrics
 from tests.support.helpers import (
     Place,
     at_work,
@@ -36,10 +38,20 @@ LONG = Allowance(3600)
 def answered(store: Store, lists: int, *, empty: int = 0, failed: int = 0, refused: int = 0) -> None:
     """Count answers as the API would."""
     metrics = store.metrics
-    metrics.results.labels("als").inc(lists)
-    metrics.results_empty.labels().inc(empty)
-    metrics.requests.labels("/v1/items/popular", "GET", "500").inc(failed)
-    metrics.requests.labels("/v1/items/popular", "GET", "503").inc(refused)
+    metrics.results.labels("als", "served").inc(lists)
+    metrics.results_empty.labels("served").inc(empty)
+    metrics.requests.labels("/v1/items/popular", "GET", "500", "served").inc(failed)
+    metrics.requests.labels("/v1/items/popular", "GET", "503", "served").inc(refused)
+
+
+def test_the_candidate_is_not_on_probation() -> None:
+    """Its empty lists and failures say nothing about the served model."""
+    metrics = Metrics(CollectorRegistry())
+    for arm in ("served", "candidate"):
+        metrics.results.labels("als", arm).inc(10)
+        metrics.results_empty.labels(arm).inc(2)
+        metrics.requests.labels("/v1/items/popular", "GET", "500", arm).inc(5)
+    assert Answers.counted(metrics) == Answers(15, 7)
 
 
 @asynccontextmanager

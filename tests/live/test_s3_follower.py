@@ -165,6 +165,16 @@ async def test_the_first_model_of_an_empty_prefix_is_not_waited_for_longer_than_
         await eventually(lambda: followed.has(OLD))
 
 
+async def test_a_poll_that_is_requested_comes_at_once(tmp_path: Path, bucket: Bucket, proxy: FaultProxy) -> None:
+    """However far away the next one is."""
+    await bucket.publish(OLD)
+    async with following(tmp_path, bucket, poll=3600) as followed:
+        await eventually(lambda: followed.has(OLD))
+        await bucket.publish(NEW)
+        followed.follower.request()
+        await eventually(lambda: followed.has(NEW))
+
+
 async def test_a_hundred_followers_do_not_ask_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 50: with a model at the path, each waits for a moment of its own within the first interval."""
     monkeypatch.setattr("service.live.s3_follower.random.uniform", random.Random(0).uniform)

@@ -83,7 +83,7 @@ def test_a_running_server_exposes_the_table(server: RunningServer) -> None:
 def test_series_have_the_labels_of_the_table(server: RunningServer) -> None:
     """Each metric has at least one series once a server has answered something, with the labels that are promised."""
     labels = {row.name.removesuffix("_total"): set(row.labels) for row in table().values()}
-    del labels["als_s3_model_info"]  # nothing came from S3
+    del labels["als_s3_model_info"], labels["als_candidate_info"]  # nothing came from S3, and there is no candidate
     families = [family for family in text_string_to_metric_families(exposition(server)) if family.name in labels]
     assert {family.name for family in families if family.samples} == labels.keys()
     for family in families:
@@ -106,7 +106,7 @@ def test_what_is_known_beforehand_stands_at_zero() -> None:
     Metrics(registry)
     for labels in [{"outcome": "swapped", "reason": ""}, {"outcome": "rejected", "reason": ModelRejectedError.code}]:
         assert registry.get_sample_value("als_model_reloads_total", labels) == 0
-    assert registry.get_sample_value("als_results_total", {"strategy": "fold_in"}) == 0
+    assert registry.get_sample_value("als_results_total", {"strategy": "fold_in", "arm": "served"}) == 0
 
 
 numbers = st.floats(-100, 100) | st.integers(-3, 3).map(float)
@@ -141,7 +141,7 @@ async def test_one_metric_can_be_asked_for(name: str) -> None:
         await api.get("/healthz")
         answer = await api.get(f"/metrics?name[]={name}")
     lines = [line for line in answer.body.decode().splitlines() if not line.startswith("#")]
-    assert lines == [f'{name}{{method="GET",route="/healthz",status="200"}} 1.0']
+    assert lines == [f'{name}{{arm="served",method="GET",route="/healthz",status="200"}} 1.0']
 
 
 def test_no_count_is_lost_between_threads() -> None:
@@ -174,7 +174,7 @@ async def test_results_are_counted_by_strategy() -> None:
         await api.get("/v1/users/nobody/recommendations?fallback=none")
 
         def sample(name: str, strategy: str) -> float | None:
-            return api.metrics.registry.get_sample_value(name, {"strategy": strategy})
+            return api.metrics.registry.get_sample_value(name, {"strategy": strategy, "arm": "served"})
 
         counted = {strategy: sample("als_results_total", strategy) for strategy in ("als", "fold_in", "popular")}
         assert counted == {"als": 3, "fold_in": 1, "popular": 2}

@@ -42,11 +42,11 @@ def test_what_workers_count_is_summed(keeper: Metrics, sums: Sums) -> None:
     """Counters and histograms of all, the keeper's own too, series by series, also of labels that came later."""
     with a_worker(sums) as one, a_worker(sums) as other:
         for metrics in (keeper, one, other):
-            metrics.results.labels("als").inc()
+            metrics.results.labels("als", "served").inc()
             metrics.loop_lag_seconds.observe(0.002)
-        assert keeper.registry.get_sample_value("als_results_total", {"strategy": "als"}) == 3
-        other.requests.labels("/later", "GET", "200").inc()
-        labels = {"route": "/later", "method": "GET", "status": "200"}
+        assert keeper.registry.get_sample_value("als_results_total", {"strategy": "als", "arm": "served"}) == 3
+        other.requests.labels("/later", "GET", "200", "served").inc()
+        labels = {"route": "/later", "method": "GET", "status": "200", "arm": "served"}
         assert keeper.registry.get_sample_value("als_http_requests_total", labels) == 1
         assert keeper.registry.get_sample_value("als_event_loop_lag_seconds_bucket", {"le": "0.0025"}) == 3
         assert keeper.registry.get_sample_value("als_event_loop_lag_seconds_sum") == pytest.approx(0.006)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -38,7 +39,7 @@ ANNOTATIONS = {found["name"]: found["target"]["expr"] for found in DASHBOARD["an
 VARIABLES = {found["name"]: found for found in DASHBOARD["templating"]["list"]}
 
 #: What Grafana puts in the place of its variables.
-GIVEN = {"$job": "als-serve", "$instance": ".+", "$__rate_interval": "10s", "$__range": "5m"}
+GIVEN = {"$job": "als-serve", "$instance": ".+", "$arm": ".+", "$__rate_interval": "10s", "$__range": "5m"}
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
@@ -107,12 +108,17 @@ def ask(server: RunningServer) -> None:
 def prometheus(tmp_path_factory: pytest.TempPathFactory, seaweed: Seaweed) -> Iterator[Prometheus]:
     """Watch a real server that follows S3: without a model, with one, with another, with more and more refused.
 
-    It is asked all the time, and beside it is one that does not run.
+    It has a candidate, which answers in the background, too. It is asked all the time. Beside it is one that does not
+    run.
     """
     need_prometheus()
     directory = tmp_path_factory.mktemp("grafana")
     bucket = Bucket(seaweed, asyncio.run(seaweed.make_bucket(versioned=True)), directory)
-    follows: dict[str, Any] = {"s3_uri": bucket.prefix, "s3_poll_seconds": 0.2}
+    candidate = directory / "candidate.npz"
+    served = make_factors(users=20, items=30, pairs=60)
+    candidate.write_bytes(model_bytes(factors=replace(served, item_factors=2 * served.item_factors)))
+    tried = {"candidate_path": candidate, "candidate_percent": 50, "candidate_shadow": 1}
+    follows: dict[str, Any] = {"s3_uri": bucket.prefix, "s3_poll_seconds": 0.2, **tried}
     with running_server(directory / "als_model.npz", directory / "state", seaweed.environment(), **follows) as server:
         targets = [server.url.removeprefix("http://"), "127.0.0.1:1"]
         with running_prometheus(directory, targets) as watching:
@@ -167,7 +173,7 @@ def test_every_annotation_answers_with_data(prometheus: Prometheus, annotation: 
     assert min(value for _, value in answer(prometheus, ANNOTATIONS[annotation])) > 1.6e12
 
 
-@pytest.mark.parametrize("variable", ["job", "instance"])
+@pytest.mark.parametrize("variable", ["job", "instance", "arm"])
 def test_every_variable_answers_with_data(prometheus: Prometheus, variable: str) -> None:
     """The choices at the top of the dashboard are there."""
     query = re.fullmatch(r"label_values\((.+), (\w+)\)", VARIABLES[variable]["query"])
@@ -176,10 +182,10 @@ def test_every_variable_answers_with_data(prometheus: Prometheus, variable: str)
 
 
 def test_there_is_no_variable_besides() -> None:
-    """The data source, the job and the instance are what can be chosen, on each dashboard."""
+    """The data source, the job, the instance and the arm are what can be chosen, on each dashboard."""
     for board in DASHBOARDS.values():
         assert board["templating"] == DASHBOARD["templating"]
-    assert [*VARIABLES] == ["datasource", "job", "instance"]
+    assert [*VARIABLES] == ["datasource", "job", "instance", "arm"]
     assert (VARIABLES["datasource"]["type"], VARIABLES["datasource"]["query"]) == ("datasource", "prometheus")
 
 

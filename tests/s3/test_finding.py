@@ -12,7 +12,7 @@ from service.errors import BadPointerError, S3NotFoundError
 from service.s3.failures import deadline
 from service.s3.finding import find, list_models, read_pointer
 from service.s3.location import LATEST, Location
-from service.s3.pointer import LARGEST
+from service.s3.pointer import LARGEST, pointer_decoder
 from service.s3.versions import Found, Marker
 from tests.support.bucket import Models, pointer_to, sha256
 from tests.support.fault_proxy import FaultProxy, Stall, s3_error
@@ -216,10 +216,10 @@ async def test_a_pointer_is_read_again_where_it_changed(models: Models) -> None:
     """With its ETag, and None stands for unchanged."""
     etag = await models.put(LATEST, pointer_to(models, NEW, b"a model"))
     place = models.at(LATEST)
-    read = await read_pointer(models.client, place, Marker(place.key, '"other"'))
+    read = await read_pointer(models.client, place, pointer_decoder, Marker(place.key, '"other"'))
     assert read
     assert (read[0].key, read[1]) == (models.at(NEW).key, etag)
-    assert await read_pointer(models.client, place, Marker(place.key, etag)) is None
+    assert await read_pointer(models.client, place, pointer_decoder, Marker(place.key, etag)) is None
 
 
 async def test_a_pointer_that_goes_while_it_is_looked_for_is_missing(models: Models, proxy: FaultProxy) -> None:

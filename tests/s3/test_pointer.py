@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.errors import BadPointerError
 from service.s3.location import Location
-from service.s3.pointer import LARGEST, Counts, Pointer, decode_pointer
+from service.s3.pointer import LARGEST, Counts, Pointer, decode_pointer, pointer_decoder
 
 PLACE = Location("bucket", "models/latest.json")
 NEEDED = {"key": "models/als_model_20260131_021500.npz", "sha256": "0123456789abcdef" * 4, "size": 7}
@@ -36,7 +36,7 @@ POINTERS = st.builds(
 def refused(content: bytes, place: Location = PLACE) -> str:
     """Return the sentence with which something is refused."""
     with pytest.raises(BadPointerError) as refusal:
-        decode_pointer(content, place)
+        decode_pointer(content, place, pointer_decoder)
     sentence = str(refusal.value)
     assert sentence.startswith(str(place))
     assert "\n" not in sentence
@@ -52,13 +52,13 @@ def changed(**fields: Any) -> bytes:
 def test_a_pointer_is_read_as_it_was_written(pointer: Pointer) -> None:
     """Every field, laid out or not."""
     raw = msgspec.json.encode(pointer)
-    assert decode_pointer(raw, PLACE) == pointer
-    assert decode_pointer(msgspec.json.format(raw), PLACE) == pointer
+    assert decode_pointer(raw, PLACE, pointer_decoder) == pointer
+    assert decode_pointer(msgspec.json.format(raw), PLACE, pointer_decoder) == pointer
 
 
 def test_key_sha256_and_size_are_enough() -> None:
     """Other tools only need to write these three; the rest is unknown then."""
-    pointer = decode_pointer(json.dumps(NEEDED).encode(), PLACE)
+    pointer = decode_pointer(json.dumps(NEEDED).encode(), PLACE, pointer_decoder)
     assert (pointer.key, pointer.sha256, pointer.size) == tuple(NEEDED.values())
     assert (pointer.version_id, pointer.created_at, pointer.counts, pointer.metrics) == (None, None, None, None)
 
@@ -71,12 +71,14 @@ def test_none_of_the_three_may_be_missing(field: str) -> None:
 
 def test_a_field_that_is_not_known_does_no_harm() -> None:
     """A later als-serve may write more than this one reads."""
-    assert decode_pointer(changed(by="someone"), PLACE) == decode_pointer(changed(), PLACE)
+    assert decode_pointer(changed(by="someone"), PLACE, pointer_decoder) == decode_pointer(
+        changed(), PLACE, pointer_decoder
+    )
 
 
 def test_times_have_a_zone() -> None:
     """Any zone; without one it would be another moment on every server, so it is refused."""
-    pointer = decode_pointer(changed(created_at="2026-01-31T04:15:00+02:00"), PLACE)
+    pointer = decode_pointer(changed(created_at="2026-01-31T04:15:00+02:00"), PLACE, pointer_decoder)
     assert pointer.created_at == datetime(2026, 1, 31, 2, 15, tzinfo=UTC)
     assert "`$.created_at`" in refused(changed(created_at="2026-01-31T02:15:00"))
 
@@ -97,7 +99,7 @@ def test_a_pointer_leads_to_something_beside_it(key: str) -> None:
 def test_a_pointer_at_the_root_of_a_bucket_leads_to_what_is_at_the_root() -> None:
     """A prefix may be empty."""
     place = Location("bucket", "latest.json")
-    assert decode_pointer(changed(key="als_model_1.npz"), place).key == "als_model_1.npz"
+    assert decode_pointer(changed(key="als_model_1.npz"), place, pointer_decoder).key == "als_model_1.npz"
     for key in ("latest.json", "models/als_model_1.npz", ""):
         refused(changed(key=key), place)
 
@@ -155,7 +157,7 @@ JSON = st.recursive(
 def leads_astray(content: bytes) -> bool:
     """Say whether something is taken for a pointer that leads out of its prefix."""
     try:
-        pointer = decode_pointer(content, PLACE)
+        pointer = decode_pointer(content, PLACE, pointer_decoder)
     except BadPointerError:
         return False
     return not pointer.key.startswith("models/")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.support.fleet import running_fleet
 from tests.support.load import open_loop
+from tests.support.proxied import running_fleet
 from tests.support.swapping import TOP, TwoModels
 
 SERVERS = 3

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,58 +10,16 @@ from typing import Any
 import pytest
 
 from tests.support.fault_proxy import Cut, Drip, Fault, FaultProxy, Refuse, Stall, s3_error
+from tests.support.fleets import Fleet
 from tests.support.helpers import eventually, model_bytes, put, version
 from tests.support.interactions import write_interactions
 from tests.support.load import open_loop
 from tests.support.models import make_factors
-from tests.support.published import Bucket
-from tests.support.running import RunningServer, running_server
+from tests.support.running import RunningServer
 from tests.support.seaweed import Seaweed, running_seaweed
 
 OLD, NEW = model_bytes(1), model_bytes(2)
 MODEL = "als_model_"
-
-
-class Fleet:
-    """A prefix of a bucket, and the directory of a server that follows them."""
-
-    def __init__(self, seaweed: Seaweed, bucket: str, directory: Path) -> None:
-        self.environment = seaweed.environment()
-        self.bucket = Bucket(seaweed, bucket, directory)
-        self.uri = str(self.bucket.prefix)
-        self.directory = directory
-        self.path = directory / "models" / "als_model.npz"
-        self.path.parent.mkdir()
-
-    def run(self, *arguments: str) -> str:
-        """Run a command of als-serve that succeeds, and return what it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "service", *arguments],
-            env=os.environ | self.environment,
-            cwd=self.directory,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    async def put(self, content: bytes) -> str:
-        """Put anything in S3 as a model, past every gate; return its version."""
-        await self.bucket.publish(content)
-        return version(content)
-
-    def publish(self, content: bytes) -> str:
-        """Publish a model with the command; return its URI."""
-        (self.directory / "new.npz").write_bytes(content)
-        (uri,) = [word for word in self.run("publish", "new.npz", self.uri).split() if word.startswith("s3://")]
-        return uri
-
-    def server(self, endpoint: str | None = None, **settings: object) -> AbstractContextManager[RunningServer]:
-        """Run a server that follows the models, by way of another endpoint if one is given."""
-        environment = self.environment | ({"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
-        follows: dict[str, Any] = {"s3_uri": self.uri, "s3_poll_seconds": 0.2, **settings}
-        return running_server(self.path, self.directory / "state", environment, **follows)
 
 
 @pytest.fixture
@@ -90,7 +44,8 @@ def test_what_is_published_is_served_until_another_is_promoted(fleet: Fleet) -> 
         assert told["last_poll"]["outcome"] in ("downloaded", "unchanged")
         fleet.run("promote", first)
         server.wait_until_serving(version(OLD))
-        _wait_for_another_poll(server)
+        looked = server.get("/v1/model")[1]["s3"]["last_success_at"]
+        server.wait_until(lambda: server.get("/v1/model")[1]["s3"]["last_success_at"] > looked)
         assert server.get("/v1/model")[1]["model_version"] == version(OLD)
 
 
@@ -107,57 +62,6 @@ def test_a_model_that_a_gate_blocks_is_accepted_on_the_server(fleet: Fleet) -> N
         assert server.get("/v1/model")[1]["model_version"] == version(OLD)
         fleet.run("accept", version(small), "--state-dir", str(fleet.directory / "state"))
         server.wait_until_serving(version(small))
-
-
-async def test_files_and_s3_at_once(fleet: Fleet) -> None:
-    """Faults 53 and 54: whatever arrives from both sides, one import runs at a time, and the last model wins."""
-    contents = [model_bytes(seed) for seed in range(3, 11)]
-    put(fleet.path, OLD)
-    with fleet.server() as server:
-        await asyncio.to_thread(server.wait_until_ready)
-        stop = asyncio.Event()
-        watching = asyncio.create_task(_most_imports(server.process.pid, stop))
-        load = asyncio.create_task(open_loop(server.url, lambda _: "/v1/items/popular", 50, stop))
-        for by_hand, from_s3 in zip(contents[::2], contents[1::2], strict=True):
-            put(fleet.path, by_hand)
-            await fleet.put(from_s3)
-            put(fleet.path, by_hand)
-        await fleet.put(NEW)
-        await asyncio.to_thread(server.wait_until_serving, version(NEW))
-        downloads = [event for event in server.events if event["event"] == "s3_downloaded"]
-        await asyncio.to_thread(_wait_for_another_poll, server)
-        stop.set()
-        answers, most = await load, await watching
-        assert server.get("/v1/model")[1]["model_version"] == version(NEW)
-    assert [answer for answer in answers if answer.status != 200] == []
-    assert most == 1
-    assert len(downloads) > 1
-
-
-async def _most_imports(pid: int, stop: asyncio.Event) -> int:
-    """Return how many imports a process had at the same time, at most, until a block ends."""
-    most = 0
-    while not stop.is_set():
-        most = max(most, _imports(pid))
-        await asyncio.sleep(0.005)
-    return most
-
-
-def _imports(pid: int) -> int:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return len([child for child in children if _is_import(child)])
-
-
-def _is_import(child: str) -> bool:
-    try:
-        return b"service.children.importing" in Path(f"/proc/{child}/cmdline").read_bytes()
-    except OSError:  # it has ended
-        return False
-
-
-def _wait_for_another_poll(server: RunningServer) -> None:
-    polled = server.get("/v1/model")[1]["s3"]["last_success_at"]
-    server.wait_until(lambda: server.get("/v1/model")[1]["s3"]["last_success_at"] > polled)
 
 
 async def test_items_come_from_s3_as_well(fleet: Fleet) -> None:

@@ -92,7 +92,7 @@ def test_a_second_signal_skips_the_drain(model: Path, tmp_path: Path) -> None:
 
 
 def test_sigterm_during_an_import_reaps_the_child(tmp_path: Path) -> None:
-    """A server that is told to stop while it imports leaves no process and no temporary file."""
+    """A server that is stopped while it imports leaves no process and no temporary file."""
     path = tmp_path / "als_model.npz"
     rng = np.random.default_rng(0)
     np.savez_compressed(

@@ -124,7 +124,8 @@ def connected(pid: int, server: RunningServer) -> bool:
 
 def test_counters_never_fall_over_kills(service: Service) -> None:
     """Every answered request is counted, whichever worker is killed, and no series falls."""
-    name = "als_http_requests_total[('method', 'GET'), ('route', '/v1/users/{user}/items'), ('status', '404')]"
+    labels = "('arm', 'served'), ('method', 'GET'), ('route', '/v1/users/{user}/items'), ('status', '404')"
+    name = f"als_http_requests_total[{labels}]"
     service.everywhere("/healthz")
     before = lasting(service.server.url)
     for _ in range(2):
@@ -140,7 +141,7 @@ def test_counters_never_fall_over_kills(service: Service) -> None:
 def test_every_worker_and_the_management_port_tell_the_same(service: Service) -> None:
     """One scrape is enough, whichever worker answers it, and so is one request for the model."""
     assert len(set(service.everywhere("/v1/model"))) == 1
-    counted = "als_results_total[('strategy', 'als')]"
+    counted = "als_results_total[('arm', 'served'), ('strategy', 'als')]"
     told = {samples(service.server.url)[counted] for _ in range(8)} | {samples(service.management)[counted]}
     assert len(told) == 1
 

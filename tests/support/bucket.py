@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from service.s3.location import LATEST, Location
-from service.s3.pointer import Counts, Pointer, decode_pointer
+from service.s3.pointer import Counts, Pointer, decode_pointer, pointer_decoder
 from service.s3.session import Session
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Models:
 
     async def latest(self) -> Pointer:
         """Return what the pointer says."""
-        return decode_pointer(await self.get(LATEST), self.at(LATEST))
+        return decode_pointer(await self.get(LATEST), self.at(LATEST), pointer_decoder)
 
 
 def sha256(content: bytes) -> str:

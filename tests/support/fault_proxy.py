@@ -117,7 +117,7 @@ class Seen(NamedTuple):
 
 
 class FaultProxy:
-    """A proxy that passes everything on until it is told a fault."""
+    """A proxy that passes everything on until it is given a fault."""
 
     def __init__(self, upstream: str) -> None:
         self._upstream = urlsplit(upstream)

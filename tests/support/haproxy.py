@@ -1,4 +1,4 @@
-"""A real HAProxy that balances between servers, and is told which ones through its own admin socket."""
+"""A real HAProxy that balances between servers, and learns which ones through its admin socket."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.environment import child_environment
 from service.live import preparing
 from service.live.admission import GatePolicy
 from service.live.importing import ImportLimits, import_in_child
@@ -31,7 +32,6 @@ from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import Source
 from service.observe.metrics import Metrics
-from service.settings import child_environment
 from tests.support.models import make_factors
 from tests.support.stores import Store
 

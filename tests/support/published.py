@@ -72,7 +72,7 @@ class Followed:
         return self.polls("failed", reason) > 0 and last.detail.endswith(".")
 
     def has(self, content: bytes) -> bool:
-        """Say whether this stands at the path, whole, and nothing is left beside it."""
+        """Say whether this is at the path, whole, and nothing is left beside it."""
         here = [path.name for path in self.path.parent.iterdir()]
         return here == [self.path.name] and self.path.read_bytes() == content
 
@@ -85,13 +85,14 @@ async def following(
     *,
     seconds: float = 30,
     most_bytes: int | None = None,
+    poll: float = POLL_SECONDS,
 ) -> AsyncIterator[Followed]:
     """Follow a bucket for the time of a block; ``seconds`` and ``most_bytes`` are the limits of a download."""
     path, state, metrics = directory / "models" / "als_model.npz", directory / "state", Metrics(CollectorRegistry())
     for made in (path.parent, state):
         made.mkdir(exist_ok=True)
     where = location or bucket.prefix
-    follower = S3Follower(where, path, state, metrics, poll=POLL_SECONDS, timeout=seconds, most_bytes=most_bytes)
+    follower = S3Follower(where, path, state, metrics, poll=poll, timeout=seconds, most_bytes=most_bytes)
     async with at_work(follower.run()):
         yield Followed(path, follower, metrics)
 

@@ -39,7 +39,7 @@ static Listed listed_of(const Model *m, int32_t count) {
     float *steps = malloc(l.head * sizeof *steps + 1);
     for (int32_t i = 0; i < l.head; i++) {
         if (l.rows[i] < 0 || l.rows[i] >= m->rows) {
-            l.head = i; /* what is no row has no codes */
+            l.head = i; /* what is not a row has no codes */
             break;
         }
         memcpy(codes + (size_t)i * m->stride, m->codes + (size_t)l.rows[i] * m->stride, m->stride);

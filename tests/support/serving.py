@@ -22,6 +22,7 @@ from yarl import URL
 from service import api
 from service.api.context import Context, Fallback
 from service.api.tokens import Access
+from service.live.administration import Administration
 from service.live.importing import ImportLimits
 from service.model.arranging import arrange
 from service.model.catalog.assortment import EVERYTHING, Assortment
@@ -49,6 +50,7 @@ class ApiSettings:
     allow_origins: str | None = None
     ids: Literal["native", "text"] = "native"
     allowed_hosts: str | None = None
+    management_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,9 @@ class Api:
         self._session = aiohttp.ClientSession()
 
     def sample(self, name: str, **labels: str) -> float | None:
-        """Return one sample as a scrape would, None where there is none."""
-        return self.metrics.registry.get_sample_value(name, labels)
+        """Return one sample as a scrape would, None where there is none; of the served arm unless labels name one."""
+        found = self.metrics.registry.get_sample_value(name, labels)
+        return self.metrics.registry.get_sample_value(name, {"arm": "served", **labels}) if found is None else found
 
     async def request(self, method: str, path: str, **options: Any) -> Answer:
         """Send one request."""
@@ -131,7 +134,12 @@ async def serving(
     if status.slot.current:
         status.slot.current = replace(status.slot.current, assortment=assortment)
     router, context = api.create_api(
-        settings or ApiSettings(), status, metrics, access=access, body_seconds=body_seconds
+        settings or ApiSettings(),
+        status,
+        metrics,
+        access=access,
+        administer=Administration(store.live).perform,
+        body_seconds=body_seconds,
     )
     server = RawTestServer(router.answer, host="127.0.0.1")
     await server.start_server(access_log=None, auto_decompress=False)

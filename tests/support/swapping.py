@@ -24,10 +24,10 @@ class TwoModels:
     factors: dict[str, tuple[Any, Any]]
 
     @classmethod
-    def make(cls, users: int, items: int, factors: int) -> TwoModels:
+    def make(cls, users: int, items: int, factors: int, seeds: tuple[int, int] = (1, 2)) -> TwoModels:
         """Make two seeded models whose ids are row numbers."""
         contents, kept = {}, {}
-        for seed in (1, 2):
+        for seed in seeds:
             rng = np.random.default_rng(seed)
             pair = rng.normal(size=(users, factors)).astype("f"), rng.normal(size=(items, factors)).astype("f")
             file = io.BytesIO()

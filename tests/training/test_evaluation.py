@@ -223,7 +223,7 @@ class TestMetrics:
 
 
 class TestEvaluating:
-    """What is told besides the numbers."""
+    """What is said besides the numbers."""
 
     def test_progress(self) -> None:
         """The progress callback counts evaluated users up to the total."""

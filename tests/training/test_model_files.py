@@ -139,7 +139,7 @@ def test_only_the_model_remains(tmp_path: Path, save: Save) -> None:
 
 
 def test_a_file_can_be_spared(tmp_path: Path) -> None:
-    """Where nothing is to be overwritten, what stands at the path stays, even a link that leads nowhere."""
+    """Where nothing is to be overwritten, what is at the path stays, even a link that leads nowhere."""
     path = tmp_path / "model.npz"
     path.symlink_to("nowhere")
     with (

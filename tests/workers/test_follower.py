@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import SnapshotDamagedError
 from service.live.generation import Slot
+from service.live.held import HeldVersions
 from service.live.importing import import_in_child
 from service.live.report import FallbackTraining, Following, Reload, Served, Training
 from service.live.status import Status
 from service.model.catalog.id_list import IdList, write_id_list
+from service.model.rollout.arms import Experiment
+from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import FORMAT_VERSION
 from service.model.storage.source import Signature, Source, identify, read_path
 from service.observe.metrics import Metrics
@@ -31,7 +35,8 @@ NOW = datetime(2030, 1, 2, 12, tzinfo=UTC)
 
 def a_status() -> Status:
     """Return the status of a worker that has heard nothing yet."""
-    return Status(Slot(Metrics(CollectorRegistry())), [], FallbackTraining())
+    slot = Slot(Metrics(CollectorRegistry()))
+    return Status(slot, HeldVersions(slot, Shelf(Path("snapshots"), keep=0)), [], FallbackTraining())
 
 
 async def imported(place: Place, seed: int = 0) -> Source:
@@ -86,6 +91,39 @@ async def test_what_is_mapped_stays_mapped(place: Place) -> None:
     assert after.stale
     assert after.snapshot is before.snapshot
     assert status.slot.metrics.registry.get_sample_value("als_model_snapshots_held") == 0
+
+
+async def test_a_candidate_is_followed(place: Place) -> None:
+    """With who gets it; what is mapped stays mapped as the percentage changes; once it is gone, so is its memory."""
+    status, source, other = a_status(), await imported(place), await imported(place, 1)
+    follower, registry = Follower(status), status.slot.metrics.registry
+
+    def beside(percent: float) -> News:
+        candidate = kept(place, other, 2), Experiment(percent=percent)
+        return news(msgspec.structs.replace(kept(place, source), candidate=candidate))
+
+    await follower.take(beside(50))
+    assert News.of(status, draining=False) == beside(50)
+    before = status.slot.current
+    assert before
+    assert before.candidate
+    assert (before.candidate.generation.arm, before.candidate.experiment.percent) == ("candidate", 50)
+    assert before.candidate.generation.version == other.version
+    await follower.take(beside(60))
+    after = status.slot.current
+    assert after
+    assert after.candidate
+    assert after.candidate.experiment.percent == 60
+    assert after.candidate.generation.snapshot is before.candidate.generation.snapshot
+    assert after.snapshot is before.snapshot
+    assert registry.get_sample_value("als_model_snapshots_held") == 0
+    await follower.take(news(kept(place, source)))
+    assert status.slot.current is not None
+    assert status.slot.current.candidate is None
+    assert registry.get_sample_value("als_model_snapshots_held") == 1  # this test has it
+    del before, after
+    gc.collect()
+    assert registry.get_sample_value("als_model_snapshots_held") == 0
 
 
 async def test_a_policy_is_followed_with_the_model(place: Place, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class Running:
         descriptors = {"sockets": (listening.detach(),), "sheet": self.shared[0], "turns": self.shared[1]}
         share = {"budget": Budget(16), "query_threads": 1, "queue_ms": 100, "cache_mb": 1}
         assignment = msgspec.convert({"place": 0, **descriptors, **share, **settings}, Assignment)
-        self.tell(msgspec.json.encode(assignment) + b"\n")
+        self.tell(line(assignment))
         self.task = asyncio.create_task(work(self.hears, self.said))
 
     def tell(self, said: bytes) -> None:

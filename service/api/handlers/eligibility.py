@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import UNSET
 
-from service.api.answers import Listed, Strategy
+from service.api.answers import Strategy
 from service.api.handlers.lookups import MICROSECONDS, item_rows
 from service.api.parameters import AnonymousBody, Narrowing, Recommending
+from service.api.results import Listed
 from service.errors import BadFilterError
 from service.live.generation import Generation
 from service.model.factors import Id, Int32
@@ -50,8 +51,8 @@ class Candidates(NamedTuple):
         return self._replace(exclude=np.concatenate((self.exclude, rows)))
 
 
-# What most requests ask for.
-_ALL = Candidates(None, NO_ROWS, None)
+#: What most requests ask for.
+ALL = Candidates(None, NO_ROWS, None)
 
 
 def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id] = ()) -> Candidates:
@@ -61,7 +62,7 @@ def candidates(generation: Generation, options: Narrowing, exclude: Sequence[Id]
     """
     is_open = options.only is UNSET and generation.assortment.available is None
     if is_open and not (exclude or options.filter or options.max_per):
-        return _ALL
+        return ALL
     model = generation.snapshot.model
     return Candidates(_eligible(generation, options), item_rows(model, exclude), _cap(generation, options))
 

@@ -10,7 +10,7 @@ import numpy as np
 from aiohttp import web
 
 from service.api import answers
-from service.api.answers import Answer, Audience, FoundItem, FoundItems, Item, PopularItems, ScoredUser, SimilarItems
+from service.api.answers import Audience, FoundItem, FoundItems, Item, PopularItems, ScoredUser, SimilarItems
 from service.api.context import Question
 from service.api.decimals import compact
 from service.api.handlers.eligibility import candidates, is_narrowed, narrowing, ranking
@@ -24,6 +24,7 @@ from service.api.handlers.lookups import (
 )
 from service.api.parameters import Options, Paged, PopularPage, Search, SimilarEntries
 from service.api.query_strings import path_id
+from service.api.results import Answer
 from service.live.generation import Generation
 from service.model.catalog.catalog import Words
 from service.model.scoring import scoring
@@ -63,7 +64,7 @@ def _listed(generation: Generation, options: Search) -> Iterator[Answer | None]:
         yield None
     page = np.array(list(rows)[options.offset :], np.int64)
     items = list(map(FoundItem, ids.at(page), answers.titles_of(generation, page, wanted=True)))
-    yield Answer(answers.encode(FoundItems(generation.version, items)))
+    yield Answer(answers.encode(FoundItems(generation.version, items, generation.shown_arm)))
 
 
 def _available(generation: Generation, rows: Iterable[int]) -> Iterator[int]:
@@ -104,8 +105,8 @@ def _description_estimate(generation: Generation) -> float:
 def _described(generation: Generation, row: int) -> Answer:
     assortment, ids = generation.assortment, generation.snapshot.model.item_ids
     (available,) = assortment.are_available(np.array([row]))
-    title = answers.title_of(generation, row, wanted=True)
-    found = Item(generation.version, ids.of(row), available, assortment.attributes_of(row), title)
+    title, arm = answers.title_of(generation, row, wanted=True), generation.shown_arm
+    found = Item(generation.version, ids.of(row), available, assortment.attributes_of(row), title, arm)
     return Answer(answers.encode(found))
 
 
@@ -148,7 +149,8 @@ def _audience(generation: Generation, row: int, options: Paged) -> Iterator[Answ
             yield None
         else:
             users = list(map(ScoredUser, model.user_ids.at(ranked.rows), compact(ranked.scores)))
-            yield Answer(answers.encode(Audience(generation.version, model.item_ids.of(row), users)))
+            item, arm = model.item_ids.of(row), generation.shown_arm
+            yield Answer(answers.encode(Audience(generation.version, item, users, arm)))
 
 
 def _similar_estimate(generation: Generation, options: SimilarEntries) -> float:
@@ -170,7 +172,7 @@ def _popular(generation: Generation, options: PopularPage) -> Answer:
     ranked = candidates(generation, options).best(popular_ones, options.n, options.offset)
     scores = answers.popular_scores(snapshot, ranked.scores, normalize=False)
     items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
-    return Answer(answers.encode(PopularItems(snapshot.version, items)))
+    return Answer(answers.encode(PopularItems(snapshot.version, items, generation.shown_arm)))
 
 
 def _similar(generation: Generation, row: int, options: SimilarEntries) -> Answer:
@@ -180,4 +182,5 @@ def _similar(generation: Generation, row: int, options: SimilarEntries) -> Answe
     scores = compact(ranked.scores)
     items = answers.scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
     title = answers.title_of(generation, row, wanted=options.titles)
-    return Answer(answers.encode(SimilarItems(snapshot.version, snapshot.model.item_ids.of(row), items, title)))
+    item, arm = snapshot.model.item_ids.of(row), generation.shown_arm
+    return Answer(answers.encode(SimilarItems(snapshot.version, item, items, title, arm)))

@@ -9,9 +9,10 @@ import numpy as np
 from aiohttp import web
 
 from service.api import answers
-from service.api.answers import Answer
 from service.api.context import Question
 from service.api.queries import Queries
+from service.api.results import Answer
+from service.api.sending import WholeResponse
 from service.errors import UnknownItemError, UnknownUserError
 from service.live.generation import Generation
 from service.model.factors import Id, Int32
@@ -36,19 +37,19 @@ async def answered(
     estimate: Callable[[], float],
     function: Callable[[Generation, *Arguments], Answer],
     *arguments: *Arguments,
-) -> web.StreamResponse:
+) -> WholeResponse:
     """Answer with what a function makes of the generation and these arguments, or has made of equal ones before.
 
     ``estimate`` returns the microseconds that the function is likely to take.
     """
     generation, context = question.generation, question.context
-    request = (function, *arguments)
-    answer = cached = context.cache.get(generation.number, request)
+    cache, request = context.caches[generation.arm], (function, *arguments)
+    answer = cached = cache.get(generation.number, request)
     if answer is None:
         answer = await context.queries.run(estimate(), function, generation, *arguments)
-        context.cache.put(generation.number, request, answer)
+        cache.put(generation.number, request, answer)
     if answer.listed:
-        context.results.count(answer.listed, computed=cached is None)
+        context.results.count(answer.listed, generation.arm, computed=cached is None)
     return answers.response(answer.body, generation.version)
 
 

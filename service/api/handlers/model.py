@@ -13,7 +13,8 @@ from service.api import answers
 from service.api.context import Question
 from service.api.parameters import Options
 from service.api.sending import WholeResponse
-from service.live.generation import Generation, state_of
+from service.errors import SourceMissingError
+from service.live.generation import Candidate, Generation, state_of
 from service.live.report import Following, Poll, Reload, Served, State, Training
 from service.model.catalog.assortment import Assortment
 from service.model.catalog.catalog import Kind
@@ -22,6 +23,7 @@ from service.model.scoring import kernel as scan_kernel
 from service.model.scoring.kernel import Name as Kernel
 from service.model.scoring.score_ranges import ScoreRanges
 from service.model.storage.snapshot import Snapshot
+from service.model.storage.source import Version
 from service.s3.versions import Download
 
 
@@ -69,6 +71,25 @@ class CatalogFacts(msgspec.Struct, frozen=True):
     attributes: list[AttributeFacts]
 
 
+class CandidateFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The candidate, and who gets it: ``percent`` of users, by their ids and the name of the experiment.
+
+    Its fields are null if the file at its path is not good; ``last_reload`` says why. ``shadow`` is the share of
+    requests that it answers in the background.
+    """
+
+    model_version: Version | None = None
+    experiment: str | None = None
+    percent: float | None = None
+    shadow: float | None = None
+    source: SourceFacts | None = None
+    users: int | None = None
+    items: int | None = None
+    factors: int | None = None
+    loaded_at: datetime | None = None
+    last_reload: Reload | None
+
+
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     """The served model. Its fields are null while there is none.
 
@@ -77,11 +98,12 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     model was made, if its file does. ``training`` is the progress of the fallback training, if any.
     ``waiting_for`` names the settings whose files have to come before anything is served. ``unavailable_items`` and
     ``hidden_users`` count those of the model that must not be shown.
+    ``candidate`` is null if there is no file of one.
     ``earlier_versions`` were served before, latest first; ``reloads`` are the last ten, latest first, and
     ``last_reload`` is the first of them.
     """
 
-    model_version: answers.Version | None = None
+    model_version: Version | None = None
     state: State
     kernel: Kernel
     source: SourceFacts | None = None
@@ -99,6 +121,7 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     catalog: CatalogFacts | None = None
     unavailable_items: int | None = None
     hidden_users: int | None = None
+    candidate: CandidateFacts | None
     training: Training | None
     s3: S3Facts | None
     last_reload: Reload | None
@@ -118,6 +141,7 @@ async def served_model(question: Question[None, Options]) -> web.StreamResponse:
         state=state_of(generation, status.training),
         kernel=scan_kernel.name(),
         waiting_for=list(status.slot.policy.missing),
+        candidate=_candidate(generation.candidate if generation else None, next(iter(status.candidate_reloads), None)),
         training=status.training.report,
         s3=_s3(status.following, generation),
         last_reload=next(iter(status.reloads), None),
@@ -150,6 +174,26 @@ def _facts(generation: Generation) -> dict[str, Any]:
         "unavailable_items": generation.assortment.unavailable_items,
         "hidden_users": generation.assortment.hidden_users,
     }
+
+
+def _candidate(candidate: Candidate | None, last_reload: Reload | None) -> CandidateFacts | None:
+    if candidate is None:
+        nothing_there = last_reload is None or last_reload.reason == SourceMissingError.code
+        return None if nothing_there else CandidateFacts(last_reload=last_reload)
+    generation, experiment = candidate.generation, candidate.experiment
+    manifest = generation.snapshot.manifest
+    return CandidateFacts(
+        model_version=generation.version,
+        experiment=experiment.name,
+        percent=experiment.percent,
+        shadow=experiment.shadow,
+        source=_source(generation.snapshot),
+        users=manifest.users,
+        items=manifest.items,
+        factors=manifest.factors,
+        loaded_at=generation.loaded_at,
+        last_reload=last_reload,
+    )
 
 
 def _catalog(assortment: Assortment) -> CatalogFacts | None:

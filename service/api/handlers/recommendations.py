@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 
 import msgspec
 import numpy as np
 from aiohttp import web
+from msgspec import UNSET
 
 from service.api import answers
 from service.api.answers import (
     AnonymousRecommendations,
-    Answer,
     BatchRecommendations,
-    Listed,
     Recommendations,
     Strategy,
     UserFailure,
@@ -23,16 +22,18 @@ from service.api.answers import (
     popular_scores,
     scored_items,
 )
-from service.api.context import Question, Results
-from service.api.handlers.eligibility import Candidates, candidates, described, narrowing, ranking
+from service.api.context import Question
+from service.api.handlers.eligibility import ALL, Candidates, candidates, described, narrowing, ranking
 from service.api.handlers.lookups import ENTRY_MICROSECONDS, MICROSECONDS, answered, titling
 from service.api.parameters import AnonymousBody, BatchBody, GivenItem, Recommending, SessionBody
 from service.api.query_strings import path_id
+from service.api.results import Answer, Listed, Results
 from service.errors import InvalidBodyError, UnknownItemError, UnknownUserError
 from service.live.generation import Generation
 from service.model.factors import Float32, Id, Int32
 from service.model.filtering.capping import Rank
 from service.model.model import Model
+from service.model.rollout.arms import ARMS, Arm
 from service.model.scoring.batches import recommend_many
 from service.model.scoring.ranking import NO_ROWS, Ranked
 from service.model.scoring.scoring import fold_in, popular, recommend, top_n
@@ -52,7 +53,11 @@ async def for_user(question: Question[Generation, Recommending]) -> web.StreamRe
     """
     generation, options = question.generation, question.options
     user = path_id(question, "user")
-    return await answered(question, lambda: _estimate(generation, options), _one_user, user, options)
+    response = await answered(question, lambda: _estimate(generation, options), _one_user, user, options)
+    if generation.candidate is not None and not options.offset:
+        shadow = partial(_one_user, user=user, options=options)
+        question.context.shadow.consider(generation, response.body, shadow)
+    return response
 
 
 async def for_users(question: Question[Generation, BatchBody]) -> web.StreamResponse:
@@ -109,32 +114,55 @@ def folding_estimate(generation: Generation, options: AnonymousBody | SessionBod
 def _one_user(generation: Generation, user: Id, options: Recommending) -> Answer:
     among = candidates(generation, options, options.exclude)
     result, listed = result_of(generation, user, options, among)
-    body = answers.encode(Recommendations(generation.version, result.user_id, result.strategy, result.items))
-    return Answer(body, listed)
+    user, strategy, arm = result.user_id, result.strategy, generation.shown_arm
+    return Answer(answers.encode(Recommendations(generation.version, user, strategy, result.items, arm)), listed)
 
 
 def _many_users(generation: Generation, options: BatchBody, results: Results) -> Iterator[bytes | None]:
     """Yield None after each turn of the scan, and the answer after the last."""
+    entries: dict[int, msgspec.Raw] = {}
+    for arm, places in _by_arm(generation, options.users):
+        found = yield from _entries(arm, [options.users[place] for place in places], options, results)
+        entries |= zip(places, found, strict=True)
+    in_order = [entries[place] for place in range(len(options.users))]
+    yield answers.encode(BatchRecommendations(generation.version, in_order, generation.shown_arm))
+
+
+def _by_arm(generation: Generation, users: Sequence[Id]) -> list[tuple[Generation, Sequence[int]]]:
+    """Return the generation of each arm, and the places of its users."""
+    if generation.candidate is None:
+        return [(generation, range(len(users)))]
+    experiment = generation.candidate.experiment
+    places: dict[Arm, list[int]] = {arm: [] for arm in ARMS}
+    for place, user in enumerate(users):
+        places[experiment.arm_of(user)].append(place)
+    return [(generation, places["served"]), (generation.candidate.generation, places["candidate"])]
+
+
+def _entries(
+    generation: Generation, users: Sequence[Id], options: BatchBody, results: Results
+) -> Generator[None, None, list[msgspec.Raw]]:
+    """Yield after each turn of the scan; return the entries of these users, who are of one arm."""
     model, among = generation.snapshot.model, candidates(generation, options, options.exclude)
-    rows = [generation.user_row(user) for user in options.users]
+    rows = [generation.user_row(user) for user in users]
     known = [row for row in rows if row is not None and not _gets_popular(model, row, options)]
     scanned: list[msgspec.Raw] = []
     for found in _scan(model, known, options, among):
         # One by one, because encoding all at once would hold the interpreter lock throughout.
         for row, ranked in zip(known[len(scanned) :], found, strict=False):
             result, listed = _scanned(generation, row, ranked, options)
-            results.count(listed)
-            scanned.append(_encoded(result))
+            results.count(listed, generation.arm)
+            scanned.append(_encoded(generation, result))
         yield None
     of_known, entries = iter(scanned), list[msgspec.Raw]()
-    for user, found_row in zip(options.users, rows, strict=True):
+    for user, found_row in zip(users, rows, strict=True):
         if found_row is not None and not _gets_popular(model, found_row, options):
             entries.append(next(of_known))
             continue
-        entries.append(_encoded(_result_or_failure(generation, user, options, among, results)))
+        entries.append(_encoded(generation, _result_or_failure(generation, user, options, among, results)))
         if among.eligible is not None or among.cap is not None:  # what is popular may be far between
             yield None
-    yield answers.encode(BatchRecommendations(generation.version, entries))
+    return entries
 
 
 def _scan(model: Model, rows: list[int], options: BatchBody, among: Candidates) -> Iterator[list[Ranked]]:
@@ -151,7 +179,10 @@ def _scan(model: Model, rows: list[int], options: BatchBody, among: Candidates) 
     )
 
 
-def _encoded(entry: UserResult | UserFailure) -> msgspec.Raw:
+def _encoded(generation: Generation, entry: UserResult | UserFailure) -> msgspec.Raw:
+    """Encode an entry, which names its arm and model while there is a candidate."""
+    if generation.shown_arm is not UNSET:
+        entry = msgspec.structs.replace(entry, model_version=generation.version, arm=generation.arm)
     return msgspec.Raw(answers.encode(entry))
 
 
@@ -162,7 +193,7 @@ def _result_or_failure(
         result, listed = result_of(generation, user, options, among)
     except UnknownUserError:
         return UserFailure(generation.snapshot.model.user_ids.own_form(user))
-    results.count(listed)
+    results.count(listed, generation.arm)
     return result
 
 
@@ -174,11 +205,17 @@ def result_of(generation: Generation, user: Id, options: Recommending, among: Ca
         return _fallback(generation, user, options, among)
     if model.limited:
         return _instead(generation, user, row, options, among)
-    ranked = among.best(_to_user(model, row, options, among), options.n, options.offset)
+    ranked = _best(model, row, options, among)
     # Only scores of 0 make it worth looking whether the factors are all 0, which takes 2 µs.
     if not (len(ranked.scores) and ranked.scores.item(0)) and _gets_popular(model, row, options):
         return _instead(generation, user, row, options, among)
     return _scanned(generation, row, ranked, options)
+
+
+def _best(model: Model, row: int, options: Recommending, among: Candidates) -> Ranked:
+    if among is ALL:  # most requests, for which the way around would be a percent of their work
+        return recommend(model, row, options.n, offset=options.offset, exclude_seen=options.exclude_seen)
+    return among.best(_to_user(model, row, options, among), options.n, options.offset)
 
 
 def _to_user(model: Model, row: int, options: Recommending, among: Candidates) -> Rank:
@@ -243,8 +280,8 @@ def _anonymous(generation: Generation, options: AnonymousBody, results: Results)
     to_scores = popular_scores if strategy == "popular" else model_scores
     scores = to_scores(generation.snapshot, ranked.scores, normalize=options.normalize)
     items = scored_items(generation, ranked.rows, scores, titles=options.titles, min_score=options.min_score)
-    results.count(described(strategy, ranked, items, options))
-    return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown))
+    results.count(described(strategy, ranked, items, options), generation.arm)
+    return answers.encode(AnonymousRecommendations(generation.version, strategy, items, unknown, generation.shown_arm))
 
 
 def known_items(model: Model, given: Sequence[GivenItem]) -> tuple[Int32, Float32, list[Id]]:

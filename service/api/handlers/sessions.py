@@ -9,13 +9,14 @@ import numpy as np
 from aiohttp import web
 
 from service.api import answers
-from service.api.answers import Answer, Listed, SessionRecommendations, Strategy, UserResult
+from service.api.answers import SessionRecommendations, Strategy, UserResult
 from service.api.context import Question
 from service.api.handlers.eligibility import Candidates, candidates, described
 from service.api.handlers.lookups import in_turns
 from service.api.handlers.recommendations import folding_estimate, known_items, popular_result, result_of
 from service.api.parameters import SessionBody
 from service.api.query_strings import path_id
+from service.api.results import Answer, Listed
 from service.live.generation import Generation
 from service.model.factors import Float32, Id, Int32
 from service.model.scoring.scoring import fold_in_turns, top_n
@@ -35,7 +36,7 @@ async def for_session(question: Question[Generation, SessionBody]) -> web.Stream
     estimate = folding_estimate(generation, options, len(options.items) + (0 if had is None else len(had[0])))
     answer = await in_turns(question.context.queries, estimate, _turns(generation, user, had, options))
     if answer.listed:
-        question.context.results.count(answer.listed)
+        question.context.results.count(answer.listed, generation.arm)
     return answers.response(answer.body, generation.version)
 
 
@@ -82,5 +83,6 @@ def _found(
 
 
 def _answer(generation: Generation, result: UserResult, listed: Listed, unknown: list[Id]) -> Answer:
-    shaped = SessionRecommendations(generation.version, result.user_id, result.strategy, result.items, unknown)
+    user, strategy, arm = result.user_id, result.strategy, generation.shown_arm
+    shaped = SessionRecommendations(generation.version, user, strategy, result.items, unknown, arm)
     return Answer(answers.encode(shaped), listed)

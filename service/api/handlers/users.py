@@ -11,7 +11,6 @@ from msgspec import UNSET
 
 from service.api import answers
 from service.api.answers import (
-    Answer,
     Explanation,
     ItemScores,
     ScoredUser,
@@ -26,6 +25,7 @@ from service.api.decimals import compact
 from service.api.handlers.lookups import MICROSECONDS, answered, answered_in_turns, known_item, known_user, titling
 from service.api.parameters import Counted, Entries, ListedUsers, Page, Scores
 from service.api.query_strings import path_id
+from service.api.results import Answer
 from service.errors import BadParameterError, NoSeenItemsError
 from service.live.generation import Generation
 from service.model.factors import Seen
@@ -49,7 +49,8 @@ async def listed(question: Question[Generation, ListedUsers]) -> web.StreamRespo
     if (hidden := question.generation.assortment.hidden) is not None:
         listed_rows = (row for row in listed_rows if not hidden[row])
     rows = np.fromiter(islice(listed_rows, options.offset, options.offset + options.n), np.int64)
-    return answers.response(answers.encode(UserIds(snapshot.version, ids.at(rows))), snapshot.version)
+    found = UserIds(snapshot.version, ids.at(rows), question.generation.shown_arm)
+    return answers.response(answers.encode(found), snapshot.version)
 
 
 async def similar(question: Question[Generation, Counted]) -> web.StreamResponse:
@@ -105,7 +106,7 @@ def _similar(generation: Generation, row: int, n: int) -> Answer:
     hidden = generation.assortment.hidden
     ranked = similar_users(snapshot.model, row, n, eligible=None if hidden is None else ~hidden)
     users = list(map(ScoredUser, ids.at(ranked.rows), compact(ranked.scores)))
-    return Answer(answers.encode(SimilarUsers(snapshot.version, ids.of(row), users)))
+    return Answer(answers.encode(SimilarUsers(snapshot.version, ids.of(row), users, generation.shown_arm)))
 
 
 def _scores(generation: Generation, row: int, options: Scores) -> Answer:
@@ -119,7 +120,8 @@ def _scores(generation: Generation, row: int, options: Scores) -> Answer:
         next(scored) if item_row is not None else UnknownItem(model.item_ids.own_form(item))
         for item, item_row in zip(items, rows, strict=True)
     ]
-    return Answer(answers.encode(ItemScores(snapshot.version, model.user_ids.of(row), entries)))
+    user, arm = model.user_ids.of(row), generation.shown_arm
+    return Answer(answers.encode(ItemScores(snapshot.version, user, entries, arm)))
 
 
 def _seen(generation: Generation, row: int, options: Page) -> Answer:
@@ -130,7 +132,8 @@ def _seen(generation: Generation, row: int, options: Page) -> Answer:
     titles = answers.titles_of(generation, rows, wanted=options.titles)
     available = (UNSET if shown else False for shown in generation.assortment.are_available(rows))
     items = list(map(WeightedItem, model.item_ids.at(rows), weights, titles, available))
-    return Answer(answers.encode(UserItems(generation.version, model.user_ids.of(row), items)))
+    user, arm = model.user_ids.of(row), generation.shown_arm
+    return Answer(answers.encode(UserItems(generation.version, user, items, arm)))
 
 
 def _explanation(generation: Generation, user_row: int, item_row: int, options: Entries) -> Iterator[Answer | None]:
@@ -147,7 +150,8 @@ def _explained(generation: Generation, user_row: int, item_row: int, all_items: 
     items = answers.scored_items(generation, all_items.rows[:n], scores, titles=options.titles)
     user, item = model.user_ids.of(user_row), model.item_ids.of(item_row)
     title = answers.title_of(generation, item_row, wanted=options.titles)
-    return Answer(answers.encode(Explanation(generation.version, user, item, total, items, title)))
+    arm = generation.shown_arm
+    return Answer(answers.encode(Explanation(generation.version, user, item, total, items, title, arm)))
 
 
 def _explanation_estimate(snapshot: Snapshot, row: int) -> float:

@@ -18,7 +18,6 @@ from service.api.answers import (
     UnknownItem,
     UserFailure,
     UserResult,
-    Version,
     encode,
 )
 from service.api.instrument import REQUEST_ID
@@ -28,6 +27,7 @@ from service.api.problems import HTTP_STATUS, Problem
 from service.api.route import AnyRoute
 from service.errors import AlsServeError
 from service.model.factors import Id
+from service.model.storage.source import Version
 
 Json: TypeAlias = dict[str, Any]
 
@@ -36,6 +36,8 @@ _TAGS = {
     "Users": "The users of the model.",
     "Items": "The items of the model.",
     "Server": "The served model and the server's health.",
+    "Administration": "Which version is served. Only servers with tokens have this, at their management port if there "
+    "is one.",
     "Pages": "The explorer, this document, and their files.",
 }
 _ABOUT = (
@@ -116,7 +118,7 @@ def _operation(route: AnyRoute) -> Json:
         "description": description,
         # {} means that a request without a token may be admitted, too: a server may have no tokens.
         "security": [{}, {"token": [route.scope]}] if route.scope else [],
-        "parameters": [*_in_path(route), *_in_query(route), _request_id()],
+        "parameters": [*_in_path(route), *_in_query(route), _request_id(), *_version(route)],
         "responses": _good(route) | _bad(route),
     }
     if route.has_body:
@@ -133,9 +135,9 @@ def _in_path(route: AnyRoute) -> list[Json]:
 
 
 def _in_query(route: AnyRoute) -> Iterator[Json]:
-    if route.has_body or route.options is Anything:
+    if route.options is Anything:
         return
-    (options,) = msgspec.json.schema(route.options)["$defs"].values()
+    (options,) = msgspec.json.schema(route.query)["$defs"].values()
     _type_choices(options)
     for name, schema in options["properties"].items():
         described = {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
@@ -150,6 +152,12 @@ def _in_query(route: AnyRoute) -> Iterator[Json]:
 def _request_id() -> Json:
     text = "Your id for the request, 1 to 128 printable ASCII characters; the answer repeats it."
     return {"name": _REQUEST_ID, "in": "header", "description": text, "schema": _TEXT}
+
+
+def _version(route: AnyRoute) -> Iterator[Json]:
+    if route.is_versioned:
+        text = "The version that answers, as the parameter `model_version`, which goes before."
+        yield {"name": _MODEL_VERSION, "in": "header", "description": text, "schema": msgspec.json.schema(Version)}
 
 
 def _json(example: msgspec.Struct) -> Json:

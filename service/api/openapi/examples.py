@@ -31,7 +31,16 @@ from service.api.answers import (
     encode,
 )
 from service.api.handlers.model import AttributeFacts, CatalogFacts, S3Facts, ServedModel, SourceFacts
-from service.api.parameters import AnonymousBody, BatchBody, GivenItem, SessionBody
+from service.api.parameters import (
+    AnonymousBody,
+    BatchBody,
+    GivenItem,
+    PercentBody,
+    RollBackBody,
+    SessionBody,
+    VersionBody,
+)
+from service.live.commands import KeptVersion, KeptVersions
 from service.live.report import Poll, Reload, Served
 from service.model.scoring.score_ranges import Range, ScoreRanges
 from service.s3.versions import Download
@@ -40,8 +49,8 @@ USER, ITEM = "ana-0000", "horror-the-hungry-corpse"
 IDS = ["cookery-the-rustic-loaf", "gardening-the-wild-orchard"]
 REQUEST_ID = "8b6fcd059a734ecf"
 
-_VERSION = "ca6ec6774e50a016"
-_LOADED = datetime(2026, 3, 2, 4, 5, 6, tzinfo=UTC)
+_VERSION, _EARLIER = "ca6ec6774e50a016", "0f3b8a6c51de7724"
+_LOADED, _EARLIER_LOADED = datetime(2026, 3, 2, 4, 5, 6, tzinfo=UTC), datetime(2026, 3, 1, 4, 4, 58, tzinfo=UTC)
 _SECONDS = {"verify": 0.01, "read": 0.04, "validate": 0.02, "write": 0.01, "open": 0.01, "warm": 0.02, "swap": 0.0}
 _BEST = [ScoredItem(ITEM, 0.96816194), ScoredItem("horror-the-hungry-shadow", 0.95930016)]
 _MOST_HAD = [ScoredItem("history-the-colonial-archive", 797.0)]
@@ -88,11 +97,12 @@ SERVED_MODEL = ServedModel(
     ),
     unavailable_items=112,
     hidden_users=3,
+    candidate=None,
     training=None,
     s3=S3Facts("s3://my-bucket/models/", Poll("unchanged", "", "", _LOADED), _LOADED, _DOWNLOAD, _DOWNLOAD),
     last_reload=_RELOAD,
     reloads=[_RELOAD],
-    earlier_versions=[Served("0f3b8a6c51de7724", datetime(2026, 3, 1, 4, 4, 58, tzinfo=UTC))],
+    earlier_versions=[Served(_EARLIER, _EARLIER_LOADED)],
 )
 
 BATCH_BODY = BatchBody(users=[USER, "nobody"], n=1, fallback="none")
@@ -121,3 +131,33 @@ DESCRIBED_ITEM = Item(
     title="The Hungry Corpse",
 )
 POPULAR_ITEMS = PopularItems(_VERSION, _MOST_HAD)
+
+VERSION_BODY = VersionBody(model_version=_EARLIER)
+PERCENT_BODY = PercentBody(percent=10.0)
+ROLL_BACK_BODY = RollBackBody(model_version=_EARLIER)
+VERSIONS = KeptVersions(
+    _EARLIER,
+    _EARLIER,
+    None,
+    0.0,
+    [
+        KeptVersion(
+            _EARLIER,
+            served=True,
+            was_served=True,
+            pinned=True,
+            accepted=False,
+            quarantined=False,
+            last_used_at=_LOADED,
+        ),
+        KeptVersion(
+            _VERSION,
+            served=False,
+            was_served=True,
+            pinned=False,
+            accepted=False,
+            quarantined=False,
+            last_used_at=_EARLIER_LOADED,
+        ),
+    ],
+)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from io import BufferedReader
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -13,7 +16,8 @@ import pyarrow as pa
 from service.errors import BadCatalogError
 from service.model.catalog.naming import MAX_COLUMNS
 
-_BLOCK_ROWS = 2**16
+#: So few that their objects stay in the processor's cache.
+_BLOCK_LINES = 2**12
 #: The most bytes of a line.
 _LONGEST_LINE = 2**24
 _TEXT = pa.large_string()
@@ -22,6 +26,7 @@ _LIST = pa.large_list
 _NESTED = pa.struct([])
 
 Row = dict[str, Any]
+_row = msgspec.json.Decoder(Row)
 
 
 class JsonLines:
@@ -32,26 +37,12 @@ class JsonLines:
     def __init__(self, lines: BufferedReader) -> None:
         self._blank: list[int] = []  # the number of rows before each blank line
         self._blocks: list[tuple[int, dict[str, Any]]] = []
+        self._read = 0
+        self._known: set[str] = set()
         self.names: list[str] = []
-        known: set[str] = set()
-        rows: list[Row] = []
-        read = 0
-        decoder = msgspec.json.Decoder(Row)
-        while line := lines.readline(_LONGEST_LINE):
-            if line.isspace():
-                self._blank.append(read)
-                continue
-            rows.append(self._decoded(decoder, line, read))
-            if not rows[-1].keys() <= known:
-                self.names += [name for name in rows[-1] if name not in known]
-                known.update(rows[-1])
-            if len(known) > MAX_COLUMNS:
-                raise BadCatalogError(f"{self.where(read)}: by here, there are more than {MAX_COLUMNS} different keys")
-            read += 1
-            if len(rows) == _BLOCK_ROWS:
-                self._take(rows)
-                rows = []
-        self._take(rows)
+        each = iter(partial(lines.readline, _LONGEST_LINE), b"")
+        while block := list(islice(each, _BLOCK_LINES)):
+            self._take(self._decoded(block))
 
     def read(self, places: Sequence[int]) -> list[Any]:
         """Return these columns."""
@@ -61,17 +52,40 @@ class JsonLines:
         """Return the line of a row."""
         return f"line {row + 1 + bisect_right(self._blank, row)}"
 
-    def _decoded(self, decoder: msgspec.json.Decoder[Row], line: bytes, row: int) -> Row:
+    def _decoded(self, lines: list[bytes]) -> list[Row]:
+        """Decode lines, at once if all are good. Raises BadCatalogError for the first that is not."""
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return list(map(_row.decode, lines))
+        rows: list[Row] = []
+        for line in lines:
+            if line.isspace():
+                self._blank.append(self._read + len(rows))
+            else:
+                rows.append(self._decoded_alone(line, self._read + len(rows)))
+        return rows
+
+    def _decoded_alone(self, line: bytes, row: int) -> Row:
         if len(line) == _LONGEST_LINE:
             raise BadCatalogError(f"{self.where(row)} has {_LONGEST_LINE // 2**20} MB or more")
         try:
-            return decoder.decode(line)
+            return _row.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
             raise BadCatalogError(f"{self.where(row)} is not one JSON object ({why})") from None
 
     def _take(self, rows: Sequence[Row]) -> None:
+        for place, row in enumerate(rows, self._read):
+            if not row.keys() <= self._known:
+                self._learn(row, place)
+        self._read += len(rows)
         self._blocks.append((len(rows), {name: _array([row.get(name) for row in rows]) for name in self.names}))
+
+    def _learn(self, row: Row, place: int) -> None:
+        """Note the keys that are new in a row."""
+        self.names += [name for name in row if name not in self._known]
+        self._known.update(row)
+        if len(self._known) > MAX_COLUMNS:
+            raise BadCatalogError(f"{self.where(place)}: by here, there are more than {MAX_COLUMNS} different keys")
 
     def _column(self, name: str) -> Any:
         """Join the blocks of a column, in a type that has room for all."""

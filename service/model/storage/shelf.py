@@ -21,8 +21,8 @@ from service.model.storage.source import Source, is_lacking
 
 _STAGED = ".staged-"
 _DISCARDED = ".discarded-"
-#: An empty file in a snapshot that was never served.
-_UNSERVED = "unserved"
+#: Empty files in a snapshot: it was never served; a person has pinned it.
+_UNSERVED, _PINNED = "unserved", "pinned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,13 @@ class Shelf:
             raise unwritable(self.root, error) from None
 
     def last_used(self) -> Snapshot | None:
-        """Open the last used snapshot, skipping limited ones, and those that were never served or cannot be opened."""
-        for place in self._served():
+        """Open the pinned snapshot, else the last used one.
+
+        Limited ones are skipped, and those that were never served or cannot be opened.
+        """
+        for place in sorted(self._served(), key=is_pinned, reverse=True):
             with suppress(SnapshotDamagedError, OSError):  # then an earlier one may be whole
-                found = snapshot.open_snapshot(place, ids_as_text=self.ids_as_text)
+                found = self.open(place)
                 if not found.model.limited:
                     return found
         return None
@@ -69,6 +72,33 @@ class Shelf:
             # Later than any previous use, even if the clock was set back.
             now = max([time.time_ns(), *(used.stat().st_mtime_ns + 1 for used in self.places()[:1])])
             os.utime(place, ns=(now, now))
+
+    def kept(self) -> dict[str, Path]:
+        """Return the directories of the versions, as this shelf reads them, last used first."""
+        return {_version_of(place): place for place in self.places() if self._is_read_so(place)}
+
+    def served(self) -> dict[str, Path]:
+        """Return those of :meth:`kept` that were served at some time."""
+        return {version: place for version, place in self.kept().items() if not is_unserved(place)}
+
+    def pin(self, place: Path | None) -> None:
+        """Pin one of its directories, or none, and no other. Raises StateDirectoryError, OutOfResourcesError."""
+        try:
+            if place:
+                _mark(place, _PINNED)
+            for other in self.places():
+                if other != place:
+                    (other / _PINNED).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(self.root, error) from None
+
+    def pinned(self) -> str | None:
+        """Return the pinned version, if one is."""
+        return next((version for version, place in self.kept().items() if is_pinned(place)), None)
+
+    def open(self, place: Path) -> Snapshot:
+        """Map one of its directories into memory. Raises SnapshotDamagedError, OSError."""
+        return snapshot.open_snapshot(place, ids_as_text=self.ids_as_text)
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -87,7 +117,9 @@ class Shelf:
             shutil.rmtree(staged, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove all but the last used snapshots, and leftovers of old versions and dead processes. Raises OSError.
+        """Remove all but the last used and pinned ones, and leftovers of old versions and dead processes.
+
+        Raises OSError.
 
         Of those that were never served, because they were refused or are about to be, the newest stays, too; several
         stay as long as there are fewer than ``keep`` others.
@@ -98,7 +130,8 @@ class Shelf:
         unserved = [place for place in self.places() if place not in served]
         spare = max(1, self.keep - len(served))
         for place in [*served[self.keep :], *unserved[spare:], *self._outdated()]:
-            self.discard(place)
+            if not is_pinned(place):
+                self.discard(place)
         for leftover in [*self.root.glob(_STAGED + "*"), *self.root.glob(_DISCARDED + "*")]:
             _remove_abandoned(leftover)
 
@@ -112,11 +145,11 @@ class Shelf:
 
     def _served(self) -> list[Path]:
         """Return the directories of the snapshots that were served at some time, last used first."""
-        return [place for place in self.places() if not (place / _UNSERVED).exists()]
+        return [place for place in self.places() if not is_unserved(place)]
 
     def versions(self) -> list[str]:
         """Return the versions of the snapshots, last used first."""
-        return [place.name.split("-")[1] for place in self.places()]
+        return [_version_of(place) for place in self.places()]
 
     def discard(self, place: Path) -> None:
         """Remove a snapshot, or whatever is in its place; processes that have it mapped can still use it.
@@ -133,7 +166,7 @@ class Shelf:
         if not os.path.lexists(place):
             return None
         with discarding_damage(self, place):
-            found = snapshot.open_snapshot(place, ids_as_text=self.ids_as_text)
+            found = self.open(place)
             if found.manifest.source.sha256 == source.sha256:
                 return found
             raise damaged(place, "is of another file")
@@ -150,6 +183,9 @@ class Shelf:
                 if staged.exists():
                     return staged, lock
                 os.close(lock)
+
+    def _is_read_so(self, place: Path) -> bool:
+        return place.name == f"{snapshot.FORMAT_VERSION}-{_version_of(place)}{self.reading}"
 
     def _outdated(self) -> list[Path]:
         """Return the snapshots of older formats, which are no longer used."""
@@ -173,8 +209,26 @@ def discarding_damage(shelf: Shelf, place: Path) -> Iterator[None]:
 
 def mark_unserved(staged: Path) -> None:
     """Note in a new snapshot that it was not served yet. Raises OSError."""
-    (staged / _UNSERVED).touch()
-    sync_directory(staged)
+    _mark(staged, _UNSERVED)
+
+
+def is_unserved(place: Path) -> bool:
+    """Return whether a snapshot was never served, or must not be again."""
+    return (place / _UNSERVED).exists()
+
+
+def is_pinned(place: Path) -> bool:
+    """Return whether a person has pinned a snapshot."""
+    return (place / _PINNED).exists()
+
+
+def _mark(place: Path, name: str) -> None:
+    (place / name).touch()
+    sync_directory(place)
+
+
+def _version_of(place: Path) -> str:
+    return place.name.split("-")[1]
 
 
 def unwritable(directory: Path, error: OSError) -> StateDirectoryError | OutOfResourcesError:

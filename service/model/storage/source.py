@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, TypeAlias
 
 import msgspec
 
@@ -28,6 +28,14 @@ from service.errors import (
     UnreadableSourceError,
 )
 from service.files import written_whole
+
+Version: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        pattern="^[0-9a-f]{16}$",
+        description="The version of a model: the first 16 hex digits of its file's SHA-256.",
+    ),
+]
 
 #: Errors of a system that temporarily lacks resources, which are not the file's fault.
 _LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR})

@@ -259,7 +259,7 @@ def test_values_of_json_of_several_types_are_texts() -> None:
 
 def test_blocks_of_json_lines_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not matter how far apart two values are: the types of all blocks become one."""
-    monkeypatch.setattr("service.model.catalog.json_lines._BLOCK_ROWS", 1)
+    monkeypatch.setattr("service.model.catalog.json_lines._BLOCK_LINES", 1)
     rows: list[dict[str, Any]] = [
         {"id": 1, "n": 1, "x": True, "tags": 1, "o": 1},
         {"id": "2", "n": 1.5, "x": "a", "tags": ["b", "c"], "o": {}},

@@ -294,3 +294,35 @@ def test_a_broken_state_directory_is_said(shelf: Shelf) -> None:
         f"The state directory {shelf.root} cannot be used: Not a directory. "
         "Free space or set ALS_STATE_DIR to a writable directory."
     )
+
+
+def test_a_pinned_snapshot_stays(shelf: Shelf) -> None:
+    """However many are used after it, until another one is pinned or none; it is the one to go on with."""
+    places = [fill(shelf, number) for number in range(1, 5)]
+    shelf.mark_used(places[0])
+    shelf.pin(places[0])
+    for place in places[1:]:
+        shelf.mark_used(place)
+    shelf.tidy()
+    assert names(shelf) == {place.name for place in (places[0], *places[2:])}
+    assert shelf.pinned() == source(1).version
+    last = shelf.last_used()
+    assert last
+    assert last.version == source(1).version
+    shelf.pin(places[3])
+    assert shelf.pinned() == source(4).version
+    shelf.pin(None)
+    assert shelf.pinned() is None
+    for place in places[2:]:
+        shelf.mark_used(place)
+    shelf.tidy()
+    assert places[0].name not in names(shelf)
+
+
+def test_versions_of_another_reading_are_not_its_own(shelf: Shelf) -> None:
+    """The same file, read in another way, is another model; of one that was never served, none can be served again."""
+    place = fill(shelf, 1)
+    fill(shelf, 2).rename(shelf.root / f"{shelf.place_of(source(2)).name}-0123abcd")
+    (fill(shelf, 3) / "unserved").touch()
+    assert shelf.kept().keys() == {source(1).version, source(3).version}
+    assert shelf.served() == {source(1).version: place}

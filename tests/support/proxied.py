@@ -13,7 +13,7 @@ from tests.support.haproxy import HAProxy, running_haproxy
 from tests.support.running import RunningServer
 
 
-class Fleet:
+class ProxiedFleet:
     """Servers that each have a state directory of their own, and so import for themselves, like pods."""
 
     def __init__(self, model: Path, directory: Path, proxy: HAProxy, drain_seconds: float) -> None:
@@ -53,10 +53,12 @@ class Fleet:
 
 
 @contextmanager
-def running_fleet(model: Path, directory: Path, size: int, drain_seconds: float) -> Iterator[tuple[Fleet, HAProxy]]:
+def running_fleet(
+    model: Path, directory: Path, size: int, drain_seconds: float
+) -> Iterator[tuple[ProxiedFleet, HAProxy]]:
     """Run so many servers behind a proxy for the length of a block."""
     with running_haproxy(directory, size + 1) as proxy:
-        fleet = Fleet(model, directory, proxy, drain_seconds)
+        fleet = ProxiedFleet(model, directory, proxy, drain_seconds)
         try:
             for slot in range(1, size + 1):
                 fleet.start(slot)
