@@ -85,7 +85,7 @@ def _spark(file: Path, model: Model, scratch: Path, n: int, threads: int) -> Non
     theirs = (scratch / "theirs.py", saved, n, scratch / "their_lists")
     print(f"recommendForAllUsers {_seconds(partial(_submit, threads, *theirs)):.1f} s", flush=True)
     rows = pq.read_table(scratch / "their_lists").to_pylist()
-    listed = [(row["id"], each["id"]) for row in rows for each in row["recommendations"]]
+    listed = [(row["user"], each["item"]) for row in rows for each in row["recommendations"]]
     had = sum(bool(np.isin(item, model.seen.of(user))) for user, item in listed)
     print(f"of its {len(listed)} items, {had / len(listed):.1%} are what the user had")
 
