@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from service.api.context import Question
 from service.api.handlers import administration, items, model, monitoring, pages, recommendations, sessions, users
 from service.api.openapi import examples
 from service.api.parameters import (
@@ -24,7 +29,7 @@ from service.api.parameters import (
     SimilarEntries,
     VersionBody,
 )
-from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, Route
+from service.api.route import FACTORS, MODEL, NOTHING, AnyRoute, AskedT, Errors, Route
 from service.api.static import EXPLORER_FILES, REFERENCE_FILES
 from service.errors import (
     NoSeenItemsError,
@@ -42,8 +47,34 @@ from service.errors import (
 _USER = "/v1/users/{user}"
 _ITEM = "/v1/items/{item}"
 _TEXT = {"type": "string"}
-_OF_ADMINISTRATION = (OverloadedError, StateDirectoryError, OutOfResourcesError)
-_OF_A_VERSION = (UnknownVersionError, QuarantinedError, *_OF_ADMINISTRATION)
+_OF_A_VERSION = (UnknownVersionError, QuarantinedError)
+
+
+def _command(
+    method: str,
+    path: str,
+    handler: Callable[[Question[None, AskedT]], Awaitable[web.StreamResponse]],
+    options: type[AskedT],
+    *,
+    name: str,
+    example: AskedT | None = None,
+    raises: Errors = (),
+) -> Route[None, AskedT]:
+    """Return a route for administrators, which answers with the versions."""
+    return Route(
+        method,
+        f"/v1/admin/{path}",
+        handler,
+        NOTHING,
+        options,
+        name=name,
+        tag="Administration",
+        scope="admin",
+        example=example,
+        answer=examples.VERSIONS,
+        raises=(*raises, OverloadedError, StateDirectoryError, OutOfResourcesError),
+    )
+
 
 # aiohttp tries routes with the same prefix in this order, so the busiest comes first. The table has no declared type,
 # so that each handler's argument type is checked against its route.
@@ -289,94 +320,23 @@ _TABLE = (
         media={"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
         raises=(OverloadedError,),
     ),
-    Route(
-        "GET",
-        "/v1/admin/versions",
-        administration.versions,
-        NOTHING,
-        Options,
-        name="list_versions",
-        tag="Administration",
-        scope="admin",
-        answer=examples.VERSIONS,
-        raises=_OF_ADMINISTRATION,
+    _command("GET", "versions", administration.versions, Options, name="list_versions"),
+    _command("POST", "reload", administration.look, Options, name="reload"),
+    _command(
+        "PUT", "pin", administration.pin, VersionBody, name="pin", example=examples.VERSION_BODY, raises=_OF_A_VERSION
     ),
-    Route(
+    _command("DELETE", "pin", administration.unpin, Options, name="unpin"),
+    _command(
         "POST",
-        "/v1/admin/reload",
-        administration.look,
-        NOTHING,
-        Options,
-        name="reload",
-        tag="Administration",
-        scope="admin",
-        answer=examples.VERSIONS,
-        raises=_OF_ADMINISTRATION,
-    ),
-    Route(
-        "PUT",
-        "/v1/admin/pin",
-        administration.pin,
-        NOTHING,
-        VersionBody,
-        name="pin",
-        tag="Administration",
-        scope="admin",
-        example=examples.VERSION_BODY,
-        answer=examples.VERSIONS,
-        raises=_OF_A_VERSION,
-    ),
-    Route(
-        "DELETE",
-        "/v1/admin/pin",
-        administration.unpin,
-        NOTHING,
-        Options,
-        name="unpin",
-        tag="Administration",
-        scope="admin",
-        answer=examples.VERSIONS,
-        raises=_OF_ADMINISTRATION,
-    ),
-    Route(
-        "POST",
-        "/v1/admin/rollback",
+        "rollback",
         administration.roll_back,
-        NOTHING,
         RollBackBody,
         name="roll_back",
-        tag="Administration",
-        scope="admin",
         example=examples.ROLL_BACK_BODY,
-        answer=examples.VERSIONS,
         raises=(PinnedError, *_OF_A_VERSION),
     ),
-    Route(
-        "POST",
-        "/v1/admin/accept",
-        administration.accept,
-        NOTHING,
-        VersionBody,
-        name="accept",
-        tag="Administration",
-        scope="admin",
-        example=examples.VERSION_BODY,
-        answer=examples.VERSIONS,
-        raises=_OF_ADMINISTRATION,
-    ),
-    Route(
-        "PUT",
-        "/v1/admin/candidate",
-        administration.steer,
-        NOTHING,
-        PercentBody,
-        name="steer",
-        tag="Administration",
-        scope="admin",
-        example=examples.PERCENT_BODY,
-        answer=examples.VERSIONS,
-        raises=_OF_ADMINISTRATION,
-    ),
+    _command("POST", "accept", administration.accept, VersionBody, name="accept", example=examples.VERSION_BODY),
+    _command("PUT", "candidate", administration.steer, PercentBody, name="steer", example=examples.PERCENT_BODY),
     Route(
         "GET",
         "/openapi.json",

@@ -27,7 +27,7 @@ from tests.support.clients import (
 )
 from tests.support.helpers import model_bytes
 from tests.support.models import make_factors
-from tests.support.running import running_server
+from tests.support.running import ask, running_server
 
 TOKEN = "als_generated"
 #: Neither a path nor a list mistakes anything in these.
@@ -160,12 +160,7 @@ class Served:
         body = None if call.body is None else json.dumps(dict(call.body)).encode()
         headers = {"Authorization": f"Bearer {TOKEN}", "X-Request-Id": REQUEST_ID, "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + operation.url(call), body, headers, method=operation.method)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
+        return ask(request)
 
 
 @contextmanager

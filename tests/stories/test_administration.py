@@ -14,7 +14,7 @@ import pytest
 
 from service.tokens import digest_of
 from tests.support.helpers import model_bytes, put
-from tests.support.running import RunningServer, running_server
+from tests.support.running import RunningServer, ask, running_server
 
 pytestmark = pytest.mark.usefixtures("children_are_measured")
 
@@ -36,12 +36,7 @@ class Administered:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/v1/admin/{what}", data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
+        return ask(request)
 
     def facts(self, version: str) -> dict[str, Any]:
         """Return what is said of a version."""

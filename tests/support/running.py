@@ -17,6 +17,16 @@ from pathlib import Path
 from typing import Any
 
 
+def ask(request: str | urllib.request.Request) -> tuple[int, Any]:
+    """Return the status and the JSON of one request."""
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
 class RunningServer:
     """A started server; its log lines, as JSON, are collected in ``events``.
 
@@ -76,20 +86,12 @@ class RunningServer:
 
     def get(self, path: str) -> tuple[int, Any]:
         """Return the status and the JSON of one request."""
-        return self._ask(self.url + path)
+        return ask(self.url + path)
 
     def post(self, path: str, body: object) -> tuple[int, Any]:
         """Return the status and the JSON of one request with a body."""
         headers = {"Content-Type": "application/json"}
-        return self._ask(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers))
-
-    def _ask(self, request: str | urllib.request.Request) -> tuple[int, Any]:
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
+        return ask(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers))
 
     def wait_until_ready(self, seconds: float = 60) -> None:
         """Return once the server says that it is ready."""
