@@ -26,7 +26,10 @@ RECOMMENDATIONS = f"/v1/users/{USER}/recommendations"
 SCORES = f"/v1/users/{USER}/scores"
 N = "a whole number from 1 to 1000."
 OFFSET = "a whole number from 0 to 10000."
-KNOWN = "allowed: exclude, exclude_seen, fallback, filter, max_per, min_score, n, normalize, offset, only, titles."
+KNOWN = (
+    "allowed: exclude, exclude_seen, fallback, filter, max_per, min_score, model_version, n, normalize, offset, only, "
+    "titles."
+)
 
 REFUSED = [
     (f"{RECOMMENDATIONS}?n=0", f"The parameter n is '0'; it must be {N}"),
@@ -69,7 +72,7 @@ REFUSED = [
         "The item in the path is not UTF-8; percent-encode its UTF-8 bytes.",
     ),
     (f"/v1/users/{USER}/similar?n=0", f"The parameter n is '0'; it must be {N}"),
-    (f"/v1/users/{USER}/similar?offset=1", "The parameter 'offset' is unknown here; allowed: n."),
+    (f"/v1/users/{USER}/similar?offset=1", "The parameter 'offset' is unknown here; allowed: model_version, n."),
     (f"/v1/items/{ITEM}/similar?n=0", f"The parameter n is '0'; it must be {N}"),
     (SCORES, "The parameter items is missing; give ids separated by commas."),
     (f"{SCORES}?items=", "The parameter items is missing; give ids separated by commas."),
@@ -96,7 +99,8 @@ REFUSED = [
     ("/v1/items/popular?n=x", f"The parameter n is 'x'; it must be {N}"),
     (
         "/v1/items/popular?exclude=1",
-        "The parameter 'exclude' is unknown here; allowed: filter, max_per, min_score, n, offset, only, titles.",
+        "The parameter 'exclude' is unknown here; allowed: filter, max_per, min_score, model_version, n, offset, only, "
+        "titles.",
     ),
     ("/v1/model?n=1", "The parameter 'n' is unknown here; this path takes no parameters."),
     ("/healthz?x", "The parameter 'x' is unknown here; this path takes no parameters."),
