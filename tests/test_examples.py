@@ -53,7 +53,7 @@ def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("command", TOURS, ids=lambda command: command[:60])
 def test_the_tour_shows_what_the_demo_answers(demo_url: str, command: str) -> None:
-    """Each curl line, sent to the demo's model, is answered as shown below it, but for what differs between machines."""
+    """Each curl line, sent to the demo's model, is answered as shown below it, except for identifiers."""
     asked = command.replace("http://127.0.0.1:8080", demo_url)
     answer = subprocess.run(shlex.split(asked), capture_output=True, text=True, check=True).stdout
     assert lasting(json.loads(answer)) == lasting(json.loads(TOURS[command]))
