@@ -113,7 +113,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "catalog_remark": (_W, "⚠️ The catalog: {text}"),
     "list": (_I, "🚫 Loaded the list of {setting} from {path}; ids: {count}, in the model: {known}"),
-    "policy_rejected": (_W, "⚠️ Keeping the last good content of {setting}: {detail}"),
+    "policy_rejected": (_W, "⚠️ {setting} is not taken; its last good content counts, if there is any: {detail}"),
     "policy_resumed": (
         _W,
         "⚠️ Using the last good content of {setting}, {count} lines, from the state directory: {reason}",

@@ -90,7 +90,7 @@ async def test_a_bad_file_is_one_warning(
         await eventually(lambda: metric(store, "als_policy_stale") == 1)
         assert ids(store) == [b"a"]
     assert events(caplog).count("policy_rejected") == 1
-    assert "⚠️ Keeping the last good content of ALS_UNAVAILABLE: " in caplog.text
+    assert "⚠️ ALS_UNAVAILABLE is not taken; its last good content counts, if there is any: " in caplog.text
     async with listed.kept() as store:
         await eventually(lambda: ids(store) == [b"a"])
         assert store.slot.policy.missing == ()
