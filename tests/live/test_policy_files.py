@@ -152,7 +152,7 @@ async def test_the_log_says_how_many_ids_the_model_has(
         assert store.slot.loaded
         known = store.slot.loaded.snapshot.model.item_ids.at(np.arange(2))
         put(listed.path, f"{known[0]}\n{known[1]}\nanother\n".encode())
-        await eventually(lambda: "lists 3 ids, of which the model has 2" in caplog.text)
+        await eventually(lambda: "; ids: 3, in the model: 2" in caplog.text)
 
 
 @pytest.mark.parametrize("function", ["publish", "open_id_list"], ids=["writing", "reading"])
