@@ -495,7 +495,7 @@ class UnknownItemError(RequestError):
 
 
 class VersionGoneError(RequestError):
-    """The named version is not kept any more, or was never served."""
+    """The named version is not kept any more, was never served, or is quarantined."""
 
     code = "version_gone"
 

@@ -79,12 +79,9 @@ class Administration:
             self._look()
 
     async def _roll_back(self, version: str | None) -> None:
-        if version is None:
-            if self._has_left_the_newest:
-                return
-            version = await asyncio.to_thread(self._before)
+        version = version or await asyncio.to_thread(self._before)
         left = self._live.slot.version
-        if left == version:
+        if version is None or version == left:
             return
         self._live.pinned.refuse_other(version)
         reading = Reading(version)
@@ -93,17 +90,12 @@ class Administration:
             await asyncio.to_thread(self._verdicts.quarantine, left)
         await self._serve(snapshot, reading, left, _left_behind(left, version))
 
-    @property
-    def _has_left_the_newest(self) -> bool:
-        last, loaded = self._live.reloader.last, self._live.slot.loaded
-        return bool(last and last.reason == QuarantinedError.code and loaded and loaded.stale)
-
-    def _before(self) -> str:
-        """Return the version that was served before. Raises UnknownVersionError."""
-        for version in self._shelf.served():
-            if version != self._live.slot.version and not self._verdicts.is_quarantined(version):
-                return version
-        raise UnknownVersionError("No earlier version is kept; ALS_KEEP_SNAPSHOTS says how many are.")
+    def _before(self) -> str | None:
+        """Return the version that was served before, None if it was left already. Raises UnknownVersionError."""
+        before = next((version for version in self._shelf.served() if version != self._live.slot.version), None)
+        if before is None:
+            raise UnknownVersionError("No earlier version is kept; ALS_KEEP_SNAPSHOTS says how many are.")
+        return None if self._verdicts.is_quarantined(before) else before
 
     async def _opened(self, version: str, reading: Reading) -> Snapshot:
         """Bring a version into memory that may be served again. Raises UnknownVersionError, QuarantinedError."""

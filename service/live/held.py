@@ -16,6 +16,7 @@ from service.live.policy import Policy
 from service.model.catalog.assortment import EVERYTHING
 from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import Snapshot, release, warm
+from service.model.storage.verdicts import Verdicts
 
 #: How many versions are held besides the served one.
 MOST: Final = 2
@@ -43,13 +44,19 @@ class HeldVersions:
     def __init__(self, slot: Slot, shelf: Shelf) -> None:
         self._slot = slot
         self._shelf = shelf
+        self._verdicts = Verdicts(shelf.root.parent)
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._making: dict[str, asyncio.Task[None]] = {}
         self._numbers = itertools.count(-1, -1)
         slot.metrics.model_versions_held.set_function(lambda: len(self._held))
 
     async def generation(self, version: str) -> Generation:
-        """Return the generation of a version that was served, under the current policy. Raises VersionGoneError."""
+        """Return the generation of a version that was served, under the current policy.
+
+        Raises VersionGoneError, also if it is held but was quarantined meanwhile.
+        """
+        if await asyncio.to_thread(self._verdicts.is_quarantined, version):
+            raise VersionGoneError(f"Version {version} is quarantined. Begin again without a version.")
         while (held := self._held.get(version)) is None or held.policy is not self._slot.policy:
             await self._made(version)
         self._held.move_to_end(version)
@@ -87,7 +94,8 @@ class HeldVersions:
         try:
             snapshot = self._shelf.open(served[version])
         except (KeyError, SnapshotDamagedError, OSError):
-            named = ", ".join(kept for kept in served if kept != version) or "none"
+            others = (kept for kept in served if kept != version and not self._verdicts.is_quarantined(kept))
+            named = ", ".join(others) or "none"
             raise VersionGoneError(
                 f"Version {version} is not kept any more; {named} can be named. Begin again without a version."
             ) from None

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Never
 
@@ -225,15 +226,21 @@ class Live:
         retried: Reload | None = None
         while True:
             await asyncio.sleep(seconds)
-            last = self.reloader.last
-            if last and last is not retried and await asyncio.to_thread(self._may_enter, last):
-                retried = last
+            if await asyncio.to_thread(self._is_any_accepted, self._kept_out(retried)):
+                retried = self.reloader.last
                 self.reloader.retry()
 
-    def _may_enter(self, last: Reload) -> bool:
-        """Return whether a gate or a quarantine kept a version out that was accepted since."""
-        kept_out = last.reason == QuarantinedError.code or any(found.result == "blocked" for found in last.gates)
-        return kept_out and last.version is not None and self.admission.verdicts.is_accepted(last.version)
+    def _kept_out(self, retried: Reload | None) -> list[str]:
+        """Return the versions that a gate or a quarantine has kept out since the last swap and this reload.
+
+        There may be two: of the file at the path, and of a model that was served and taken back after that file came.
+        """
+        ended = ("swapped", "unchanged")
+        recent = takewhile(lambda reload: reload is not retried and reload.outcome not in ended, self.reloader.history)
+        return [reload.version for reload in recent if reload.version and _is_kept_out(reload)]
+
+    def _is_any_accepted(self, versions: list[str]) -> bool:
+        return any(self.admission.verdicts.is_accepted(version) for version in versions)
 
     def status(self, following: Following | None = None) -> Status:
         """Return what handlers read."""
@@ -244,6 +251,10 @@ class Live:
     def state(self) -> State:
         """Return the state of the served model; see :func:`~service.live.generation.state_of`."""
         return state_of(self.slot.current, self.training)
+
+
+def _is_kept_out(reload: Reload) -> bool:
+    return reload.reason == QuarantinedError.code or any(found.result == "blocked" for found in reload.gates)
 
 
 @dataclass(frozen=True, slots=True)

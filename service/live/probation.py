@@ -70,8 +70,9 @@ class Trial:
 class Probation:
     """Watches the answers after each swap.
 
-    A model that a person has accepted is not watched. ``retired`` has the generations that are no longer needed.
-    ``revoke`` records that a model is not served any more, and ``tidy`` lets go of what is retired.
+    A model that a person has accepted is not watched; accepting one that is on probation ends that. ``retired`` has the
+    generations that are no longer needed. ``revoke`` records that a model is not served any more, and ``tidy`` lets go
+    of what is retired.
     """
 
     revoke: Callable[[QuarantinedError, str], None]
@@ -119,10 +120,15 @@ class Probation:
                 await self._look(self._trial)
 
     async def _look(self, trial: Trial) -> None:
+        version = self._slot.version
+        assert version  # the one on probation
+        accepted = await asyncio.to_thread(self._verdicts.is_accepted, version)
+        if self._trial is not trial:  # meanwhile, another model was swapped in
+            return
         share = Answers.counted(self._slot.metrics).since(self._since).share
-        if share is not None and share > trial.share + self._allowance.excess:
+        if share is not None and share > trial.share + self._allowance.excess and not accepted:
             await self._return(trial, share)
-        elif asyncio.get_running_loop().time() > trial.ends:
+        elif accepted or asyncio.get_running_loop().time() > trial.ends:
             self.retired.append(trial.trusted)
             self._trial = None
             await self.tidy()
@@ -154,4 +160,5 @@ class Probation:
     def _quarantine(self, failed: Generation, trusted: Generation) -> None:
         mark_unserved(failed.snapshot.directory)
         self._shelf.mark_used(trusted.snapshot.directory)
-        self._verdicts.quarantine(failed.version)  # last, because a person may accept the version from then on
+        if not self._verdicts.is_accepted(failed.version):  # as it may be since the last look
+            self._verdicts.quarantine(failed.version)  # last, because a person may accept the version from then on

@@ -95,6 +95,35 @@ async def test_rolling_back_ends_a_probation(place: Place) -> None:
         assert f"als-serve accept {SECOND}" in store.live.reloader.history[0].detail
 
 
+async def left_once(administration: Administration) -> None:
+    """Roll back without a version, and find that of three models only the newest was left."""
+    found = await administration.perform(RollBack())
+    assert found.served == SECOND
+    assert [kept.model_version for kept in found.versions if kept.quarantined] == [THIRD]
+
+
+async def test_rolling_back_again_changes_nothing(place: Place) -> None:
+    """Whatever came to the path since, and after a restart; a newer model is left again."""
+    async with place.serving(ONE) as store:
+        administration = await served_both(store, place)
+        put(place.path, THREE)
+        await until_served(store, THIRD)
+        await left_once(administration)
+        put(place.path, b"not a model")
+        await eventually(lambda: not rejected(store, "quarantined"))
+        await left_once(administration)
+    place.path.unlink()
+    async with place.started() as store:
+        await eventually(lambda: rejected(store, "file_missing"))
+        administration = Administration(store.live)
+        await left_once(administration)
+        fourth = put(place.path, model_bytes(4))
+        await until_served(store, fourth)
+        found = await administration.perform(RollBack())
+        assert found.served == SECOND
+        assert {kept.model_version for kept in found.versions if kept.quarantined} == {THIRD, fourth}
+
+
 async def test_a_newer_model_may_come_while_it_is_rolled_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stays: what was to be left has been left."""
     async with place.serving(ONE) as store:

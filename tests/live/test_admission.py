@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.live.administration import Administration
 from service.live.admission import GatePolicy, Mode
+from service.live.commands import RollBack
 from service.model.factors import Factors
 from service.model.rollout.gates import GATES, Gate
 from service.observe.metrics import Metrics
@@ -165,6 +167,19 @@ async def test_an_accepted_model_is_swapped_in(
         put(place.path, GOOD_FILE)
         await until_served(store, version(GOOD_FILE))
         put(place.path, BAD_FILES["counts"])
+        await until_served(store, refused)
+
+
+async def test_an_accepted_model_is_swapped_in_after_a_roll_back(place: Place) -> None:
+    """Though the version that was left is refused, too, and later."""
+    place.gate_policy = only("counts", "block")
+    async with place.serving(GOOD_FILE) as store, at_work(store.live.notice_acceptance(0.02)):
+        put(place.path, BETTER_FILE)
+        await until_served(store, version(BETTER_FILE))
+        refused = put(place.path, BAD_FILES["counts"])
+        await until_rejected(store, "gate_counts")
+        assert (await Administration(store.live).perform(RollBack())).served == version(GOOD_FILE)
+        store.live.admission.verdicts.accept(refused)
         await until_served(store, refused)
 
 

@@ -111,6 +111,25 @@ async def test_it_answers_under_the_policy_of_the_moment(site: Site, opened: lis
     assert len(opened) == site.number == 1
 
 
+@pytest.mark.parametrize("held_before", [False, True])
+async def test_what_is_quarantined_does_not_answer(site: Site, *, held_before: bool) -> None:
+    """Though it is held, until a person accepts it; and it is not among those that can be named."""
+    first, second, _, _ = site.versions
+    verdicts = site.store.live.admission.verdicts
+    if held_before:
+        await site.held.generation(first)
+    verdicts.quarantine(first)
+    with pytest.raises(VersionGoneError) as gone:
+        await site.held.generation(first)
+    assert f"Version {first} is quarantined" in str(gone.value)
+    with pytest.raises(VersionGoneError) as gone:
+        await site.held.generation("0123456789abcdef")
+    assert second in str(gone.value)
+    assert first not in str(gone.value)
+    verdicts.accept(first)
+    assert (await site.held.generation(first)).version == first
+
+
 async def test_a_version_that_vanishes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is being opened, or before: it is gone, and the others are named; one that is open still answers."""
     first, second, third, fourth = site.versions

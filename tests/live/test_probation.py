@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.live.generation import Generation, Offer, Slot
 from service.live.probation import FEWEST_ANSWERS, Allowance, Answers
+from service.live.reading import Reading
 from service.model.storage.verdicts import Verdicts
 from service.observe.metrics import Metrics
 from tests.support.helpers import (
@@ -224,6 +227,54 @@ async def test_a_quarantined_model_can_be_accepted(place: Place) -> None:
         await until_served(store, version(TWO))
         answered(store, FEWEST_ANSWERS, empty=FEWEST_ANSWERS)
         assert not store.live.probation.is_on
+
+
+async def test_accepting_a_model_ends_its_probation(place: Place) -> None:
+    """Also if another process accepts it: a person has decided, so bad answers change nothing any more."""
+    place.allowance = LONG
+    async with watched(place) as store:
+        Verdicts(place.shelf.root.parent).accept(version(TWO))
+        answered(store, FEWEST_ANSWERS, empty=FEWEST_ANSWERS)
+        await eventually(lambda: not store.live.probation.is_on)
+        assert serves(store, version(TWO))
+        assert store.live.admission.verdicts.is_accepted(version(TWO))
+        await eventually(lambda: metric(store, "als_model_snapshots_held") == 0)
+
+
+async def test_a_model_that_comes_during_a_look(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found out about the one before says nothing about it: it is watched, too."""
+    place.allowance = LONG
+    async with watched(place) as store:
+        loop, real = asyncio.get_running_loop(), Verdicts.is_accepted
+
+        def slow(verdicts: Verdicts, asked: str) -> bool:
+            if asked == version(TWO):
+                put(place.path, THREE)
+                asyncio.run_coroutine_threadsafe(until_served(store, version(THREE)), loop).result()
+                return True
+            return real(verdicts, asked)
+
+        monkeypatch.setattr(Verdicts, "is_accepted", slow)
+        await until_served(store, version(THREE))
+        answered(store, FEWEST_ANSWERS, empty=FEWEST_ANSWERS)
+        await eventually(lambda: returned(store))
+
+
+async def test_a_model_that_is_accepted_while_it_is_replaced(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not quarantined, so it is back soon."""
+    place.allowance = LONG
+    async with watched(place) as store, at_work(store.live.notice_acceptance(0.02)):
+        verdicts, real = store.live.admission.verdicts, Slot.serve
+
+        def accept(slot: Slot, offer: Offer, reading: Reading, *, stale: bool = False) -> Generation | None:
+            verdicts.accept(version(TWO))
+            return real(slot, offer, reading, stale=stale)
+
+        monkeypatch.setattr(Slot, "serve", accept)
+        answered(store, FEWEST_ANSWERS, empty=FEWEST_ANSWERS)
+        await eventually(lambda: metric(store, "als_model_returns_total") == 1)
+        await until_served(store, version(TWO))
+        assert verdicts.is_accepted(version(TWO))
 
 
 async def test_a_quarantine_that_cannot_be_written(place: Place, caplog: pytest.LogCaptureFixture) -> None:
