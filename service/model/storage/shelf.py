@@ -56,12 +56,12 @@ class Shelf:
     def last_used(self) -> Snapshot | None:
         """Open the pinned snapshot, else the last used one.
 
-        Limited ones are skipped, and those that were never served or cannot be opened.
+        Limited ones are skipped unless pinned, and those that were never served or cannot be opened.
         """
         for place in sorted(self._served(), key=is_pinned, reverse=True):
             with suppress(SnapshotDamagedError, OSError):  # then an earlier one may be whole
                 found = self.open(place)
-                if not found.model.limited:
+                if not found.model.limited or is_pinned(place):
                     return found
         return None
 
