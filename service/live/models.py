@@ -281,7 +281,7 @@ def keep_model(
     rollout = rollout or Rollout()
     slot, training, shelf = Slot(metrics, policy or Policy()), FallbackTraining(), preparation.shelf
     verdicts = Verdicts(shelf.root.parent)
-    fallback = Fallback(path, slot, preparation)
+    fallback = Fallback(path, slot, preparation, verdicts)
     admission = Admission(rollout.gates, verdicts, shelf, metrics)
     probation = Probation(slot, shelf, verdicts, rollout.allowance)
     pinned = Pinned(metrics)

@@ -174,6 +174,21 @@ async def test_a_restart_keeps_the_pin_of_a_limited_model(place: Place) -> None:
         assert (await Administration(store.live).perform(Show())).pinned == limited
 
 
+async def test_a_restart_does_not_serve_what_is_quarantined(place: Place) -> None:
+    """Even if the version that was returned to is lost, nothing is served rather than that, until it is accepted."""
+    async with place.serving(ONE) as store:
+        await (await served_both(store, place)).perform(RollBack(None))
+        assert is_served(store, FIRST)
+    place.shelf.discard(place.shelf.served()[FIRST])
+    async with place.started() as store:
+        await eventually(lambda: rejected(store, "quarantined"))
+        assert store.current is None
+        administration = Administration(store.live)
+        await administration.perform(Accept(SECOND))
+        await administration.perform(Look())
+        await until_served(store, SECOND)
+
+
 async def test_looking_now(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the path, even if nothing changed, and in S3."""
     asked: list[str] = []
