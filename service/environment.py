@@ -34,21 +34,25 @@ _LINKS = tuple(
 )
 #: Variables of earlier versions, and what replaced them.
 _RENAMED = {"ALS_ITEM_TITLES": "ALS_ITEMS"}
-#: Variables of commands that ask a server. For a server, ALS_TOKEN is a typo that would leave it open.
-OF_COMMANDS = {"admin": ("ALS_URL", "ALS_TOKEN")}
+#: What als-serve admin reads, the server's address and the token, and other commands pass over.
+OF_ADMIN = ("ALS_URL", "ALS_TOKEN")
+_SERVING = ("serve", "demo")
 
 
 def refuse_unknown_variables(command: str | None = None) -> None:
     """Raise SettingsError if the environment has an ALS_* variable that is not a setting (most likely a typo).
 
-    A command may have variables of its own.
-
+    Those of als-serve admin are passed over, except that a server with ALS_TOKEN is one whose tokens are not in force.
     Variables that Kubernetes and Docker set for a service whose name begins with "als" are passed over, unless one has
     the name of a setting.
     """
     known = [variable(setting.name) for setting in fields(Settings)]
-    own = OF_COMMANDS.get(command or "", ())
-    for name in sorted(name for name in os.environ if name.startswith("ALS_") and name not in own):
+    if command in _SERVING and "ALS_TOKEN" in os.environ:
+        raise SettingsError(
+            "ALS_TOKEN is what als-serve admin shows to a server; unset it for a server, whose own tokens are in the "
+            "file that ALS_TOKENS_FILE names."
+        )
+    for name in sorted(name for name in os.environ if name.startswith("ALS_") and name not in OF_ADMIN):
         if name in _RENAMED:
             raise SettingsError(f"{name} is now called {_RENAMED[name]}, which takes the same file; rename it.")
         if name in known:

@@ -38,9 +38,13 @@ def follow_items(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
 
 
 def follow_candidates(settings: Settings, live: Live) -> S3Follower | None:
-    """Return what downloads the candidate of the prefix that is followed, None if none is."""
+    """Return what downloads the candidate of the prefix that is followed.
+
+    None if none is; then what S3 has said of it counts no longer.
+    """
     path = candidate_path(settings)
     if path is None or settings.s3_uri is None or not _has_candidates(settings.s3_uri):
+        live.steering.forget_s3()
         return None
     from service.live.candidate_follower import CandidateFollower
 

@@ -64,12 +64,22 @@ def test_an_unrecognizable_variable_lists_the_known_ones(monkeypatch: pytest.Mon
         refuse_unknown_variables()
 
 
-def test_the_variables_of_a_command_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ALS_TOKEN is for asking a server; a server that is started with it was meant to have ALS_TOKENS_FILE."""
+@pytest.mark.parametrize("command", ["admin", "check", "accept", "health", None])
+def test_the_variables_for_asking_a_server_disturb_no_other_command(
+    monkeypatch: pytest.MonkeyPatch, command: str | None
+) -> None:
+    """They stay in the shell after als-serve admin."""
     monkeypatch.setenv("ALS_TOKEN", "als_secret")
-    refuse_unknown_variables("admin")
-    with pytest.raises(SettingsError, match="did you mean ALS_TOKENS_FILE"):
-        refuse_unknown_variables("serve")
+    monkeypatch.setenv("ALS_URL", "http://127.0.0.1:8080")
+    refuse_unknown_variables(command)
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_server_is_not_open_by_a_typing_error(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """ALS_TOKEN is for asking a server; one that is started with it may have been meant to have ALS_TOKENS_FILE."""
+    monkeypatch.setenv("ALS_TOKEN", "als_secret")
+    with pytest.raises(SettingsError, match="whose own tokens are in the file that ALS_TOKENS_FILE names"):
+        refuse_unknown_variables(command)
 
 
 def test_known_variables_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ from service.api.tokens import Access
 from service.live.commands import Administer
 from service.live.scraping import scrape as own_scrape
 from service.live.status import Status
-from service.model.rollout.arms import ARMS
+from service.model.rollout.arms import Counted
 from service.observe.metrics import Metrics
 
 BODY_SECONDS = 10.0
@@ -119,7 +119,7 @@ def create_api(
         metrics=metrics,
         limits=limits,
         queries=Queries(settings.query_threads, settings.queue_ms, metrics),
-        caches={arm: ResponseCache(settings.cache_mb * 2**20, metrics, arm) for arm in ARMS},
+        caches=_caches(settings.cache_mb * 2**20, metrics),
         results=Results(metrics),
         shadow=Shadow(metrics),
         pages=read_pages(answers.encode(document(routes, ids_as_text=settings.ids == "text"))),
@@ -129,6 +129,12 @@ def create_api(
     )
     instrument = Instrument(context, settings.access_log, settings.allowed_hosts)
     return Api(Router(routes, instrument, access, read_origins(settings.allow_origins)), context)
+
+
+def _caches(limit: int, metrics: Metrics) -> dict[Counted, ResponseCache]:
+    """Return a cache for each arm; the answers of named versions are kept beside the served ones."""
+    served = ResponseCache(limit, metrics)
+    return {"served": served, "named": served, "candidate": ResponseCache(limit, metrics, "candidate")}
 
 
 def create_monitoring(context: Context, access_log: float) -> Api:

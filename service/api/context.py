@@ -20,7 +20,7 @@ from service.errors import BadParameterError, LimitedModelError, NotReadyError
 from service.live.commands import Administer
 from service.live.generation import Generation
 from service.live.status import Status
-from service.model.rollout.arms import Arm
+from service.model.rollout.arms import Counted
 from service.observe.exposition import Exposition
 from service.observe.logs import current_arm
 from service.observe.metrics import Metrics
@@ -75,7 +75,7 @@ class Context:
     metrics: Metrics
     limits: Limits
     queries: Queries
-    caches: Mapping[Arm, ResponseCache]
+    caches: Mapping[Counted, ResponseCache]
     results: Results
     shadow: Shadow
     pages: Mapping[str, Content]
@@ -121,7 +121,7 @@ class Context:
         arms = [served, served.candidate.generation] if served.candidate else [served]
         found = next((arm for arm in arms if arm.version == version), None)
         found = found or await self.status.held.generation(version)
-        if served.candidate:
+        if served.candidate or found.arm == "named":
             current_arm.set(found.arm)
         return found
 
@@ -137,7 +137,8 @@ def with_factors(generation: Generation) -> Generation:
     """Return a generation that must have factors. Raises LimitedModelError."""
     if generation.snapshot.model.limited:
         raise LimitedModelError(
-            "Only popular items can be recommended, because the served model has no factors; /v1/model says why."
+            f"Only popular items can be recommended, because model {generation.version} has no factors; /v1/model says "
+            "why."
         )
     return generation
 

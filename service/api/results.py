@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from service.api.answers import Strategy
-from service.model.rollout.arms import Arm
+from service.model.rollout.arms import Counted
 from service.observe.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 
 
@@ -35,9 +35,9 @@ class Results:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._arms: dict[Arm, _ArmResults] = {"served": _ArmResults(metrics, "served")}
+        self._arms: dict[Counted, _ArmResults] = {"served": _ArmResults(metrics, "served")}
 
-    def count(self, listed: Listed, arm: Arm = "served", *, computed: bool = True) -> None:
+    def count(self, listed: Listed, arm: Counted = "served", *, computed: bool = True) -> None:
         """Count one list; ``computed`` is whether items were scanned for it now."""
         if arm not in self._arms:
             self._arms[arm] = _ArmResults(self._metrics, arm)
@@ -47,7 +47,7 @@ class Results:
 class _ArmResults:
     """Counts the recommendations of one arm; the labelled metrics of a strategy are looked up once."""
 
-    def __init__(self, metrics: Metrics, arm: Arm) -> None:
+    def __init__(self, metrics: Metrics, arm: Counted) -> None:
         self._empty = metrics.results_empty.labels(arm)
         self._lists = {strategy: metrics.results.labels(strategy, arm) for strategy in STRATEGIES}
         self._ranked = {

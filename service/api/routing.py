@@ -137,11 +137,10 @@ def _answering_query(route: AnyRoute) -> Handler:
     @wraps(handler)
     def answer(request: web.BaseRequest, context: Context, ids: Ids) -> Awaitable[web.StreamResponse]:
         # The handler's own coroutine is returned, because awaiting it here would add a coroutine to every request.
-        generation = take(context, ids)
-        question = Question(request, context, ids, generation, read(request.rel_url.raw_query_string))
-        if is_versioned and _names_version(request, question.options):
-            return _answer_from_version(route, question, question.options)
-        return handler(question)
+        options = read(request.rel_url.raw_query_string)
+        if is_versioned and _names_version(request, options):
+            return _answer_from_version(route, Question(request, context, ids, None, options), options)
+        return handler(Question(request, context, ids, take(context, ids), options))
 
     return answer
 
@@ -162,7 +161,7 @@ async def _answer_from_version(route: AnyRoute, question: Question[Any, Any], qu
     if route.needs is FACTORS:
         generation = with_factors(generation)
     if route.has_body:  # these may be for users of both arms
-        generation = dataclasses.replace(generation, candidate=None)
+        generation = generation.for_everybody()
     return await route.handler(msgspec.structs.replace(question, generation=generation))
 
 
@@ -174,10 +173,9 @@ def _answering_body(route: AnyRoute) -> Handler:
     async def answer(request: web.BaseRequest, context: Context, ids: Ids) -> web.StreamResponse:
         query = read(request.rel_url.raw_query_string)
         options = await read_body(request, decoder, context)
-        question = Question(request, context, ids, take(context, ids), options)
         if route.is_versioned and _names_version(request, query):
-            return await _answer_from_version(route, question, query)
-        return await handler(question)
+            return await _answer_from_version(route, Question(request, context, ids, None, options), query)
+        return await handler(Question(request, context, ids, take(context, ids), options))
 
     return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import ssl
 from collections.abc import Callable
 from contextlib import closing
@@ -21,7 +22,20 @@ from service.errors import AdministrationError
 from service.live.commands import KeptVersions
 
 _SECONDS = 60.0
+_WHOLE = 16
+_NOT_ADMINISTERED = (
+    "it has no administration there. Start it with --tokens-file and a token for the scope admin, which als-serve "
+    "token NAME --scope admin makes; if it has a management port, name that."
+)
 _versions = msgspec.json.Decoder(KeptVersions)
+
+
+class _Problem(msgspec.Struct):
+    code: str
+    detail: str
+
+
+_problem = msgspec.json.Decoder(_Problem)
 
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:
@@ -57,10 +71,22 @@ class Server:
         try:
             if status == http.client.OK:
                 return _versions.decode(answer)
-            detail = msgspec.json.decode(answer)["detail"]
-        except (msgspec.MsgspecError, LookupError, TypeError):
+            problem = _problem.decode(answer)
+            detail = _NOT_ADMINISTERED if problem.code == "no_such_path" else problem.detail
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             detail = "what answers there is not als-serve."
         raise AdministrationError(f"{self._url} answered with {status}: {detail}")
+
+    def whole(self, version: str) -> str:
+        """Return the one kept version that begins like this. Raises AdministrationError."""
+        if len(version) == _WHOLE:
+            return version
+        kept = [each.model_version for each in self.ask("GET", "versions").versions]
+        found = [each for each in kept if version and each.startswith(version)]
+        if len(found) != 1:
+            which = f"{len(found)} kept versions begin" if found else "No kept version begins"
+            raise AdministrationError(f"{which} with {version[:80]!r}; {', '.join(kept) or 'none'} are kept.")
+        return found[0]
 
     def _answer(self, method: str, what: str, body: bytes | None) -> tuple[int, bytes]:
         try:
@@ -96,10 +122,11 @@ def _token(file: Path | None, token: str | None) -> str:
 
 @click.group()
 def admin() -> None:
-    """Ask a running server for its versions, or for another one.
+    """Administer a running server: list versions, pin, roll back.
 
-    The server needs a token with the scope admin, which is in the variable ALS_TOKEN or in a file. Each command prints
-    the versions that the server keeps.
+    The server needs a file of tokens (ALS_TOKENS_FILE), and you a token of it with the scope admin, in the variable
+    ALS_TOKEN or in a file. The first digits of a version are enough. Each command prints the versions that the server
+    keeps.
     """
 
 
@@ -122,7 +149,7 @@ def reload(server: Server) -> None:
 @asking
 def pin(server: Server, version: str) -> None:
     """Serve VERSION, and take no other one until it is unpinned."""
-    _show(server.ask("PUT", "pin", model_version=version))
+    _show(server.ask("PUT", "pin", model_version=server.whole(version)))
 
 
 @admin.command()
@@ -137,7 +164,7 @@ def unpin(server: Server) -> None:
 @asking
 def rollback(server: Server, version: str | None) -> None:
     """Serve VERSION, by default the one before the newest, and quarantine the one that is served."""
-    _show(server.ask("POST", "rollback", **({"model_version": version} if version else {})))
+    _show(server.ask("POST", "rollback", **({"model_version": server.whole(version)} if version else {})))
 
 
 @admin.command()
@@ -145,7 +172,7 @@ def rollback(server: Server, version: str | None) -> None:
 @asking
 def accept(server: Server, version: str) -> None:
     """Let VERSION in although a gate blocks it or it is quarantined."""
-    _show(server.ask("POST", "accept", model_version=version))
+    _show(server.ask("POST", "accept", model_version=server.whole(version)))
 
 
 @admin.command()
@@ -153,6 +180,8 @@ def accept(server: Server, version: str) -> None:
 @asking
 def candidate(server: Server, percent: float | None) -> None:
     """Give the candidate to PERCENT of the users; without it, leave that to the server's settings."""
+    if percent is not None and math.isnan(percent):  # which no range leaves out
+        raise click.BadParameter("nan is not a percentage.", param_hint="PERCENT")
     _show(server.ask("PUT", "candidate", percent=percent))
 
 
@@ -167,4 +196,5 @@ def _show(found: KeptVersions) -> None:
     print_table(table)
     facts = {"Served": found.served or "none", "pinned": found.pinned, "candidate": found.candidate}
     click.echo(", ".join(f"{name}: {fact}" for name, fact in facts.items() if fact))
-    click.echo(f"{found.candidate_percent:g}% of users get a candidate")
+    percent = f"{found.candidate_percent:g}% of users get"
+    click.echo(f"{percent} the candidate" if found.candidate else f"There is no candidate; {percent} one once there is")

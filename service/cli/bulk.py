@@ -106,7 +106,8 @@ def _run(snapshot: Snapshot, assortment: Assortment, asking: _Asking) -> None:
         on_done = partial(report, "recommending")
         run(model, users, wanted, output, write, threads=asking.threads, on_done=on_done)
     seconds = time.monotonic() - started
-    click.echo(f"📦 {len(users)} lists are in {asking.out} ({seconds:.1f} s)")
+    lists = "1 list is" if len(users) == 1 else f"{len(users)} lists are"
+    click.echo(f"📦 {lists} in {asking.out} ({seconds:.1f} s)")
     if asking.users and len(users) < len(asking.users):
         without = f"{len(asking.users) - len(users)} of the {len(asking.users)} users"
         click.echo(f"👤 {without} have none, because the model does not know them or they are hidden")

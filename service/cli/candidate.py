@@ -29,7 +29,7 @@ from service.s3.uploading import Protection
 def candidate(
     uri: str, percent: float | None, shadow: float | None, off: bool, s3_request_payer: str, **values: Any
 ) -> None:
-    """Have a part of the users get another model in S3 than the latest.
+    """Give a candidate model in S3 to some of the users.
 
     Servers that follow the prefix download it next to the served model. The same users get it on every server; with a
     greater percentage, they keep it. To change the percentage, or the share, run the command again.

@@ -22,6 +22,7 @@ from service.cli.items import columns_table, sentences
 from service.cli.models import imported, plain, print_table
 from service.cli.options import GATING, LOADING, settings_options
 from service.cli.policies import imported_catalog
+from service.errors import UnreadableSourceError
 from service.live.admission import refuse_blocked
 from service.model.facts import TrainingFacts
 from service.model.model import Model
@@ -117,8 +118,17 @@ async def _current(settings: Settings, against: Path | None) -> AsyncIterator[Sn
     elif (against / MANIFEST).is_file():
         yield await asyncio.to_thread(open_snapshot, against)
     else:
+        _refuse_state_directory(against)
         async with imported(replace(settings, model_path=against)) as snapshot:
             yield snapshot
+
+
+def _refuse_state_directory(path: Path) -> None:
+    """Raise UnreadableSourceError, which names a snapshot to compare with, if this is a state directory."""
+    for manifest in sorted(path.glob(f"snapshots/*/{MANIFEST}")):
+        raise UnreadableSourceError(
+            f"{path} is a state directory; name one of its snapshots, such as {manifest.parent}."
+        )
 
 
 def _verify_kept(settings: Settings, snapshot: Snapshot) -> None:
@@ -156,7 +166,7 @@ def _facts(snapshot: Snapshot) -> Table:
     }
     if manifest.training:
         facts |= _trained(manifest.training)
-    table = Table(title="Would be served", title_justify="left", box=box.SIMPLE, show_header=False)
+    table = Table(title="The model", title_justify="left", box=box.SIMPLE, show_header=False)
     for name, fact in facts.items():
         table.add_row(name, plain(fact))
     return table

@@ -8,6 +8,7 @@ import click
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from service.cli.models import plain, print_table
 from service.live.report import GateResult
@@ -50,7 +51,7 @@ def show_changes(new: Snapshot, current: Snapshot) -> None:
     table = Table("user", "in common", "new", "current", title="Changed most", title_justify="left", box=box.SIMPLE)
     for place in np.argsort(found.shares, kind="stable")[:_USERS].tolist():
         user = found.users[place]
-        lists = (plain(_best(snapshot.model, user)) for snapshot in (new, current))
+        lists = (_best(snapshot.model, user) for snapshot in (new, current))
         table.add_row(plain(str(user)), f"{found.shares[place]:.0%}", *lists)
     print_table(table)
 
@@ -69,7 +70,9 @@ def _facts(snapshot: Snapshot) -> dict[str, str]:
     }
 
 
-def _best(model: Model, user: Id) -> str:
+def _best(model: Model, user: Id) -> Text:
+    """Return the first items of a user's list, one a line, so that the table is not wider than a terminal."""
     row = model.user_ids.row(user)
     assert row is not None  # the user is in both models
-    return ", ".join(map(str, model.item_ids.at(scoring.recommend(model, row, _ITEMS).rows)))
+    items = model.item_ids.at(scoring.recommend(model, row, _ITEMS).rows)
+    return Text("\n").join(plain(str(item)) for item in items)

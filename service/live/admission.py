@@ -90,7 +90,7 @@ def refuse_blocked(version: str, results: list[GateResult]) -> None:
     if blocked:
         raise _ERRORS[blocked[0].gate](
             f"Model {version} is not let in: {'; '.join(result.detail for result in blocked)}. "
-            f"If that is right, als-serve accept {version} lets it in."
+            f"If the model is good all the same, als-serve accept {version} lets it in."
         )
 
 

@@ -11,37 +11,37 @@ import msgspec
 from service.model.storage.source import Version
 
 
-class Show(msgspec.Struct, frozen=True, tag=True):
+class Show(msgspec.Struct, frozen=True, tag="versions"):
     """Show the versions, and change nothing."""
 
 
-class Look(msgspec.Struct, frozen=True, tag=True):
+class Look(msgspec.Struct, frozen=True, tag="reload"):
     """Look at the model path, and at S3, now; also at a file that was refused."""
 
 
-class Pin(msgspec.Struct, frozen=True, tag=True):
+class Pin(msgspec.Struct, frozen=True, tag="pin"):
     """Serve this version, and take no other one until it is unpinned."""
 
     model_version: str
 
 
-class Unpin(msgspec.Struct, frozen=True, tag=True):
+class Unpin(msgspec.Struct, frozen=True, tag="unpin"):
     """Take new models again."""
 
 
-class RollBack(msgspec.Struct, frozen=True, tag=True):
+class RollBack(msgspec.Struct, frozen=True, tag="rollback"):
     """Serve this version, or the one before the newest, and quarantine the one that is served."""
 
     model_version: str | None = None
 
 
-class Accept(msgspec.Struct, frozen=True, tag=True):
+class Accept(msgspec.Struct, frozen=True, tag="accept"):
     """Let a version in although a gate blocks it or it is quarantined."""
 
     model_version: str
 
 
-class Steer(msgspec.Struct, frozen=True, tag=True):
+class Steer(msgspec.Struct, frozen=True, tag="candidate"):
     """Give the candidate to this percentage of users, from 0 to 100; None leaves that to the settings."""
 
     percent: float | None

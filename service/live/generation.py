@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from weakref import WeakSet
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from service.live.policy import Policy
@@ -23,7 +24,7 @@ from service.live.report import (
 from service.model.catalog.assortment import EVERYTHING, Assortment
 from service.model.factors import Id
 from service.model.model import Model
-from service.model.rollout.arms import Arm, Experiment
+from service.model.rollout.arms import Arm, Counted, Experiment
 from service.model.storage.snapshot import Snapshot
 from service.observe.metrics import Metrics
 
@@ -37,7 +38,8 @@ class Generation:
     number: counts what was put into service: models, and changes of the policy and of the candidate. loaded_at,
     load_seconds: when the model was put into service, and the seconds of its phases in this process (see
     :class:`~service.live.report.Reload`). stale: whether the model path has another model, or none. candidate: what
-    some users get instead, if anything; it has a generation of its own, of the other ``arm``.
+    some users get instead, if anything; it has a generation of its own, of the other ``arm``. An earlier version that a
+    request names is of neither arm.
     """
 
     number: int
@@ -47,7 +49,7 @@ class Generation:
     stale: bool
     assortment: Assortment = EVERYTHING
     candidate: Candidate | None = None
-    arm: Arm = "served"
+    arm: Counted = "served"
 
     @property
     def version(self) -> str:
@@ -57,7 +59,7 @@ class Generation:
     @property
     def shown_arm(self) -> Arm | UnsetType:
         """Return the arm as answers name it: while there is a candidate."""
-        return UNSET if self.candidate is None and self.arm == "served" else self.arm
+        return UNSET if self.arm == "named" or (self.candidate is None and self.arm == "served") else self.arm
 
     def of(self, user: Id | None) -> Generation:
         """Return the generation of a user's arm; whatever is not for a user is of the served one."""
@@ -65,6 +67,13 @@ class Generation:
         if candidate is None or user is None or candidate.experiment.arm_of(user) == "served":
             return self
         return candidate.generation
+
+    def for_everybody(self) -> Generation:
+        """Return this generation with no user in the other arm."""
+        if self.candidate is None:
+            return self
+        nobody = msgspec.structs.replace(self.candidate.experiment, percent=0.0)
+        return replace(self, candidate=replace(self.candidate, experiment=nobody))
 
     def user_row(self, asked: Id) -> int | None:
         """Return a user's row, None for one who is not in the model, or hidden."""

@@ -84,7 +84,7 @@ class HeldVersions:
             held.expiry.cancel()
         loop = asyncio.get_running_loop()
         number, expiry = next(self._numbers), loop.call_later(IDLE_SECONDS, self._expire, version)
-        generation = Generation(number, snapshot, datetime.now(UTC), {}, stale=True, assortment=assortment)
+        generation = Generation(number, snapshot, datetime.now(UTC), {}, stale=True, assortment=assortment, arm="named")
         self._held[version] = _Held(generation, policy, loop.time(), expiry)
         self._let_go([*self._held][:-MOST])
 

@@ -68,6 +68,11 @@ class Steering:
                 log_event("housekeeping_failed", detail=str(error))
         return self._follow(said)
 
+    def forget_s3(self) -> None:
+        """Pass over what S3 said before this start, because it is not followed any more."""
+        self._said = Said(self._said.admin)
+        self._slot.experiment = self._said.over(self._settings)
+
     def _follow(self, said: Said) -> Experiment:
         self._said, experiment = said, said.over(self._settings)
         if experiment != self._slot.experiment:

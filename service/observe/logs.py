@@ -112,13 +112,13 @@ EVENTS: dict[str, tuple[int, str]] = {
         "⚠️ Rows of the catalog that do not count: {left_out} have no usable id, {repeated} have an id that comes again",
     ),
     "catalog_remark": (_W, "⚠️ The catalog: {text}"),
-    "list": (_I, "🚫 {setting} lists {count} ids, of which the model has {known}: {path}"),
-    "policy_rejected": (_W, "⚠️ Keeping the last good content of {setting}: {detail}"),
+    "list": (_I, "🚫 Loaded the list of {setting} from {path}; ids: {count}, in the model: {known}"),
+    "policy_rejected": (_W, "⚠️ {setting} is not taken; its last good content counts, if there is any: {detail}"),
     "policy_resumed": (
         _W,
         "⚠️ Using the last good content of {setting}, {count} lines, from the state directory: {reason}",
     ),
-    "tokens": (_I, "🔑 Loaded {count} tokens from {path}"),
+    "tokens": (_I, "🔑 Loaded the tokens from {path}; count: {count}"),
     "tokens_rejected": (_W, "⚠️ Keeping the current tokens: {detail}"),
     "housekeeping_failed": (_W, "⚠️ Could not clean up the state directory: {detail}"),
     "single_file_mount": (

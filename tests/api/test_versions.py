@@ -125,6 +125,25 @@ async def test_a_named_version_needs_what_the_served_one_needs() -> None:
         assert_is_problem(await api.get("/v1/items/popular", X_Model_Version=EARLIER.version), 503, "not_ready")
 
 
+async def test_a_named_version_needs_nothing_of_the_served_one() -> None:
+    """One with factors answers although the served model has none."""
+    async with having_served(LIMITED) as api:
+        assert_is_problem(await api.get("/v1/users/5/similar"), 503, "limited_model")
+        for path in ("/v1/users/5/similar", "/v1/users/5/scores?items=1,2"):
+            assert (await api.get(path, X_Model_Version=EARLIER.version)).status == 200
+
+
+async def test_answers_of_named_versions_say_nothing_of_the_served_model() -> None:
+    """They are counted apart, so that a bad one that somebody names ends no probation."""
+    async with having_served() as api:
+        await api.get("/v1/users/5/recommendations", X_Model_Version=EARLIER.version)
+        await api.get("/v1/users/5/recommendations")
+        for arm in ("named", "served"):
+            assert api.sample("als_results_total", strategy="als", arm=arm) == 1
+            route = {"route": "/v1/users/{user}/recommendations", "method": "GET", "status": "200"}
+            assert api.sample("als_http_requests_total", **route, arm=arm) == 1
+
+
 async def test_the_candidate_and_the_served_model_can_be_named() -> None:
     """By any user, whatever their arm; a batch is then from the named version alone."""
     users = {"users": [ONE["served"], ONE["candidate"]]}
@@ -134,7 +153,8 @@ async def test_the_candidate_and_the_served_model_can_be_named() -> None:
                 answer = await api.get(f"/v1/users/{user}/recommendations", X_Model_Version=version)
                 assert (answer.json["model_version"], answer.json["arm"]) == (version, arm)
             batch = (await api.post(f"/v1/recommendations?model_version={version}", users)).json
-            assert batch["model_version"] == version
+            assert (batch["model_version"], batch["arm"]) == (version, arm)
+            assert {each["arm"] for each in batch["results"]} == {arm}
             assert {each.get("model_version", version) for each in batch["results"]} == {version}
         earlier = (await api.get("/v1/users/5/recommendations", X_Model_Version=EARLIER.version)).json
         assert earlier["model_version"] == EARLIER.version

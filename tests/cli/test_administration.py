@@ -61,6 +61,37 @@ def test_each_command(server: RunningServer) -> None:
     assert rows(admin("rollback", first, url=server.url))[first] == ["served"]
 
 
+def test_the_first_digits_are_enough(server: RunningServer) -> None:
+    """Of a version that is kept, if they are those of only one."""
+    first, second = (row for row in rows(admin("versions", url=server.url)))
+    digits = next(first[:length] for length in range(1, 16) if not second.startswith(first[:length]))
+    assert rows(admin("pin", digits, url=server.url))[first] == ["served", "pinned"]
+    admin("unpin", url=server.url)
+    for beginning in ("", "x"):
+        result = admin("pin", beginning, url=server.url)
+        assert result.exit_code == 1
+        assert f"No kept version begins with {beginning!r}; " in result.output
+
+
+def test_a_percentage_without_a_candidate(server: RunningServer) -> None:
+    """It is said that there is none, and who will get one."""
+    said = admin("candidate", "10", url=server.url).stdout
+    assert "There is no candidate; 10% of users get one once there is" in said
+    assert "There is no candidate; 0% of users" in admin("candidate", url=server.url).stdout
+    result = admin("candidate", "nan", url=server.url)
+    assert result.exit_code == 2
+    assert "nan is not a percentage." in result.output
+
+
+def test_a_server_without_tokens_has_no_administration(tmp_path: Path) -> None:
+    """The sentence says how to get one."""
+    put(tmp_path / "model.npz", model_bytes())
+    with running_server(tmp_path / "model.npz", tmp_path / "state") as running:
+        result = admin("versions", url=running.url)
+    assert result.exit_code == 1
+    assert "it has no administration there. Start it with --tokens-file" in result.output
+
+
 @contextmanager
 def stranger() -> Iterator[str]:
     """Run a server of another kind, for one request."""

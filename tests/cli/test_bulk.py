@@ -255,6 +255,7 @@ def test_only_some_users_have_lists(tmp_path: Path) -> None:
         "has lists of another model, of other users or with other options"
         in recommend_all(model, out, "--users", listed).stderr
     )
+    assert "📦 1 list is in " in recommend_all(model, tmp_path / "one.jsonl", "--users", listed).stdout
     assert "has lists of another model" in recommend_all(model, out).stderr
 
 

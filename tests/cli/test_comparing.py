@@ -59,7 +59,7 @@ def test_a_model_that_would_be_let_in(tmp_path: Path, current: Path) -> None:
 
 
 def test_a_model_that_would_be_blocked(tmp_path: Path, current: Path) -> None:
-    """The gate and its reason, the users whose lists change most, and failure."""
+    """The gate and its reason, the users whose lists change most, an item a line, and failure."""
     new = written(tmp_path / "small.npz", model_bytes(factors=SMALL))
     result = check(new, "--against", current)
     assert result.exit_code == 1
@@ -71,11 +71,12 @@ def test_a_model_that_would_be_blocked(tmp_path: Path, current: Path) -> None:
     shares = [int(share) for share in re.findall(r"^ *\d+ +(\d+)%", changed, re.MULTILINE)]
     assert len(shares) == 10
     assert shares == sorted(shares)
+    assert ", " not in changed  # an item a line, so that the table fits a terminal
     assert check(new, "--against", current, "--gate-counts", "warn").exit_code == 0
 
 
 def test_the_current_model_may_be_a_snapshot(tmp_path: Path, current: Path) -> None:
-    """That of a server, which is not changed."""
+    """That of a server, which is not changed; for its state directory, the error names the snapshot."""
     with running_server(current, tmp_path / "state") as server:
         server.wait_until_ready()
     kept = tmp_path / "state" / "snapshots" / f"{FORMAT_VERSION}-{version(current.read_bytes())}"
@@ -84,6 +85,11 @@ def test_the_current_model_may_be_a_snapshot(tmp_path: Path, current: Path) -> N
     result = check(new, "--against", kept)
     assert result.exit_code == 1
     assert rows(result.stdout)["users"] == ["20", "200"]
+    wrong = check(new, "--against", tmp_path / "state")
+    assert (wrong.exit_code, f"is a state directory; name one of its snapshots, such as {kept}." in wrong.stderr) == (
+        1,
+        True,
+    )
     assert kept.stat().st_mtime_ns == before
 
 

@@ -69,7 +69,7 @@ Score ranges
  recommendation 0   3   0.9    1.044 0  0.5 2.91
  popularity     0   1   0.5    0.5   0  0.5 1
 
-Would be served
+The model
 
   version          {version}
   format           npz

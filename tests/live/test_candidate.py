@@ -232,6 +232,17 @@ async def test_s3_wins_over_the_admin_api_and_that_over_the_settings(tmp_path: P
     assert steering(tmp_path)[1].experiment == HALF
 
 
+async def test_s3_counts_only_while_it_is_followed(tmp_path: Path) -> None:
+    """After a start without it, the administrator's percentage is in force, else the settings'."""
+    steers, _ = steering(tmp_path)
+    await steers.set_by_s3(30, 0.5)
+    steers, slot = steering(tmp_path)
+    steers.forget_s3()
+    assert slot.experiment == HALF
+    assert await steers.set_by_admin(20) == slot.experiment == Experiment("default", 20)
+    assert steering(tmp_path)[1].experiment == slot.experiment
+
+
 async def test_a_change_of_the_percentage_counts_at_once(tmp_path: Path) -> None:
     """The next request has the new arm, without a reload."""
     steers, slot = steering(tmp_path)

@@ -90,7 +90,7 @@ async def test_a_bad_file_is_one_warning(
         await eventually(lambda: metric(store, "als_policy_stale") == 1)
         assert ids(store) == [b"a"]
     assert events(caplog).count("policy_rejected") == 1
-    assert "⚠️ Keeping the last good content of ALS_UNAVAILABLE: " in caplog.text
+    assert "⚠️ ALS_UNAVAILABLE is not taken; its last good content counts, if there is any: " in caplog.text
     async with listed.kept() as store:
         await eventually(lambda: ids(store) == [b"a"])
         assert store.slot.policy.missing == ()
@@ -152,7 +152,7 @@ async def test_the_log_says_how_many_ids_the_model_has(
         assert store.slot.loaded
         known = store.slot.loaded.snapshot.model.item_ids.at(np.arange(2))
         put(listed.path, f"{known[0]}\n{known[1]}\nanother\n".encode())
-        await eventually(lambda: "lists 3 ids, of which the model has 2" in caplog.text)
+        await eventually(lambda: "; ids: 3, in the model: 2" in caplog.text)
 
 
 @pytest.mark.parametrize("function", ["publish", "open_id_list"], ids=["writing", "reading"])

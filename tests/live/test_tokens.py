@@ -68,7 +68,7 @@ async def test_changes_are_used(file: Followed, caplog: pytest.LogCaptureFixture
         os.utime(file.path, (1, 1))
         await eventually(lambda: file.count("unchanged") == 1)
     assert len(file.used) == file.count("swapped") == 3
-    assert caplog.messages[-1] == f"🔑 Loaded 2 tokens from {file.path}"
+    assert caplog.messages[-1] == f"🔑 Loaded the tokens from {file.path}; count: 2"
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,7 @@ def test_a_candidate_from_a_file(tmp_path: Path, workers: int) -> None:
     }
     for _ in range(2):
         with running_server(path, state, **settings) as server:
-            server.wait_until_ready()
-            server.wait_until(lambda: has_candidate(server, version(CANDIDATE), 30))
+            server.wait_until(lambda: all(has_candidate(server, version(CANDIDATE), 30) for _ in range(20)))
             for _ in range(5):  # any worker may answer
                 assert arms(server) == expected(30, "colours")
             wait_until_compared(server, 5 * list(expected(30, "colours").values()).count("served"))

@@ -95,4 +95,6 @@ async def _performed(question: Question[None, Any], command: Command) -> web.Str
 
 
 def _described(command: Command) -> str:
-    return " ".join([type(command).__name__.lower(), *map(str, msgspec.structs.astuple(command))])
+    """Return a command as it is written for als-serve admin."""
+    given = [str(value) for value in msgspec.structs.astuple(command) if value is not None]
+    return " ".join([str(command.__struct_config__.tag), *given])

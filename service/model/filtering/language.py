@@ -62,6 +62,8 @@ _NAMES = {
     "RPAR": "')'",
     "$END": "the end",
 }
+#: What to write instead of what other languages have.
+_INSTEAD = {"&": "AND", "|": "OR", "!": "NOT", "[": "( )", "]": "( )", "==": "=", "<>": "!="}
 _LONGEST_SHOWN = 40
 
 
@@ -81,7 +83,10 @@ def _refuse(text: str, error: UnexpectedInput) -> NoReturn:
     if not isinstance(error, UnexpectedToken):
         if text[at] in "'\"":
             raise BadFilterError(f"The quote at character {at + 1} of the filter is never closed; close it.")
-        raise BadFilterError(f"The filter has {text[at]!r} at character {at + 1}, which has no meaning there.")
+        hint = f"; use {_INSTEAD[text[at]]}" if text[at] in _INSTEAD else ""
+        raise BadFilterError(f"The filter has {text[at]!r} at character {at + 1}, which has no meaning there{hint}.")
+    if at and (operator := text[at - 1 : at + 1]) in _INSTEAD:
+        raise BadFilterError(f"The filter has {operator!r} at character {at}; use {_INSTEAD[operator]}.")
     token, expected = error.token, error.accepts or error.expected
     names = " or ".join(name for terminal, name in _NAMES.items() if terminal in expected)
     if token.type == "$END":

@@ -11,6 +11,8 @@ from service.model.factors import Id
 
 Arm: TypeAlias = Literal["served", "candidate"]
 ARMS: Final[tuple[Arm, ...]] = ("served", "candidate")
+#: How answers are counted: of their arm, or because a request named an earlier version, which says nothing of the arms.
+Counted: TypeAlias = Literal["served", "candidate", "named"]
 
 #: The number of different hashes.
 _HASHES = 2**64

@@ -35,6 +35,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _expectation_of = msgspec.json.Decoder(Expectation)
+_KEYS = ", ".join(Expectation.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,9 @@ def _expectation(path: Path, number: int, line: bytes) -> Expectation:
     try:
         return _expectation_of.decode(line)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise BadGoldenFileError(f"Line {number} of {path} is not a golden request: {error}.") from None
+        raise BadGoldenFileError(
+            f"Line {number} of {path} is not a golden request: {error}; correct it (its keys are {_KEYS})."
+        ) from None
 
 
 def _wrong(model: Model, expected: Expectation) -> str:

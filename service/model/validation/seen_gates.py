@@ -44,19 +44,22 @@ def _coordinates(seen: RawSeen, name: str, users: int, items: int) -> tuple[Int6
         if len(user) != len(item):
             raise BadSeenMatrixError(f"{name} has {len(user)} row numbers but {len(item)} column numbers.")
     elif seen.layout == "csr":
-        user, item = _expand(seen, name, users)
+        user, item = _expand(seen, name, users, items)
     else:
-        item, user = _expand(seen, name, items)
+        item, user = _expand(seen, name, items, users)
     _in_range(user, "user", name, users)
     _in_range(item, "item", name, items)
     return user, item
 
 
-def _expand(seen: RawSeen, name: str, rows: int) -> tuple[Int64, Int64]:
+def _expand(seen: RawSeen, name: str, rows: int, columns: int) -> tuple[Int64, Int64]:
     """Return the compressed axis and the other one, a number for every stored pair."""
     indptr, indices = _whole(seen.indptr, f"{name}.indptr"), _whole(seen.indices, f"{name}.indices")
     if len(indptr) != rows + 1:
-        raise BadSeenMatrixError(f"{name}.indptr has {len(indptr)} entries instead of {rows + 1} (rows + 1).")
+        hint = (
+            ", as of an items x users matrix: save the arrays of its .T.tocsr()" if len(indptr) == columns + 1 else ""
+        )
+        raise BadSeenMatrixError(f"{name}.indptr has {len(indptr)} entries instead of {rows + 1} (rows + 1){hint}.")
     if indptr[0] != 0 or (indptr[1:] < indptr[:-1]).any():
         raise BadSeenMatrixError(f"{name}.indptr must start at 0 and never decrease.")
     if indptr[-1] != len(indices):

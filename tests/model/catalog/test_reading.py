@@ -274,6 +274,13 @@ def test_blocks_of_json_lines_are_joined(monkeypatch: pytest.MonkeyPatch) -> Non
     assert contents(read(lines(*rows))) == expected
 
 
+def test_the_order_of_keys_does_not_matter() -> None:
+    """Of an object in JSON, also if a later row has the keys of the first in another order."""
+    rows: list[dict[str, Any]] = [{"id": "a", "n": 1, "m": 2}, {"m": 4, "n": 3, "id": "b"}]
+    expected = {"n": ("number", [1.0, 3.0]), "m": ("number", [2.0, 4.0])}
+    assert contents(read(lines(*rows))) == contents(read(lines(*rows[::-1]))) == expected
+
+
 @pytest.mark.parametrize(
     ("header", "id_column", "title_column"),
     [

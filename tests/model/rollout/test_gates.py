@@ -220,9 +220,13 @@ def test_golden_requests_need_factors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
-        (["{"], "Line 1 of PATH is not a golden request: Input data was truncated."),
+        (["{"], "Line 1 of PATH is not a golden request: Input data was truncated; correct it (its keys"),
         (['{"user": 1}', '{"contains": [1]}'], "Line 2 of PATH is not a golden request: Object missing required field"),
-        (['{"user": 1, "contain": [1]}'], "Object contains unknown field `contain`"),
+        (
+            ['{"user": 1, "contain": [1]}'],
+            "Line 1 of PATH is not a golden request: Object contains unknown field `contain`; correct it "
+            "(its keys are user, contains, not_contains, min_score, n).",
+        ),
         (['{"user": 1, "n": 0}'], "Expected `int` >= 1"),
         ([""], "PATH has no golden requests"),
         (['{"user": 1}'] * (MOST_REQUESTS + 1), "PATH has more than 1000 golden requests"),

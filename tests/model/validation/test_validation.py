@@ -286,6 +286,12 @@ REFUSED: dict[str, tuple[Callable[[], RawModel], type[ModelRejectedError], str]]
         BadSeenMatrixError,
         "sparse_matrix.indptr has 2 entries instead of 4 (rows + 1).",
     ),
+    "indptr of the transpose, without a shape": (
+        lambda: raw_model(seen=seen("csr", None, indptr=[0, 1, 2, 2, 2], indices=[0, 1])),
+        BadSeenMatrixError,
+        "sparse_matrix.indptr has 5 entries instead of 4 (rows + 1), as of an items x users matrix: save the arrays of "
+        "its .T.tocsr().",
+    ),
     "indptr descends": (
         lambda: raw_model(seen=seen("csr", indptr=[0, 2, 1, 2], indices=[0, 1])),
         BadSeenMatrixError,
