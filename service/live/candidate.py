@@ -40,7 +40,7 @@ class CandidateLoader(Loader[Snapshot]):
             self._slot.try_out(await self._slot.offer(snapshot), reading)
         await self._tidy()
 
-    def serves(self, source: Source) -> bool:
+    async def serves(self, source: Source) -> bool:
         """Return whether this model is the candidate already."""
         candidate = self._slot.candidate
         return candidate is not None and candidate.snapshot.manifest.source.sha256 == source.sha256

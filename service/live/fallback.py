@@ -14,6 +14,7 @@ from service.live.reading import Reading
 from service.live.report import announce_rejection
 from service.model.storage.snapshot import Snapshot
 from service.model.storage.source import identify, text_of
+from service.model.storage.verdicts import Verdicts
 from service.observe.logs import log_event
 
 
@@ -22,10 +23,11 @@ class Fallback:
 
     request: Callable[[], None]
 
-    def __init__(self, path: Path, slot: Slot, preparation: Preparation) -> None:
+    def __init__(self, path: Path, slot: Slot, preparation: Preparation, verdicts: Verdicts) -> None:
         self.path = path
         self._slot = slot
         self._preparation = preparation
+        self._verdicts = verdicts
         self._stand_ins: tuple[Path, ...] = ()
 
     def stand_in(self, *paths: Path) -> None:
@@ -40,7 +42,7 @@ class Fallback:
         """
         reading = Reading(str(self.path))
         with reading.phase("open"):
-            snapshot = await asyncio.to_thread(self._preparation.shelf.last_used)
+            snapshot = await self._last_used()
         if snapshot is None or (snapshot.version != pinned and snapshot.manifest.source.path != text_of(self.path)):
             return False
         await self._serve(snapshot, reading)
@@ -51,7 +53,7 @@ class Fallback:
         """Serve the model that was served last, before this process started."""
         reading = Reading(reason)
         with reading.phase("open"):
-            snapshot = await asyncio.to_thread(self._preparation.shelf.last_used)
+            snapshot = await self._last_used()
         if snapshot is None:
             log_event("waiting", path=str(self.path))
             return
@@ -75,6 +77,10 @@ class Fallback:
                 self._stand_ins = ()
                 event = "limited" if snapshot.model.limited else "stood_in"
                 log_event(event, model_version=snapshot.version, path=str(self.path))
+
+    async def _last_used(self) -> Snapshot | None:
+        """Open what was served last, unless it is quarantined, else what was served before."""
+        return await asyncio.to_thread(self._preparation.shelf.last_used, self._verdicts.is_quarantined)
 
     async def _take(self, path: Path) -> Snapshot:
         reading = Reading(str(path))

@@ -24,7 +24,7 @@ class Loader(ABC, Generic[T]):
     may_be_empty: ClassVar[bool] = False
 
     @abstractmethod
-    def serves(self, source: Source) -> bool:
+    async def serves(self, source: Source) -> bool:
         """Return whether this content is already served."""
 
     @abstractmethod

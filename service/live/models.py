@@ -114,8 +114,19 @@ class ModelLoader(Loader[Snapshot]):
         if self._is_first:
             log_event("file_verified", path=source.path, bytes=source.signature.size)
 
-    def serves(self, source: Source) -> bool:
-        """Return whether this model is already served, and was not only resumed after a restart."""
+    async def serves(self, source: Source) -> bool:
+        """Return whether this model is already served, from a snapshot that workers and a restart can open, too.
+
+        Raises StateDirectoryError, OutOfResourcesError.
+        """
+        return (
+            self._is_served(source)
+            and await asyncio.to_thread(self._preparation.shelf.find, source) is not None
+            and self._is_served(source)  # another one may have taken its place meanwhile
+        )
+
+    def _is_served(self, source: Source) -> bool:
+        """Return whether this model is served, and was not only resumed after a restart."""
         loaded = self._slot.loaded
         return not self._resumed and loaded is not None and loaded.snapshot.manifest.source.sha256 == source.sha256
 
@@ -281,7 +292,7 @@ def keep_model(
     rollout = rollout or Rollout()
     slot, training, shelf = Slot(metrics, policy or Policy()), FallbackTraining(), preparation.shelf
     verdicts = Verdicts(shelf.root.parent)
-    fallback = Fallback(path, slot, preparation)
+    fallback = Fallback(path, slot, preparation, verdicts)
     admission = Admission(rollout.gates, verdicts, shelf, metrics)
     probation = Probation(slot, shelf, verdicts, rollout.allowance)
     pinned = Pinned(metrics)

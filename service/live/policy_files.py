@@ -56,7 +56,7 @@ class PolicyLoader(Loader[ContentT]):
     async def _import(self, source: Source) -> ContentT:
         """Import a file to the shelf, and open it there. Raises any AlsServeError that rejects it."""
 
-    def serves(self, source: Source) -> bool:
+    async def serves(self, source: Source) -> bool:
         """Return whether this content is already in force."""
         return self._used == source.sha256
 

@@ -135,7 +135,7 @@ class Reloader(Generic[T]):
         why not is known.
         """
         source = await self._unless_newer(reading, self._identify(reading))
-        if self._loader.serves(source):
+        if await self._loader.serves(source):
             self._conclude(reading, "unchanged")
             return None
         loaded = await self._unless_newer(reading, self._loader.obtain(source, reading))

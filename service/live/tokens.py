@@ -48,7 +48,7 @@ class TokensLoader(Loader[Tokens]):
         self._taken = ""
         self._used = ""
 
-    def serves(self, source: Source) -> bool:
+    async def serves(self, source: Source) -> bool:
         """Return whether these tokens are already used."""
         return self._used == source.sha256
 

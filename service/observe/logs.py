@@ -137,6 +137,8 @@ EVENTS: dict[str, tuple[int, str]] = {
     "worker_ended": (_E, "❌ A worker {detail}. Its replacement starts in {seconds:g} s"),
     "worker_hung": (_E, "❌ Killing worker {pid}: it has not responded for {seconds:.0f} s"),
     "not_followed": (_W, "⚠️ A worker keeps the previous model: {detail}"),
+    "not_answering": (_W, "⚠️ A worker does not answer yet, so the model file is looked at again: {detail}"),
+    "candidate_lost": (_W, "⚠️ A worker answers without the candidate {model_version}: {detail}"),
     "scan_kernel": (_I, "⚡ Items are scanned by the compiled int8 kernel"),
     "no_scan_kernel": (
         _W,

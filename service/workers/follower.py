@@ -35,7 +35,8 @@ class Follower:
         """Answer from these news from now on.
 
         If a snapshot cannot be opened, the generation stays: most likely, a newer snapshot has taken its place on disk.
-        Raises SnapshotDamagedError, OSError if there is no generation yet.
+        Without the candidate's, all users get the served model. Raises SnapshotDamagedError, OSError if there is no
+        generation yet.
         """
         status, generation, policy = self._status, self._status.slot.current, self._status.slot.policy
         try:
@@ -69,7 +70,11 @@ def _opened(news: News, policy: Policy, held: Generation | None) -> tuple[Policy
         return policy, generation
     of_candidate, experiment = kept.candidate
     held_candidate = held.candidate.generation if held and held.candidate else None
-    candidate = replace(_generation(of_candidate, held_candidate, policy), arm="candidate")
+    try:
+        candidate = replace(_generation(of_candidate, held_candidate, policy), arm="candidate")
+    except (SnapshotDamagedError, OSError) as error:
+        log_event("candidate_lost", model_version=of_candidate.source.version, detail=str(error))
+        return policy, generation
     return policy, replace(generation, candidate=Candidate(candidate, experiment))
 
 

@@ -8,8 +8,9 @@ that another service has the same port. From a shared queue, any free worker acc
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, Never
 
@@ -19,11 +20,11 @@ from service.answering import SENDING_SECONDS, SHUTDOWN_SECONDS
 from service.api.context import Context
 from service.errors import AlsServeError
 from service.live.children import child_process, end_of
-from service.live.commands import Command
+from service.live.commands import Command, Look
 from service.model.storage.source import text_of
 from service.observe.logs import log_event
 from service.observe.sheets import Sheet, Sums, make_sheet
-from service.workers.messages import Answer, Ask, Assignment, FromWorker, News, Refusal, Scrape, Taken, line
+from service.workers.messages import Answer, Ask, Assignment, FromWorker, Lost, News, Refusal, Scrape, Taken, line
 from service.workers.turns import Turns
 
 _MODULE = "service.workers.worker"
@@ -32,6 +33,8 @@ _LOOK_SECONDS = 0.1
 #: How often to repeat news, to notice workers that do not respond.
 _REPEAT_SECONDS = 10.0
 _HUNG_SECONDS = 60.0
+#: How often at most to look at the model file because workers cannot open the served model's snapshot.
+_LOOK_AGAIN_SECONDS = 60.0
 #: Pause after each scrape through a worker, as a multiple of its duration: a flood must not block the keeper.
 _REST = 4
 #: Pause before a worker is replaced, if workers keep ending soon after their start. It stays short for one that
@@ -83,7 +86,12 @@ class WorkerProcess:
 
     def has_taken(self, taken: Taken) -> None:
         """Note that the worker answers from the latest news."""
-        self.answers, self.generation, self._waits_since = True, taken.generation, None
+        self.answers, self.generation = True, taken.generation
+        self.has_responded()
+
+    def has_responded(self) -> None:
+        """Note that the worker does not hang."""
+        self._waits_since = None
 
     def close(self) -> None:
         """Ask the worker to end, by closing its standard input."""
@@ -111,6 +119,7 @@ class Workers:
         self._closing = asyncio.Event()
         self._scraping = asyncio.Lock()
         self._answering: set[asyncio.Task[None]] = set()
+        self._looked = -math.inf
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -204,10 +213,24 @@ class Workers:
                 case Taken() as taken:
                     worker.has_taken(taken)
                     self._note()
+                case Lost():
+                    worker.has_responded()
+                    self._begin(self._look_again())
                 case Ask() as ask:
-                    answering = asyncio.create_task(self._answer(worker, ask.number, ask.what))
-                    self._answering.add(answering)
-                    answering.add_done_callback(self._answering.discard)
+                    self._begin(self._answer(worker, ask.number, ask.what))
+
+    def _begin(self, answering: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(answering)
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _look_again(self) -> None:
+        """Have the model file imported again, if it is the served model's, whose snapshot is lost."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked > _LOOK_AGAIN_SECONDS:
+            self._looked = now
+            assert self._context.administer
+            await self._context.administer(Look())
 
     async def _answer(self, worker: WorkerProcess, number: int, what: Scrape | Command) -> None:
         if isinstance(what, Scrape):

@@ -169,6 +169,10 @@ class Taken(msgspec.Struct, frozen=True, tag=True):
     generation: int
 
 
+class Lost(msgspec.Struct, frozen=True, tag=True):
+    """A worker that has no model yet cannot open what is in the latest news, so it does not answer."""
+
+
 class Scrape(msgspec.Struct, frozen=True, tag=True):
     """A question: the metrics of the whole service, in an accepted format, or only those with the given names."""
 
@@ -184,7 +188,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
 
 
 FromKeeper: TypeAlias = News | Answer | Refusal
-FromWorker: TypeAlias = Taken | Ask
+FromWorker: TypeAlias = Taken | Lost | Ask
 
 
 def line(message: msgspec.Struct) -> bytes:

@@ -25,7 +25,7 @@ from service.api import create_api
 from service.api.problems import HTTP_STATUS
 from service.api.tokens import Access
 from service.children.lifeline import hide_memory
-from service.errors import OverloadedError
+from service.errors import OverloadedError, SnapshotDamagedError
 from service.live.background import measure_lag
 from service.live.commands import Command, KeptVersions
 from service.live.generation import Slot
@@ -35,7 +35,7 @@ from service.live.status import Status
 from service.model.storage.shelf import Shelf
 from service.model.storage.source import read_path
 from service.observe.exposition import Exposition
-from service.observe.logs import set_up_logging
+from service.observe.logs import log_event, set_up_logging
 from service.observe.metrics import Metrics
 from service.observe.sheets import Sheet
 from service.workers.follower import Follower
@@ -45,6 +45,7 @@ from service.workers.messages import (
     Ask,
     Assignment,
     FromKeeper,
+    Lost,
     News,
     Refusal,
     Scrape,
@@ -104,11 +105,22 @@ class Worker:
 
     async def take_news(self) -> bool:
         """Wait for news and answer from the latest; return False when the keeper has closed the pipe."""
-        await self._arrived.wait()
-        self._arrived.clear()
-        if self._latest is None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            if self._latest is None:
+                return False
+            if await self._follow(self._latest):
+                return True
+
+    async def _follow(self, news: News) -> bool:
+        """Answer from these news, if what they name can be opened; say whether it can."""
+        try:
+            await self._follower.take(news)
+        except (SnapshotDamagedError, OSError) as error:
+            log_event("not_answering", detail=str(error))
+            self._writer.write(line(Lost()))
             return False
-        await self._follower.take(self._latest)
         generation = self.status.slot.current
         self._writer.write(line(Taken(generation.number if generation else 0)))
         return True

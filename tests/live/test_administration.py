@@ -31,6 +31,7 @@ from tests.support.helpers import (
     until_served,
     version,
 )
+from tests.support.models import popularity_bytes
 from tests.support.stores import Store
 
 ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
@@ -187,6 +188,34 @@ async def test_a_restart_keeps_the_pin(place: Place, caplog: pytest.LogCaptureFi
         await until_served(store, THIRD)
         assert "pin_lost" in events(caplog)
         assert (await Administration(store.live).perform(Show())).pinned is None
+
+
+async def test_a_restart_keeps_the_pin_of_a_limited_model(place: Place) -> None:
+    """A person chose it, so it is not a stopgap."""
+    async with place.serving(ONE) as store:
+        limited = put(place.path, popularity_bytes())
+        await eventually(lambda: is_served(store, limited))
+        await Administration(store.live).perform(Pin(limited))
+    put(place.path, TWO)
+    async with place.started() as store:
+        await eventually(lambda: rejected(store, "pinned"))
+        assert is_served(store, limited)
+        assert (await Administration(store.live).perform(Show())).pinned == limited
+
+
+async def test_a_restart_does_not_serve_what_is_quarantined(place: Place) -> None:
+    """Even if the version that was returned to is lost, nothing is served rather than that, until it is accepted."""
+    async with place.serving(ONE) as store:
+        await (await served_both(store, place)).perform(RollBack(None))
+        assert is_served(store, FIRST)
+    place.shelf.discard(place.shelf.served()[FIRST])
+    async with place.started() as store:
+        await eventually(lambda: rejected(store, "quarantined"))
+        assert store.current is None
+        administration = Administration(store.live)
+        await administration.perform(Accept(SECOND))
+        await administration.perform(Look())
+        await until_served(store, SECOND)
 
 
 async def test_looking_now(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

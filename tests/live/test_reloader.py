@@ -28,7 +28,7 @@ class Words(Loader[str]):
         self.fits: set[str] = set()
         self._sha256 = ""
 
-    def serves(self, source: Source) -> bool:
+    async def serves(self, source: Source) -> bool:
         """Compare contents."""
         return self._sha256 == source.sha256
 
@@ -201,7 +201,11 @@ async def test_two_files_that_alternate_are_both_served(
     reloader: Reloader[str], words: Words, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is served already takes no time, so it may come between a file and its import only once."""
-    monkeypatch.setattr(words, "serves", lambda source: words.served[-1:] == [Path(source.path).read_text()])
+
+    async def serves(source: Source) -> bool:
+        return words.served[-1:] == [await asyncio.to_thread(Path(source.path).read_text)]
+
+    monkeypatch.setattr(words, "serves", serves)
     begun, go_on = await slow_until(words, monkeypatch)
     async with at_work(reloader.run()):
         await take(reloader, "one")

@@ -114,6 +114,18 @@ async def test_a_damaged_snapshot_is_imported_again(place: Place, imports: list[
     assert imports == [version(ONE)] * 2
 
 
+async def test_a_lost_snapshot_of_the_served_model_is_imported_again(place: Place, imports: list[str]) -> None:
+    """The next look notices that it is gone, although the file is the same, so that others can open it again."""
+    async with place.serving(ONE) as store:
+        assert store.current
+        directory = store.current.directory
+        place.shelf.discard(directory)
+        os.utime(place.path)
+        await eventually(directory.exists)
+        await until_served(store, version(ONE))
+        assert len(imports) == 2
+
+
 async def test_two_stores_share_one_snapshot(place: Place) -> None:
     """Two processes of one state directory that see the same new file end with one directory, both serving."""
     async with place.serving(ONE) as one, place.started() as other:

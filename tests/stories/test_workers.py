@@ -237,3 +237,22 @@ def test_workers_end_with_their_keeper(tmp_path: Path) -> None:
         server.stop(signal.SIGKILL)
         assert len(workers) == 2
         assert psutil.wait_procs(workers, timeout=60)[1] == []
+
+
+@pytest.mark.parametrize("shelf", ["snapshots", "candidates"])
+def test_what_is_lost_on_disk_does_not_keep_new_workers_out(tmp_path: Path, shelf: str) -> None:
+    """The served model is imported again, and a candidate is done without."""
+    MODELS.put(FIRST, tmp_path / "m.npz")
+    MODELS.put(SECOND, tmp_path / "c.npz")
+    with running_server(
+        tmp_path / "m.npz", tmp_path / "state", workers=2, candidate_path=tmp_path / "c.npz", candidate_percent=0
+    ) as server:
+        server.wait_until(lambda: server.get("/v1/model")[1].get("candidate"))
+        for snapshot in (tmp_path / "state" / shelf).iterdir():
+            shutil.rmtree(snapshot)
+        workers = workers_of(server.process.pid)
+        for worker in workers:
+            worker.kill()
+        assert psutil.wait_procs(workers, timeout=60)[1] == []
+        assert server.get("/v1/model")[1]["model_version"] == FIRST
+        server.wait_for("candidate_lost" if shelf == "candidates" else "not_answering")

@@ -126,6 +126,18 @@ async def test_a_candidate_is_followed(place: Place) -> None:
     assert registry.get_sample_value("als_model_snapshots_held") == 0
 
 
+async def test_a_lost_candidate_leaves_the_served_model(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker that cannot open the candidate answers everybody from the served model, and says so."""
+    status, source = a_status(), await imported(place)
+    lost = msgspec.structs.replace(kept(place, source, 2), snapshot=Path("/gone"))
+    told = msgspec.structs.replace(kept(place, source), candidate=(lost, Experiment(percent=50)))
+    await Follower(status).take(news(told))
+    assert status.slot.current is not None
+    assert status.slot.current.version == source.version
+    assert status.slot.current.candidate is None
+    assert "answers without the candidate" in caplog.text
+
+
 async def test_a_policy_is_followed_with_the_model(place: Place, tmp_path: Path) -> None:
     """Its parts are mapped from the keeper's directories, not again with every news; an older model gets the new."""
     status, source = a_status(), await imported(place)
@@ -166,7 +178,7 @@ async def test_a_snapshot_that_is_gone_leaves_the_one_before(place: Place, caplo
 
 
 async def test_a_worker_without_any_does_not_begin_without(place: Place) -> None:
-    """A new worker that cannot open the snapshot ends, rather than refuse requests that others can answer."""
+    """A new worker that cannot open the snapshot does not refuse requests that others can answer."""
     status, source = a_status(), await imported(place)
     with pytest.raises(SnapshotDamagedError):
         await Follower(status).take(news(msgspec.structs.replace(kept(place, source), snapshot=Path("/gone"))))

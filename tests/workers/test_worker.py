@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,7 +16,7 @@ import pytest
 from service.connections import Budget
 from service.listening import open_sockets
 from service.observe.sheets import make_sheet
-from service.workers.messages import Answer, Ask, Assignment, FromWorker, News, Scrape, Taken, line
+from service.workers.messages import Answer, Ask, Assignment, FromWorker, Lost, News, Scrape, Taken, line
 from service.workers.turns import make_turns
 from service.workers.worker import work
 from tests.support.helpers import Place
@@ -105,6 +106,17 @@ async def test_without_a_model_it_answers_that(worker: Running) -> None:
     worker.tell(line(news(None)))
     assert await worker.said.next() == Taken(0)
     assert (await worker.get("/readyz"))[0] == 503
+
+
+async def test_without_the_snapshot_it_waits_for_another(worker: Running, place: Place) -> None:
+    """It says that it is lost, and accepts nothing that other workers can answer, until it can answer itself."""
+    told = kept(place, await imported(place), number=7)
+    worker.tell(line(news(msgspec.structs.replace(told, snapshot=Path("/gone")))))
+    assert await worker.said.next() == Lost()
+    asked = asyncio.create_task(worker.get("/v1/model"))
+    worker.tell(line(news(told)))
+    assert await worker.said.next() == Taken(7)
+    assert (await asked)[0] == 200
 
 
 async def test_it_says_that_it_drains_as_soon_as_the_keeper_does(worker: Running, place: Place) -> None:

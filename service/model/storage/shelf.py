@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,15 +53,17 @@ class Shelf:
         except OSError as error:
             raise unwritable(self.root, error) from None
 
-    def last_used(self) -> Snapshot | None:
+    def last_used(self, is_refused: Callable[[str], bool] = lambda version: False) -> Snapshot | None:
         """Open the pinned snapshot, else the last used one.
 
-        Limited ones are skipped, and those that were never served or cannot be opened.
+        Limited ones are skipped unless pinned, and those that were never served, are refused or cannot be opened.
         """
         for place in sorted(self._served(), key=is_pinned, reverse=True):
+            if is_refused(_version_of(place)):
+                continue
             with suppress(SnapshotDamagedError, OSError):  # then an earlier one may be whole
                 found = self.open(place)
-                if not found.model.limited:
+                if not found.model.limited or is_pinned(place):
                     return found
         return None
 
