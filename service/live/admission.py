@@ -122,7 +122,7 @@ class Admission:
 
     def _examine(self, new: Snapshot, served: Snapshot | None, is_stopped: Callable[[], bool]) -> list[Finding]:
         if served is None or served.model.limited:  # popularity alone is a stopgap: nothing is measured against it
-            served = None if new.model.limited else self.shelf.last_used()
+            served = None if new.model.limited else self.shelf.last_used(self.verdicts.is_quarantined)
         return self.policy.examine(new, served, is_stopped)
 
     def _report(self, version: str, results: list[GateResult]) -> None:

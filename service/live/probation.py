@@ -10,7 +10,7 @@ from typing import Never
 from service.errors import OutOfResourcesError, QuarantinedError, StateDirectoryError
 from service.live.generation import Generation, Slot
 from service.live.reading import Reading
-from service.model.storage.shelf import Shelf, mark_unserved
+from service.model.storage.shelf import Shelf
 from service.model.storage.verdicts import Verdicts
 from service.observe.logs import log_event
 from service.observe.metrics import SERVED, Metrics
@@ -158,7 +158,6 @@ class Probation:
         await self.tidy()
 
     def _quarantine(self, failed: Generation, trusted: Generation) -> None:
-        mark_unserved(failed.snapshot.directory)
         self._shelf.mark_used(trusted.snapshot.directory)
         if not self._verdicts.is_accepted(failed.version):  # as it may be since the last look
             self._verdicts.quarantine(failed.version)  # last, because a person may accept the version from then on

@@ -244,6 +244,16 @@ async def test_at_another_path_the_model_used_last_is_compared(place: Place) -> 
         assert store.current and store.current.version == version(GOOD_FILE)
 
 
+async def test_a_quarantined_model_is_nothing_to_compare_with(place: Place) -> None:
+    """After a restart, it does not keep another model out, though it was the last one to be served."""
+    async with place.serving(GOOD_FILE) as store:
+        store.live.admission.verdicts.quarantine(version(GOOD_FILE))
+    place.gate_policy = only("counts", "block")
+    put(place.path, BAD_FILES["counts"])
+    async with place.started() as store:
+        await until_served(store, version(BAD_FILES["counts"]))
+
+
 async def test_a_stopgap_is_compared_with_nothing(place: Place, tmp_path: Path) -> None:
     """A model of popularity alone, served because there is no other, does not keep a smaller one out."""
     place.gate_policy = GatePolicy(dict.fromkeys(GATES, "block"))

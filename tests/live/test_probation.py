@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.errors import QuarantinedError
+from service.live.administration import Administration
+from service.live.commands import Accept, Pin, RollBack
 from service.live.generation import Generation, Offer, Slot
 from service.live.probation import FEWEST_ANSWERS, Allowance, Answers
 from service.live.reading import Reading
@@ -275,6 +278,22 @@ async def test_a_model_that_is_accepted_while_it_is_replaced(place: Place, monke
         await eventually(lambda: metric(store, "als_model_returns_total") == 1)
         await until_served(store, version(TWO))
         assert verdicts.is_accepted(version(TWO))
+
+
+async def test_a_model_that_was_taken_back_is_one_that_was_served(place: Place) -> None:
+    """So it can be pinned once it is accepted, not before; and rolling back changes nothing, as it was left already."""
+    place.allowance = LONG
+    async with watched(place) as store:
+        answered(store, FEWEST_ANSWERS, empty=FEWEST_ANSWERS)
+        await eventually(lambda: Verdicts(place.shelf.root.parent).is_quarantined(version(TWO)))
+        administration = Administration(store.live)
+        for command in (Pin(version(TWO)), RollBack(version(TWO))):
+            with pytest.raises(QuarantinedError):
+                await administration.perform(command)
+        assert (await administration.perform(RollBack())).served == version(ONE)
+        found = await administration.perform(Accept(version(TWO)))
+        assert all(kept.was_served for kept in found.versions)
+        assert (await administration.perform(Pin(version(TWO)))).pinned == version(TWO)
 
 
 async def test_a_quarantine_that_cannot_be_written(place: Place, caplog: pytest.LogCaptureFixture) -> None:

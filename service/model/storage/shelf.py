@@ -215,7 +215,7 @@ def mark_unserved(staged: Path) -> None:
 
 
 def is_unserved(place: Path) -> bool:
-    """Return whether a snapshot was never served, or must not be again."""
+    """Return whether a snapshot was never served."""
     return (place / _UNSERVED).exists()
 
 
