@@ -135,8 +135,8 @@ class ModelLoader(Loader[Snapshot]):
         self._pinned.refuse_other(source.version)
         if await asyncio.to_thread(self._admission.verdicts.is_quarantined, source.version):
             raise QuarantinedError(
-                f"Model {source.version} is quarantined, because too many of its answers were empty or failures. If "
-                f"that is right, als-serve accept {source.version} serves it again."
+                f"Model {source.version} is quarantined: its answers were bad, or an administrator rolled back. If "
+                f"they are right, als-serve accept {source.version} serves it again."
             )
         return await self._preparation.obtain(source, reading)
 
