@@ -129,16 +129,30 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory, seaweed: Seaweed) -> It
                 server.wait_until_serving(version(model_bytes(seed)))
             bad = [asyncio.run(bucket.publish(content)) for content in (b"no model", b"nor this")]
             server.wait_for("rejected")
-            with repeated(lambda: ask(server)), repeated(lambda: point_to(bucket, bad)):
+            with repeated(lambda: ask(server)), pointing_to(bucket, bad) as point, repeated(point):
                 watching.wait_for('ALERTS{alertname="AlsReloadFailed", alertstate="firing"}')
                 yield watching
 
 
-def point_to(bucket: Bucket, models: list[Pointer]) -> None:
-    """Point to the models in turn, so that there is always something to download."""
-    models.reverse()
-    asyncio.run(bucket.put(LATEST, msgspec.json.encode(models[0])))
-    time.sleep(0.5)
+@contextmanager
+def pointing_to(bucket: Bucket, models: list[Pointer]) -> Iterator[Callable[[], None]]:
+    """Yield what points to the next of the models, in turn, so that there is always something to download.
+
+    The client is made here, because making one reads the environment, which pytest changes in this thread.
+    """
+    key = bucket.prefix.key + LATEST
+    with asyncio.Runner() as runner:
+        opened = bucket.seaweed.client()
+        client = runner.run(opened.__aenter__())
+
+        def point() -> None:
+            models.reverse()
+            body = msgspec.json.encode(models[0])
+            runner.run(client.put_object(Bucket=bucket.prefix.bucket, Key=key, Body=body))
+            time.sleep(0.5)
+
+        yield point
+        runner.run(opened.__aexit__(None, None, None))
 
 
 def expanded(expression: str) -> str:

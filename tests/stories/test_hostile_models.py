@@ -32,7 +32,7 @@ async def test_hostile_files_change_nothing_for_requests(tmp_path: Path) -> None
     path = tmp_path / "model"
     version = next(iter(models.contents))
     models.put(version, path)
-    with running_server(path, tmp_path / "state", import_timeout_seconds=3) as server:
+    with running_server(path, tmp_path / "state", import_timeout_seconds=5) as server:
         await asyncio.to_thread(server.wait_until_ready)
         before = _memory(server)
         stop = asyncio.Event()
