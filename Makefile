@@ -63,7 +63,7 @@ lock: $(VENV)/created ## update the lock files after a change in pyproject.toml 
 	$(VENV)/lock/bin/pip --disable-pip-version-check --quiet install pip-tools==7.6.2
 	$(PIP_COMPILE) $(BUILDING) --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) $(BUILDING) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
-	$(PIP_COMPILE) --constraint requirements-dev.lock --output-file requirements-spark.lock requirements-spark.in
+	$(PIP_COMPILE) --constraint requirements-dev.lock --output-file ops/spark/requirements.lock ops/spark/requirements.in
 
 PIP_COMPILE = $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
@@ -71,7 +71,7 @@ PIP_COMPILE = $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --strip-ext
 BUILDING := --build-deps-for editable
 
 # A directory of its own, so that no other test has Spark's packages, or others in their place.
-$(VENV)/spark.installed: requirements-spark.lock $(VENV)/requirements-dev.installed
+$(VENV)/spark.installed: ops/spark/requirements.lock $(VENV)/requirements-dev.installed
 	@echo "📦 Installing from $< into $(VENV)/spark (once; about a minute)..."
 	rm -rf $(VENV)/spark
 	$(PIP) install --no-deps --require-hashes --no-build-isolation --target $(VENV)/spark --requirement $<

@@ -12,8 +12,8 @@ from service.observe.metrics import SCORED_STRATEGIES, STRATEGIES, Metrics
 class Listed(msgspec.Struct, frozen=True, gc=False):
     """A list of recommendations, as it is counted; one without items has no top score.
 
-    scanned, read: rows and bytes of the scan, see :class:`~service.model.scoring.ranking.Ranked`. empty: whether there
-    is no item although the request left none out.
+    scanned, read: rows and bytes of the scan, see :class:`~service.model.scoring.ranking.Ranked`. empty: whether the
+    list has no item, and the request did not leave any out.
     """
 
     strategy: Strategy
