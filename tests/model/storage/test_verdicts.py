@@ -26,3 +26,13 @@ def test_the_last_verdict_is_in_force(tmp_path: Path, monkeypatch: pytest.Monkey
     verdicts.quarantine(VERSION)
     assert verdicts.is_accepted(VERSION)
     assert not verdicts.is_quarantined(VERSION)
+
+
+def test_a_quarantine_takes_an_acceptance_back(tmp_path: Path) -> None:
+    """A version has one verdict, the latest, so that a rolled-back model which was accepted once does not come back."""
+    verdicts, version = Verdicts(tmp_path), "0123456789abcdef"
+    verdicts.accept(version)
+    verdicts.quarantine(version)
+    assert (verdicts.is_accepted(version), verdicts.is_quarantined(version)) == (False, True)
+    verdicts.accept(version)
+    assert (verdicts.is_accepted(version), verdicts.is_quarantined(version)) == (True, False)
