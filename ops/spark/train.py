@@ -18,14 +18,18 @@ Everything that ALS reads is written first and read back, so that a lost executo
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
+import math
 import time
 from typing import Any
 
-from pyspark.ml.recommendation import ALS
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.ml.recommendation import ALS, ALSModel
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name that everyone gives it
 
+_HELD_OUT = 0.2
 _NULLS = ("", "NULL", "null", "None", "nan", "NaN")
 
 
@@ -44,6 +48,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--popularity-discount", type=float, default=0.25, help="0 turns it off.")
     parser.add_argument("--blocks", type=int, help="Blocks of users, and of items; by default, one for each core.")
     parser.add_argument("--seed", type=int, default=0)
+    held_out = parser.add_mutually_exclusive_group()
+    held_out.add_argument("--test", nargs="+", help="Evaluate on these interactions, with the same columns.")
+    held_out.add_argument(
+        "--evaluate", action="store_true", help="First train without a fifth of each user's pairs, and evaluate on it."
+    )
+    parser.add_argument("-k", type=int, default=20, help="Evaluate the top k; 20 by default.")
+    parser.add_argument("--sample", type=int, default=50_000, help="Evaluate at most this many users.")
     return parser.parse_args()
 
 
@@ -54,7 +65,7 @@ def read(spark: SparkSession, path: str) -> DataFrame:
     return spark.read.parquet(path)
 
 
-def pairs_of(spark: SparkSession, given: argparse.Namespace) -> DataFrame:
+def pairs_of(spark: SparkSession, given: argparse.Namespace, paths: list[str]) -> DataFrame:
     """Return user_label, item_label and weight, a row for each pair; rows without an id or a weight are left out."""
     weight = F.col(given.weight).cast("double") if given.weight else F.lit(1.0)
     tables = [
@@ -63,7 +74,7 @@ def pairs_of(spark: SparkSession, given: argparse.Namespace) -> DataFrame:
             F.trim(F.col(given.item).cast("string")).alias("item_label"),
             weight.alias("weight"),
         )
-        for path in given.data
+        for path in paths
     ]
     rows = tables[0]
     for more in tables[1:]:
@@ -113,17 +124,10 @@ def remove(spark: SparkSession, path: str) -> None:
     found.getFileSystem(spark._jsc.hadoopConfiguration()).delete(found, True)
 
 
-def train(spark: SparkSession, given: argparse.Namespace, out: str) -> dict[str, Any]:
-    """Train, write everything but the facts, and return them."""
-    started = time.monotonic()
-    pairs = pairs_of(spark, given)
-    users, items = (number(spark, pairs, side, out) for side in ("user", "item"))
-    pairs.join(users, "user_label").join(items, "item_label").select("user", "item", "weight").write.parquet(
-        f"{out}/seen"
-    )
-    seen = spark.read.parquet(f"{out}/seen")
+def fit(spark: SparkSession, given: argparse.Namespace, seen: DataFrame, out: str) -> ALSModel:
+    """Train on interactions, and write the weights of the items."""
     blocks = given.blocks or max(10, spark.sparkContext.defaultParallelism)
-    model = ALS(
+    return ALS(
         rank=given.rank,
         maxIter=given.iterations,
         regParam=given.reg_param,
@@ -136,8 +140,84 @@ def train(spark: SparkSession, given: argparse.Namespace, out: str) -> dict[str,
         numUserBlocks=blocks,
         numItemBlocks=blocks,
     ).fit(discounted(spark, seen, given.popularity_discount, out))
+
+
+def split(spark: SparkSession, seen: DataFrame, seed: int, out: str) -> tuple[DataFrame, DataFrame]:
+    """Return interactions without a random fifth of each user's, rounded down, and that fifth."""
+    user = Window.partitionBy("user")
+    place = F.row_number().over(user.orderBy(F.xxhash64("user", "item", F.lit(seed)), "item"))
+    last = F.floor(_HELD_OUT * F.count("*").over(user))
+    seen.withColumn("held_out", place <= last).write.parquet(f"{out}/split")
+    both = spark.read.parquet(f"{out}/split")
+    return both.where(~F.col("held_out")), both.where("held_out").select("user", "item")
+
+
+def ranked(model: ALSModel, seen: DataFrame, wanted: DataFrame, k: int) -> DataFrame:
+    """Return user, item, rank of the k items with the highest scores that each wanted user has not seen.
+
+    The top k + s has at least k unseen items if the user has seen at most s. One s for all users would be that of the
+    most active one, so users are ranked in groups: with at most 1, 4, 16... seen items.
+    """
+    counts = seen.join(wanted, "user").groupBy("user").agg(F.ceil(F.log(4.0, F.count("*"))).alias("power"))
+    top = [
+        model.recommendForUserSubset(counts.where(F.col("power") == row["power"]), k + 4 ** row["power"])
+        for row in counts.select("power").distinct().orderBy("power").collect()
+    ]
+    every = functools.reduce(DataFrame.unionByName, top)
+    items = every.select("user", F.posexplode("recommendations").alias("place", "found"))
+    unseen = items.select("user", "place", "found.item").join(seen, ["user", "item"], "left_anti")
+    rank = F.row_number().over(Window.partitionBy("user").orderBy("place"))
+    return unseen.select("user", "item", rank.alias("rank")).where(F.col("rank") <= k)
+
+
+def evaluate(
+    spark: SparkSession, given: argparse.Namespace, model: ALSModel, seen: DataFrame, held_out: DataFrame, out: str
+) -> dict[str, Any]:
+    """Return the mean recall and NDCG of the top k, as ``als-serve evaluate`` defines them.
+
+    held_out: user, item; an item that the model does not know is NULL and a miss, and a seen one does not count.
+    """
+    k = given.k
+    held_out.join(seen, ["user", "item"], "left_anti").write.parquet(f"{out}/held_out")
+    held_out = spark.read.parquet(f"{out}/held_out")
+    users = held_out.groupBy("user").agg(F.count("*").alias("wanted"))
+    wanted = users.orderBy(F.xxhash64("user", F.lit(given.seed)), "user").limit(given.sample)
+    wanted.write.parquet(f"{out}/wanted")
+    wanted = spark.read.parquet(f"{out}/wanted")
+    hits = ranked(model, seen, wanted.select("user"), k).join(held_out, ["user", "item"])
+    gains = [1 / math.log2(rank + 1) for rank in range(1, k + 1)]
+    gained = F.element_at(F.array(*map(F.lit, gains)), F.col("rank"))
+    found = hits.groupBy("user").agg(F.count("*").alias("hits"), F.sum(gained).alias("gain"))
+    ideal = F.element_at(F.array(*map(F.lit, itertools.accumulate(gains))), F.least("wanted", F.lit(k)).cast("int"))
+    of_users = wanted.join(found, "user", "left").na.fill(0)
+    means = of_users.agg(
+        F.count("*").alias("users"),
+        F.sum("wanted").alias("pairs"),
+        F.mean(F.col("hits") / F.col("wanted")).alias("recall"),
+        F.mean(F.col("gain") / ideal).alias("ndcg"),
+    )
+    return {"k": k, "sampled_of": users.count(), **means.first().asDict()}
+
+
+def train(spark: SparkSession, given: argparse.Namespace, out: str) -> dict[str, Any]:
+    """Train, write everything but the facts, and return them."""
+    started, work = time.monotonic(), f"{out}/_work"
+    pairs = pairs_of(spark, given, given.data)
+    users, items = (number(spark, pairs, side, out) for side in ("user", "item"))
+    pairs.join(users, "user_label").join(items, "item_label").select("user", "item", "weight").write.parquet(
+        f"{out}/seen"
+    )
+    seen = spark.read.parquet(f"{out}/seen")
+    evaluation = None
+    if given.evaluate:
+        rest, held_out = split(spark, seen, given.seed, work)
+        evaluation = evaluate(spark, given, fit(spark, given, rest, work), rest, held_out, work)
+    model = fit(spark, given, seen, out)
     model.write().save(f"{out}/model")
-    remove(spark, f"{out}/_work")
+    if given.test:
+        test = pairs_of(spark, given, given.test).join(users, "user_label").join(items, "item_label", "left")
+        evaluation = evaluate(spark, given, model, seen, test.select("user", "item"), work)
+    remove(spark, work)
     return {
         "alpha": given.alpha,
         "reg_param": given.reg_param,
@@ -147,6 +227,7 @@ def train(spark: SparkSession, given: argparse.Namespace, out: str) -> dict[str,
         "users": users.count(),
         "items": items.count(),
         "pairs": seen.count(),
+        "evaluation": evaluation,
         "seconds": round(time.monotonic() - started, 1),
         "spark": spark.version,
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from service.cli.main import main
 from tests.support import ROOT
@@ -28,7 +30,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.cluster
 
 TRAIN, RECOMMEND = ROOT / "ops/spark/train.py", ROOT / "ops/spark/recommend.py"
-USERS, ITEMS, PER_USER = 1000, 200, 12
+USERS, ITEMS, PER_USER, K = 1000, 200, 12, 20
 
 
 @pytest.fixture(scope="module")
@@ -44,37 +46,59 @@ def workers(cluster: Cluster) -> list[Worker]:
     return [cluster.add_worker(), cluster.add_worker()]
 
 
-@pytest.fixture(scope="module")
-def interactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a table of interactions, in which some items are popular."""
-    rng = np.random.default_rng(0)
-    path = tmp_path_factory.mktemp("data") / "interactions.csv"
-    items = (ITEMS * rng.random((USERS, PER_USER)) ** 2).astype(int)
+def write_interactions(path: Path, items: NDArray[np.int64]) -> Path:
+    """Write a row of items for each user."""
     rows = [f"user-{user},item-{item}\n" for user, chosen in enumerate(items.tolist()) for item in chosen]
     path.write_text("user_id,item_id\n" + "".join(rows))
     return path
 
 
-def train(cluster: Cluster, interactions: Path, out: Path) -> Job:
+@pytest.fixture(scope="module")
+def interactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a table of interactions, in which some items are popular, and some users had more than others."""
+    items = (ITEMS * np.random.default_rng(0).random((USERS, PER_USER)) ** 2).astype(int)
+    items[::3, 3:] = items[::3, :1]
+    return write_interactions(tmp_path_factory.mktemp("data") / "interactions.csv", items)
+
+
+@pytest.fixture(scope="module")
+def held_out(interactions: Path) -> Path:
+    """Return a table of other interactions, with users and items that are not in the first, and pairs that are."""
+    items = (1.1 * ITEMS * np.random.default_rng(1).random((USERS + 9, 4)) ** 2).astype(int)
+    return write_interactions(interactions.with_name("test.csv"), items)
+
+
+def train(cluster: Cluster, interactions: Path, out: Path, *options: object, iterations: int = 20) -> Job:
     """Submit the training job."""
-    size = ("--rank", 8, "--iterations", 20, "--blocks", 2)
-    return cluster.submit(out.name, TRAIN, "--data", interactions, "--out", out, *size)
+    size = ("--rank", 8, "--iterations", iterations, "--blocks", 2)
+    return cluster.submit(out.name, TRAIN, "--data", interactions, "--out", out, *size, *options)
+
+
+def facts_of(out: Path) -> dict[str, Any]:
+    """Return what a training job says about itself."""
+    facts: dict[str, Any] = json.loads(next(out.glob("facts/part-*")).read_text())
+    return facts
 
 
 @pytest.fixture(scope="module")
 def trained(
-    cluster: Cluster, workers: list[Worker], interactions: Path, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster,
+    workers: list[Worker],
+    interactions: Path,
+    held_out: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Return what the training job wrote."""
     out = tmp_path_factory.mktemp("jobs") / "trained"
-    train(cluster, interactions, out).finish()
+    train(cluster, interactions, out, "--test", held_out, "-k", K).finish()
     return out
 
 
-def run(*arguments: object) -> None:
-    """Run a command in this process."""
+def run(*arguments: object) -> str:
+    """Run a command in this process, and return what it prints."""
     result = CliRunner().invoke(main, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def list_of(server: RunningServer, user: str, n: int) -> dict[str, Any]:
@@ -111,6 +135,40 @@ def test_what_the_cluster_trains_is_published_and_served(
     assert not given & pairs
 
 
+def test_the_cluster_evaluates_as_the_command_does(trained: Path, held_out: Path, tmp_path: Path) -> None:
+    """Recall and NDCG are those of als-serve evaluate: unknown items are misses, and seen pairs do not count."""
+    model = tmp_path / "m.npz"
+    run("convert", trained, model)
+    options = ("--model-path", model, "--state-dir", tmp_path / "state", "-k", K)
+    expected = json.loads(run("evaluate", "--test", held_out, *options, "--json"))
+    found = facts_of(trained)["evaluation"]
+    assert 0 < expected["unknown_pairs"] < expected["pairs"]
+    assert found == {
+        "k": K,
+        "users": expected["users"],
+        "sampled_of": expected["users"],
+        "pairs": expected["pairs"],
+        "recall": pytest.approx(expected["als"]["recall"], rel=1e-3),
+        "ndcg": pytest.approx(expected["als"]["ndcg"], rel=1e-3),
+    }
+
+
+def test_the_cluster_holds_out_a_fifth(
+    cluster: Cluster, workers: list[Worker], interactions: Path, tmp_path: Path
+) -> None:
+    """Of each user's pairs, rounded down; at most so many users are evaluated, and all pairs are in the model."""
+    train(cluster, interactions, tmp_path / "split", "--evaluate", "--sample", 500, iterations=2).finish()
+    pairs = set(map(tuple, csv.reader(interactions.read_text().splitlines()[1:])))
+    held_out = [count // 5 for count in Counter(user for user, _ in pairs).values() if count >= 5]
+    facts = facts_of(tmp_path / "split")
+    found = facts["evaluation"]
+    assert (facts["pairs"], found["users"], found["sampled_of"]) == (len(pairs), 500, len(held_out))
+    assert 500 < found["pairs"] < sum(held_out)
+    # A fifth at random would be found among 200 items with k / 200 = 0.1; these items are those that many users had.
+    assert 0.15 < found["recall"] < 0.9
+    assert 0 < found["ndcg"] < found["recall"]
+
+
 def test_the_lists_of_the_cluster_are_those_of_a_server(cluster: Cluster, trained: Path, tmp_path: Path) -> None:
     """Of all users: ids, strategies, scores and order are the same as over HTTP."""
     model, out = tmp_path / "m.npz", tmp_path / "lists"
@@ -140,5 +198,4 @@ def test_a_worker_lost_in_training_changes_nothing(
         expected, found = factors_of(trained / "model" / side), factors_of(out / "model" / side)
         assert expected.keys() == found.keys()
         np.testing.assert_allclose([found[key] for key in expected], [*expected.values()], rtol=1e-3, atol=1e-5)
-    facts = [json.loads(next(each.glob("facts/part-*")).read_text()) for each in (trained, out)]
-    assert [fact["pairs"] for fact in facts] == [facts[0]["pairs"]] * 2
+    assert facts_of(out)["pairs"] == facts_of(trained)["pairs"]
