@@ -21,7 +21,16 @@ from service.model.formats.reading import read
 from service.model.scoring.scoring import recommend
 from service.model.validation.validation import validate
 from service.spark.converting import write
-from tests.support.spark import FIXTURES, VERSIONS, converted, copied, factors_of, write_als_model, write_factors
+from tests.support.spark import (
+    FIXTURES,
+    VERSIONS,
+    converted,
+    copied,
+    factors_of,
+    write_als_model,
+    write_factors,
+    write_metadata,
+)
 
 NAMES = ["ana", "bo", "dan", "eve", "fay", "gus", "hal", "ida", "jan", "nobody", "zoë"]
 ITEMS = [f"book-{letter}" for letter in "abcdefgh"]
@@ -137,6 +146,13 @@ def test_rows_of_zeros_stray_files_and_empty_parts_are_accepted(tmp_path: Path) 
     model, _ = converted(directory)
     nobody = model.user_ids.tolist().index(999)
     assert not model.user_factors[nobody].any()
+
+
+def test_a_stage_in_python_may_have_nan(tmp_path: Path) -> None:
+    """Python writes the parameters of its stages, of which some are NaN, with no JSON for it."""
+    model = copied(tmp_path, "pipeline")
+    write_metadata(model / "stages/9_Custom_0", "shop.Custom", {"missing": float("nan")})
+    assert len(converted(model)[0].user_ids) == len(NAMES)
 
 
 def test_features_of_older_files_and_of_doubles_are_read(tmp_path: Path) -> None:
