@@ -100,9 +100,8 @@ def _run(snapshot: Snapshot, assortment: Assortment, asking: _Asking) -> None:
     eligible = selection.matching(asking.filter) if asking.filter else selection.available
     wanted, users = Wanted(asking.n, asking.exclude_seen, eligible), _users(model, assortment, asking.users)
     output = Output(asking.out, asking.out.suffix)
-    output.begin(job_of(snapshot, users, wanted))
     write = _FORMS[asking.out.suffix](model)
-    with bars() as report:
+    with output.begun(job_of(snapshot, users, wanted)), bars() as report:
         on_done = partial(report, "recommending")
         run(model, users, wanted, output, write, threads=asking.threads, on_done=on_done)
     seconds = time.monotonic() - started

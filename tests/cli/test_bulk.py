@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -113,6 +114,28 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert ended == {part.name: part.read_bytes() for part in (tmp_path / "whole.jsonl").iterdir()}
     assert "_SUCCESS" in ended
     assert len(ended) == 12  # ten parts of 2,000 users
+
+
+def test_a_run_that_was_killed_at_once_goes_on(tmp_path: Path) -> None:
+    """Even before it could write what it is about: what it left is not taken for a file of somebody else."""
+    model, out = write(tmp_path / "m.npz", make_factors()), tmp_path / "lists.jsonl"
+    out.mkdir()
+    (out / "__job.json.1.half").write_bytes(b"{")
+    assert recommend_all(model, out).exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["_SUCCESS", "_job.json", "part-00000.jsonl"]
+
+
+def test_two_runs_do_not_write_to_one_directory(tmp_path: Path) -> None:
+    """The second one says so, and leaves the files of the first one alone; after it, the directory is free."""
+    model, out = write(tmp_path / "m.npz", make_factors()), tmp_path / "lists.jsonl"
+    out.mkdir()
+    first = os.open(out, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    refused = recommend_all(model, out)
+    assert (refused.exit_code, refused.stderr) == (1, f"Error: Another run is writing to {out}; wait for it.\n")
+    assert not list(out.iterdir())
+    os.close(first)
+    assert recommend_all(model, out).exit_code == 0
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
