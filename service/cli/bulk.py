@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,15 @@ async def _write_lists(settings: Settings, asking: _Asking) -> None:
 
     Raises ModelRejectedError and its subclasses, BadCatalogError, BadListError, BadFilterError, OutputError.
     """
+    stopped = threading.Event()
     async with imported_policy(settings) as policy, imported(settings) as snapshot:
-        await asyncio.to_thread(_run, snapshot, policy.assort(snapshot.model, EVERYTHING), asking)
+        try:
+            await asyncio.to_thread(_run, snapshot, policy.assort(snapshot.model, EVERYTHING), asking, stopped)
+        finally:
+            stopped.set()  # Ctrl+C ends this task, but no thread
 
 
-def _run(snapshot: Snapshot, assortment: Assortment, asking: _Asking) -> None:
+def _run(snapshot: Snapshot, assortment: Assortment, asking: _Asking, stopped: threading.Event) -> None:
     model, started = snapshot.model, time.monotonic()
     if model.limited and model.popularity is None:
         raise NoSeenItemsError("The model has neither factors nor popular items, so there is nothing to recommend.")
@@ -102,7 +106,12 @@ def _run(snapshot: Snapshot, assortment: Assortment, asking: _Asking) -> None:
     output = Output(asking.out, asking.out.suffix)
     write = _FORMS[asking.out.suffix](model)
     with output.begun(job_of(snapshot, users, wanted)), bars() as report:
-        on_done = partial(report, "recommending")
+
+        def on_done(done: int, total: int) -> None:
+            if stopped.is_set():
+                raise click.Abort
+            report("recommending", done, total)
+
         run(model, users, wanted, output, write, threads=asking.threads, on_done=on_done)
     seconds = time.monotonic() - started
     lists = "1 list is" if len(users) == 1 else f"{len(users)} lists are"

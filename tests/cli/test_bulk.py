@@ -27,6 +27,7 @@ from service.model.ids import IdKind
 from tests.support.helpers import model_bytes
 from tests.support.models import make_factors, popularity_bytes
 from tests.support.running import running_server
+from tests.support.waiting import until
 
 USERS = 120
 
@@ -114,6 +115,20 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert ended == {part.name: part.read_bytes() for part in (tmp_path / "whole.jsonl").iterdir()}
     assert "_SUCCESS" in ended
     assert len(ended) == 12  # ten parts of 2,000 users
+
+
+def test_an_interrupted_run_ends(tmp_path: Path) -> None:
+    """Ctrl+C waits for the parts that have begun, and not for all others."""
+    model = write(tmp_path / "m.npz", make_factors(users=20_000, items=300, factors=8, pairs=1000))
+    out = tmp_path / "lists.jsonl"
+    command = [sys.executable, "-m", "service", "recommend-all", str(model), "-n", "300", "--threads", "1"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "--out", str(out)], **pipes) as process:
+        until(lambda: [*out.glob("part-*")] or process.poll() is not None, lambda: "no part")
+        process.send_signal(signal.SIGINT)
+        said, complained = process.communicate()
+    assert (process.returncode, said, complained.strip()) == (1, "", "Aborted!")
+    assert not (out / "_SUCCESS").exists()
 
 
 def test_a_run_that_was_killed_at_once_goes_on(tmp_path: Path) -> None:
