@@ -47,7 +47,8 @@ def run(
     Raises OutputError, and what ``on_done`` raises to end the run.
     """
     size = part_users(wanted.n)
-    parts = [users[start : start + size] for start in range(0, len(users), size)]
+    # Without users there is one part, too: engines take the columns of a table from its files.
+    parts = [users[start : start + size] for start in range(0, max(1, len(users)), size)]
     missing = output.missing(len(parts))
     done = len(users) - sum(len(parts[number]) for number in missing)
     on_done(done, len(users))

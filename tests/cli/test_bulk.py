@@ -297,6 +297,18 @@ def test_only_some_users_have_lists(tmp_path: Path) -> None:
     assert "has lists of another model" in recommend_all(model, out).stderr
 
 
+@pytest.mark.parametrize("ids", ["int", "str"])
+def test_no_lists_are_a_table_as_well(tmp_path: Path, ids: IdKind) -> None:
+    """If no user is known, the table has no rows, but the same columns."""
+    model, listed = write(tmp_path / "m.npz", make_factors(ids=ids)), tmp_path / "users.txt"
+    listed.write_text("nobody\n")
+    assert recommend_all(model, tmp_path / "some.parquet").exit_code == 0
+    result = recommend_all(model, tmp_path / "none.parquet", "--users", listed)
+    assert result.stdout.startswith("📦 0 lists are in ")
+    none = pq.read_table(tmp_path / "none.parquet")
+    assert (none.num_rows, none.schema) == (0, pq.read_table(tmp_path / "some.parquet").schema)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
