@@ -31,22 +31,42 @@ from service.model.storage.snapshot import Snapshot
 from service.settings import Settings
 
 
+def positive(text: str) -> int:
+    """Return a whole number from 1. Raises ValueError."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
 def options() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="The model file, on any file system that Spark reads.")
     parser.add_argument("--out", required=True, help="A directory that does not exist yet.")
-    parser.add_argument("-n", type=int, default=10, help="The number of items; 10 by default.")
+    parser.add_argument("-n", type=positive, default=10, help="The number of items; 10 by default.")
     parser.add_argument("--include-seen", action="store_true", help="Do not leave out what a user had.")
-    parser.add_argument("--partitions", type=int, help="Tasks; by default, four for each core.")
+    parser.add_argument("--partitions", type=positive, help="Tasks; by default, four for each core.")
     return parser.parse_args()
 
 
+def place(spark: SparkSession, path: str) -> tuple[Any, Any]:
+    """Return the file system that a path is on, and the path for it."""
+    there = spark._jvm.org.apache.hadoop.fs.Path(path)
+    return there.getFileSystem(spark._jsc.hadoopConfiguration()), there
+
+
+def prove(spark: SparkSession, given: argparse.Namespace) -> None:
+    """Raise SystemExit unless there is a model, and nothing in the place of the lists: both take long to find out."""
+    for path, wanted in ((given.model, True), (given.out, False)):
+        system, there = place(spark, path)
+        if system.exists(there) != wanted:
+            sys.exit(f"Error: There is no file at {path}." if wanted else f"Error: {path} already exists.")
+
+
 def fetch(spark: SparkSession, path: str, to: Path) -> None:
-    """Copy a file to the driver's disk, from whatever file system it is on."""
-    paths = spark._jvm.org.apache.hadoop.fs
-    source = paths.Path(path)
-    source.getFileSystem(spark._jsc.hadoopConfiguration()).copyToLocalFile(source, paths.Path(f"file://{to}"))
+    """Copy a file to the driver's disk."""
+    system, source = place(spark, path)
+    system.copyToLocalFile(source, place(spark, f"file://{to}")[1])
 
 
 def send(spark: SparkSession, directory: Path) -> str:
@@ -91,6 +111,7 @@ def main() -> None:
     given = options()
     spark = SparkSession.builder.appName("als-serve recommend").getOrCreate()
     try:
+        prove(spark, given)
         asyncio.run(recommend(spark, given))
     except AlsServeError as error:
         sys.exit(f"Error: {error}")
