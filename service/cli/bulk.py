@@ -21,7 +21,6 @@ from service.cli.models import imported
 from service.cli.options import LOADING, settings_options
 from service.cli.policies import POLICY, imported_policy, read_list
 from service.cli.progress import bars
-from service.errors import NoSeenItemsError
 from service.model.catalog.assortment import EVERYTHING, Assortment
 from service.model.catalog.id_list import IdList
 from service.model.factors import Int32
@@ -94,8 +93,6 @@ async def _write_lists(settings: Settings, asking: _Asking) -> None:
 
 def _run(snapshot: Snapshot, assortment: Assortment, asking: _Asking) -> None:
     model, started = snapshot.model, time.monotonic()
-    if model.limited and model.popularity is None:
-        raise NoSeenItemsError("The model has neither factors nor popular items, so there is nothing to recommend.")
     selection = selection_of(assortment)
     eligible = selection.matching(asking.filter) if asking.filter else selection.available
     wanted, users = Wanted(asking.n, asking.exclude_seen, eligible), _users(model, assortment, asking.users)
