@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.bulk.lists import Wanted
-from service.errors import NoSeenItemsError
 from service.model.catalog.assortment import Assortment
 from service.model.catalog.id_list import IdList
 from service.model.factors import Int32
@@ -28,10 +27,8 @@ class Asked:
 def choose(model: Model, assortment: Assortment, asked: Asked) -> tuple[Int32, Wanted]:
     """Return the user rows that get a list, ascending, and what the lists have. Hidden users get none.
 
-    Raises NoSeenItemsError if the model has nothing to recommend, BadFilterError.
+    Raises BadFilterError.
     """
-    if model.limited and model.popularity is None:
-        raise NoSeenItemsError("The model has neither factors nor popular items, so there is nothing to recommend.")
     selection = selection_of(assortment)
     eligible = selection.matching(asked.filter) if asked.filter else selection.available
     return _users(model, assortment, asked.users), Wanted(asked.n, asked.exclude_seen, eligible)

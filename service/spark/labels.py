@@ -15,7 +15,7 @@ from service.model.factors import Int64
 from service.model.tables import ids
 from service.model.tables.streams import decompressed, first_bytes
 from service.spark.layout import Indexer
-from service.spark.parquet import batches, damaged, opened_parquet
+from service.spark.parquet import batches, opened_parquet
 from service.training.data_files import DataFile
 
 _COLUMNS = ("id", "label")
@@ -125,4 +125,4 @@ def _cast(table: DataFile, found: Any) -> Any:
     try:
         return found.select(list(_COLUMNS)).cast(pa.schema([("id", pa.int64()), ("label", pa.string())]))
     except pa.ArrowInvalid:
-        raise damaged(table) from None
+        raise ConversionError(f"{table.path} has an id that is not a whole number; write numbers.") from None

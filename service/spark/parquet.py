@@ -25,7 +25,9 @@ def opened_parquet(file: DataFile, columns: Sequence[str]) -> Iterator[pq.Parque
                 raise ConversionError(f"{file.path} has no column {' and no column '.join(missing)}; save it again.")
             yield parquet
     except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise damaged(file) from error
+        raise ConversionError(
+            f"{file.path} is damaged or cut short: it cannot be read as Parquet; copy it again."
+        ) from error
 
 
 def batches(parquet: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -33,8 +35,3 @@ def batches(parquet: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.Reco
     for batch in parquet.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
         batch.validate(full=True)
         yield batch
-
-
-def damaged(file: DataFile) -> ConversionError:
-    """Return the error for a file that is not valid Parquet."""
-    return ConversionError(f"{file.path} is damaged or cut short: it cannot be read as Parquet; copy it again.")
