@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,15 +20,15 @@ from service.observe.logs import log_event
 class Administration:
     """Pins versions, returns to earlier ones, and lets refused ones in.
 
-    ``look_in_s3`` asks for a poll now, where S3 is followed. A version that is served again comes from the shelf, so
-    nothing is downloaded or imported, and it is shown as the policy of the moment allows.
+    ``looks`` each request a look at something that is followed besides the model path. A version that is served again
+    comes from the shelf, so nothing is downloaded or imported, and it is shown as the policy of the moment allows.
     """
 
-    def __init__(self, live: Live, look_in_s3: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, live: Live, looks: Sequence[Callable[[], None]] = ()) -> None:
         self._live = live
         self._shelf = live.preparation.shelf
         self._verdicts = live.admission.verdicts
-        self._look_in_s3 = look_in_s3
+        self._looks = looks
         self._one_at_a_time = asyncio.Lock()
 
     async def perform(self, command: Command) -> KeptVersions:
@@ -58,8 +58,8 @@ class Administration:
                 await self._live.set_candidate_percent(percent)
 
     def _look(self) -> None:
-        self._look_in_s3()
-        self._live.reloader.retry()
+        for look in (*self._looks, self._live.reloader.retry):
+            look()
 
     async def _pin(self, version: str) -> None:
         live, reading = self._live, Reading(version)

@@ -222,7 +222,7 @@ async def test_looking_now(place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
     """At the path, even if nothing changed, and in S3."""
     asked: list[str] = []
     async with place.serving(ONE) as store:
-        administration = Administration(store.live, lambda: asked.append("S3"))
+        administration = Administration(store.live, [lambda: asked.append("S3")])
         monkeypatch.setattr(Reloader, "retry", lambda _: asked.append("path"))
         await administration.perform(Look())
         assert asked == ["S3", "path"]
