@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -129,6 +129,7 @@ class Keeping:
     status: Status
     works: dict[str, Work]
     administer: Administer
+    recover: Callable[[], Awaitable[None]]
 
 
 def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
@@ -171,7 +172,7 @@ def create_keeper(
         keeping.administer,
     )
     assignments = _assignments(settings, workers, sockets)
-    group = Workers(assignments, child_environment(), context, sums)
+    group = Workers(assignments, child_environment(), context, sums, keeping.recover)
     works = keeping.works | {"Telling the workers": group.tell}
     return create_monitoring(context, settings.access_log), works, group
 
@@ -261,7 +262,8 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
         )
         works["Keeping the tokens current"] = tokens.run
         works["Watching the file of tokens"] = lambda: request_every(settings.watch_seconds, tokens)
-    return Keeping(status, works, Administration(live, looks).perform)
+    administration = Administration(live, looks)
+    return Keeping(status, works, administration.perform, administration.recover)
 
 
 def _candidates(settings: Settings, live: Live, status: Status) -> Reloader[Snapshot] | None:
