@@ -165,6 +165,33 @@ def test_a_prefix_without_objects_is_refused(prefix: Location, tmp_path: Path) -
     assert said == f"There is nothing under {prefix}nothing/; name the directory in which Spark saved a model."
 
 
+def test_what_is_wrong_with_a_model_in_s3_is_said_of_the_prefix(
+    prefix: Location, seaweed: Seaweed, plain_bucket: str, tmp_path: Path
+) -> None:
+    """Not of the temporary directory that it was downloaded to, which is gone."""
+
+    async def lose() -> None:
+        async with seaweed.client() as client:
+            await client.delete_object(Bucket=plain_bucket, Key=f"{prefix.key}spark/itemFactors/_SUCCESS")
+
+    asyncio.run(lose())
+    assert refusal("convert", f"{prefix}spark", tmp_path / "m.npz") == (
+        f"{prefix}spark/itemFactors has no file _SUCCESS, so Spark did not finish writing it; save or copy the model "
+        "again."
+    )
+
+
+def test_a_prefix_is_published_as_a_model_file(prefix: Location, tmp_path: Path) -> None:
+    """What Spark wrote to S3 is converted and published by one command."""
+    uri, out = f"{prefix}published/", tmp_path / "pulled.npz"
+    result = run("publish", f"{prefix}spark/", uri)
+    assert result.exit_code == 0, result.stderr
+    assert f"🔁 Converted {prefix}spark/: 11 users × 8 items × 4 factors, seen unknown" in result.stdout
+    assert run("pull", uri, "--to", out).exit_code == 0
+    with np.load(out) as arrays:
+        assert len(arrays["user_ids"]) == 11
+
+
 def test_a_directory_is_published_as_a_model_file(prefix: Location, tmp_path: Path) -> None:
     """It is converted with the same options, and published like any model."""
     seen = tmp_path / "seen.csv"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,20 @@ def test_a_tuned_model_is_its_best_model(version: str) -> None:
     assert len(converted(FIXTURES / version / "tuned")[0].user_ids) > 0
 
 
+@pytest.mark.parametrize("kind", ["CrossValidatorModel", "TrainValidationSplitModel"])
+def test_both_kinds_of_tuning_are_known(tmp_path: Path, kind: str) -> None:
+    """They are saved alike, except for the class."""
+    write_metadata(tmp_path, f"org.apache.spark.ml.tuning.{kind}")
+    write_als_model(tmp_path / "bestModel", np.eye(3), np.eye(3))
+    assert converted(tmp_path)[0].user_ids.tolist() == [0, 1, 2]
+
+
+def test_a_model_of_mlflow_is_found_among_the_artifacts_of_a_run(tmp_path: Path) -> None:
+    """MLflow logs a model to the directory model of a run."""
+    shutil.copytree(FIXTURES / VERSIONS[0] / "mlflow", tmp_path / "model")
+    assert sorted(texts(converted(tmp_path)[0].user_ids)) == NAMES
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("layout", ["als", "pipeline", "both", "nested"])
 def test_recommendations_are_those_of_spark(version: str, layout: str) -> None:
@@ -145,7 +160,9 @@ def test_rows_of_zeros_stray_files_and_empty_parts_are_accepted(tmp_path: Path) 
         "userFactors/_committed_123",
         "userFactors/.hidden",
         "userFactors/part-00009-empty.parquet",
+        ".staging/.part-00000.parquet.crc",
     ):
+        (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).touch()
     model, _ = converted(directory)
     nobody = model.user_ids.tolist().index(999)
@@ -170,6 +187,15 @@ def test_features_of_older_files_and_of_doubles_are_read(tmp_path: Path) -> None
         directory = write_als_model(tmp_path / name, features, features)
         write_factors(directory / "userFactors", numbers, pa.array(features.tolist(), kind))
         assert (converted(directory)[0].user_factors == features).all()
+
+
+def test_parts_may_be_compressed_in_other_ways(tmp_path: Path) -> None:
+    """Spark's configuration says how; the name of a part says so, too."""
+    directory = write_als_model(tmp_path, np.eye(3), np.eye(3))
+    for compression in ("zstd", "gzip", "lz4", "none"):
+        shutil.rmtree(directory / "userFactors")
+        write_factors(directory / "userFactors", np.arange(3), 2 * np.eye(3), compression=compression)
+        assert (converted(directory)[0].user_factors == 2 * np.eye(3)).all()
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet", "directory", "indexer"])

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.errors import AlsServeError
+from service.spark import tree
 from tests.support.spark import (
     FIXTURES,
     VERSIONS,
@@ -100,6 +101,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda model: (model / "itemFactors/_SUCCESS").unlink(),
         "als/itemFactors has no file _SUCCESS, so Spark did not finish writing it; save or copy the model again.",
     ),
+    "unfinished users": (
+        lambda model: (model / "userFactors/_SUCCESS").unlink(),
+        "als/userFactors has no file _SUCCESS, so Spark did not finish writing it; save or copy the model again.",
+    ),
     "partial": (
         lambda model: shutil.rmtree(model / "itemFactors"),
         "als/itemFactors is missing, so the model is incomplete; save or copy it again, whole.",
@@ -144,6 +149,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         write_metadata,
         "als/metadata lacks rank, userCol or itemCol; save the model again.",
     ),
+    "absurd rank": (
+        lambda model: write_metadata(model, rank=10**9),
+        "als/metadata lacks rank, userCol or itemCol; save the model again.",
+    ),
     "no rows": (
         lambda model: [part.write_bytes(b"") for part in (model / "userFactors").glob("part-*")],
         "als/userFactors has no rows; train the model on interactions that Spark does not drop.",
@@ -167,6 +176,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "texts": (
         with_features(lambda rows: pa.array(["x"] * rows)),
         "als/userFactors/* has features of type string instead of lists of floats.",
+    ),
+    "whole numbers": (
+        with_features(lambda rows: pa.array([[1] * 4] * rows)),
+        "als/userFactors/* has features of type list<*> instead of lists of floats.",
     ),
     "no column": (
         rewritten("itemFactors", lambda table: table.select(["id"])),
@@ -224,6 +237,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "rdd": (
         lambda model: write_metadata(model, MLLIB, version="1.0", rank=4),
         "als was saved by Spark's older API for RDDs (spark.mllib); train with ALS of pyspark.ml.recommendation.",
+    ),
+    "tuning": (
+        lambda model: write_metadata(model, "org.apache.spark.ml.tuning.CrossValidator"),
+        "als is CrossValidator before training; save the model that its fit() returns.",
     ),
     "empty": (
         lambda model: write_metadata(model, "org.apache.spark.ml.PipelineModel"),
@@ -291,10 +308,26 @@ def test_an_indexer_without_labels_is_refused(tmp_path: Path) -> None:
     model = copied(tmp_path, "pipeline")
     data = next(model.glob("stages/0_*/data"))
     part = part_of(data)
-    pq.write_table(pa.table({"other": [1]}), part)
-    assert refusal(model).endswith("/data does not have the labels of a StringIndexer; save the model again.")
+    labels = pa.array([[["a", None]]], pa.list_(pa.list_(pa.string())))
+    for table in (pa.table({"other": [1]}), pa.table({"labelsArray": labels})):
+        pq.write_table(table, part)
+        assert refusal(model).endswith("/data does not have the labels of a StringIndexer; save the model again.")
     (data / "_SUCCESS").unlink()
     assert "/data has no file _SUCCESS" in refusal(model)
+
+
+def test_an_indexer_without_columns_is_refused(tmp_path: Path) -> None:
+    """Nothing says what its labels are of."""
+    model = copied(tmp_path, "pipeline")
+    path = part_of(next(model.glob("stages/0_*/metadata")))
+    path.write_text(path.read_text().replace('"outputCol"', '"other"'))
+    assert refusal(model).endswith("/metadata does not name the indexer's columns; save the model again.")
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with far more files than a model has is not opened file by file."""
+    monkeypatch.setattr(tree, "_MOST_FILES", 7)
+    assert refusal(copied(tmp_path)) == "als has over 7 files, more than a model has; name the model's directory."
 
 
 def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
@@ -313,6 +346,9 @@ def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
     assert refusal(model, user_labels=path) == (
         "labels.csv is not a CSV or Parquet file with the columns id (whole numbers) and label."
     )
+    table = tmp_path / "labels.parquet"
+    pq.write_table(pa.table({"id": [0], "label": [True]}), table)
+    assert refusal(model, user_labels=table) == "labels.parquet has labels of type bool; use numbers or text."
     pq.write_table(pa.table({"id": ["0", "x"], "label": ["a", "b"]}), path)
     assert refusal(model, user_labels=path) == (
         "labels.csv has ids that are not whole numbers, or labels that are not text; write it again."
