@@ -86,6 +86,17 @@ def test_only_a_model_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("precious")
     said = refusal("convert", FIXTURES / VERSIONS[0] / "als", tmp_path / "notes.txt")
     assert said == f"{tmp_path}/notes.txt is not a model and would be overwritten; name another path."
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert "pipe.npz is not a model" in refusal("convert", FIXTURES / VERSIONS[0] / "als", tmp_path / "pipe.npz")
+
+
+@pytest.mark.parametrize("option", ["--alpha", "--reg-param"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_parameter_is_a_number(tmp_path: Path, option: str, value: str) -> None:
+    """Infinity and NaN are refused like any other wrong value."""
+    result = run("convert", FIXTURES / VERSIONS[0] / "als", tmp_path / "m.npz", option, value)
+    assert result.exit_code == 2
+    assert f"{value} is not a number." in result.stderr
 
 
 def test_a_bomb_of_parquet_stays_within_its_memory(tmp_path: Path) -> None:

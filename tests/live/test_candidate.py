@@ -120,6 +120,18 @@ async def test_a_bad_file_changes_nothing(trial: Trial, caplog: pytest.LogCaptur
     assert trial.reloader.history[0].outcome == "rejected"
 
 
+async def test_a_lost_candidate_is_imported_again(trial: Trial) -> None:
+    """From its file, once it is looked at again, so that workers and a restart can open it."""
+    put(trial.path, ONE)
+    async with trial.running():
+        await eventually(lambda: trial.version == version(ONE))
+        trial.shelf.discard(trial.shelf.kept()[version(ONE)])
+        trial.reloader.retry()
+        await eventually(lambda: len(trial.reloader.history) == 2)
+        assert [reload.outcome for reload in trial.reloader.history] == ["swapped", "swapped"]
+        assert trial.shelf.last_used() is not None
+
+
 async def test_without_its_file_there_is_no_candidate(trial: Trial, caplog: pytest.LogCaptureFixture) -> None:
     """All users get the served model again, and its memory is free."""
     caplog.set_level("INFO")

@@ -37,7 +37,7 @@ from tests.support.helpers import (
     until_served,
     version,
 )
-from tests.support.hostile.bombs import bombs
+from tests.support.hostile.bombs import bomb
 from tests.support.stores import Store
 
 ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
@@ -190,7 +190,7 @@ def is_mapped(path: Path) -> bool:
 
 async def test_a_server_killed_during_an_import_leaves_nothing(place: Place, tmp_path: Path) -> None:
     """At kill -9 the importing process ends with its parent, however busy; the next start sweeps what was staged."""
-    place.path.write_bytes(bombs()["a key of nested tuples"].content)
+    place.path.write_bytes(bomb("a key of nested tuples").content)
     scenario = f"""
 import asyncio
 from tests.support.helpers import *

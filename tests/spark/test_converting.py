@@ -165,6 +165,13 @@ def test_rows_of_zeros_stray_files_and_empty_parts_are_accepted(tmp_path: Path) 
     assert not model.user_factors[nobody].any()
 
 
+def test_a_stage_in_python_may_have_nan(tmp_path: Path) -> None:
+    """Python writes the parameters of its stages, of which some are NaN, with no JSON for it."""
+    model = copied(tmp_path, "pipeline")
+    write_metadata(model / "stages/9_Custom_0", "shop.Custom", {"missing": float("nan")})
+    assert len(converted(model)[0].user_ids) == len(NAMES)
+
+
 def test_features_of_older_files_and_of_doubles_are_read(tmp_path: Path) -> None:
     """A list's elements have had several names, and Arrow has several kinds of lists."""
     numbers, features = np.arange(3), np.arange(6, dtype=np.float64).reshape(3, 2)
