@@ -181,7 +181,7 @@ class Settings:
     )
     candidate_shadow: float = _share(
         0.0,
-        "The share of requests that the candidate answers, too, in the background, only to be compared; unless "
+        "The share of requests that the candidate also answers in the background, for comparison only; unless "
         "candidate.json in S3 says otherwise.",
     )
     experiment: str = _setting(
