@@ -146,7 +146,10 @@ async def test_what_a_user_had_and_should_see(page: Page, server: RunningServer)
         [min(1, item["score"] / best) for item in wanted]
     )
     boxes = [await card(page, name).bounding_box() for name in ("Already had", "Recommended")]
-    assert boxes[0] and boxes[1] and boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] < boxes[1]["x"]
+    assert boxes[0]
+    assert boxes[1]
+    assert boxes[0]["y"] == boxes[1]["y"]
+    assert boxes[0]["x"] < boxes[1]["x"]
 
 
 def best(server: RunningServer) -> str:

@@ -101,9 +101,9 @@ def run(*arguments: object) -> str:
     return result.stdout
 
 
-def list_of(server: RunningServer, user: str, n: int) -> dict[str, Any]:
+def list_of(server: RunningServer, user: str, n: int, text: str = "") -> dict[str, Any]:
     """Ask the server for a list, as a row has it."""
-    status, body = server.get(f"/v1/users/{quote(user)}/recommendations?n={n}")
+    status, body = server.get(f"/v1/users/{quote(user)}/recommendations?n={n}&filter={quote(text)}")
     assert status == 200
     scored = [{"item_id": each["item_id"], "score": float(np.float32(each["score"]))} for each in body["items"]]
     return {"user_id": user, "strategy": body["strategy"], "items": scored}
@@ -154,15 +154,21 @@ def test_the_cluster_evaluates_as_the_command_does(trained: Path, held_out: Path
 
 
 def test_the_lists_of_the_cluster_are_those_of_a_server(cluster: Cluster, trained: Path, tmp_path: Path) -> None:
-    """Of all users: ids, strategies, scores and order are the same as over HTTP."""
-    model, out = tmp_path / "m.npz", tmp_path / "lists"
+    """Of all users but a hidden one, with a filter: ids, strategies, scores and order are those over HTTP."""
+    model, out, items, hidden = (tmp_path / name for name in ("m.npz", "lists", "items.csv", "hidden.txt"))
     run("convert", trained, model)
-    cluster.submit("recommend", RECOMMEND, "--model", model, "--out", out, "-n", 20, "--partitions", 4).finish()
+    items.write_text("id,price,available\n" + "".join(f"item-{n},{n},{n % 5 > 0}\n" for n in range(ITEMS)))
+    hidden.write_text("user-7\n")
+    policy, text = ("--items", items, "--hidden-users", hidden), "price > 20 AND price < 150"
+    options = ("-n", 20, "--partitions", 4, *policy, "--filter", text)
+    cluster.submit("recommend", RECOMMEND, "--model", model, "--out", out, *options).finish()
     found = {row["user_id"]: row for row in pq.read_table(out).to_pylist()}
-    assert len(found) == USERS
-    with running_server(model, tmp_path / "state") as server:
+    assert len(found) == USERS - 1
+    with running_server(model, tmp_path / "state", items=items, hidden_users=hidden) as server:
         server.wait_until_ready()
-        assert found == {user: list_of(server, user, 20) for user in found}
+        assert found == {user: list_of(server, user, 20, text) for user in found}
+    given = {item["item_id"] for row in found.values() for item in row["items"]}
+    assert given <= {f"item-{n}" for n in range(21, 150) if n % 5}
 
 
 @pytest.fixture(scope="module")

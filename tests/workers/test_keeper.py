@@ -87,7 +87,8 @@ async def test_workers_do_without_a_pinned_model_that_is_lost(tmp_path: Path) ->
     async with started(tmp_path) as service:
         await eventually(lambda: service.sample("als_workers") == 2, seconds=60)
         slot, administer = service.context.status.slot, service.context.administer
-        assert slot.loaded and administer
+        assert slot.loaded
+        assert administer
         pinned, path = slot.loaded.version, slot.loaded.snapshot.directory
         await administer(Pin(pinned))
         newer = put(tmp_path / "m.npz", model_bytes(1))
