@@ -216,7 +216,7 @@ def test_a_rolling_restart_takes_no_pod_away_first(deployment: Resource) -> None
 
 
 def test_pods_are_spread_over_zones_and_nodes(pod: Resource) -> None:
-    """Each generation of pods for itself, and a cluster of one node or zone is no obstacle."""
+    """Each generation of pods for itself, and a cluster of one node or zone is not an obstacle."""
     spread = pod["topologySpreadConstraints"]
     assert [each["topologyKey"] for each in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
     for each in spread:
