@@ -76,19 +76,25 @@ def place(spark: SparkSession, path: str) -> tuple[Any, Any]:
     return there.getFileSystem(spark._jsc.hadoopConfiguration()), there
 
 
-def prove_free(spark: SparkSession, path: str) -> None:
-    """Raise SystemExit if something is in the place of the lists, which Spark says only after all other work."""
+def exists(spark: SparkSession, path: str) -> bool:
+    """Return whether there is a file or a directory at a path."""
     system, there = place(spark, path)
-    if system.exists(there):
-        sys.exit(f"Error: {path} already exists; name another directory, or remove it.")
+    return bool(system.exists(there))
+
+
+def prove(spark: SparkSession, given: argparse.Namespace) -> None:
+    """Raise SystemExit unless all files are there, and nothing where the lists go: both take long to find out."""
+    paths = [given.model, *(path for name in _FILES if (path := getattr(given, name)))]
+    if missing := [path for path in paths if not exists(spark, path)]:
+        sys.exit(f"Error: There is no file at {missing[0]}.")
+    if exists(spark, given.out):
+        sys.exit(f"Error: {given.out} already exists.")
 
 
 def fetch(spark: SparkSession, path: str, directory: Path) -> Path:
-    """Copy a file to the driver's disk; its name says what format it has. Raises SystemExit if it does not exist."""
-    system, source = place(spark, path)
-    if not system.exists(source):
-        sys.exit(f"Error: There is no file at {path}.")
+    """Copy a file to the driver's disk; its name says what format it has."""
     copy = directory / path.rpartition("/")[2]
+    system, source = place(spark, path)
     system.copyToLocalFile(source, place(spark, f"file://{copy}")[1])
     return copy
 
@@ -155,7 +161,7 @@ def main() -> None:
     given = options()
     spark = SparkSession.builder.appName("als-serve recommend").getOrCreate()
     try:
-        prove_free(spark, given.out)
+        prove(spark, given)
         asyncio.run(recommend(spark, given))
     except AlsServeError as error:
         sys.exit(f"Error: {error}")

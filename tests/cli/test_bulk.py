@@ -135,6 +135,15 @@ def test_an_interrupted_run_ends(tmp_path: Path) -> None:
     assert not (out / "_SUCCESS").exists()
 
 
+def test_a_run_that_was_killed_at_once_goes_on(tmp_path: Path) -> None:
+    """Even before it could write what it is about: what it left is not taken for a file of somebody else."""
+    model, out = write(tmp_path / "m.npz", make_factors()), tmp_path / "lists.jsonl"
+    out.mkdir()
+    (out / "__job.json.1.half").write_bytes(b"{")
+    assert recommend_all(model, out).exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["_SUCCESS", "_job.json", "part-00000.jsonl"]
+
+
 def test_two_runs_do_not_write_to_one_directory(tmp_path: Path) -> None:
     """The second one says so, and leaves the files of the first one alone; after it, the directory is free."""
     model, out = write(tmp_path / "m.npz", make_factors()), tmp_path / "lists.jsonl"
@@ -146,16 +155,6 @@ def test_two_runs_do_not_write_to_one_directory(tmp_path: Path) -> None:
     assert not list(out.iterdir())
     os.close(first)
     assert recommend_all(model, out).exit_code == 0
-
-
-def test_a_run_that_was_killed_at_once_begins_again(tmp_path: Path) -> None:
-    """Before it could write down what its lists are made of."""
-    model, out = write(tmp_path / "m.npz", make_factors()), tmp_path / "lists.jsonl"
-    out.mkdir()
-    (out / "__job.json.1.half").write_bytes(b"{")
-    result = recommend_all(model, out)
-    assert result.exit_code == 0, result.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["_SUCCESS", "_job.json", "part-00000.jsonl"]
 
 
 def test_all_cores_work_and_progress_is_shown(
@@ -350,6 +349,7 @@ def test_no_lists_are_a_table_as_well(tmp_path: Path, ids: IdKind) -> None:
     [
         (["--filter", "kind = 'a'"], "--filter needs --items, a file with the attributes to filter by."),
         (["--users", "missing.txt"], "There is no file at missing.txt."),
+        (["--model-path", "other.npz"], "No such option '--model-path'."),
         (["--items", "missing.csv"], "There is no file at missing.csv."),
         (["--items", "{items}", "--filter", "kin = 'a'"], "Did you mean kind?"),
     ],

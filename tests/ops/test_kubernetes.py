@@ -216,7 +216,7 @@ def test_a_rolling_restart_takes_no_pod_away_first(deployment: Resource) -> None
 
 
 def test_pods_are_spread_over_zones_and_nodes(pod: Resource) -> None:
-    """Each generation of pods for itself, and a cluster of one node or zone is enough."""
+    """Each generation of pods for itself, and also on a cluster of one node or zone."""
     spread = pod["topologySpreadConstraints"]
     assert [each["topologyKey"] for each in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
     for each in spread:
@@ -259,6 +259,16 @@ def test_the_user_is_that_of_the_image_and_may_read_the_token(pod: Resource) -> 
     user = re.findall(r"^USER (\d+)", page("Dockerfile"), re.MULTILINE)
     assert [str(pod["securityContext"]["runAsUser"])] == user
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+
+
+def test_what_has_to_be_changed_is_in_the_example() -> None:
+    """The account, the bucket and the role are in the one file that people copy."""
+    named = [
+        path.relative_to(MANIFESTS)
+        for path in MANIFESTS.rglob("*.yaml")
+        if re.search(r"\d{12}|shop-als-models|:role/", path.read_text(encoding="utf-8"))
+    ]
+    assert named == [Path("example/kustomization.yaml")]
 
 
 def test_a_changed_setting_restarts_the_pods() -> None:
