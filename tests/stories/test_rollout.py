@@ -219,7 +219,7 @@ def test_accepting(tmp_path: Path) -> None:
     assert unknown.exit_code == 0
     assert f"⚠️ {state} has no such model yet; once it arrives, it is let in" in unknown.stdout
     for beginning, sentence in {
-        "f" * 15: f"Error: No model kept in {state} begins with {'f' * 15}; {served} are kept.",
+        "f" * 15: f"Error: No model kept in {state} begins with {'f' * 15}; kept: {served}.",
         "model.npz": "Error: 'model.npz' is not a model version: 16 hex digits, or the first few.",
         "../secret": "Error: '../secret' is not a model version",
         "": "Error: '' is not a model version",
