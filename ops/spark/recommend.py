@@ -49,6 +49,12 @@ def fetch(spark: SparkSession, path: str, to: Path) -> None:
     source.getFileSystem(spark._jsc.hadoopConfiguration()).copyToLocalFile(source, paths.Path(f"file://{to}"))
 
 
+def exists(spark: SparkSession, path: str) -> bool:
+    """Return whether there is something at a path, on whatever file system it is."""
+    found = spark._jvm.org.apache.hadoop.fs.Path(path)
+    return bool(found.getFileSystem(spark._jsc.hadoopConfiguration()).exists(found))
+
+
 def send(spark: SparkSession, directory: Path) -> str:
     """Have each executor unpack a copy of a directory, and return the name that SparkFiles knows it by there."""
     archive = directory.with_name(f"{directory.name}.tar")
@@ -91,6 +97,8 @@ def main() -> None:
     given = options()
     spark = SparkSession.builder.appName("als-serve recommend").getOrCreate()
     try:
+        if exists(spark, given.out):  # which Spark would say after the import
+            sys.exit(f"Error: {given.out} exists; remove it, or name another directory.")
         asyncio.run(recommend(spark, given))
     except AlsServeError as error:
         sys.exit(f"Error: {error}")

@@ -22,6 +22,7 @@ import functools
 import itertools
 import json
 import math
+import sys
 import time
 from typing import Any
 
@@ -37,15 +38,20 @@ def options() -> argparse.Namespace:
     """Return what was asked for; the defaults are Spark's, except for rank and the discount of popular items."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, help="Parquet, or CSV (with a header) if the name says so.")
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out", required=True, help="A directory that does not exist yet.")
     parser.add_argument("--user", default="user_id", help="The column of users.")
     parser.add_argument("--item", default="item_id", help="The column of items.")
     parser.add_argument("--weight", help="The column of weights; without it, every row weighs 1.")
-    parser.add_argument("--rank", type=int, default=128)
-    parser.add_argument("--iterations", type=int, default=10)
-    parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--reg-param", type=float, default=0.1)
-    parser.add_argument("--popularity-discount", type=float, default=0.25, help="0 turns it off.")
+    parser.add_argument("--rank", type=int, default=128, help="Spark's rank; %(default)s by default.")
+    parser.add_argument("--iterations", type=int, default=10, help="Spark's maxIter; %(default)s by default.")
+    parser.add_argument("--alpha", type=float, default=1.0, help="Spark's alpha; %(default)s by default.")
+    parser.add_argument("--reg-param", type=float, default=0.1, help="Spark's regParam; %(default)s by default.")
+    parser.add_argument(
+        "--popularity-discount",
+        type=float,
+        default=0.25,
+        help="Divide an item's weights by its number of users to this power; %(default)s by default, 0 for not.",
+    )
     parser.add_argument("--blocks", type=int, help="Blocks of users, and of items; by default, one for each core.")
     parser.add_argument("--seed", type=int, default=0)
     held_out = parser.add_mutually_exclusive_group()
@@ -53,8 +59,10 @@ def options() -> argparse.Namespace:
     held_out.add_argument(
         "--evaluate", action="store_true", help="First train without a fifth of each user's pairs, and evaluate on it."
     )
-    parser.add_argument("-k", type=int, default=20, help="Evaluate the top k; 20 by default.")
-    parser.add_argument("--sample", type=int, default=50_000, help="Evaluate at most this many users.")
+    parser.add_argument("-k", type=int, default=20, help="Evaluate the top k; %(default)s by default.")
+    parser.add_argument(
+        "--sample", type=int, default=50_000, help="Evaluate at most so many users; %(default)s by default."
+    )
     return parser.parse_args()
 
 
@@ -116,6 +124,12 @@ def discounted(spark: SparkSession, seen: DataFrame, power: float, out: str) -> 
     )
     weights = spark.read.parquet(f"{out}/item_weights")
     return seen.join(weights, "item").select("user", "item", (F.col("weight") * F.col("item_weight")).alias("weight"))
+
+
+def exists(spark: SparkSession, path: str) -> bool:
+    """Return whether there is something at a path, on whatever file system it is."""
+    found = spark._jvm.org.apache.hadoop.fs.Path(path)
+    return bool(found.getFileSystem(spark._jsc.hadoopConfiguration()).exists(found))
 
 
 def remove(spark: SparkSession, path: str) -> None:
@@ -238,6 +252,8 @@ def main() -> None:
     given = options()
     out = given.out.rstrip("/")
     spark = SparkSession.builder.appName("als-serve train").getOrCreate()
+    if exists(spark, out):
+        sys.exit(f"Error: {out} exists; remove it, or name another directory.")
     spark.sparkContext.setCheckpointDir(f"{out}/_work/checkpoints")
     facts = json.dumps(train(spark, given, out))
     spark.range(1).select(F.lit(facts).alias("value")).coalesce(1).write.text(f"{out}/facts")
