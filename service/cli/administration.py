@@ -120,7 +120,9 @@ def _token(file: Path | None, token: str | None) -> str:
     if not found:
         raise AdministrationError("There is no token; set ALS_TOKEN, or name a file that has it with --token-file.")
     if not _WORD.fullmatch(found):  # never quoted: a token may be among it
-        raise AdministrationError(f"{file or 'ALS_TOKEN'} has other text than one token; it needs that and nothing else.")
+        raise AdministrationError(
+            f"{file or 'ALS_TOKEN'} has other text than one token; it needs that and nothing else."
+        )
     return found
 
 

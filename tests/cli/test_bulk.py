@@ -264,6 +264,7 @@ def test_only_some_users_have_lists(tmp_path: Path) -> None:
     [
         (["--filter", "kind = 'a'"], "--filter needs --items, a file with the attributes to filter by."),
         (["--users", "missing.txt"], "There is no file at missing.txt."),
+        (["--model-path", "other.npz"], "No such option '--model-path'."),
         (["--items", "missing.csv"], "There is no file at missing.csv."),
         (["--items", "{items}", "--filter", "kin = 'a'"], "Did you mean kind?"),
     ],
