@@ -102,14 +102,21 @@ def rollout() -> Iterator[AnyPanel]:
         "/v1/model says how.",
         {"{{gate}}": f"max by (gate) ({of('als_gate_blocks')})"},
         {1: ("blocks", "red"), 0: ("does not", "green")},
-        span=12,
+        span=9,
+    )
+    yield words(
+        "Pinned",
+        "Whether an administrator has pinned a version, so that no new model is taken.",
+        {"{{instance}}": of("als_model_pinned")},
+        {1: ("yes", "orange"), 0: ("no", "green")},
+        span=5,
     )
     yield words(
         "On probation",
         "Whether the answers of a new model are watched, for a minute after each swap.",
         {"{{instance}}": of("als_model_on_probation")},
         {1: ("yes", "blue"), 0: ("no", "green")},
-        span=6,
+        span=5,
     )
     yield number(
         "Automatic returns",
@@ -118,7 +125,7 @@ def rollout() -> Iterator[AnyPanel]:
         {"": f"sum(increase({of('als_model_returns_total')}[$__range]))"},
         "none",
         [(None, "green"), (0.5, "red")],
-        span=6,
+        span=5,
     ).decimals(0)
     yield bars(
         "Results of gates",

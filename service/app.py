@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ from service.model.keys import keys_of
 from service.model.rollout.arms import Experiment
 from service.model.rollout.gates import Gate, Thresholds
 from service.model.storage.shelf import Shelf
+from service.model.storage.snapshot import Snapshot
 from service.observe.metrics import Metrics
 from service.observe.sheets import Sums
 from service.settings import Settings
@@ -128,6 +129,7 @@ class Keeping:
     status: Status
     works: dict[str, Work]
     administer: Administer
+    recover: Callable[[], Awaitable[None]]
 
 
 def create_app(settings: Settings) -> tuple[Api, dict[str, Work]]:
@@ -170,7 +172,7 @@ def create_keeper(
         keeping.administer,
     )
     assignments = _assignments(settings, workers, sockets)
-    group = Workers(assignments, child_environment(), context, sums)
+    group = Workers(assignments, child_environment(), context, sums, keeping.recover)
     works = keeping.works | {"Telling the workers": group.tell}
     return create_monitoring(context, settings.access_log), works, group
 
@@ -219,7 +221,7 @@ def _access(settings: Settings, metrics: Metrics) -> Access | None:
 
 def create_keeping(settings: Settings, metrics: Metrics, access: Access | None = None) -> Keeping:
     """Build the parts that watch, follow S3, import and train, without starting them. Raises SettingsError."""
-    follower = follow_models(settings, settings.s3_uri, metrics) if settings.s3_uri else None
+    follower = follow_models(settings, metrics)
     following = follower.following if follower else None
     live = create_live(settings, metrics, following, _policy(settings), gate_policy_of(settings))
     watcher = Watcher(settings.model_path, live.reloader.request, settings.watch_seconds, metrics)
@@ -229,8 +231,6 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
         "Watching new models' answers": live.probation.run,
         "Watching for accepted models": lambda: live.notice_acceptance(settings.watch_seconds),
     }
-    if follower:
-        works["Following S3"] = follower.run
     if settings.training_data:
         trainer = FallbackTrainer(
             live,
@@ -245,29 +245,35 @@ def create_keeping(settings: Settings, metrics: Metrics, access: Access | None =
         )
         works["Training a fallback model"] = trainer.run
     status = live.status(following)
-    works |= _candidate_works(settings, live, status)
+    followers = {
+        "Following S3": follower,
+        "Following the candidate in S3": follow_candidates(settings, live),
+        "Following the items in S3": follow_items(settings, metrics),
+    }
+    works |= {name: each.run for name, each in followers.items() if each}
+    looks = [each.request for each in followers.values() if each]
+    if candidates := _candidates(settings, live, status):
+        works |= _reloading("the candidate", candidates)
+        looks.append(candidates.retry)
     works |= _policy_works(settings, live.slot)
-    if settings.items_s3_uri:
-        works["Following the items in S3"] = follow_items(settings, settings.items_s3_uri, metrics).run
     if settings.tokens_file and access:
         tokens = Reloader(
             settings.tokens_file, TokensLoader(settings.tokens_file, access.use, metrics), settings.watch_seconds
         )
         works["Keeping the tokens current"] = tokens.run
         works["Watching the file of tokens"] = lambda: request_every(settings.watch_seconds, tokens)
-    administration = Administration(live, *([follower.request] if follower else []))
-    return Keeping(status, works, administration.perform)
+    administration = Administration(live, looks)
+    return Keeping(status, works, administration.perform, administration.recover)
 
 
-def _candidate_works(settings: Settings, live: Live, status: Status) -> dict[str, Work]:
+def _candidates(settings: Settings, live: Live, status: Status) -> Reloader[Snapshot] | None:
     """Return what keeps the candidate current, if there may be one."""
-    follower, path = follow_candidates(settings, live), candidate_path(settings)
+    path = candidate_path(settings)
     if path is None:
-        return {}
+        return None
     candidates = keep_candidate(path, live.slot, _preparation(settings, "candidates"), settings.watch_seconds)
     status.candidate_reloads = candidates.history
-    following: dict[str, Work] = {"Following the candidate in S3": follower.run} if follower else {}
-    return _reloading("the candidate", candidates) | following
+    return candidates
 
 
 def _policy_works(settings: Settings, slot: Slot) -> dict[str, Work]:

@@ -17,23 +17,28 @@ if TYPE_CHECKING:
 # Followers are imported in functions, because botocore costs time and memory that other servers do not need.
 
 
-def follow_models(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
-    """Return what downloads models to the model path. Raises SettingsError."""
+def follow_models(settings: Settings, metrics: Metrics) -> S3Follower | None:
+    """Return what downloads models to the model path, if they come from S3. Raises SettingsError."""
+    if settings.s3_uri is None:
+        return None
     from service.live.s3_follower import S3Follower
 
-    location, options = parse_location(uri), _options(settings, settings.s3_poll_seconds, "model")
+    location, options = parse_location(settings.s3_uri), _options(settings, settings.s3_poll_seconds, "model")
     return S3Follower(location, settings.model_path, settings.state_dir, metrics, **options)
 
 
-def follow_items(settings: Settings, uri: str, metrics: Metrics) -> S3Follower:
-    """Return what downloads the file of items. Raises SettingsError."""
+def follow_items(settings: Settings, metrics: Metrics) -> S3Follower | None:
+    """Return what downloads the file of items, if it comes from S3. Raises SettingsError."""
+    if settings.items_s3_uri is None:
+        return None
     from service.live.s3_follower import S3Follower
 
-    location, options = parse_location(uri), _options(settings, settings.items_s3_poll_seconds, "items")
+    location = parse_location(settings.items_s3_uri)
     if location.is_prefix:
         raise SettingsError(f"ALS_ITEMS_S3_URI is {location}, a prefix; name one object, such as {location}items.csv.")
     if settings.items is None:
         raise SettingsError("ALS_ITEMS_S3_URI is set, but ALS_ITEMS is not; set it to the path of the downloaded file.")
+    options = _options(settings, settings.items_s3_poll_seconds, "items")
     return S3Follower(location, settings.items, settings.state_dir, metrics, **options)
 
 

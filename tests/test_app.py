@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 from service.api.tokens import Access
 from service.app import create_keeping, create_live
 from service.errors import SettingsError
+from service.live.commands import Look
+from service.live.s3_follower import S3Follower
 from service.observe.metrics import Metrics
 from service.settings import Settings
 
@@ -75,6 +77,26 @@ async def test_an_invalid_place_in_s3_is_refused_before_anything_starts(tmp_path
         works_of(tmp_path, items=tmp_path / "i.csv", items_s3_uri="s3://bucket/items/")
     with pytest.raises(SettingsError, match="but ALS_ITEMS is not"):
         works_of(tmp_path, items_s3_uri="s3://bucket/items.csv")
+
+
+async def test_a_reload_looks_at_all_that_comes_from_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model, the candidate and the items, each without waiting for its next poll."""
+    asked: list[S3Follower] = []
+
+    def request(follower: S3Follower) -> None:
+        asked.append(follower)
+
+    monkeypatch.setattr(S3Follower, "request", request)
+    settings = Settings(
+        model_path=tmp_path / "m.npz",
+        state_dir=tmp_path / "s",
+        s3_uri="s3://bucket/models/",
+        items=tmp_path / "i.csv",
+        items_s3_uri="s3://bucket/i.csv",
+    )
+    await create_keeping(settings, Metrics(CollectorRegistry())).administer(Look())
+    assert {each.following.uri for each in asked} == {"s3://bucket/models/", "s3://bucket/i.csv"}
+    assert len(asked) == 3
 
 
 def test_a_live_model_needs_no_files(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@
 It needs the same version of als-serve on the driver and the executors. The driver imports the model file as a server
 does, in a process of its own. Every executor gets a copy of the snapshot, which its Python workers map and share.
 
-The lists are those of ``als-serve recommend-all MODEL --out lists.parquet``: user_id, strategy, and items.
+The lists are those of ``als-serve recommend-all MODEL --out lists.parquet`` with the same options: user_id, strategy,
+and items. All files may be on any file system that Spark reads.
 """
 
 from __future__ import annotations
@@ -19,34 +20,55 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pyspark import SparkFiles
 from pyspark.sql import DataFrame, SparkSession
 
+from service.bulk.choice import Asked, choose
 from service.bulk.lists import Wanted
 from service.bulk.tables import recommended
 from service.cli.models import imported
+from service.cli.policies import imported_policy, read_list
 from service.errors import AlsServeError
+from service.model.catalog.assortment import EVERYTHING
+from service.model.factors import Int32
 from service.model.model import Model
 from service.model.storage.snapshot import Snapshot
 from service.settings import Settings
+
+_SNAPSHOT, _USERS = "snapshot", "users.npy"
+_FILES = {
+    "items": "The catalog: its unavailable items are in no list.",
+    "unavailable": "Items that are in no list, one id a line.",
+    "hidden_users": "Users who get no list, one id a line.",
+    "users": "The only users who get a list, one id a line.",
+}
 
 
 def options() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="The model file, on any file system that Spark reads.")
+    parser.add_argument("--model", required=True, help="The model file.")
     parser.add_argument("--out", required=True, help="A directory that does not exist yet.")
     parser.add_argument("-n", type=int, default=10, help="The number of items; 10 by default.")
     parser.add_argument("--include-seen", action="store_true", help="Do not leave out what a user had.")
+    parser.add_argument("--filter", default="", help="Only items of which this is true; it needs --items.")
+    for name, what in _FILES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="FILE", help=what)
+    parser.add_argument("--item-columns", help="The types of attributes, as ALS_ITEM_COLUMNS of a server.")
+    parser.add_argument(
+        "--items-required", choices=("true", "false"), default="false", help="Only items that the catalog lists."
+    )
     parser.add_argument("--partitions", type=int, help="Tasks; by default, four for each core.")
     return parser.parse_args()
 
 
-def fetch(spark: SparkSession, path: str, to: Path) -> None:
-    """Copy a file to the driver's disk, from whatever file system it is on."""
-    paths = spark._jvm.org.apache.hadoop.fs
+def fetch(spark: SparkSession, path: str, directory: Path) -> Path:
+    """Copy a file to the driver's disk, from whatever file system it is on; its name says what format it has."""
+    paths, copy = spark._jvm.org.apache.hadoop.fs, directory / path.rpartition("/")[2]
     source = paths.Path(path)
-    source.getFileSystem(spark._jsc.hadoopConfiguration()).copyToLocalFile(source, paths.Path(f"file://{to}"))
+    source.getFileSystem(spark._jsc.hadoopConfiguration()).copyToLocalFile(source, paths.Path(f"file://{copy}"))
+    return copy
 
 
 def exists(spark: SparkSession, path: str) -> bool:
@@ -55,26 +77,42 @@ def exists(spark: SparkSession, path: str) -> bool:
     return bool(found.getFileSystem(spark._jsc.hadoopConfiguration()).exists(found))
 
 
-def send(spark: SparkSession, directory: Path) -> str:
-    """Have each executor unpack a copy of a directory, and return the name that SparkFiles knows it by there."""
-    archive = directory.with_name(f"{directory.name}.tar")
+def fetched(spark: SparkSession, given: argparse.Namespace, scratch: Path) -> dict[str, Path | None]:
+    """Return copies of the files that describe items and users."""
+    found: dict[str, Path | None] = {}
+    for name in _FILES:
+        (scratch / name).mkdir()
+        path = getattr(given, name)
+        found[name] = fetch(spark, path, scratch / name) if path else None
+    return found
+
+
+def send(spark: SparkSession, snapshot: Snapshot, users: Int32) -> str:
+    """Have each executor unpack a copy of a snapshot and of the wanted users' rows.
+
+    Returns the name that SparkFiles knows the directory by there.
+    """
+    archive, rows = (snapshot.directory.with_name(f"lists{suffix}") for suffix in (".tar", ".npy"))
+    np.save(rows, users)
     with tarfile.open(archive, "w") as packed:
-        for path in directory.iterdir():  # not the directory itself, which Spark takes for one outside
-            packed.add(path, path.name)
+        packed.add(rows, _USERS)
+        for path in snapshot.directory.iterdir():
+            packed.add(path, f"{_SNAPSHOT}/{path.name}")
     spark.sparkContext.addArchive(str(archive))
     return archive.name
 
 
-def lists(spark: SparkSession, snapshot: Snapshot, given: argparse.Namespace) -> DataFrame:
-    """Return everyone's list."""
-    name, wanted = send(spark, snapshot.directory), Wanted(given.n, exclude_seen=not given.include_seen)
+def lists(spark: SparkSession, snapshot: Snapshot, users: Int32, wanted: Wanted, partitions: int | None) -> DataFrame:
+    """Return the lists of the users with these rows."""
+    name = send(spark, snapshot, users)
 
     def score(batches: Iterable[Any]) -> Iterator[Any]:
-        return recommended(Path(SparkFiles.get(name)), wanted, batches)
+        sent = Path(SparkFiles.get(name))
+        rows = np.load(sent / _USERS, mmap_mode="r")
+        return recommended(sent / _SNAPSHOT, rows, wanted, batches)
 
-    partitions = given.partitions or 4 * spark.sparkContext.defaultParallelism
-    users = spark.range(0, len(snapshot.model.user_ids), 1, partitions)
-    return users.mapInArrow(score, _schema(snapshot.model))
+    places = spark.range(0, len(users), 1, partitions or 4 * spark.sparkContext.defaultParallelism)
+    return places.mapInArrow(score, _schema(snapshot.model))
 
 
 def _schema(model: Model) -> str:
@@ -83,13 +121,17 @@ def _schema(model: Model) -> str:
 
 
 async def recommend(spark: SparkSession, given: argparse.Namespace) -> None:
-    """Import the model, and write the lists."""
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "als_model.npz"
-        fetch(spark, given.model, file)
-        async with imported(Settings(model_path=file, state_dir=Path(scratch))) as snapshot:
-            file.unlink()
-            lists(spark, snapshot, given).write.parquet(given.out)
+    """Import the policy and the model, and write the lists."""
+    with tempfile.TemporaryDirectory() as directory:
+        scratch = Path(directory)
+        files, model = fetched(spark, given, scratch), fetch(spark, given.model, scratch)
+        asked = Asked(given.n, not given.include_seen, given.filter, read_list(files.pop("users")))
+        catalog = {"item_columns": given.item_columns, "items_required": given.items_required == "true"}
+        settings = Settings(model_path=model, state_dir=scratch, **files, **catalog)
+        async with imported_policy(settings) as policy, imported(settings) as snapshot:
+            model.unlink()
+            users, wanted = choose(snapshot.model, policy.assort(snapshot.model, EVERYTHING), asked)
+            lists(spark, snapshot, users, wanted, given.partitions).write.parquet(given.out)
 
 
 def main() -> None:

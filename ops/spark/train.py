@@ -1,8 +1,7 @@
 """Trains an ALS model with Spark 3.5 or newer, for data that one machine cannot hold. It needs pyspark alone.
 
     spark-submit train.py --data s3a://my-bucket/interactions/ --out s3a://my-bucket/spark/20260131/
-    als-serve publish /mnt/spark/20260131 s3://my-bucket/models/       (a local directory)
-    als-serve convert s3://my-bucket/spark/20260131/ als_model.npz     (or a prefix)
+    als-serve publish s3://my-bucket/spark/20260131/ s3://my-bucket/models/
 
 It writes to OUT, which must not exist yet:
 

@@ -24,11 +24,13 @@ from service.errors import (
 
 MAX_BYTES = 2**20
 
-Body = TypeVar("Body")
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 
-async def read_body(request: web.BaseRequest, decoder: msgspec.json.Decoder[Body], context: Context) -> Body:
-    """Read and decode a JSON body, which must arrive in time.
+async def read_body(
+    request: web.BaseRequest, decoder: msgspec.json.Decoder[Body], context: Context, example: Body
+) -> Body:
+    """Read and decode a JSON body, which must arrive in time; the error for one of another shape shows the example.
 
     Raises UnsupportedMediaTypeError, BodyTooLargeError, RequestTimeoutError, BadBodyError, InvalidBodyError.
     """
@@ -42,9 +44,23 @@ async def read_body(request: web.BaseRequest, decoder: msgspec.json.Decoder[Body
     try:
         return _decode(raw, decoder)
     except msgspec.ValidationError as error:
-        raise InvalidBodyError(f"The body is invalid: {error}.") from None
+        raise InvalidBodyError(f"The body is invalid: {error}.{_hint(str(error), example)}") from None
     except (msgspec.DecodeError, UnicodeError) as error:
         raise BadBodyError(f"The body is not JSON: {error}.") from None
+
+
+def _hint(wrong: str, example: Body) -> str:
+    """Show the right form, unless the wrong one only has a value beyond a limit, which the sentence names."""
+    if not wrong.startswith("Object ") and ", got `" not in wrong:
+        return ""
+    fields = msgspec.structs.fields(example)
+    said = {field.name: getattr(example, field.name) for field in fields if not _is_default(field, example)}
+    return f" For example, {msgspec.json.encode(said).decode()} is valid."
+
+
+def _is_default(field: msgspec.structs.FieldInfo, example: msgspec.Struct) -> bool:
+    factory = field.default_factory
+    return bool(getattr(example, field.name) == (factory() if callable(factory) else field.default))
 
 
 def _decode(raw: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:

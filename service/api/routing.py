@@ -172,7 +172,7 @@ def _answering_body(route: AnyRoute) -> Handler:
     @wraps(handler)
     async def answer(request: web.BaseRequest, context: Context, ids: Ids) -> web.StreamResponse:
         query = read(request.rel_url.raw_query_string)
-        options = await read_body(request, decoder, context)
+        options = await read_body(request, decoder, context, route.example)
         if route.is_versioned and _names_version(request, query):
             return await _answer_from_version(route, Question(request, context, ids, None, options), query)
         return await handler(Question(request, context, ids, take(context, ids), options))

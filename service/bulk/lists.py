@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -53,7 +54,9 @@ def lists_of(model: Model, users: Int32, wanted: Wanted) -> Iterator[UserList]:
     Users whose factors are all 0 get what is popular, if the model knows that, as over HTTP.
     """
     by_factors = _have_factors(model, users)
-    scanned = _scanned(model, users[by_factors], wanted)
+    scanned = chain.from_iterable(
+        recommend_many(model, users[by_factors], wanted.n, exclude_seen=wanted.exclude_seen, eligible=wanted.eligible)
+    )
     for user, has_factors in zip(users.tolist(), by_factors.tolist(), strict=True):
         if has_factors:
             yield UserList(user, "als", next(scanned))
@@ -69,8 +72,3 @@ def _have_factors(model: Model, users: Int32) -> NDArray[np.bool_]:
         return np.ones(len(users), np.bool_)
     some: NDArray[np.bool_] = (model.user_factors[users] != 0).any(axis=1)
     return some
-
-
-def _scanned(model: Model, users: Int32, wanted: Wanted) -> Iterator[Ranked]:
-    for found in recommend_many(model, users, wanted.n, exclude_seen=wanted.exclude_seen, eligible=wanted.eligible):
-        yield from found

@@ -53,7 +53,7 @@ class Output:
             path = self._directory / JOB
             if path.exists():
                 self._prove_same(path.read_bytes(), job)
-            elif any(self._directory.iterdir()):
+            elif any(path.suffix != ".half" for path in self._directory.iterdir()):
                 raise OutputError(f"{self._directory} has other files; name a new or an empty directory.")
             else:
                 self._write(JOB, lambda file: file.write(msgspec.json.encode(job)))

@@ -53,7 +53,8 @@ def run(
     on_done(done, len(users))
     with ThreadPoolExecutor(threads) as executor:
         running = {
-            executor.submit(_write_part, model, parts[each], wanted, output, write, each): each for each in missing
+            executor.submit(_write_part, model, parts[each], wanted, output, write, each): len(parts[each])
+            for each in missing
         }
         try:
             for ended in as_completed(running):

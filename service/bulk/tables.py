@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from service.bulk.lists import UserList, Wanted, lists_of, part_users
+from service.model.factors import Int32
 from service.model.ids import Ids
 from service.model.model import Model
 from service.model.storage.snapshot import open_snapshot
@@ -24,17 +25,19 @@ def tabulation(model: Model) -> Tabulate:
     return partial(_tabulate, model, _names(model.item_ids))
 
 
-def recommended(snapshot: Path, wanted: Wanted, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield the lists of the user rows in the first column of each batch.
+def recommended(
+    snapshot: Path, users: Int32, wanted: Wanted, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the lists of the user rows that ``users`` has at the places in the first column of each batch.
 
     A process opens a snapshot directory once, however often it is asked. Raises SnapshotDamagedError, OSError.
     """
     model, tabulate = _opened(snapshot)
     size = part_users(wanted.n)
     for batch in batches:
-        users = batch.column(0).to_numpy().astype(np.int32)
-        for start in range(0, len(users), size):
-            yield from tabulate(lists_of(model, users[start : start + size], wanted)).to_batches()
+        rows = users[batch.column(0).to_numpy()]
+        for start in range(0, len(rows), size):
+            yield from tabulate(lists_of(model, rows[start : start + size], wanted)).to_batches()
 
 
 @cache

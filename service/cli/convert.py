@@ -15,7 +15,8 @@ import click
 from service.app import import_limits
 from service.cli.models import plain
 from service.cli.options import conversion_options, settings_options
-from service.live.converting import convert_in_child
+from service.errors import ConversionError
+from service.live.converting import Outcome, convert_in_child
 from service.model.conversion import Conversion
 from service.settings import Settings
 
@@ -37,7 +38,7 @@ def convert(model: str, out: Path, **values: Any) -> None:
     Convert each new model: OUT does not follow SPARK_DIR.
     """
     conversion = conversion_of(Path(model), values)
-    asyncio.run(_convert(model, conversion, out, Settings(**values)))
+    asyncio.run(convert_model(model, conversion, out, Settings(**values)))
     click.echo(f"✅ Wrote {out} ({out.stat().st_size} bytes). To try it: als-serve check {out}")
 
 
@@ -47,23 +48,34 @@ def conversion_of(model: Path, values: dict[str, Any]) -> Conversion:
     return Conversion(model, **{name: values.pop(name) for name in names})
 
 
-async def convert_model(conversion: Conversion, out: Path, settings: Settings) -> None:
-    """Convert a model and say what it has. Raises ConversionError, TrainingError."""
-    from service.cli.progress import bars
+async def convert_model(model: str, conversion: Conversion, out: Path, settings: Settings) -> None:
+    """Convert a model, a directory or a prefix in S3, and say what it has.
 
-    with bars() as report:
-        outcome = await convert_in_child(conversion, out, import_limits(settings), report)
+    Raises ConversionError, TrainingError, S3Error.
+    """
+    async with _local(model, settings) as directory:
+        outcome = await _convert(model, replace(conversion, model=directory), out, settings)
     for sentence in outcome.remarks:
-        click.echo(f"⚠️ {plain(sentence)}")
+        click.echo(f"⚠️ {plain(_as_given(sentence, directory, model))}")
     found = outcome.converted
     seen = "unknown" if found.pairs is None else f"{found.pairs} pairs"
     counts = f"{found.users} users × {found.items} items × {found.factors} factors"
-    click.echo(f"🔁 Converted {conversion.model}: {counts}, seen {seen}")
+    click.echo(f"🔁 Converted {plain(model)}: {counts}, seen {seen}")
 
 
-async def _convert(model: str, conversion: Conversion, out: Path, settings: Settings) -> None:
-    async with _local(model, settings) as directory:
-        await convert_model(replace(conversion, model=directory), out, settings)
+async def _convert(model: str, conversion: Conversion, out: Path, settings: Settings) -> Outcome:
+    from service.cli.progress import bars
+
+    try:
+        with bars() as report:
+            return await convert_in_child(conversion, out, import_limits(settings), report)
+    except ConversionError as error:
+        raise ConversionError(_as_given(error.marked, conversion.model, model)) from None
+
+
+def _as_given(sentence: str, directory: Path, model: str) -> str:
+    """Name the model in a sentence as the user did, also if it was downloaded to a temporary directory."""
+    return sentence.replace(str(directory), model.rstrip("/"))
 
 
 @asynccontextmanager

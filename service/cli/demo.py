@@ -89,7 +89,7 @@ async def serve_demo(model_path: Path, items: Path, host: str, port: int) -> Non
 
 
 async def _show_tour(context: Context, url: str) -> None:
-    while (generation := context.status.slot.current) is None:
+    while (generation := context.status.slot.current) is None:  # noqa: ASYNC110 - a server has no use for an event
         await asyncio.sleep(0.05)
     click.echo(tour(generation.snapshot, url))
 

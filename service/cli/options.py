@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
@@ -74,6 +75,16 @@ _COLUMNS = {
     "weight": "The optional weight column; names such as rating or quantity are detected.",
     "time": "The optional time column; names such as timestamp or date are detected.",
 }
+
+
+class _Finite(click.FloatRange):
+    """A number in a range; NaN passes every comparison with the ends, and JSON has neither NaN nor infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        found = super().convert(value, param, context)
+        if not math.isfinite(found):
+            self.fail(f"{found} is not a number.", param, context)
+        return found
 
 
 class _Listed(click.ParamType[str]):
@@ -182,10 +193,8 @@ def conversion_options() -> Callable[[Command], Command]:
             click.option("--seen", type=path, help="The interactions that Spark learned from: a file or directory."),
             click.option("--user-labels", type=path, help=labels.format("users")),
             click.option("--item-labels", type=path, help=labels.format("items")),
-            shown("--alpha", type=click.FloatRange(0), default=1.0, help="Spark's alpha, which it does not save."),
-            shown(
-                "--reg-param", type=click.FloatRange(0), default=0.1, help="Spark's regParam, which it does not save."
-            ),
+            shown("--alpha", type=_Finite(0), default=1.0, help="Spark's alpha, which it does not save."),
+            shown("--reg-param", type=_Finite(0), default=0.1, help="Spark's regParam, which it does not save."),
         ]
     )
 

@@ -36,7 +36,7 @@ ATTEMPTS = 5
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", metavar="MODEL|SPARK_DIR|s3://BUCKET/SPARK_PREFIX/")
 @click.argument("uri", metavar="s3://BUCKET/PREFIX/")
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Afterwards, remove all but the newest N models.")
 @protection_options()
@@ -53,7 +53,7 @@ ATTEMPTS = 5
 @conversion_options()
 @settings_options(*_IMPORTING, *GATING, "max_model_mb", "s3_timeout_seconds", "s3_request_payer")
 def publish(
-    model: Path,
+    model: str,
     uri: str,
     keep: int | None,
     test: Path | None,
@@ -63,13 +63,14 @@ def publish(
 ) -> None:
     """Upload a model to S3 and make it the latest.
 
-    A directory is a model of Spark, and converted first, as als-serve convert does. The model is checked as a server
-    would check it, and compared with the one that servers follow by the same gates; a model that a gate blocks is not
-    published. It is uploaded as als_model_<time>.npz or .pkl, and then
-    latest.json points to it. Credentials, region and AWS_ENDPOINT_URL are read like those of the AWS CLI.
+    A directory, or a prefix in S3, is a model of Spark, and converted first, as als-serve convert does. The model is
+    checked as a server would check it, and compared with the one that servers follow by the same gates; a model that a
+    gate blocks is not published. It is uploaded as als_model_<time>.npz or .pkl, and then latest.json points to it.
+    Credentials, region and AWS_ENDPOINT_URL are read like those of the AWS CLI.
     """
-    protection, conversion, rules = protection_of(values), conversion_of(model, values), Rules(test, dict(most), force)
-    asyncio.run(_publish(conversion, Settings(model_path=model, **values), uri, protection, keep, rules))
+    path, protection, rules = Path(model), protection_of(values), Rules(test, dict(most), force)
+    conversion, settings = conversion_of(path, values), Settings(model_path=path, **values)
+    asyncio.run(_publish(model, conversion, settings, uri, protection, keep, rules))
 
 
 @click.command()
@@ -121,15 +122,21 @@ def protection_of(values: dict[str, Any]) -> Protection:
 
 
 async def _publish(
-    conversion: Conversion, settings: Settings, uri: str, protection: Protection, keep: int | None, rules: Rules
+    model: str,
+    conversion: Conversion,
+    settings: Settings,
+    uri: str,
+    protection: Protection,
+    keep: int | None,
+    rules: Rules,
 ) -> None:
-    """Publish a model file, or what a directory of Spark is converted to. Raises ConversionError and those of both."""
-    if not conversion.model.is_dir():
+    """Publish a model file, or what a model of Spark is converted to. Raises ConversionError and those of both."""
+    if not model.startswith("s3://") and not conversion.model.is_dir():
         await publish_model(settings, uri, protection, keep, rules)
         return
     with tempfile.TemporaryDirectory(prefix="als-publish-") as scratch:
         converted = replace(settings, model_path=Path(scratch) / "als_model.npz")
-        await convert_model(conversion, converted.model_path, settings)
+        await convert_model(model, conversion, converted.model_path, settings)
         await publish_model(converted, uri, protection, keep, rules)
 
 

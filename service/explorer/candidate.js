@@ -9,6 +9,7 @@ import { problemIn, refusal } from "./problems.js";
 
 const TOP = 12;
 const ARMS = { served: "the served model", candidate: "the candidate" };
+const TITLES = { served: "Served", candidate: "Candidate" };
 
 // Who is asked for, with the arm if there is a candidate.
 export const whose = (answer) => (answer.arm ? `User, who gets ${ARMS[answer.arm]}` : "User");
@@ -44,12 +45,12 @@ export async function sideBySide(id) {
   const gone = (item) => !placeIn(now, item) && h("small", { class: "unavailable" }, "gone");
   return section(
     "Served and candidate",
-    `With the candidate: ${summary(before, now)}.`,
+    `With the candidate: ${summary(before, now)}. The bars compare within a list: each model has a scale of its own.`,
     h(
       "div",
       { class: "columns" },
-      listed("Served", before, gone),
-      listed("Candidate", now, (item, place) => moved(placeIn(before, item), place)),
+      listed("served", before, gone),
+      listed("candidate", now, (item, place) => moved(placeIn(before, item), place)),
     ),
   );
 }
@@ -57,13 +58,13 @@ export async function sideBySide(id) {
 const of = (id, version) =>
   api.recommendations(id, TOP, 0, "", version).then(({ items }) => items, (problem) => problem);
 
-function listed(title, items, hintOf) {
+function listed(arm, items, hintOf) {
   const make = (item, place) =>
     row(item, place, {
-      share: shareOfBest(item.score),
+      share: shareOfBest(item.score, arm),
       number: score(item.score),
-      key: `${title} ${item.item_id}`,
+      key: `${arm} ${item.item_id}`,
       hint: hintOf(item, place) || undefined,
     });
-  return h("div", {}, h("h3", {}, title), items.length ? list(items, make) : empty("Nothing."));
+  return h("div", {}, h("h3", {}, TITLES[arm]), items.length ? list(items, make) : empty("Nothing."));
 }

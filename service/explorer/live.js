@@ -40,15 +40,16 @@ function compare(before, now) {
     tell("rejected", { reason: last.reason, detail: last.detail });
 }
 
-// A score as a share of this model's best recommendation to anyone, so that bars start at zero and compare across
-// users.
-export function shareOfBest(score) {
-  const best = model?.score_ranges?.recommendation.p99;
+// A score as a share of the best recommendation to anyone by the model of an arm, so that bars start at zero and compare
+// across users. Two models' scores do not compare.
+export function shareOfBest(score, arm) {
+  const scale = arm === "candidate" ? model?.candidate : model;
+  const best = scale?.score_ranges?.recommendation.p99;
   return best > 0 ? Math.min(1, Math.max(-1, score / best)) : 0;
 }
 
 // The share of each of these recommendations; popular items have numbers of users.
-export function sharesOf({ strategy, items }) {
+export function sharesOf({ strategy, items, arm }) {
   const most = items[0]?.score || 1;
-  return (item) => (strategy === "popular" ? item.score / most : shareOfBest(item.score));
+  return (item) => (strategy === "popular" ? item.score / most : shareOfBest(item.score, arm));
 }

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.errors import ModelRejectedError, QuarantinedError, SnapshotDamagedError, UnknownVersionError
+from service.errors import (
+    ModelRejectedError,
+    OutOfResourcesError,
+    QuarantinedError,
+    SnapshotDamagedError,
+    StateDirectoryError,
+    UnknownVersionError,
+)
 from service.live.commands import Accept, Command, KeptVersion, KeptVersions, Look, Pin, RollBack, Show, Steer, Unpin
+from service.live.generation import Generation
 from service.live.models import Live
 from service.live.reading import Reading
 from service.model.storage.shelf import is_unserved
@@ -20,15 +28,15 @@ from service.observe.logs import log_event
 class Administration:
     """Pins versions, returns to earlier ones, and lets refused ones in.
 
-    ``look_in_s3`` asks for a poll now, where S3 is followed. A version that is served again comes from the shelf, so
-    nothing is downloaded or imported, and it is shown as the policy of the moment allows.
+    ``looks`` each request a look at something that is followed besides the model path. A version that is served again
+    comes from the shelf, so nothing is downloaded or imported, and it is shown as the policy of the moment allows.
     """
 
-    def __init__(self, live: Live, look_in_s3: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, live: Live, looks: Sequence[Callable[[], None]] = ()) -> None:
         self._live = live
         self._shelf = live.preparation.shelf
         self._verdicts = live.admission.verdicts
-        self._look_in_s3 = look_in_s3
+        self._looks = looks
         self._one_at_a_time = asyncio.Lock()
 
     async def perform(self, command: Command) -> KeptVersions:
@@ -39,6 +47,32 @@ class Administration:
         async with self._one_at_a_time:
             await self._carry_out(command)
             return await asyncio.to_thread(self._versions)
+
+    async def recover(self) -> None:
+        """Serve what can be opened, because a worker cannot open all that is served: a snapshot is lost on disk.
+
+        A lost model is imported again from its path. If that has another one by now, or none, the version before is
+        served, as after a restart, until there is a good model at the path, and a lost version is not pinned any more.
+        """
+        async with self._one_at_a_time:
+            served = self._live.slot.loaded
+            with suppress(StateDirectoryError, OutOfResourcesError):  # then nothing is known to be lost
+                if served and served.stale and await asyncio.to_thread(self._is_lost, served.snapshot):
+                    await self._do_without(served)
+            self._look()
+
+    def _is_lost(self, snapshot: Snapshot) -> bool:
+        return self._shelf.find(snapshot.manifest.source) is None
+
+    async def _do_without(self, lost: Generation) -> None:
+        live = self._live
+        if live.pinned.version == lost.version:
+            await live.pinned.lose(lost.version)
+        await live.fallback.serve_last_used(f"the snapshot of {lost.version} is lost")
+        if live.slot.loaded is not lost:
+            live.probation.begin(lost, accepted=True)
+            del lost
+            await live.probation.tidy()
 
     async def _carry_out(self, command: Command) -> None:
         match command:
@@ -58,14 +92,13 @@ class Administration:
                 await self._live.set_candidate_percent(percent)
 
     def _look(self) -> None:
-        self._look_in_s3()
-        self._live.reloader.retry()
+        for look in (*self._looks, self._live.reloader.retry):
+            look()
 
     async def _pin(self, version: str) -> None:
         live, reading = self._live, Reading(version)
         snapshot = await self._opened(version, reading)
-        await asyncio.to_thread(self._shelf.pin, snapshot.directory)
-        live.pinned.put(version)  # from here on, no reload puts another one in its place
+        await live.pinned.put(version)  # from here on, no reload puts another one in its place
         if (left := live.slot.version) == version:
             live.probation.begin(None, accepted=True)
             await live.probation.tidy()
@@ -73,9 +106,9 @@ class Administration:
             await self._serve(snapshot, reading, left, live.pinned.refusal_of(left))
 
     async def _unpin(self) -> None:
-        await asyncio.to_thread(self._shelf.pin, None)
-        if self._live.pinned.version:
-            self._live.pinned.put(None)
+        was_pinned = self._live.pinned.version
+        await self._live.pinned.put(None)
+        if was_pinned:
             self._look()
 
     async def _roll_back(self, version: str | None) -> None:

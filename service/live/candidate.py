@@ -41,9 +41,14 @@ class CandidateLoader(Loader[Snapshot]):
         await self._tidy()
 
     async def serves(self, source: Source) -> bool:
-        """Return whether this model is the candidate already."""
+        """Return whether this model is the candidate already, from a snapshot that workers and a restart can open, too.
+
+        Raises StateDirectoryError, OutOfResourcesError.
+        """
         candidate = self._slot.candidate
-        return candidate is not None and candidate.snapshot.manifest.source.sha256 == source.sha256
+        if candidate is None or candidate.snapshot.manifest.source.sha256 != source.sha256:
+            return False
+        return await asyncio.to_thread(self._preparation.shelf.find, source) is not None
 
     async def obtain(self, source: Source, reading: Reading) -> Snapshot:
         """Open its snapshot, importing it if necessary. Raises ModelRejectedError and its subclasses."""

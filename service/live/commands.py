@@ -16,7 +16,7 @@ class Show(msgspec.Struct, frozen=True, tag="versions"):
 
 
 class Look(msgspec.Struct, frozen=True, tag="reload"):
-    """Look at the model path, and at S3, now; also at a file that was refused."""
+    """Look at the model path, the candidate's path and S3 now; also at a file that was refused."""
 
 
 class Pin(msgspec.Struct, frozen=True, tag="pin"):

@@ -45,7 +45,7 @@ async def convert_in_child(
 
 
 def _prove_target(out: Path) -> None:
-    if out.exists() and format_of(out) == UNRECOGNIZED:
+    if out.exists() and not (out.is_file() and format_of(out) != UNRECOGNIZED):
         raise ConversionError(f"{out} is not a model and would be overwritten; name another path.")
 
 

@@ -13,9 +13,7 @@ from typing import Never
 from service.errors import (
     AlsServeError,
     ModelRejectedError,
-    OutOfResourcesError,
     QuarantinedError,
-    StateDirectoryError,
 )
 from service.live.admission import Admission, GatePolicy
 from service.live.fallback import Fallback
@@ -43,7 +41,7 @@ from service.model.formats.table import format_of
 from service.model.rollout.arms import Experiment
 from service.model.storage import snapshot as snapshots
 from service.model.storage.snapshot import Snapshot
-from service.model.storage.source import Signature, Source
+from service.model.storage.source import Signature, Source, identify
 from service.model.storage.verdicts import Verdicts
 from service.observe.logs import log_event
 from service.observe.metrics import Metrics
@@ -87,13 +85,16 @@ class ModelLoader(Loader[Snapshot]):
         await self._tidy()
 
     async def _stay_pinned(self, version: str | None) -> None:
-        """Take no other version than the pinned one, unless that is lost: a newer model is better than none."""
-        if version == self._slot.version:
-            self._pinned.put(version)
-        elif version:
-            log_event("pin_lost", model_version=version)
-            with suppress(StateDirectoryError, OutOfResourcesError):  # then it is lost again at the next start
-                await asyncio.to_thread(self._preparation.shelf.pin, None)
+        """Take no other version than the pinned one, unless that can be neither opened nor imported again."""
+        if version is None or version == self._slot.version or await asyncio.to_thread(self._is_at_path, version):
+            self._pinned.keep(version)
+        else:
+            await self._pinned.lose(version)
+
+    def _is_at_path(self, version: str) -> bool:
+        with suppress(AlsServeError, OSError):
+            return identify(self._fallback.path, self._preparation.limits.file_bytes).version == version
+        return False
 
     async def found(self, reading: Reading) -> None:
         """Log the apparent format of the first file."""
@@ -295,7 +296,7 @@ def keep_model(
     fallback = Fallback(path, slot, preparation, verdicts)
     admission = Admission(rollout.gates, verdicts, shelf, metrics)
     probation = Probation(slot, shelf, verdicts, rollout.allowance)
-    pinned = Pinned(metrics)
+    pinned = Pinned(metrics, shelf)
     loader = ModelLoader(slot, preparation, admission, probation, pinned, fallback, training)
     reloader = Reloader(path, loader, settle_seconds, preparation.limits.file_bytes)
     fallback.request = reloader.request

@@ -40,7 +40,7 @@ class Preparation:
         await import_in_child(source, self.shelf, self.limits)
         with reading.phase("open"):
             found = await asyncio.to_thread(self.shelf.find, source)
-        if not found:  # pragma: no cover - only a disk that loses what it has just synced leads here
+        if not found:
             raise SnapshotDamagedError(f"The snapshot of {source.path} was damaged as soon as it was written.")
         reading.seconds |= found.manifest.seconds
         return found

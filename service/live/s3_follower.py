@@ -109,7 +109,7 @@ class S3Follower:
     async def _follow(self) -> Never:
         await asyncio.to_thread(self._recall)
         if await self._has_a_file():
-            await asyncio.sleep(random.uniform(0, self._poll_seconds))  # noqa: S311 - spreads load, hides nothing
+            await self._rest(random.uniform(0, self._poll_seconds))  # noqa: S311 - spreads load, hides nothing
         failures = 0
         while True:
             try:

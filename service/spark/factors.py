@@ -59,10 +59,10 @@ def _numbers(part: DataFile) -> Int64:
     with opened_parquet(part, ("id", "features")) as parquet:
         if not pa.types.is_integer(parquet.schema_arrow.field("id").type):
             raise ConversionError(f"{part.path} has ids that are not whole numbers; save the model again.")
-        columns = [batch.column("id") for batch in batches(parquet, ("id",))]
+        columns = [batch.column("id").cast(pa.int64()) for batch in batches(parquet, ("id",))]
     if any(column.null_count for column in columns):
         raise ConversionError(f"{part.path} has a row without an id; save the model again.")
-    return np.concatenate([np.zeros(0, np.int64), *(column.to_numpy().astype(np.int64) for column in columns)])
+    return np.concatenate([np.zeros(0, np.int64), *(column.to_numpy() for column in columns)])
 
 
 def _prove_unique(tree: Tree, ascending: Int64) -> None:
@@ -102,5 +102,6 @@ def _matrix(part: DataFile, batch: Any, rank: int) -> Float32:
     values = column.flatten()
     if values.null_count:
         raise ConversionError(f"{part.path} has a feature that is null; save the model again.")
-    found: Float32 = values.to_numpy().astype(np.float32, copy=False).reshape(-1, rank)
+    with np.errstate(over="ignore"):  # what is infinite as float32 is refused with the whole model
+        found: Float32 = values.to_numpy().astype(np.float32, copy=False).reshape(-1, rank)
     return found

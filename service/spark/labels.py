@@ -8,17 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from numpy.typing import NDArray
 
 from service.errors import ConversionError
 from service.model.factors import Int64
 from service.model.tables import ids
 from service.model.tables.streams import decompressed, first_bytes
 from service.spark.layout import Indexer
-from service.spark.parquet import batches, damaged, opened_parquet
+from service.spark.parquet import batches, opened_parquet
 from service.training.data_files import DataFile
 
 _COLUMNS = ("id", "label")
+_SCHEMA = pa.schema([("id", pa.int64()), ("label", pa.string())])
 _LABELS_ARRAY = pa.list_(pa.list_(pa.string()))
 _PARQUET_MAGIC = b"PAR1"
 
@@ -32,8 +32,8 @@ class Labels:
         self._texts = texts
         self._keeps = keeps
 
-    def of(self, numbers: Int64) -> NDArray[Any]:
-        """Return the ids of numbers: int64 if all are the text of a number, else str. Raises ConversionError."""
+    def of(self, numbers: Int64) -> Int64 | list[str]:
+        """Return the ids of numbers: int64 if all are the text of a number, else texts. Raises ConversionError."""
         places = np.minimum(np.searchsorted(self._numbers, numbers), max(0, len(self._numbers) - 1))
         known = self._numbers[places] == numbers if len(self._numbers) else np.zeros(len(numbers), np.bool_)
         if not known.all():
@@ -42,7 +42,11 @@ class Labels:
                 "model was trained with."
             )
         texts = _as_ids(self._texts.take(pa.array(places)))
-        return texts.cast(pa.int64()).to_numpy() if ids.are_numbers(texts).all() else np.array(texts.to_pylist())
+        if not ids.are_numbers(texts).all():
+            listed: list[str] = texts.to_pylist()
+            return listed
+        found: Int64 = texts.cast(pa.int64()).to_numpy()
+        return found
 
     def stands_for_others(self, number: int) -> bool:
         """Return whether a number is the one that stands for all values without a label."""
@@ -77,7 +81,7 @@ def _rows(part: DataFile) -> list[Any]:
 def labels_of_tables(where: str, tables: list[DataFile]) -> Labels:
     """Read tables with the columns id and label, as Parquet or CSV. Raises ConversionError, TrainingError."""
     columns = [column for table in tables for column in _columns(table)]
-    found = pa.concat_tables(columns).combine_chunks()
+    found = pa.concat_tables([_SCHEMA.empty_table(), *columns]).combine_chunks()
     numbers = found.column("id").to_numpy()
     order = np.argsort(numbers, kind="stable")
     again = numbers[order][1:] == numbers[order][:-1]
@@ -101,14 +105,13 @@ def _read_parquet(table: DataFile) -> list[Any]:
 
 
 def _read_csv(table: DataFile) -> list[Any]:
-    types = dict(zip(_COLUMNS, (pa.int64(), pa.string()), strict=True))
     try:
         with table.open() as raw:
             return [
                 pyarrow.csv.read_csv(
                     decompressed(raw),
                     read_options=pyarrow.csv.ReadOptions(use_threads=False),
-                    convert_options=pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(_COLUMNS)),
+                    convert_options=pyarrow.csv.ConvertOptions(column_types=_SCHEMA, include_columns=list(_COLUMNS)),
                 )
             ]
     except (OSError, EOFError, pa.ArrowInvalid, pa.ArrowKeyError):
@@ -123,6 +126,8 @@ def _cast(table: DataFile, found: Any) -> Any:
             f"{table.path} has labels of type {found.schema.field('label').type}; use numbers or text."
         )
     try:
-        return found.select(list(_COLUMNS)).cast(pa.schema([("id", pa.int64()), ("label", pa.string())]))
+        return found.select(list(_COLUMNS)).cast(_SCHEMA)
     except pa.ArrowInvalid:
-        raise damaged(table) from None
+        raise ConversionError(
+            f"{table.path} has ids that are not whole numbers, or labels that are not text; write it again."
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -37,9 +38,6 @@ class _Metadata(msgspec.Struct):
     def value(self, name: str) -> Any:
         """Return a parameter, None if it has neither a value nor a default."""
         return self.params.get(name, self.defaults.get(name))
-
-
-_metadata_of = msgspec.json.Decoder(_Metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +80,8 @@ def find_model(tree: Tree) -> SparkModel:
         else:
             others.append(found.name)
     if len(models) != 1:
-        stages = quote(", ".join(others) or "StringIndexerModel")
-        what = f"{len(models)} ALS models" if models else f"no ALS model, only {stages}"
+        stages = ", ".join(others) or ("StringIndexerModel" if indexers else "an empty pipeline")
+        what = f"{len(models)} ALS models" if models else f"no ALS model, only {quote(stages)}"
         raise ConversionError(f"{tree.root} has {what}; als-serve serves one ALS model.")
     return _als_model(*models[0], indexers)
 
@@ -144,8 +142,9 @@ def _stages(tree: Tree) -> Iterator[tuple[Tree, _Metadata]]:
 
 def _metadata(tree: Tree) -> _Metadata:
     try:
-        return _metadata_of.decode(tree.metadata())
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Not with msgspec's decoder, because pyspark writes the stages that are in Python, and NaN in them.
+        return msgspec.convert(json.loads(tree.metadata()), _Metadata)
+    except (ValueError, msgspec.ValidationError, RecursionError):
         raise ConversionError(f"{tree.root}/metadata is not what Spark writes; save the model again.") from None
 
 

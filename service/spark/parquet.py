@@ -19,20 +19,31 @@ def opened_parquet(file: DataFile, columns: Sequence[str]) -> Iterator[pq.Parque
     """Open a file that has these columns. Raises ConversionError, also for what is raised in the block."""
     try:
         with file.open() as raw, pq.ParquetFile(raw) as parquet:
-            there = parquet.schema_arrow.names
-            missing = [column for column in columns if column not in there]
-            if missing:
-                raise ConversionError(f"{file.path} has no column {' and no column '.join(missing)}; save it again.")
+            _prove_columns(file, parquet.schema_arrow.names, columns)
             yield parquet
-    except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise damaged(file) from error
 
 
+def _prove_columns(file: DataFile, there: Sequence[str], columns: Sequence[str]) -> None:
+    for column in columns:
+        if there.count(column) != 1:
+            how_many = "two columns" if column in there else "no column"
+            raise ConversionError(f"{file.path} has {how_many} {column}; save it again.")
+
+
 def batches(parquet: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in the order of the file, checked, because Arrow trusts offsets and text."""
+    """Yield the rows in the order of the file, checked, because Arrow trusts offsets and text.
+
+    Raises ArrowInvalid, also if there are more or fewer rows than the file says.
+    """
+    rows = 0
     for batch in parquet.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
         batch.validate(full=True)
+        rows += batch.num_rows
         yield batch
+    if rows != parquet.metadata.num_rows:
+        raise pa.ArrowInvalid(f"{rows} rows instead of {parquet.metadata.num_rows}")
 
 
 def damaged(file: DataFile) -> ConversionError:

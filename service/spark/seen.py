@@ -33,7 +33,7 @@ class Side:
     """The users or the items of a model: Spark's numbers and the ids, both [rows]."""
 
     numbers: Int64
-    ids: NDArray[Any]
+    ids: Int64 | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _has_columns(table: DataFile, names: ColumnNames) -> bool:
     return False
 
 
-def _rows(wanted: NDArray[Any], ids: NDArray[Any]) -> Int64:
+def _rows(wanted: NDArray[Any], ids: Int64 | list[str]) -> Int64:
     """Return the row of each wanted id, -1 if there is none; 42 and "42" are the same id."""
     values, among = pa.array(wanted), pa.array(ids)
     if values.type != among.type:

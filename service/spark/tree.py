@@ -77,12 +77,14 @@ def opened_tree(root: Path) -> Iterator[Tree]:
 
 def _files_in(root: Path) -> Iterator[tuple[str, DataFile]]:
     count = 0
-    for parent, directories, names in os.walk(root):
+    for parent, directories, names in os.walk(root, onerror=_refuse_unreadable):
         directories[:] = sorted(name for name in directories if not name.startswith("."))
-        for name in names:
-            _prove_copied(Path(parent), name, names)
+        there = [*names, *directories]
+        for name in there:
+            _prove_copied(Path(parent), name, there)
             path = Path(parent, name)
             if name.startswith(".") or not path.is_file():
+                _prove_no_part(path)
                 continue
             count += 1
             if count > _MOST_FILES:
@@ -90,6 +92,16 @@ def _files_in(root: Path) -> Iterator[tuple[str, DataFile]]:
                     f"{root} has over {_MOST_FILES} files, more than a model has; name the model's directory."
                 )
             yield path.relative_to(root).as_posix(), DataFile(path, path.stat().st_size)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise ConversionError(f"{error.filename} cannot be read: {error.strerror}.") from None
+
+
+def _prove_no_part(path: Path) -> None:
+    """Raise ConversionError for a link that leads nowhere, or a pipe, where a part was: its rows would be missing."""
+    if path.name.startswith("part-"):
+        raise ConversionError(f"{path} is not a file, or a link to nothing; copy the model again.")
 
 
 def _prove_copied(parent: Path, name: str, names: list[str]) -> None:

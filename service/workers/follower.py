@@ -31,8 +31,8 @@ class Follower:
     def __init__(self, status: Status) -> None:
         self._status = status
 
-    async def take(self, news: News) -> None:
-        """Answer from these news from now on.
+    async def take(self, news: News) -> bool:
+        """Answer from these news from now on; return whether all that they name could be opened.
 
         If a snapshot cannot be opened, the generation stays: most likely, a newer snapshot has taken its place on disk.
         Without the candidate's, all users get the served model. Raises SnapshotDamagedError, OSError if there is no
@@ -49,6 +49,7 @@ class Follower:
         status.reloads, status.training.report, status.following = news.reloads, news.training, news.following
         status.candidate_reloads = news.candidate_reloads
         await asyncio.to_thread(_release, previous, generation)
+        return (Kept.of(generation) if generation else None) == news.generation
 
 
 def _release(previous: list[Generation | None], current: Generation | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, Never
 
@@ -20,7 +20,7 @@ from service.answering import SENDING_SECONDS, SHUTDOWN_SECONDS
 from service.api.context import Context
 from service.errors import AlsServeError
 from service.live.children import child_process, end_of
-from service.live.commands import Command, Look
+from service.live.commands import Command
 from service.model.storage.source import text_of
 from service.observe.logs import log_event
 from service.observe.sheets import Sheet, Sums, make_sheet
@@ -33,8 +33,8 @@ _LOOK_SECONDS = 0.1
 #: How often to repeat news, to notice workers that do not respond.
 _REPEAT_SECONDS = 10.0
 _HUNG_SECONDS = 60.0
-#: How often at most to look at the model file because workers cannot open the served model's snapshot.
-_LOOK_AGAIN_SECONDS = 60.0
+#: How often at most to look at the files again because workers cannot open a snapshot.
+_RECOVER_AGAIN_SECONDS = 60.0
 #: Pause after each scrape through a worker, as a multiple of its duration: a flood must not block the keeper.
 _REST = 4
 #: Pause before a worker is replaced, if workers keep ending soon after their start. It stays short for one that
@@ -107,19 +107,24 @@ class Workers:
         environment: Mapping[str, str],
         context: Context,
         sums: Sums,
+        recover: Callable[[], Awaitable[None]],
     ) -> None:
-        """``context`` is the keeper's; ``sums`` adds up what the workers count."""
+        """``context`` is the keeper's; ``sums`` adds up what the workers count.
+
+        ``recover`` has a model served that workers can open, because a snapshot is lost.
+        """
         self._assignments = assignments
         self._environment = environment
         self._context = context
         self._sums = sums
+        self._recover = recover
         self._turns = Turns(assignments[0].turns)
         self._running: set[WorkerProcess] = set()
         self._line = self._news()
         self._closing = asyncio.Event()
         self._scraping = asyncio.Lock()
         self._answering: set[asyncio.Task[None]] = set()
-        self._looked = -math.inf
+        self._recovered = -math.inf
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -215,7 +220,7 @@ class Workers:
                     self._note()
                 case Lost():
                     worker.has_responded()
-                    self._begin(self._look_again())
+                    self._begin(self._recover_again())
                 case Ask() as ask:
                     self._begin(self._answer(worker, ask.number, ask.what))
 
@@ -224,13 +229,11 @@ class Workers:
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
-    async def _look_again(self) -> None:
-        """Have the model file imported again, if it is the served model's, whose snapshot is lost."""
+    async def _recover_again(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._looked > _LOOK_AGAIN_SECONDS:
-            self._looked = now
-            assert self._context.administer
-            await self._context.administer(Look())
+        if now - self._recovered > _RECOVER_AGAIN_SECONDS:
+            self._recovered = now
+            await self._recover()
 
     async def _answer(self, worker: WorkerProcess, number: int, what: Scrape | Command) -> None:
         if isinstance(what, Scrape):

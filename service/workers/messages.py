@@ -170,7 +170,7 @@ class Taken(msgspec.Struct, frozen=True, tag=True):
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):
-    """A worker that has no model yet cannot open what is in the latest news, so it does not answer."""
+    """A worker cannot open all that is in the latest news; without any model, it does not answer."""
 
 
 class Scrape(msgspec.Struct, frozen=True, tag=True):

@@ -116,11 +116,13 @@ class Worker:
     async def _follow(self, news: News) -> bool:
         """Answer from these news, if what they name can be opened; say whether it can."""
         try:
-            await self._follower.take(news)
+            is_whole = await self._follower.take(news)
         except (SnapshotDamagedError, OSError) as error:
             log_event("not_answering", detail=str(error))
             self._writer.write(line(Lost()))
             return False
+        if not is_whole:
+            self._writer.write(line(Lost()))
         generation = self.status.slot.current
         self._writer.write(line(Taken(generation.number if generation else 0)))
         return True

@@ -24,9 +24,9 @@ async def snapshot_of(place: Place, ids: IdKind = "int") -> Path:
     return (await place.store().load()).directory
 
 
-def batch(*users: int) -> pa.RecordBatch:
-    """Return user rows as Spark gives them out."""
-    return pa.record_batch({"id": pa.array(users, pa.int64())})
+def batch(*places: int) -> pa.RecordBatch:
+    """Return places of users as Spark gives them out."""
+    return pa.record_batch({"id": pa.array(places, pa.int64())})
 
 
 @pytest.mark.parametrize("ids", ["int", "str"])
@@ -35,7 +35,8 @@ async def test_each_user_of_each_batch_has_a_row(place: Place, monkeypatch: pyte
     monkeypatch.setattr(lists, "_ENTRIES_PER_PART", 10)
     directory = await snapshot_of(place, ids)
     asked = [3, 1, 2, 40]
-    found = pa.Table.from_batches(recommended(directory, Wanted(5), [batch(3, 1, 2), batch(), batch(40)])).to_pylist()
+    batches = [batch(0, 1, 2), batch(), batch(3)]
+    found = pa.Table.from_batches(recommended(directory, np.array(asked, np.int32), Wanted(5), batches)).to_pylist()
     model = open_snapshot(directory).model
     best = [recommend(model, user, 5) for user in asked]
     assert [row["user_id"] for row in found] == model.user_ids.at(np.array(asked))
@@ -56,5 +57,5 @@ async def test_a_process_opens_a_snapshot_once(place: Place, monkeypatch: pytest
 
     monkeypatch.setattr(tables, "open_snapshot", noted)
     for user in range(3):
-        assert len(list(recommended(directory, Wanted(5), [batch(user)]))) == 1
+        assert len(list(recommended(directory, np.arange(50, dtype=np.int32), Wanted(5), [batch(user)]))) == 1
     assert opened == [directory]

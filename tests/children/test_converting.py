@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -42,6 +43,14 @@ def test_progress_remarks_and_the_outcome_are_told(tmp_path: Path) -> None:
     assert told[-1] == Converted(users=11, items=8, factors=4, pairs=None)
     with np.load(tmp_path / "m.npz") as arrays:
         assert len(arrays["user_ids"]) == 11
+
+
+def test_a_refusal_is_told(tmp_path: Path) -> None:
+    """As the sentence that it is."""
+    missing = tmp_path / "nothing"
+    todo = msgspec.structs.replace(job(tmp_path / "m.npz"), conversion=Conversion(missing))
+    remedy = "name the directory in which Spark saved a model."
+    assert messages(todo) == [Failed(f"{missing} does not exist; {remedy}")]
 
 
 @pytest.mark.parametrize(

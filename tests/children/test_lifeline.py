@@ -16,7 +16,7 @@ from service.errors import ImportCrashedError
 from service.live.importing import import_in_child
 from service.model.catalog.stored import open_catalog
 from service.model.storage.source import identify
-from tests.support.helpers import Place, in_child, model_bytes, put
+from tests.support.helpers import Place, in_child, model_bytes, need, put
 from tests.support.pickles import pickled
 
 pytestmark = pytest.mark.usefixtures("children_are_measured")
@@ -46,8 +46,13 @@ def look(job, answer=child.answer):
     return answer(job)
 child.answer = look
 """
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can change the user: run as root")
 STAYS = "import service.children.lifeline as lifeline\nlifeline._become_nobody = lambda _: None\n"
+
+
+@pytest.fixture
+def as_root() -> None:
+    """Skip a test if another user runs it."""
+    need(os.geteuid() == 0, "Only root can change the user: run as root")
 
 
 async def seen_from_inside(
@@ -65,7 +70,7 @@ async def seen_from_inside(
     return found
 
 
-@AS_ROOT
+@pytest.mark.usefixtures("as_root")
 async def test_a_child_of_root_is_nobody(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,7 +160,7 @@ async def test_a_catalog_too_is_imported_without_imports(
     assert len(open_catalog(place.shelf.place_of(source))) == 1
 
 
-@AS_ROOT
+@pytest.mark.usefixtures("as_root")
 async def test_what_a_child_wrote_is_ours_in_the_end(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

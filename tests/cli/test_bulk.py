@@ -8,6 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,8 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from service.bulk import lists
+from service.bulk import lists, running
 from service.bulk.output import Output
+from service.cli import bulk
 from service.cli.main import main
 from service.errors import OutputError
 from service.model.factors import Factors
@@ -113,6 +117,47 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert ended == {part.name: part.read_bytes() for part in (tmp_path / "whole.jsonl").iterdir()}
     assert "_SUCCESS" in ended
     assert len(ended) == 12  # ten parts of 2,000 users
+
+
+def test_a_run_that_was_killed_at_once_begins_again(tmp_path: Path) -> None:
+    """Before it could write down what its lists are made of."""
+    model, out = write(tmp_path / "m.npz", make_factors()), tmp_path / "lists.jsonl"
+    out.mkdir()
+    (out / "__job.json.1.half").write_bytes(b"{")
+    result = recommend_all(model, out)
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["_SUCCESS", "_job.json", "part-00000.jsonl"]
+
+
+def test_all_cores_work_and_progress_is_shown(
+    tmp_path: Path, small_parts: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many threads as the process may use cores; the bar begins with what is done, and ends with all users."""
+    shown: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def drawn() -> Iterator[Any]:
+        yield lambda *report: shown.append(report)
+
+    threads: list[int] = []
+
+    class Noted(ThreadPoolExecutor):
+        def __init__(self, count: int) -> None:
+            threads.append(count)
+            super().__init__(count)
+
+    monkeypatch.setattr(bulk, "bars", drawn)
+    monkeypatch.setattr(running, "ThreadPoolExecutor", Noted)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    model, out = write(tmp_path / "m.npz", make_factors(users=USERS)), tmp_path / "lists.jsonl"
+    assert recommend_all(model, out).exit_code == 0
+    assert shown == [("recommending", done, USERS) for done in range(0, USERS + 1, 10)]
+    shown.clear()
+    for part in (3, 7):
+        (out / f"part-0000{part}.jsonl").unlink()
+    assert recommend_all(model, out).exit_code == 0
+    assert shown == [("recommending", done, USERS) for done in (USERS - 20, USERS - 10, USERS)]
+    assert threads == [3, 3]
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:

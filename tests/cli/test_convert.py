@@ -86,6 +86,17 @@ def test_only_a_model_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("precious")
     said = refusal("convert", FIXTURES / VERSIONS[0] / "als", tmp_path / "notes.txt")
     assert said == f"{tmp_path}/notes.txt is not a model and would be overwritten; name another path."
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert "pipe.npz is not a model" in refusal("convert", FIXTURES / VERSIONS[0] / "als", tmp_path / "pipe.npz")
+
+
+@pytest.mark.parametrize("option", ["--alpha", "--reg-param"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_parameter_is_a_number(tmp_path: Path, option: str, value: str) -> None:
+    """Infinity and NaN are refused like any other wrong value."""
+    result = run("convert", FIXTURES / VERSIONS[0] / "als", tmp_path / "m.npz", option, value)
+    assert result.exit_code == 2
+    assert f"{value} is not a number." in result.stderr
 
 
 def test_a_bomb_of_parquet_stays_within_its_memory(tmp_path: Path) -> None:
@@ -152,6 +163,33 @@ def test_a_prefix_without_objects_is_refused(prefix: Location, tmp_path: Path) -
     """The sentence names the prefix."""
     said = refusal("convert", f"{prefix}nothing/", tmp_path / "m.npz")
     assert said == f"There is nothing under {prefix}nothing/; name the directory in which Spark saved a model."
+
+
+def test_what_is_wrong_with_a_model_in_s3_is_said_of_the_prefix(
+    prefix: Location, seaweed: Seaweed, plain_bucket: str, tmp_path: Path
+) -> None:
+    """Not of the temporary directory that it was downloaded to, which is gone."""
+
+    async def lose() -> None:
+        async with seaweed.client() as client:
+            await client.delete_object(Bucket=plain_bucket, Key=f"{prefix.key}spark/itemFactors/_SUCCESS")
+
+    asyncio.run(lose())
+    assert refusal("convert", f"{prefix}spark", tmp_path / "m.npz") == (
+        f"{prefix}spark/itemFactors has no file _SUCCESS, so Spark did not finish writing it; save or copy the model "
+        "again."
+    )
+
+
+def test_a_prefix_is_published_as_a_model_file(prefix: Location, tmp_path: Path) -> None:
+    """What Spark wrote to S3 is converted and published by one command."""
+    uri, out = f"{prefix}published/", tmp_path / "pulled.npz"
+    result = run("publish", f"{prefix}spark/", uri)
+    assert result.exit_code == 0, result.stderr
+    assert f"🔁 Converted {prefix}spark/: 11 users × 8 items × 4 factors, seen unknown" in result.stdout
+    assert run("pull", uri, "--to", out).exit_code == 0
+    with np.load(out) as arrays:
+        assert len(arrays["user_ids"]) == 11
 
 
 def test_a_directory_is_published_as_a_model_file(prefix: Location, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, expect
 from tests.explorer.test_accessibility import faults
 from tests.explorer.test_in_browser import answer
 from tests.live.test_admission import BAD_FILES, GOOD_FILE
-from tests.support.browsing import card, open_view, rows_of, shown, visiting
+from tests.support.browsing import card, open_view, rows_of, shares_of, shown, visiting
 from tests.support.helpers import put, version
 from tests.support.running import RunningServer, running_server
 
@@ -77,8 +77,20 @@ async def test_both_models_side_by_side(chromium: Browser, trying: RunningServer
         )
         both = card(page, "Served and candidate")
         await expect(both.locator(".note")).to_have_text(
-            f"With the candidate: {came} new item{'s' * (came != 1)}, {rose} up, {fell} down, {len(gone)} gone."
+            f"With the candidate: {came} new item{'s' * (came != 1)}, {rose} up, {fell} down, {len(gone)} gone. "
+            "The bars compare within a list: each model has a scale of its own."
         )
+        described = answer(trying, "/v1/model")
+        bests = [model["score_ranges"]["recommendation"]["p99"] for model in (described, described["candidate"])]
+        shares = [
+            abs(max(-1, min(1, item["score"] / best)))
+            for best, items in zip(bests, (served, candidate), strict=True)
+            for item in items
+        ]
+        assert bests[0] != bests[1]
+        assert await shares_of(both) == pytest.approx(shares)
+        usually = card(page, "Recommended")
+        assert await shares_of(usually) == pytest.approx({"served": shares[:12], "candidate": shares[12:]}[arm])
         assert await rows_of(both) == shown(served + candidate)
         await expect(both.locator("ol").first.locator("small")).to_have_text(["gone"] * len(gone))
         await expect(both.locator("ol").last.locator("small")).to_have_count(len(candidate))

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.browsing import card, open_view, rows_of, settled, shown, visiting
+from tests.support.browsing import card, open_view, rows_of, settled, shares_of, shown, visiting
 from tests.support.running import RunningServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -142,14 +142,14 @@ async def test_what_a_user_had_and_should_see(page: Page, server: RunningServer)
     assert [name for name, _ in await rows_of(card(page, "Already had"))] == [item["title"] for item in had]
     assert await rows_of(card(page, "Recommended")) == shown(wanted)
     best = answer(server, "/v1/model")["score_ranges"]["recommendation"]["p99"]
-    shares = (
-        await card(page, "Recommended")
-        .locator(".bar")
-        .evaluate_all("bars => bars.map(bar => Number(getComputedStyle(bar).getPropertyValue('--share')))")
+    assert await shares_of(card(page, "Recommended")) == pytest.approx(
+        [min(1, item["score"] / best) for item in wanted]
     )
-    assert shares == pytest.approx([min(1, item["score"] / best) for item in wanted])
     boxes = [await card(page, name).bounding_box() for name in ("Already had", "Recommended")]
-    assert boxes[0] and boxes[1] and boxes[0]["y"] == boxes[1]["y"] and boxes[0]["x"] < boxes[1]["x"]
+    assert boxes[0]
+    assert boxes[1]
+    assert boxes[0]["y"] == boxes[1]["y"]
+    assert boxes[0]["x"] < boxes[1]["x"]
 
 
 def best(server: RunningServer) -> str:

@@ -165,7 +165,7 @@ async def test_a_pin_that_cannot_be_written(place: Place, monkeypatch: pytest.Mo
 
     async with place.serving(ONE) as store:
         administration = await served_both(store, place)
-        monkeypatch.setattr(shelves, "_mark", fail)
+        monkeypatch.setattr(shelves, "written_whole", fail)
         with pytest.raises(StateDirectoryError):
             await administration.perform(Pin(FIRST))
         assert (await administration.perform(Show())).pinned is None
@@ -188,6 +188,19 @@ async def test_a_restart_keeps_the_pin(place: Place, caplog: pytest.LogCaptureFi
         await until_served(store, THIRD)
         assert "pin_lost" in events(caplog)
         assert (await Administration(store.live).perform(Show())).pinned is None
+
+
+async def test_a_pin_outlives_its_snapshot(place: Place) -> None:
+    """If the model is imported again from the path, as a restart does, it is still pinned."""
+    async with place.serving(ONE) as store:
+        await Administration(store.live).perform(Pin(FIRST))
+    place.shelf.discard(place.shelf.served()[FIRST])
+    async with place.started() as store:
+        await until_served(store, FIRST)
+        put(place.path, TWO)
+        await eventually(lambda: rejected(store, "pinned"))
+        assert is_served(store, FIRST)
+        assert (await Administration(store.live).perform(Show())).pinned == FIRST
 
 
 async def test_a_restart_keeps_the_pin_of_a_limited_model(place: Place) -> None:
@@ -218,11 +231,65 @@ async def test_a_restart_does_not_serve_what_is_quarantined(place: Place) -> Non
         await until_served(store, SECOND)
 
 
+async def test_a_lost_pinned_model_makes_way(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """New workers cannot open it, so the model at the path is served, as after a restart, and the log says why."""
+    caplog.set_level("INFO")
+    async with place.serving(ONE) as store:
+        administration = await served_both(store, place)
+        await administration.perform(Pin(FIRST))
+        place.shelf.discard(place.shelf.served()[FIRST])
+        await administration.recover()
+        await until_served(store, SECOND)
+        assert "pin_lost" in events(caplog)
+        assert (await administration.perform(Show())).pinned is None
+
+
+async def test_a_lost_earlier_model_makes_way(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the one at the path is quarantined, the one that was served before is served again."""
+    caplog.set_level("INFO")
+    async with place.serving(ONE) as store:
+        administration = await served_both(store, place)
+        put(place.path, THREE)
+        await until_served(store, THIRD)
+        await administration.perform(RollBack())
+        assert is_served(store, SECOND)
+        place.shelf.discard(place.shelf.served()[SECOND])
+        await administration.recover()
+        assert is_served(store, FIRST)
+        assert f"(stale): the snapshot of {SECOND} is lost" in caplog.text
+        await eventually(lambda: metric(store, "als_model_snapshots_held") == 0)
+
+
+async def test_what_is_lost_at_the_path_is_imported_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is not lost stays, even if the disk cannot be read for now."""
+    async with place.serving(ONE) as store:
+        administration = await served_both(store, place)
+        await administration.perform(Pin(FIRST))
+        place.shelf.discard(place.shelf.served()[SECOND])
+        await administration.recover()
+        assert is_served(store, FIRST)
+        monkeypatch.setattr(Shelf, "_find", lambda *_: stores_lack_resources())
+        await administration.recover()
+        assert is_served(store, FIRST)
+        monkeypatch.undo()
+        await administration.perform(Unpin())
+        await until_served(store, SECOND)
+        place.shelf.discard(place.shelf.served()[SECOND])
+        await administration.recover()
+        await eventually(lambda: SECOND in place.shelf.served())
+        assert is_served(store, SECOND)
+
+
+def stores_lack_resources() -> None:
+    """Fail as a file does where too many are open."""
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
 async def test_looking_now(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the path, even if nothing changed, and in S3."""
     asked: list[str] = []
     async with place.serving(ONE) as store:
-        administration = Administration(store.live, lambda: asked.append("S3"))
+        administration = Administration(store.live, [lambda: asked.append("S3")])
         monkeypatch.setattr(Reloader, "retry", lambda _: asked.append("path"))
         await administration.perform(Look())
         assert asked == ["S3", "path"]

@@ -100,13 +100,15 @@ async def test_what_is_blocked_is_not_served(
         refused = put(place.path, BAD_FILES[gate])
         await until_rejected(store, f"gate_{gate}")
         await eventually(lambda: "still_serving" in events(caplog))
-        assert store.current and store.current.version == version(GOOD_FILE)
+        assert store.current
+        assert store.current.version == version(GOOD_FILE)
         assert store.state == "stale"
         assert events(caplog) == ["rejected", "still_serving"]
         assert metric(store, "als_gate_results_total", gate=gate, result="blocked") == 1
         assert [found for found in GATES if metric(store, "als_gate_blocks", gate=found)] == [gate]
         last = store.last_reload
-        assert last and last.version == refused
+        assert last
+        assert last.version == refused
         assert f"If the model is good all the same, als-serve accept {refused} lets it in" in last.detail
         assert [(found.gate, found.result) for found in last.gates] == [(gate, "blocked")]
         assert last.gates[0].detail in last.detail
@@ -192,7 +194,8 @@ async def test_another_version_that_is_accepted_changes_nothing(place: Place) ->
         store.live.admission.verdicts.accept(version(BETTER_FILE))
         await store.look()
         assert len(store.live.reloader.history) == 2
-        assert store.current and store.current.version == version(GOOD_FILE)
+        assert store.current
+        assert store.current.version == version(GOOD_FILE)
 
 
 async def test_after_a_restart_the_good_model_is_served_again(place: Place) -> None:
@@ -205,7 +208,8 @@ async def test_after_a_restart_the_good_model_is_served_again(place: Place) -> N
                 await until_served(store, version(GOOD_FILE))
                 put(place.path, BAD_FILES["counts"])
             await until_rejected(store, "gate_counts")
-            assert store.current and store.current.version == version(GOOD_FILE)
+            assert store.current
+            assert store.current.version == version(GOOD_FILE)
 
 
 async def test_the_same_file_after_a_restart_passes(place: Place, golden: Path) -> None:
@@ -241,7 +245,8 @@ async def test_at_another_path_the_model_used_last_is_compared(place: Place) -> 
     async with place.started() as store:
         await until_rejected(store, "gate_counts")
         await eventually(lambda: store.current is not None)
-        assert store.current and store.current.version == version(GOOD_FILE)
+        assert store.current
+        assert store.current.version == version(GOOD_FILE)
 
 
 async def test_a_quarantined_model_is_nothing_to_compare_with(place: Place) -> None:

@@ -92,7 +92,8 @@ async def test_a_file_becomes_the_candidate(trial: Trial, caplog: pytest.LogCapt
     async with trial.running():
         await eventually(lambda: trial.version == version(ONE))
         taken = trial.slot.current
-        assert taken and {taken.of(user).version for user in range(40)} == {SERVED.version, version(ONE)}
+        assert taken
+        assert {taken.of(user).version for user in range(40)} == {SERVED.version, version(ONE)}
         assert arms(taken) == [HALF.arm_of(user) for user in range(40)]
         assert trial.metric("als_candidate_info", version=version(ONE)) == 1
         assert trial.metric("als_candidate_percent") == 50
@@ -119,6 +120,18 @@ async def test_a_bad_file_changes_nothing(trial: Trial, caplog: pytest.LogCaptur
     assert trial.reloader.history[0].outcome == "rejected"
 
 
+async def test_a_lost_candidate_is_imported_again(trial: Trial) -> None:
+    """From its file, once it is looked at again, so that workers and a restart can open it."""
+    put(trial.path, ONE)
+    async with trial.running():
+        await eventually(lambda: trial.version == version(ONE))
+        trial.shelf.discard(trial.shelf.kept()[version(ONE)])
+        trial.reloader.retry()
+        await eventually(lambda: len(trial.reloader.history) == 2)
+        assert [reload.outcome for reload in trial.reloader.history] == ["swapped", "swapped"]
+        assert trial.shelf.last_used() is not None
+
+
 async def test_without_its_file_there_is_no_candidate(trial: Trial, caplog: pytest.LogCaptureFixture) -> None:
     """All users get the served model again, and its memory is free."""
     caplog.set_level("INFO")
@@ -132,7 +145,8 @@ async def test_without_its_file_there_is_no_candidate(trial: Trial, caplog: pyte
         trial.reloader.request()
         await eventually(lambda: "candidate_gone" in events(caplog))
         assert set(arms(trial.slot.current)) == {"served"}
-        assert trial.slot.current and trial.slot.current.candidate is None
+        assert trial.slot.current
+        assert trial.slot.current.candidate is None
         await eventually(lambda: trial.metric("als_model_snapshots_held") == 0)
     assert trial.metric("als_candidate_percent") == 0
     assert trial.metric("als_candidate_reloads_total", outcome="rejected") == 0
@@ -183,7 +197,8 @@ async def test_both_models_obey_one_policy() -> None:
     slot.obey(await slot.offer(change=lambda policy: policy.having("hidden_users", hidden)))
 
     def both() -> list[int]:
-        assert slot.current and slot.current.candidate
+        assert slot.current
+        assert slot.current.candidate
         arms = slot.current, slot.current.candidate.generation
         assert len({arm.number for arm in arms}) == 2
         return [arm.assortment.hidden_users for arm in arms]
@@ -201,7 +216,8 @@ async def test_a_candidate_waits_for_a_served_model() -> None:
     await try_out(slot, OTHER)
     assert slot.current is None
     await serve(slot, SERVED)
-    assert slot.current and slot.current.candidate
+    assert slot.current
+    assert slot.current.candidate
     numbers = [slot.current.number]
     slot.run_experiment(Experiment("default", 60))
     numbers.append(slot.current.number)
@@ -252,7 +268,8 @@ async def test_a_change_of_the_percentage_counts_at_once(tmp_path: Path) -> None
     assert set(arms(slot.current)) == {"candidate"}
     await steers.set_by_admin(0)
     assert set(arms(slot.current)) == {"served"}
-    assert slot.current and slot.current.shown_arm == "served"
+    assert slot.current
+    assert slot.current.shown_arm == "served"
 
 
 async def test_what_cannot_be_remembered_is_not_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -282,7 +299,8 @@ async def test_changes_do_not_get_lost(tmp_path: Path) -> None:
         slot.obey(await slot.offer(change=lambda policy: policy.having("hidden_users", hidden)))
 
     await asyncio.gather(serve(slot, SERVED), try_out(slot, OTHER), hide(), steers.set_by_admin(77))
-    assert slot.current and slot.current.candidate
+    assert slot.current
+    assert slot.current.candidate
     assert slot.current.candidate.experiment.percent == 77
     assert slot.current.assortment.hidden_users == slot.current.candidate.generation.assortment.hidden_users == 1
     assert msgspec.json.decode((tmp_path / "experiment.json").read_bytes())["admin"] == 77

@@ -37,7 +37,7 @@ from tests.support.helpers import (
     until_served,
     version,
 )
-from tests.support.hostile.bombs import bombs
+from tests.support.hostile.bombs import bomb
 from tests.support.stores import Store
 
 ONE, TWO, THREE = model_bytes(1), model_bytes(2), model_bytes(3)
@@ -109,8 +109,11 @@ async def test_a_full_disk_keeps_the_last_good_model(
                 file.write(bytes(4096))
         put(place.path, TWO)
         await eventually(lambda: rejected(store, "state_directory"))
-        assert store.last_reload and "No space left on device" in store.last_reload.detail
-        assert store.current and store.current.version == version(ONE) and answer(store.current)
+        assert store.last_reload
+        assert "No space left on device" in store.last_reload.detail
+        assert store.current
+        assert store.current.version == version(ONE)
+        assert answer(store.current)
         await eventually(lambda: place.is_clean)
         monkeypatch.setattr(stores, "STATE_DIRECTORY_RETRY_SECONDS", 0.1)
         put(place.path, TWO)
@@ -128,7 +131,9 @@ async def test_a_read_only_disk_keeps_the_last_good_model(place: Place, small_di
         assert (await finished("mount", "-o", "remount,ro", str(small_disk))).returncode == 0
         put(place.path, THREE)
         await eventually(lambda: rejected(store, "state_directory"))
-        assert store.current and store.current.version == version(TWO) and answer(store.current)
+        assert store.current
+        assert store.current.version == version(TWO)
+        assert answer(store.current)
         put(place.path, ONE)
         await until_served(store, version(ONE))
 
@@ -147,8 +152,11 @@ async def test_an_input_output_error_keeps_the_last_good_model(
             monkeypatch.setattr(Path, call, failing)
         put_with_os(place.path, TWO)
         await eventually(lambda: rejected(store, "state_directory"))
-        assert store.last_reload and "Input/output error" in store.last_reload.detail
-        assert store.current and store.current.version == version(ONE) and answer(store.current)
+        assert store.last_reload
+        assert "Input/output error" in store.last_reload.detail
+        assert store.current
+        assert store.current.version == version(ONE)
+        assert answer(store.current)
         await eventually(lambda: place.is_clean)
 
 
@@ -171,7 +179,8 @@ async def test_a_source_cut_short_after_the_load_does_no_harm(place: Place) -> N
         os.truncate(place.path, 1000)
         await eventually(lambda: rejected(store, "file_corrupt"))
         assert store.current is before
-        assert before and answer(before)
+        assert before
+        assert answer(before)
 
 
 def is_mapped(path: Path) -> bool:
@@ -181,7 +190,7 @@ def is_mapped(path: Path) -> bool:
 
 async def test_a_server_killed_during_an_import_leaves_nothing(place: Place, tmp_path: Path) -> None:
     """At kill -9 the importing process ends with its parent, however busy; the next start sweeps what was staged."""
-    place.path.write_bytes(bombs()["a key of nested tuples"].content)
+    place.path.write_bytes(bomb("a key of nested tuples").content)
     scenario = f"""
 import asyncio
 from tests.support.helpers import *

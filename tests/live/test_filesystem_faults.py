@@ -132,7 +132,8 @@ async def test_a_deleted_file_leaves_its_model_serving(place: Place) -> None:
     async with place.serving(ONE) as store:
         place.path.unlink()
         await eventually(lambda: rejected(store, "file_missing"))
-        assert store.current and answer(store.current)
+        assert store.current
+        assert answer(store.current)
         assert (store.state, metric(store, "als_model_ready"), metric(store, "als_model_stale")) == ("stale", 1, 1)
         put(place.path, ONE)
         await until_served(store, version(ONE))

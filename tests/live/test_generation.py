@@ -115,7 +115,8 @@ async def test_a_model_is_served_with_the_current_policy(slot: Slot) -> None:
     for snapshot, part, content, expected in steps:
         await serve(slot, snapshot)
         await obey(slot, part, content)
-        assert slot.current and slot.current.snapshot is snapshot
+        assert slot.current
+        assert slot.current.snapshot is snapshot
         assert shown(slot.current) == expected
         numbers.append(slot.current.number)
         slot.mark(stale=not slot.current.stale)
@@ -132,7 +133,8 @@ async def test_nothing_is_served_before_the_policy_is_complete(metrics: Metrics)
     assert slot.policy.missing == ("ALS_HIDDEN_USERS",)
     assert metrics.registry.get_sample_value("als_model_ready") == 0
     await obey(slot, "hidden_users", id_list(5))
-    assert slot.current and shown(slot.current)["hidden_users"] == ["5"]
+    assert slot.current
+    assert shown(slot.current)["hidden_users"] == ["5"]
     assert metrics.registry.get_sample_value("als_model_ready") == 1
     assert metrics.registry.get_sample_value("als_users_hidden") == 1
 
@@ -181,7 +183,8 @@ async def test_a_change_meanwhile_is_taken_into_account(slot: Slot, monkeypatch:
     await obey(slot, "unavailable", id_list(3))
     go_on.set()
     await swapping
-    assert slot.current and slot.current.snapshot is TWO
+    assert slot.current
+    assert slot.current.snapshot is TWO
     assert shown(slot.current)["unavailable"] == ["3"]
 
 

@@ -27,7 +27,7 @@ from service.model.storage.shelf import Shelf
 from service.model.storage.snapshot import FORMAT_VERSION
 from service.model.storage.source import Source, identify
 from tests.support.helpers import Place, eventually, is_alive, model_bytes, put, stand_in
-from tests.support.hostile.bombs import bombs
+from tests.support.hostile.bombs import BOMBS, bomb
 
 pytestmark = pytest.mark.usefixtures("children_are_measured")
 
@@ -71,20 +71,20 @@ async def test_a_source_replaced_since_it_was_hashed_is_not_imported(place: Plac
         await import_in_child(source, place.shelf, place.limits)
 
 
-@pytest.mark.parametrize("name", bombs())
+@pytest.mark.parametrize("name", BOMBS)
 async def test_a_bomb_hurts_only_the_child(place: Place, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory, CPU and stack bombs each have their own reason, under the limits that hold where none is set."""
-    bomb = bombs()[name]
-    put(place.path, bomb.content)
+    file = bomb(name)
+    put(place.path, file.content)
     place.limits = replace(place.limits, timeout_seconds=120)
-    if bomb.error is ImportCpuError:  # sooner than after half of the timeout
+    if file.error is ImportCpuError:  # sooner than after half of the timeout
         monkeypatch.setattr(ImportLimits, "cpu_seconds", lambda *_: 2)
-    assert str(place.path) in await refused(place, bomb.error)
+    assert str(place.path) in await refused(place, file.error)
 
 
 async def test_the_memory_limit_can_be_set(place: Place) -> None:
     """A model that needs more than ALS_IMPORT_MEMORY_MB is rejected, and the sentence names the setting."""
-    put(place.path, bombs()["npz of zeros"].content)
+    put(place.path, bomb("npz of zeros").content)
     place.limits = replace(place.limits, memory_mb=500)
     sentence = await refused(place, ImportMemoryError)
     assert sentence == (

@@ -101,7 +101,8 @@ async def test_bad_answers_bring_the_model_before_back(
         await eventually(lambda: returned(store))
         assert (store.state, imports) == ("stale", [version(ONE), version(TWO)])
         assert metric(store, "als_model_returns_total") == 1
-        assert store.last_reload and store.last_reload.version == version(TWO)
+        assert store.last_reload
+        assert store.last_reload.version == version(TWO)
         assert f"als-serve accept {version(TWO)} serves it again" in store.last_reload.detail
         assert events(caplog) == ["rejected", "still_serving"]
         assert [served.version for served in store.history] == [version(TWO), version(ONE)]

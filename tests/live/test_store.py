@@ -57,7 +57,9 @@ async def test_a_swap_shows_everywhere(place: Place) -> None:
         put(place.path, TWO)
         await until_served(store, version(TWO))
         last = store.last_reload
-        assert last and store.loaded_at and store.current
+        assert last
+        assert store.loaded_at
+        assert store.current
         assert (last.outcome, last.reason, last.detail, last.version) == ("swapped", "", "", version(TWO))
         assert last.finished_at >= store.loaded_at
         assert [(served.version, served.loaded_at) for served in store.history] == [(version(ONE), first_loaded)]

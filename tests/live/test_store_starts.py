@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import SourceMissingError, UnknownFormatError
+from service.errors import SnapshotDamagedError, SourceMissingError, UnknownFormatError
 from service.model.storage import snapshot
 from service.model.storage.shelf import Shelf
 from tests.support.helpers import (
@@ -131,7 +131,8 @@ async def test_two_stores_share_one_snapshot(place: Place) -> None:
     async with place.serving(ONE) as one, place.started() as other:
         put(place.path, TWO)
         await eventually(lambda: serves(one, version(TWO)) and serves(other, version(TWO)))
-        assert one.current and other.current
+        assert one.current
+        assert other.current
         assert one.current.directory == other.current.directory
         await eventually(lambda: place.is_clean)
     assert len(list(place.shelf.root.iterdir())) == 2
@@ -150,7 +151,8 @@ async def test_a_bad_file_at_start_leaves_the_last_good_model(
         put(place.path, bad)
     async with place.started() as store:
         await eventually(lambda: store.last_reload)
-        assert store.current and store.last_reload
+        assert store.current
+        assert store.last_reload
         assert (store.current.version, store.state) == (version(ONE), "stale")
         assert store.last_reload.outcome == "rejected"
         assert metric(store, "als_model_ready") == 1
@@ -196,7 +198,8 @@ async def test_a_fault_of_ours_is_counted_and_costs_nothing(
     assert rejected(store, "internal_error")
     assert store.last_reload
     assert store.last_reload.detail == "Unexpected ZeroDivisionError; the log says more."
-    assert store.current and (store.current.version, store.state) == (version(ONE), "stale")
+    assert store.current
+    assert (store.current.version, store.state) == (version(ONE), "stale")
     async with at_work(store.run()):
         await eventually(lambda: store.is_idle)
         assert imports == [version(ONE)]
@@ -218,6 +221,14 @@ async def test_a_single_load_returns_what_is_served(place: Place) -> None:
         await place.store().load()
     place.path.unlink()
     with pytest.raises(SourceMissingError):
+        await place.store().load()
+
+
+async def test_a_disk_that_loses_what_was_imported_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is rejected, with the sentence that says so."""
+    put(place.path, ONE)
+    monkeypatch.setattr(Shelf, "find", lambda *_: None)
+    with pytest.raises(SnapshotDamagedError, match=r"/model\.npz was damaged as soon as it was written\.$"):
         await place.store().load()
 
 

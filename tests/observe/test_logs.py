@@ -67,8 +67,12 @@ def test_no_fact_reaches_a_terminal_as_it_is(log_format: str) -> None:
 def test_an_exception_is_one_json_line_too() -> None:
     """A traceback never breaks the line format."""
     stream = logged("json")
-    try:
+
+    def fail() -> None:
         raise ValueError("no\nnewline")
+
+    try:
+        fail()
     except ValueError:
         log_event("request_failed", exc_info=True, route="/v1/model", request_id="r1")
     line = json.loads(stream.getvalue())

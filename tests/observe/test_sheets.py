@@ -64,7 +64,9 @@ def test_what_a_worker_has_counted_outlasts_it(keeper: Metrics, sums: Sums) -> N
     assert keeper.registry.get_sample_value("als_accept_errors_total") == 2
     assert keeper.registry.get_sample_value("als_connections") == 0
     after = keeper.registry.get_sample_value("process_cpu_seconds_total")
-    assert cpu is not None and after is not None and after >= cpu
+    assert cpu is not None
+    assert after is not None
+    assert after >= cpu
 
 
 def test_a_scrape_has_the_same_series_with_workers_as_without(keeper: Metrics, sums: Sums) -> None:

@@ -192,6 +192,19 @@ def test_a_new_model_everywhere_does_not_add_pods() -> None:
     spec = one(built(BASE), "HorizontalPodAutoscaler")["spec"]
     assert spec["behavior"]["scaleUp"]["stabilizationWindowSeconds"] >= 120
     assert spec["minReplicas"] >= 3
+
+
+def test_the_autoscaler_measures_these_pods(container: Resource) -> None:
+    """Use of processors is a share of what a pod requests, and nothing else sets the number of pods."""
+    spec = one(built(BASE), "HorizontalPodAutoscaler")["spec"]
+    deployment = one(built(BASE), "Deployment")
+    assert spec["scaleTargetRef"] == {
+        "apiVersion": deployment["apiVersion"],
+        "kind": "Deployment",
+        "name": deployment["metadata"]["name"],
+    }
+    assert [metric["resource"]["name"] for metric in spec["metrics"]] == ["cpu"]
+    assert "cpu" in container["resources"]["requests"]
     assert "replicas" not in one(built(BASE), "Deployment")["spec"]  # two would set them
 
 
@@ -200,6 +213,22 @@ def test_a_rolling_restart_takes_no_pod_away_first(deployment: Resource) -> None
     assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     budget = one(built(BASE), "PodDisruptionBudget")["spec"]
     assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+
+
+def test_pods_are_spread_over_zones_and_nodes(pod: Resource) -> None:
+    """Each generation of pods for itself, and a cluster of one node or zone is no obstacle."""
+    spread = pod["topologySpreadConstraints"]
+    assert [each["topologyKey"] for each in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    for each in spread:
+        assert (each["maxSkew"], each["whenUnsatisfiable"]) == (1, "ScheduleAnyway")
+        assert each["matchLabelKeys"] == ["pod-template-hash"]
+
+
+def test_pods_have_the_role_that_may_read_the_bucket(pod: Resource, variables: dict[str, str]) -> None:
+    """On EKS: of their ServiceAccount, which the example gives one, with the bucket."""
+    account = one(built(EXAMPLE), "ServiceAccount", pod["serviceAccountName"])["metadata"]
+    assert re.fullmatch(r"arn:aws:iam::\d{12}:role/\S+", account["annotations"]["eks.amazonaws.com/role-arn"])
+    assert variables["ALS_S3_URI"].startswith("s3://")
 
 
 def test_a_slow_first_import_is_not_a_failed_rollout(deployment: Resource) -> None:
@@ -257,6 +286,12 @@ def test_the_policy_lets_through_what_is_needed(resources: list[Resource]) -> No
         for port in rule["ports"]
     ]
     assert out == [(53, "UDP"), (53, "TCP"), (443, None)]
+    (policy,) = (each for each in policies if "Egress" in each["policyTypes"])
+    (label,) = re.findall(r"with the label `(\S+): \"true\"`", page("ops/kubernetes/README.md"))
+    assert policy["ingress"][0]["from"] == [
+        {"podSelector": {}},
+        {"namespaceSelector": {"matchLabels": {label: "true"}}},
+    ]
     let_in = {port["port"] for each in policies for rule in each["ingress"] for port in rule["ports"]}
     (container,) = one(resources, "Deployment")["spec"]["template"]["spec"]["containers"]
     assert let_in == {port["name"] for port in container["ports"]} == {"http"}

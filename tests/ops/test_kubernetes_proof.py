@@ -27,6 +27,18 @@ def test_the_proof_is_valid(version: str) -> None:
     assert f"space={SPACE}\n" in (PROOF / "prove.sh").read_text("utf-8")
 
 
+def test_no_pod_of_the_proof_gets_variables_of_services() -> None:
+    """Those of the Service als-serve would be settings that als-serve does not know; and all pods are restricted."""
+    workloads = [each["spec"] for each in built(PROOF) if each["kind"] in {"Deployment", "CronJob"}]
+    pods = [each.get("jobTemplate", {}).get("spec", each)["template"]["spec"] for each in workloads]
+    assert len(pods) == 4
+    for pod in pods:
+        assert pod["enableServiceLinks"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        for container in pod["containers"]:
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
 def test_the_client_counts_what_fails(tmp_path: Path) -> None:
     """It counts answers of a real server as such, and a port that nobody listens on as a failure."""
     model = tmp_path / "als_model.npz"

@@ -24,9 +24,9 @@ def packages(job: Path) -> set[str]:
 
 
 def test_training_needs_pyspark_alone() -> None:
-    """So spark-submit needs no packages, on any cluster; recommending needs als-serve, too."""
+    """So spark-submit needs no packages, on any cluster; recommending needs als-serve, too, which has NumPy."""
     assert packages(JOBS / "train.py") == {"pyspark"}
-    assert packages(JOBS / "recommend.py") == {"pyspark", "service"}
+    assert packages(JOBS / "recommend.py") == {"numpy", "pyspark", "service"}
 
 
 @pytest.mark.parametrize("name", ["train.py", "recommend.py"])

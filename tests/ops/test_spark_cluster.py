@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -101,9 +101,9 @@ def run(*arguments: object) -> str:
     return result.stdout
 
 
-def list_of(server: RunningServer, user: str, n: int) -> dict[str, Any]:
+def list_of(server: RunningServer, user: str, n: int, text: str = "") -> dict[str, Any]:
     """Ask the server for a list, as a row has it."""
-    status, body = server.get(f"/v1/users/{quote(user)}/recommendations?n={n}")
+    status, body = server.get(f"/v1/users/{quote(user)}/recommendations?n={n}&filter={quote(text)}")
     assert status == 200
     scored = [{"item_id": each["item_id"], "score": float(np.float32(each["score"]))} for each in body["items"]]
     return {"user_id": user, "strategy": body["strategy"], "items": scored}
@@ -166,49 +166,69 @@ def test_the_cluster_evaluates_as_the_command_does(trained: Path, held_out: Path
     }
 
 
-def test_the_cluster_holds_out_a_fifth(
-    cluster: Cluster, workers: list[Worker], interactions: Path, tmp_path: Path
-) -> None:
-    """Of each user's pairs, rounded down; at most so many users are evaluated, and all pairs are in the model."""
-    train(cluster, interactions, tmp_path / "split", "--evaluate", "--sample", 500, iterations=2).finish()
-    pairs = set(map(tuple, csv.reader(interactions.read_text().splitlines()[1:])))
-    held_out = [count // 5 for count in Counter(user for user, _ in pairs).values() if count >= 5]
-    facts = facts_of(tmp_path / "split")
-    found = facts["evaluation"]
-    assert (facts["pairs"], found["users"], found["sampled_of"]) == (len(pairs), 500, len(held_out))
-    assert 500 < found["pairs"] < sum(held_out)
-    # A fifth at random would be found among 200 items with k / 200 = 0.1; these items are those that many users had.
-    assert 0.15 < found["recall"] < 0.9
-    assert 0 < found["ndcg"] < found["recall"]
-
-
 def test_the_lists_of_the_cluster_are_those_of_a_server(cluster: Cluster, trained: Path, tmp_path: Path) -> None:
-    """Of all users: ids, strategies, scores and order are the same as over HTTP."""
-    model, out = tmp_path / "m.npz", tmp_path / "lists"
+    """Of all users but a hidden one, with a filter: ids, strategies, scores and order are those over HTTP."""
+    model, out, items, hidden = (tmp_path / name for name in ("m.npz", "lists", "items.csv", "hidden.txt"))
     run("convert", trained, model)
-    cluster.submit("recommend", RECOMMEND, "--model", model, "--out", out, "-n", 20, "--partitions", 4).finish()
+    items.write_text("id,price,available\n" + "".join(f"item-{n},{n},{n % 5 > 0}\n" for n in range(ITEMS)))
+    hidden.write_text("user-7\n")
+    policy, text = ("--items", items, "--hidden-users", hidden), "price > 20 AND price < 150"
+    options = ("-n", 20, "--partitions", 4, *policy, "--filter", text)
+    cluster.submit("recommend", RECOMMEND, "--model", model, "--out", out, *options).finish()
     found = {row["user_id"]: row for row in pq.read_table(out).to_pylist()}
-    assert len(found) == USERS
-    with running_server(model, tmp_path / "state") as server:
+    assert len(found) == USERS - 1
+    with running_server(model, tmp_path / "state", items=items, hidden_users=hidden) as server:
         server.wait_until_ready()
-        assert found == {user: list_of(server, user, 20) for user in found}
+        assert found == {user: list_of(server, user, 20, text) for user in found}
+    given = {item["item_id"] for row in found.values() for item in row["items"]}
+    assert given <= {f"item-{n}" for n in range(21, 150) if n % 5}
 
 
-def test_a_worker_lost_in_training_changes_nothing(
-    cluster: Cluster, workers: list[Worker], trained: Path, interactions: Path, tmp_path: Path
-) -> None:
-    """Killed with its executor when half of the iterations are done: the job goes on, and the model is the same."""
-    out = tmp_path / "disturbed"
-    job = train(cluster, interactions, out)
-    # Spark writes a checkpoint after ten iterations.
-    until(lambda: job.process.poll() is not None or [*out.glob("_work/checkpoints/*/rdd-*")], job.said, 600)
+@pytest.fixture(scope="module")
+def disturbed(
+    cluster: Cluster,
+    workers: list[Worker],
+    trained: Path,
+    interactions: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Return what the job wrote when it had evaluated first and then lost a worker, half of the iterations done."""
+    out = tmp_path_factory.mktemp("jobs") / "disturbed"
+    job = train(cluster, interactions, out, "--evaluate", "--sample", 500)
+
+    def checkpoints() -> set[Path]:
+        return set(out.glob("_work/checkpoints/*/rdd-*"))
+
+    def happened(what: Callable[[], object]) -> None:
+        until(lambda: job.process.poll() is not None or what(), job.said, 600)
+
+    happened((out / "item_weights/_SUCCESS").exists)
+    of_evaluation = checkpoints()
+    happened(lambda: checkpoints() - of_evaluation)  # Spark writes one after ten iterations.
     workers.pop().kill()
     assert not (out / "model").exists()
     job.finish()
     workers.append(cluster.add_worker())
     assert "Lost executor" in job.log.read_text()
+    return out
+
+
+def test_a_worker_lost_in_training_changes_nothing(trained: Path, disturbed: Path) -> None:
+    """Killed with its executor in the middle: the job goes on, and the model is the same."""
     for side in ("userFactors", "itemFactors"):
-        expected, found = factors_of(trained / "model" / side), factors_of(out / "model" / side)
+        expected, found = factors_of(trained / "model" / side), factors_of(disturbed / "model" / side)
         assert expected.keys() == found.keys()
         np.testing.assert_allclose([found[key] for key in expected], [*expected.values()], rtol=1e-3, atol=1e-5)
-    assert facts_of(out)["pairs"] == facts_of(trained)["pairs"]
+
+
+def test_an_evaluation_holds_out_a_fifth(interactions: Path, disturbed: Path) -> None:
+    """Of each user's pairs, rounded down; at most so many users are evaluated, and the model has learned all pairs."""
+    pairs = set(map(tuple, csv.reader(interactions.read_text().splitlines()[1:])))
+    held_out = [count // 5 for count in Counter(user for user, _ in pairs).values() if count >= 5]
+    facts = facts_of(disturbed)
+    found = facts["evaluation"]
+    assert (facts["pairs"], found["users"], found["sampled_of"]) == (len(pairs), 500, len(held_out))
+    assert 500 <= found["pairs"] < sum(held_out)
+    # By chance, 20 of 200 items would have a tenth of them; but these items are those that many users had.
+    assert 0.15 < found["recall"] < 0.9
+    assert 0 < found["ndcg"] < found["recall"]

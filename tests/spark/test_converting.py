@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ from service.model.formats.reading import read
 from service.model.scoring.scoring import recommend
 from service.model.validation.validation import validate
 from service.spark.converting import write
-from tests.support.spark import FIXTURES, VERSIONS, converted, copied, factors_of, write_als_model, write_factors
+from tests.support.spark import (
+    FIXTURES,
+    VERSIONS,
+    converted,
+    copied,
+    factors_of,
+    write_als_model,
+    write_factors,
+    write_metadata,
+)
 
 NAMES = ["ana", "bo", "dan", "eve", "fay", "gus", "hal", "ida", "jan", "nobody", "zoë"]
 ITEMS = [f"book-{letter}" for letter in "abcdefgh"]
@@ -72,6 +82,20 @@ def test_a_pipeline_has_the_labels_of_its_indexers(version: str, layout: str) ->
 def test_a_tuned_model_is_its_best_model(version: str) -> None:
     """A TrainValidationSplitModel or CrossValidatorModel contains the model to serve."""
     assert len(converted(FIXTURES / version / "tuned")[0].user_ids) > 0
+
+
+@pytest.mark.parametrize("kind", ["CrossValidatorModel", "TrainValidationSplitModel"])
+def test_both_kinds_of_tuning_are_known(tmp_path: Path, kind: str) -> None:
+    """They are saved alike, except for the class."""
+    write_metadata(tmp_path, f"org.apache.spark.ml.tuning.{kind}")
+    write_als_model(tmp_path / "bestModel", np.eye(3), np.eye(3))
+    assert converted(tmp_path)[0].user_ids.tolist() == [0, 1, 2]
+
+
+def test_a_model_of_mlflow_is_found_among_the_artifacts_of_a_run(tmp_path: Path) -> None:
+    """MLflow logs a model to the directory model of a run."""
+    shutil.copytree(FIXTURES / VERSIONS[0] / "mlflow", tmp_path / "model")
+    assert sorted(texts(converted(tmp_path)[0].user_ids)) == NAMES
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -132,11 +156,20 @@ def test_rows_of_zeros_stray_files_and_empty_parts_are_accepted(tmp_path: Path) 
         "userFactors/_committed_123",
         "userFactors/.hidden",
         "userFactors/part-00009-empty.parquet",
+        ".staging/.part-00000.parquet.crc",
     ):
+        (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).touch()
     model, _ = converted(directory)
     nobody = model.user_ids.tolist().index(999)
     assert not model.user_factors[nobody].any()
+
+
+def test_a_stage_in_python_may_have_nan(tmp_path: Path) -> None:
+    """Python writes the parameters of its stages, of which some are NaN, with no JSON for it."""
+    model = copied(tmp_path, "pipeline")
+    write_metadata(model / "stages/9_Custom_0", "shop.Custom", {"missing": float("nan")})
+    assert len(converted(model)[0].user_ids) == len(NAMES)
 
 
 def test_features_of_older_files_and_of_doubles_are_read(tmp_path: Path) -> None:
@@ -150,6 +183,15 @@ def test_features_of_older_files_and_of_doubles_are_read(tmp_path: Path) -> None
         directory = write_als_model(tmp_path / name, features, features)
         write_factors(directory / "userFactors", numbers, pa.array(features.tolist(), kind))
         assert (converted(directory)[0].user_factors == features).all()
+
+
+def test_parts_may_be_compressed_in_other_ways(tmp_path: Path) -> None:
+    """Spark's configuration says how; the name of a part says so, too."""
+    directory = write_als_model(tmp_path, np.eye(3), np.eye(3))
+    for compression in ("zstd", "gzip", "lz4", "none"):
+        shutil.rmtree(directory / "userFactors")
+        write_factors(directory / "userFactors", np.arange(3), 2 * np.eye(3), compression=compression)
+        assert (converted(directory)[0].user_factors == 2 * np.eye(3)).all()
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet", "directory", "indexer"])

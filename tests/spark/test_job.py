@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from service.errors import ConversionError
-from tests.support.spark import FIXTURES, converted, copied
+from tests.support.spark import FIXTURES, converted, copied, part_of
 
 VERSION = "4.3"
 JOB = FIXTURES / VERSION / "job"
@@ -53,6 +54,20 @@ def test_items_weigh_less_the_more_users_they_have() -> None:
     weights = counts**-0.25
     expected = weights / np.mean(model.seen.weights * weights[model.seen.items])
     np.testing.assert_allclose(model.item_weights, expected, rtol=1e-5)
+
+
+def test_an_item_that_has_no_weight_weighs_1(tmp_path: Path) -> None:
+    """As every item does if there are no weights."""
+    job = copied(tmp_path, "job", VERSION)
+    part = part_of(job / "item_weights")
+    rows = pq.read_table(part)
+    pq.write_table(rows.slice(1), part)
+    weights, whole = (converted(path)[0].item_weights for path in (job, JOB))
+    assert weights is not None
+    assert whole is not None
+    missing = rows.column("item")[0].as_py()
+    assert weights[missing] == 1 != whole[missing]
+    assert (np.delete(weights, missing) == np.delete(whole, missing)).all()
 
 
 def test_the_options_win(tmp_path: Path) -> None:

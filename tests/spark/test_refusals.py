@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from service.errors import AlsServeError
+from service.spark import tree
 from tests.support.spark import (
     FIXTURES,
     VERSIONS,
@@ -66,10 +68,42 @@ def cut(path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
+def replaced(path: Path, make: Callable[[Path], object]) -> None:
+    """Put something else in the place of a file."""
+    path.unlink()
+    make(path)
+
+
+def beyond(rows: int) -> pa.Array:
+    """Return numbers that no int64 holds."""
+    return pa.array(np.arange(rows, dtype=np.uint64) + 2**63)
+
+
+def claim_rows(path: Path) -> None:
+    """Have a file say that it has 62 rows, in its own number and in that of its rows' group."""
+    pq.write_table(pq.read_table(path).slice(0, 3), path)
+    content = path.read_bytes()
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    number = b"\x16\x06"  # Thrift's compact form of a field of 64 bits: the type, and 3, zigzagged
+    assert content.count(number, start) >= 2
+    path.write_bytes(content[:start] + content[start:].replace(number, b"\x16\x7c"))
+
+
+def misname(path: Path) -> None:
+    """Give another column a name that is not UTF-8."""
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("hobby", table.column("id")), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"hobby", b"h\xffbby"))
+
+
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "unfinished": (
         lambda model: (model / "itemFactors/_SUCCESS").unlink(),
         "als/itemFactors has no file _SUCCESS, so Spark did not finish writing it; save or copy the model again.",
+    ),
+    "unfinished users": (
+        lambda model: (model / "userFactors/_SUCCESS").unlink(),
+        "als/userFactors has no file _SUCCESS, so Spark did not finish writing it; save or copy the model again.",
     ),
     "partial": (
         lambda model: shutil.rmtree(model / "itemFactors"),
@@ -78,6 +112,18 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a part lost": (
         lambda model: part_of(model / "userFactors").unlink(),
         "als/userFactors has the checksum of part-00000-* but not the file; copy the model again.",
+    ),
+    "a part that is a broken link": (
+        lambda model: replaced(part_of(model / "userFactors"), lambda path: path.symlink_to("/nowhere")),
+        "als/userFactors/part-00000-* is not a file, or a link to nothing; copy the model again.",
+    ),
+    "a part that is a pipe": (
+        lambda model: replaced(part_of(model / "userFactors"), os.mkfifo),
+        "als/userFactors/part-00000-* is not a file, or a link to nothing; copy the model again.",
+    ),
+    "a part that is a directory": (
+        lambda model: replaced(part_of(model / "userFactors"), Path.mkdir),
+        "als/userFactors/part-00000-* is not a file, or a link to nothing; copy the model again.",
     ),
     "no metadata": (
         lambda model: shutil.rmtree(model / "metadata"),
@@ -101,6 +147,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "no rank": (
         write_metadata,
+        "als/metadata lacks rank, userCol or itemCol; save the model again.",
+    ),
+    "absurd rank": (
+        lambda model: write_metadata(model, rank=10**9),
         "als/metadata lacks rank, userCol or itemCol; save the model again.",
     ),
     "no rows": (
@@ -127,6 +177,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         with_features(lambda rows: pa.array(["x"] * rows)),
         "als/userFactors/* has features of type string instead of lists of floats.",
     ),
+    "whole numbers": (
+        with_features(lambda rows: pa.array([[1] * 4] * rows)),
+        "als/userFactors/* has features of type list<*> instead of lists of floats.",
+    ),
     "no column": (
         rewritten("itemFactors", lambda table: table.select(["id"])),
         "als/itemFactors/* has no column features; save it again.",
@@ -134,6 +188,26 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "bad text": (
         with_features(lambda rows: pa.array([b"\xff"] * rows, pa.binary()).view(pa.string())),
         "als/userFactors/* is damaged or cut short: it cannot be read as Parquet; copy it again.",
+    ),
+    "two columns": (
+        rewritten("userFactors", lambda table: table.append_column("id", table.column("id"))),
+        "als/userFactors/* has two columns id; save it again.",
+    ),
+    "ids beyond 64 bits": (
+        rewritten("userFactors", lambda table: table.set_column(0, "id", beyond(table.num_rows))),
+        "als/userFactors/* is damaged or cut short: it cannot be read as Parquet; copy it again.",
+    ),
+    "fewer rows than it says": (
+        lambda model: claim_rows(part_of(model / "userFactors")),
+        "als/userFactors/* is damaged or cut short: it cannot be read as Parquet; copy it again.",
+    ),
+    "a column whose name is not text": (
+        lambda model: misname(part_of(model / "userFactors")),
+        "als/userFactors/* is damaged or cut short: it cannot be read as Parquet; copy it again.",
+    ),
+    "numbers too large": (
+        with_features(lambda rows: pa.array([[1e300] * 4] * rows, pa.list_(pa.float64()))),
+        "userFactors has NaN or infinite numbers, first in row *; train the model again.",
     ),
     "text ids": (
         rewritten("itemFactors", lambda table: table.set_column(0, "id", table.column("id").cast(pa.string()))),
@@ -163,6 +237,14 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "rdd": (
         lambda model: write_metadata(model, MLLIB, version="1.0", rank=4),
         "als was saved by Spark's older API for RDDs (spark.mllib); train with ALS of pyspark.ml.recommendation.",
+    ),
+    "tuning": (
+        lambda model: write_metadata(model, "org.apache.spark.ml.tuning.CrossValidator"),
+        "als is CrossValidator before training; save the model that its fit() returns.",
+    ),
+    "empty": (
+        lambda model: write_metadata(model, "org.apache.spark.ml.PipelineModel"),
+        "als has no ALS model, only an empty pipeline; als-serve serves one ALS model.",
     ),
     "k-means": (
         lambda model: write_metadata(model, KMEANS),
@@ -226,10 +308,26 @@ def test_an_indexer_without_labels_is_refused(tmp_path: Path) -> None:
     model = copied(tmp_path, "pipeline")
     data = next(model.glob("stages/0_*/data"))
     part = part_of(data)
-    pq.write_table(pa.table({"other": [1]}), part)
-    assert refusal(model).endswith("/data does not have the labels of a StringIndexer; save the model again.")
+    labels = pa.array([[["a", None]]], pa.list_(pa.list_(pa.string())))
+    for table in (pa.table({"other": [1]}), pa.table({"labelsArray": labels})):
+        pq.write_table(table, part)
+        assert refusal(model).endswith("/data does not have the labels of a StringIndexer; save the model again.")
     (data / "_SUCCESS").unlink()
     assert "/data has no file _SUCCESS" in refusal(model)
+
+
+def test_an_indexer_without_columns_is_refused(tmp_path: Path) -> None:
+    """Nothing says what its labels are of."""
+    model = copied(tmp_path, "pipeline")
+    path = part_of(next(model.glob("stages/0_*/metadata")))
+    path.write_text(path.read_text().replace('"outputCol"', '"other"'))
+    assert refusal(model).endswith("/metadata does not name the indexer's columns; save the model again.")
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with far more files than a model has is not opened file by file."""
+    monkeypatch.setattr(tree, "_MOST_FILES", 7)
+    assert refusal(copied(tmp_path)) == "als has over 7 files, more than a model has; name the model's directory."
 
 
 def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
@@ -248,6 +346,15 @@ def test_labels_of_another_model_are_refused(tmp_path: Path) -> None:
     assert refusal(model, user_labels=path) == (
         "labels.csv is not a CSV or Parquet file with the columns id (whole numbers) and label."
     )
+    table = tmp_path / "labels.parquet"
+    pq.write_table(pa.table({"id": [0], "label": [True]}), table)
+    assert refusal(model, user_labels=table) == "labels.parquet has labels of type bool; use numbers or text."
+    pq.write_table(pa.table({"id": ["0", "x"], "label": ["a", "b"]}), path)
+    assert refusal(model, user_labels=path) == (
+        "labels.csv has ids that are not whole numbers, or labels that are not text; write it again."
+    )
+    pq.write_table(pa.table({"id": pa.array([], pa.int32()), "label": pa.array([], pa.string())}), path)
+    assert refusal(model, user_labels=path).startswith("labels.csv has no label for 0, which has factors;")
     path.write_text("id,label\n0,a\n1,b\n2,c\n3,a\n")
     assert refusal(model, user_labels=path) == "user_ids has the id 'a' for row 0 and for row 3; ids must be unique."
 

@@ -19,6 +19,7 @@ from service.live.steering import Steering
 from service.model.rollout.arms import Experiment
 from service.observe.metrics import Metrics
 from service.settings import Settings
+from tests.stories.test_administration import Administered, administrators
 from tests.support.fleets import Fleet
 from tests.support.helpers import at_work, eventually, model_bytes, put, version
 from tests.support.load import Answer, open_loop
@@ -101,7 +102,10 @@ def fleet(seaweed: Seaweed, versioned_bucket: str, tmp_path: Path) -> Fleet:
 
 
 def test_a_candidate_from_s3(fleet: Fleet) -> None:
-    """What the command says counts on a server that follows the prefix, over its settings, until it is turned off."""
+    """What the command says counts on a server that follows the prefix, over its settings, until it is turned off.
+
+    A reload looks at that at once, however rarely the server polls.
+    """
     candidate = fleet.publish(CANDIDATE)
     fleet.publish(SERVED)
     with fleet.server(candidate_percent=90) as server:
@@ -113,9 +117,11 @@ def test_a_candidate_from_s3(fleet: Fleet) -> None:
         fleet.run("candidate", candidate, "--percent", "60")
         server.wait_until(lambda: has_candidate(server, version(CANDIDATE), 60))
         assert arms(server) == expected(60)
-    with fleet.server(candidate_percent=90) as server:
+    tokens = administrators(fleet.directory)
+    with fleet.server(candidate_percent=90, tokens_file=tokens, s3_poll_seconds=3600) as server:
         server.wait_until(lambda: has_candidate(server, version(CANDIDATE), 60))
         fleet.run("candidate", fleet.uri, "--off")
+        assert Administered(fleet.path, server, server.url).ask("POST", "reload")[0] == 200
         server.wait_for("candidate_gone")
         server.wait_until(lambda: set(arms(server).values()) == {None})
         assert not (fleet.directory / "state" / "candidate.model").exists()

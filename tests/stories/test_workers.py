@@ -241,7 +241,7 @@ def test_workers_end_with_their_keeper(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shelf", ["snapshots", "candidates"])
 def test_what_is_lost_on_disk_does_not_keep_new_workers_out(tmp_path: Path, shelf: str) -> None:
-    """The served model is imported again, and a candidate is done without."""
+    """The served model and the candidate are imported again; meanwhile, the candidate is done without."""
     MODELS.put(FIRST, tmp_path / "m.npz")
     MODELS.put(SECOND, tmp_path / "c.npz")
     with running_server(
@@ -256,3 +256,4 @@ def test_what_is_lost_on_disk_does_not_keep_new_workers_out(tmp_path: Path, shel
         assert psutil.wait_procs(workers, timeout=60)[1] == []
         assert server.get("/v1/model")[1]["model_version"] == FIRST
         server.wait_for("candidate_lost" if shelf == "candidates" else "not_answering")
+        server.wait_until(lambda: all(server.get("/v1/model")[1]["candidate"] for _ in range(20)))  # in both workers

@@ -19,6 +19,7 @@ _ARGUMENTS = (
 )
 expect.set_options(timeout=30_000)  # a deadline for busy machines; what is expected comes at once, or in two seconds
 
+_SHARES = "bars => bars.map(bar => getComputedStyle(bar).getPropertyValue('--share'))"
 #: What Chromium itself says of an answer with an error status, or of none at all.
 FAILED_REQUEST = re.compile(r"Failed to load resource: ")
 
@@ -80,6 +81,11 @@ async def rows_of(card: Locator) -> list[tuple[str, str]]:
     names = await card.locator(".row:not(.why .row) .name b").all_inner_texts()
     numbers = await card.locator(".row:not(.why .row) .number").all_inner_texts()
     return list(zip(names, numbers, strict=True))
+
+
+async def shares_of(card: Locator) -> list[float]:
+    """Return the lengths of the bars of a card's rows, as shares of the longest possible one."""
+    return [float(share) for share in await card.locator(".row:not(.why .row) .bar").evaluate_all(_SHARES)]
 
 
 def shown(items: list[dict[str, Any]]) -> list[tuple[str, str]]:

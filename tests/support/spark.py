@@ -54,14 +54,16 @@ def write_metadata(directory: Path, kind: str = ALS_MODEL, params: dict[str, Any
     (directory / "metadata/_SUCCESS").touch()
 
 
-def write_factors(directory: Path, numbers: NDArray[Any], features: Any, parts: int = 1) -> None:
-    """Write factors to part files, rows dealt out in turn as Spark's hashing does; compressed as Spark 3 does."""
+def write_factors(
+    directory: Path, numbers: NDArray[Any], features: Any, parts: int = 1, compression: str = "snappy"
+) -> None:
+    """Write factors to part files, rows dealt out in turn as Spark's hashing does."""
     directory.mkdir(parents=True, exist_ok=True)
     for part in range(parts):
         rows = slice(part, None, parts)
         chosen = _lists(features[rows]) if isinstance(features, np.ndarray) else features[rows]
         table = pa.table({"id": pa.array(numbers[rows]), "features": chosen})
-        pq.write_table(table, directory / f"part-{part:05d}-c000.snappy.parquet", compression="snappy")
+        pq.write_table(table, directory / f"part-{part:05d}-c000.{compression}.parquet", compression=compression)
     (directory / "_SUCCESS").touch()
 
 

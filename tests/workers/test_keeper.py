@@ -16,6 +16,7 @@ import pytest
 
 from service import server
 from service.api.context import Context
+from service.live.commands import Pin
 from service.settings import Settings
 from service.workers import keeper
 from tests.support.helpers import eventually, model_bytes, put, stand_in
@@ -79,6 +80,26 @@ async def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         await eventually(lambda: service.sample("als_workers") == 2, 60)
         assert await service.get("/metrics") == 200
     assert workers_of(os.getpid()) == []
+
+
+async def test_workers_do_without_a_pinned_model_that_is_lost(tmp_path: Path) -> None:
+    """Where all of them end, new ones answer from the model at the path."""
+    async with started(tmp_path) as service:
+        await eventually(lambda: service.sample("als_workers") == 2, seconds=60)
+        slot, administer = service.context.status.slot, service.context.administer
+        assert slot.loaded
+        assert administer
+        pinned, path = slot.loaded.version, slot.loaded.snapshot.directory
+        await administer(Pin(pinned))
+        newer = put(tmp_path / "m.npz", model_bytes(1))
+        await eventually(lambda: slot.loaded and slot.loaded.stale, seconds=60)
+        path.rename(tmp_path / "lost")
+        for worker in workers_of(os.getpid()):
+            worker.kill()
+        await eventually(lambda: service.sample("als_workers") == 0)
+        await eventually(lambda: service.sample("als_workers") == 2, seconds=60)
+        assert slot.version == newer
+        assert await service.get("/readyz") == 200
 
 
 async def test_a_worker_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from service.connections import Budget
 from service.listening import open_sockets
+from service.model.rollout.arms import Experiment
 from service.observe.sheets import make_sheet
 from service.workers.messages import Answer, Ask, Assignment, FromWorker, Lost, News, Scrape, Taken, line
 from service.workers.turns import make_turns
@@ -117,6 +118,17 @@ async def test_without_the_snapshot_it_waits_for_another(worker: Running, place:
     worker.tell(line(news(told)))
     assert await worker.said.next() == Taken(7)
     assert (await asked)[0] == 200
+
+
+async def test_without_the_candidate_it_answers_and_says_so(worker: Running, place: Place) -> None:
+    """So that the keeper has it imported again; once it is, the worker has it, too."""
+    told = kept(place, await imported(place), number=7)
+    beside = kept(place, await imported(place, 1), number=8)
+    lost = msgspec.structs.replace(beside, snapshot=Path("/gone"))
+    worker.tell(line(news(msgspec.structs.replace(told, candidate=(lost, Experiment(percent=50))))))
+    assert {await worker.said.next(), await worker.said.next()} == {Lost(), Taken(7)}
+    worker.tell(line(news(msgspec.structs.replace(told, candidate=(beside, Experiment(percent=50))))))
+    assert await worker.said.next() == Taken(7)
 
 
 async def test_it_says_that_it_drains_as_soon_as_the_keeper_does(worker: Running, place: Place) -> None:

@@ -87,6 +87,7 @@ class CandidateFacts(msgspec.Struct, frozen=True, kw_only=True):
     items: int | None = None
     factors: int | None = None
     loaded_at: datetime | None = None
+    score_ranges: ScoreRanges | None = None
     last_reload: Reload | None
 
 
@@ -192,6 +193,7 @@ def _candidate(candidate: Candidate | None, last_reload: Reload | None) -> Candi
         items=manifest.items,
         factors=manifest.factors,
         loaded_at=generation.loaded_at,
+        score_ranges=manifest.scores,
         last_reload=last_reload,
     )
 

@@ -61,7 +61,7 @@ def map_array(path: Path, facts: FileFacts) -> NDArray[Any]:
         raise damaged(path, f"has {size} bytes instead of {facts.bytes}")
     try:
         mapped: np.memmap[Any, np.dtype[Any]] = open_memmap(path, mode="r")
-    except OSError:  # pragma: no cover - the file existed a line ago, so the disk fails
+    except OSError:  # not damage
         raise
     except Exception as error:  # a damaged header raises any error of Python's parser
         raise damaged(path, f"has a damaged header ({error})") from None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import OutOfResourcesError, SnapshotDamagedError, StateDirectoryError
-from service.files import sync_directory
+from service.files import sync_directory, written_whole
 from service.model.storage import snapshot
 from service.model.storage.array_files import damaged
 from service.model.storage.snapshot import Snapshot
@@ -21,8 +21,10 @@ from service.model.storage.source import Source, is_lacking
 
 _STAGED = ".staged-"
 _DISCARDED = ".discarded-"
-#: Empty files in a snapshot: it was never served; a person has pinned it.
-_UNSERVED, _PINNED = "unserved", "pinned"
+#: An empty file in a snapshot that was never served.
+_UNSERVED = "unserved"
+#: A file next to the snapshots with the version that a person has pinned, which so outlives its snapshot.
+_PINNED = "pinned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,13 @@ class Shelf:
 
         Limited ones are skipped unless pinned, and those that were never served, are refused or cannot be opened.
         """
-        for place in sorted(self._served(), key=is_pinned, reverse=True):
+        pinned = self.pinned()
+        for place in sorted(self._served(), key=lambda place: _version_of(place) == pinned, reverse=True):
             if is_refused(_version_of(place)):
                 continue
             with suppress(SnapshotDamagedError, OSError):  # then an earlier one may be whole
                 found = self.open(place)
-                if not found.model.limited or is_pinned(place):
+                if not found.model.limited or _version_of(place) == pinned:
                     return found
         return None
 
@@ -83,20 +86,23 @@ class Shelf:
         """Return those of :meth:`kept` that were served at some time."""
         return {version: place for version, place in self.kept().items() if not is_unserved(place)}
 
-    def pin(self, place: Path | None) -> None:
-        """Pin one of its directories, or none, and no other. Raises StateDirectoryError, OutOfResourcesError."""
+    def pin(self, version: str | None) -> None:
+        """Pin a version, or none, and no other. Raises StateDirectoryError, OutOfResourcesError."""
+        path = self.root / _PINNED
         try:
-            if place:
-                _mark(place, _PINNED)
-            for other in self.places():
-                if other != place:
-                    (other / _PINNED).unlink(missing_ok=True)
+            if version is None:
+                path.unlink(missing_ok=True)
+                return
+            with written_whole(path, path.with_suffix(f".{secrets.token_hex(4)}")) as file:
+                file.write(version.encode())
         except OSError as error:
             raise unwritable(self.root, error) from None
 
     def pinned(self) -> str | None:
-        """Return the pinned version, if one is."""
-        return next((version for version, place in self.kept().items() if is_pinned(place)), None)
+        """Return the pinned version, if one is, whose snapshot may be lost."""
+        with suppress(OSError):  # then none is
+            return (self.root / _PINNED).read_text(encoding="ascii", errors="replace") or None
+        return None
 
     def open(self, place: Path) -> Snapshot:
         """Map one of its directories into memory. Raises SnapshotDamagedError, OSError."""
@@ -130,9 +136,9 @@ class Shelf:
             return
         served = self._served()
         unserved = [place for place in self.places() if place not in served]
-        spare = max(1, self.keep - len(served))
+        spare, pinned = max(1, self.keep - len(served)), self.pinned()
         for place in [*served[self.keep :], *unserved[spare:], *self._outdated()]:
-            if not is_pinned(place):
+            if _version_of(place) != pinned:
                 self.discard(place)
         for leftover in [*self.root.glob(_STAGED + "*"), *self.root.glob(_DISCARDED + "*")]:
             _remove_abandoned(leftover)
@@ -211,22 +217,13 @@ def discarding_damage(shelf: Shelf, place: Path) -> Iterator[None]:
 
 def mark_unserved(staged: Path) -> None:
     """Note in a new snapshot that it was not served yet. Raises OSError."""
-    _mark(staged, _UNSERVED)
+    (staged / _UNSERVED).touch()
+    sync_directory(staged)
 
 
 def is_unserved(place: Path) -> bool:
     """Return whether a snapshot was never served."""
     return (place / _UNSERVED).exists()
-
-
-def is_pinned(place: Path) -> bool:
-    """Return whether a person has pinned a snapshot."""
-    return (place / _PINNED).exists()
-
-
-def _mark(place: Path, name: str) -> None:
-    (place / name).touch()
-    sync_directory(place)
 
 
 def _version_of(place: Path) -> str:

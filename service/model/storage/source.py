@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import secrets
+import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,8 +45,8 @@ _CHUNK = 2**20
 #: A file of more bytes is refused if less than a 16th was ever written. Zeros in a model can be holes.
 _SPARSE_BYTES, _SPARSENESS = 2**26, 16
 _URI = "file:///"
-#: What is in a directory of a model: of Spark itself, or of MLflow.
-_OF_SPARK = ("itemFactors", "metadata", "MLmodel")
+#: What is in a directory of a model: of Spark itself, of MLflow, or of ops/spark/train.py.
+_OF_SPARK = ("itemFactors", "metadata", "MLmodel", "item_labels")
 _QUOTED = re.compile(rb"%([0-9A-Fa-f]{2})")
 #: Of a file in more pieces, the rest does not count.
 _MOST_EXTENTS = 10_000
@@ -120,7 +121,7 @@ def signature(path: Path) -> Signature:
         if any((real / name).exists() for name in _OF_SPARK):
             raise UnreadableSourceError(
                 f"{path} is a directory, as Spark saves a model; make a model file of it with "
-                f"als-serve convert {path} als_model.npz."
+                f"als-serve convert {shlex.quote(str(path))} als_model.npz."
             )
         raise UnreadableSourceError(f"{path} is not a regular file; put one there.")
     return Signature(text_of(real), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -293,7 +293,6 @@ class TestIds:
         for given in (ids, dict(enumerate(ids))):
             assert complaint_of(pickled(user_id_map=given)) == f"user_id_map has {complaint}"
 
-    @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy 1 has no such arrays")
     def test_text_of_variable_width(self) -> None:
         """NumPy pickles it by its own functions, which are not called; the remedy is named."""
         ids = np.array(["a", "b", "c"], np.dtypes.StringDType())

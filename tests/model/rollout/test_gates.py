@@ -134,7 +134,8 @@ def test_scores() -> None:
     assert found(snapshot(item_factors=MADE.item_factors * np.float32(1.01)))["scores"].passed
     finding = found(snapshot(item_factors=MADE.item_factors * np.float32(10)))["scores"]
     assert not finding.passed
-    assert finding.value and finding.value > 1
+    assert finding.value
+    assert finding.value > 1
     assert "p99 of its recommendations' scores is" in finding.detail
 
 

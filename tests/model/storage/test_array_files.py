@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from service.model.storage.array_files import release, resident, touch
+from service.model.storage.array_files import FileFacts, map_array, release, resident, sha256_of, touch
+from tests.support.helpers import no_descriptor_left
 
 
 def test_only_pages_in_memory_are_resident(tmp_path: Path) -> None:
@@ -22,6 +25,17 @@ def test_only_pages_in_memory_are_resident(tmp_path: Path) -> None:
     assert resident(mapped) == size
     assert resident(mapped[-10:]) == 10
     assert resident(mapped[:0]) == 0
+
+
+def test_what_a_system_refuses_is_not_damage(tmp_path: Path) -> None:
+    """A file that cannot be opened now is good, so nobody is told to delete it."""
+    path = tmp_path / "numbers.npy"
+    np.save(path, np.arange(3))
+    facts = FileFacts(path.stat().st_size, sha256_of(path))
+    with no_descriptor_left(), pytest.raises(OSError, match="Too many open files") as raised:
+        map_array(path, facts)
+    assert raised.value.errno == errno.EMFILE
+    assert map_array(path, facts).tolist() == [0, 1, 2]
 
 
 def mapped_kilobytes(path: Path) -> int:

@@ -300,16 +300,16 @@ def test_a_pinned_snapshot_stays(shelf: Shelf) -> None:
     """However many are used after it, until another one is pinned or none; it is the one to go on with."""
     places = [fill(shelf, number) for number in range(1, 5)]
     shelf.mark_used(places[0])
-    shelf.pin(places[0])
+    shelf.pin(source(1).version)
     for place in places[1:]:
         shelf.mark_used(place)
     shelf.tidy()
-    assert names(shelf) == {place.name for place in (places[0], *places[2:])}
+    assert names(shelf) == {"pinned", *(place.name for place in (places[0], *places[2:]))}
     assert shelf.pinned() == source(1).version
     last = shelf.last_used()
     assert last
     assert last.version == source(1).version
-    shelf.pin(places[3])
+    shelf.pin(source(4).version)
     assert shelf.pinned() == source(4).version
     shelf.pin(None)
     assert shelf.pinned() is None

@@ -29,6 +29,7 @@ from service.model.storage.source import (
     text_of,
     written_bytes,
 )
+from tests.support.spark import FIXTURES, VERSIONS
 
 
 @pytest.fixture
@@ -118,14 +119,21 @@ def test_a_look_never_raises(path: Path, tmp_path: Path) -> None:
     assert look(tmp_path) == f"{tmp_path} is not a regular file; put one there."
 
 
-@pytest.mark.parametrize("name", ["itemFactors", "metadata", "MLmodel"])
-def test_a_directory_of_spark_is_refused_with_the_command_to_run(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("model", ["als", "pipeline", "mlflow", "tuned", "job"])
+def test_a_directory_of_spark_is_refused_with_the_command_to_run(model: str) -> None:
     """The sentence can be copied: it has the command that makes a model file."""
-    (tmp_path / name).mkdir()
-    assert look(tmp_path) == (
-        f"{tmp_path} is a directory, as Spark saves a model; make a model file of it with "
-        f"als-serve convert {tmp_path} als_model.npz."
+    path = FIXTURES / VERSIONS[-1] / model
+    assert look(path) == (
+        f"{path} is a directory, as Spark saves a model; make a model file of it with "
+        f"als-serve convert {path} als_model.npz."
     )
+
+
+def test_the_command_to_run_is_quoted_for_a_shell(tmp_path: Path) -> None:
+    """A path may have blanks."""
+    path = tmp_path / "our model"
+    (path / "itemFactors").mkdir(parents=True)
+    assert f"als-serve convert '{path}' als_model.npz." in str(look(path))
 
 
 def test_a_reader_is_not_disturbed_by_a_rename(path: Path) -> None:

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import sys
 import zipfile
+from collections.abc import Callable
 
-from service.errors import ImportCpuError, ImportCrashedError, ImportMemoryError
+from service.errors import ImportCpuError, ImportCrashedError, ImportMemoryError, ModelRejectedError
 from tests.support.hostile.archives import npy
 from tests.support.hostile.file import HostileFile
 from tests.support.hostile.opcodes import number, whole
 
 
-def bombs() -> dict[str, HostileFile]:
-    """Return files that ask for more memory, time or stack than anyone has; the sentence is the importer's own."""
-    huge = struct.pack("<Q", 2**40)
-    doubled = b")" + b"".join(b"2\x86" for _ in range(64))
-    deep = b")" + b"\x85" * 5_000_000
-    memory = {
-        "memo at a huge index": whole(b"}r\xff\xff\xff\xff"),
-        "BINBYTES8 of a terabyte": b"\x80\x04}\x8e" + huge + b".",
-        "BYTEARRAY8 of a terabyte": b"\x80\x05}\x96" + huge + b".",
-        "BINUNICODE8 of a terabyte": b"\x80\x04}\x8d" + huge + b".",
-        "a frame of a terabyte": b"\x80\x04\x95" + huge + b"}.",
-        "npz of zeros": _zeros(),
-    }
-    return {
-        "keys that collide": HostileFile(whole(b"}(" + _colliding(100_000) + b"u"), ImportCpuError, ""),
-        **{name: HostileFile(content, ImportMemoryError, "") for name, content in memory.items()},
-        "a key of nested tuples": HostileFile(whole(b"}" + doubled + b"Ns"), ImportCpuError, ""),
-        "a key nested five million deep": HostileFile(whole(b"}" + deep + b"Ns"), ImportCrashedError, ""),
-    }
+@functools.cache
+def bomb(name: str) -> HostileFile:
+    """Return the file of this name, which may take seconds to make; the sentence is the importer's own."""
+    make, error = _MAKERS[name]
+    return HostileFile(make(), error, "")
 
 
 def _colliding(count: int) -> bytes:
@@ -49,3 +37,19 @@ def _zeros() -> bytes:
                 member.write(bytes(2**20))
         archive.writestr("item_factors.npy", npy())
     return packed.getvalue()
+
+
+_HUGE = struct.pack("<Q", 2**40)
+_MAKERS: dict[str, tuple[Callable[[], bytes], type[ModelRejectedError]]] = {
+    "keys that collide": (lambda: whole(b"}(" + _colliding(100_000) + b"u"), ImportCpuError),
+    "memo at a huge index": (lambda: whole(b"}r\xff\xff\xff\xff"), ImportMemoryError),
+    "BINBYTES8 of a terabyte": (lambda: b"\x80\x04}\x8e" + _HUGE + b".", ImportMemoryError),
+    "BYTEARRAY8 of a terabyte": (lambda: b"\x80\x05}\x96" + _HUGE + b".", ImportMemoryError),
+    "BINUNICODE8 of a terabyte": (lambda: b"\x80\x04}\x8d" + _HUGE + b".", ImportMemoryError),
+    "a frame of a terabyte": (lambda: b"\x80\x04\x95" + _HUGE + b"}.", ImportMemoryError),
+    "npz of zeros": (_zeros, ImportMemoryError),
+    "a key of nested tuples": (lambda: whole(b"})" + b"2\x86" * 64 + b"Ns"), ImportCpuError),
+    "a key nested five million deep": (lambda: whole(b"})" + b"\x85" * 5_000_000 + b"Ns"), ImportCrashedError),
+}
+#: The names of files that ask for more memory, time or stack than anyone has.
+BOMBS = tuple(_MAKERS)
