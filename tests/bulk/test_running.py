@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,23 +19,18 @@ from service.model.arranging import arrange
 from tests.support.helpers import Place, model_bytes, put
 from tests.support.models import make_factors
 
+JOB = Job("", 10, True, "", "", 10)
+
 
 def test_progress_is_in_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of parts that are there count from the start, and in the end all are done."""
     monkeypatch.setattr(lists, "_ENTRIES_PER_PART", 100)
     model, users = arrange(make_factors(users=35)), np.arange(35, dtype=np.int32)
     output, reports = Output(tmp_path / "lists.jsonl", ".jsonl"), list[tuple[int, int]]()
-    output.begin(Job("", 10, True, "", "", 10))
-    output.write(1, lambda file: file.write(b""))
-    run(
-        model,
-        users,
-        Wanted(),
-        output,
-        json_lines(model),
-        threads=1,
-        on_done=lambda done, total: reports.append((done, total)),
-    )
+    with output.begun(JOB):
+        output.write(1, lambda file: file.write(b""))
+        write, on_done = json_lines(model), lambda done, total: reports.append((done, total))
+        run(model, users, Wanted(), output, write, threads=1, on_done=on_done)
     # Of two parts that end together, either may be first.
     assert [reports[0], reports[-1]] == [(10, 35), (35, 35)]
     assert sorted(later[0] - earlier[0] for earlier, later in pairwise(reports)) == [5, 10, 10]
@@ -55,3 +52,14 @@ async def test_other_lists_are_another_job(place: Place) -> None:
     }
     assert len(jobs) == 6
     assert job_of(snapshot, users, Wanted(10_000, eligible=np.flatnonzero(mask).astype(np.int32))) in jobs
+
+
+def test_a_directory_that_cannot_be_locked_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems of networks do not lock directories."""
+
+    def unsupported(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with Output(tmp_path, ".jsonl").begun(JOB):
+        assert [path.name for path in tmp_path.iterdir()] == ["_job.json"]

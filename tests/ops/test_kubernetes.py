@@ -290,6 +290,35 @@ def test_the_policy_lets_through_what_is_needed(resources: list[Resource]) -> No
     assert [port["targetPort"] for port in one(resources, "Service")["spec"]["ports"]] == ["http"]
 
 
+# ---------------------------------------------------------------- overlays
+
+
+def test_another_name_and_namespace_reach_every_reference(tmp_path: Path) -> None:
+    """An overlay may rename everything: the autoscaler, the account and the settings are found under the new names."""
+    resources = with_components(tmp_path, COMPONENTS, namePrefix="eu-", nameSuffix="-1", namespace="shop")
+    assert {each["metadata"]["namespace"] for each in resources} == {"shop"}
+    assert all(each["metadata"]["name"].startswith("eu-als-serve") for each in resources)
+    pod = one(resources, "Deployment", "eu-als-serve-1")["spec"]["template"]["spec"]
+    account = one(resources, "ServiceAccount", pod["serviceAccountName"])
+    assert "eks.amazonaws.com/role-arn" in account["metadata"]["annotations"]
+    (source,) = pod["containers"][0]["envFrom"]
+    assert one(resources, "ConfigMap", source["configMapRef"]["name"])
+    scaler = one(resources, "HorizontalPodAutoscaler", "eu-als-serve-1")["spec"]
+    assert scaler["scaleTargetRef"]["name"] == "eu-als-serve-1"
+    assert [each["type"] for each in scaler["metrics"]] == ["Resource", "Pods"]
+
+
+def test_two_fleets_in_one_namespace_can_be_told_apart(tmp_path: Path) -> None:
+    """A label with includeSelectors reaches the pods and every selector, except that of the PodMonitor."""
+    label = {"app.kubernetes.io/instance": "eu"}
+    labels = [{"pairs": label, "includeSelectors": True}]
+    resources = with_components(tmp_path, COMPONENTS, namePrefix="eu-", labels=labels)
+    found = {name: each.get("matchLabels", each) for name, each in selectors(resources).items()}
+    assert found.pop("PodMonitor eu-als-serve") == LABELS
+    assert found == dict.fromkeys(found, LABELS | label)
+    assert one(resources, "Deployment", "eu-als-serve")["spec"]["template"]["metadata"]["labels"] == LABELS | label
+
+
 # ---------------------------------------------------------------- components
 
 
