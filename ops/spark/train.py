@@ -45,15 +45,20 @@ def options() -> argparse.Namespace:
     """Return what was asked for; the defaults are Spark's, except for rank and the discount of popular items."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, help="Parquet, or CSV (with a header) if the name says so.")
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out", required=True, help="A directory that does not exist yet.")
     parser.add_argument("--user", default="user_id", help="The column of users.")
     parser.add_argument("--item", default="item_id", help="The column of items.")
     parser.add_argument("--weight", help="The column of weights; without it, every row weighs 1.")
-    parser.add_argument("--rank", type=positive, default=128)
-    parser.add_argument("--iterations", type=positive, default=10)
-    parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--reg-param", type=float, default=0.1)
-    parser.add_argument("--popularity-discount", type=float, default=0.25, help="0 turns it off.")
+    parser.add_argument("--rank", type=positive, default=128, help="Spark's rank; %(default)s by default.")
+    parser.add_argument("--iterations", type=positive, default=10, help="Spark's maxIter; %(default)s by default.")
+    parser.add_argument("--alpha", type=float, default=1.0, help="Spark's alpha; %(default)s by default.")
+    parser.add_argument("--reg-param", type=float, default=0.1, help="Spark's regParam; %(default)s by default.")
+    parser.add_argument(
+        "--popularity-discount",
+        type=float,
+        default=0.25,
+        help="Divide an item's weights by its number of users to this power; %(default)s by default, 0 for not.",
+    )
     parser.add_argument("--blocks", type=positive, help="Blocks of users, and of items; by default, one for each core.")
     parser.add_argument("--seed", type=int, default=0)
     held_out = parser.add_mutually_exclusive_group()
@@ -61,8 +66,10 @@ def options() -> argparse.Namespace:
     held_out.add_argument(
         "--evaluate", action="store_true", help="First train without a fifth of each user's pairs, and evaluate on it."
     )
-    parser.add_argument("-k", type=positive, default=20, help="Evaluate the top k; 20 by default.")
-    parser.add_argument("--sample", type=positive, default=50_000, help="Evaluate at most this many users.")
+    parser.add_argument("-k", type=positive, default=20, help="Evaluate the top k; %(default)s by default.")
+    parser.add_argument(
+        "--sample", type=positive, default=50_000, help="Evaluate at most so many users; %(default)s by default."
+    )
     return parser.parse_args()
 
 

@@ -25,6 +25,8 @@ from service.observe.logs import set_up_logging
 from service.settings import Settings
 
 _FORMS = {".parquet": parquet, ".jsonl": json_lines}
+#: FILE is the model, and its snapshot is temporary.
+_NOT_ASKED = ("model_path", "keep_snapshots")
 
 
 @click.command("recommend-all")
@@ -45,7 +47,7 @@ _FORMS = {".parquet": parquet, ".jsonl": json_lines}
 @click.option(
     "--threads", default=0, show_default=True, type=click.IntRange(0), help="The number of threads; 0 uses all cores."
 )
-@settings_options(*LOADING, *POLICY)
+@settings_options(*(name for name in LOADING if name not in _NOT_ASKED), *POLICY)
 def recommend_all(
     file: Path, out: Path, n: int, include_seen: bool, text: str, users: Path | None, threads: int, **values: Any
 ) -> None:

@@ -349,6 +349,7 @@ def test_no_lists_are_a_table_as_well(tmp_path: Path, ids: IdKind) -> None:
     [
         (["--filter", "kind = 'a'"], "--filter needs --items, a file with the attributes to filter by."),
         (["--users", "missing.txt"], "There is no file at missing.txt."),
+        (["--model-path", "other.npz"], "No such option '--model-path'."),
         (["--items", "missing.csv"], "There is no file at missing.csv."),
         (["--items", "{items}", "--filter", "kin = 'a'"], "Did you mean kind?"),
     ],

@@ -261,6 +261,16 @@ def test_the_user_is_that_of_the_image_and_may_read_the_token(pod: Resource) -> 
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
 
 
+def test_what_has_to_be_changed_is_in_the_example() -> None:
+    """The account, the bucket and the role are in the one file that people copy."""
+    named = [
+        path.relative_to(MANIFESTS)
+        for path in MANIFESTS.rglob("*.yaml")
+        if re.search(r"\d{12}|shop-als-models|:role/", path.read_text(encoding="utf-8"))
+    ]
+    assert named == [Path("example/kustomization.yaml")]
+
+
 def test_a_changed_setting_restarts_the_pods() -> None:
     """The name of the settings that pods read changes with their content."""
     assert re.fullmatch(r"als-serve-[0-9a-z]{10}", configured())
