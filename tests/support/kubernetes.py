@@ -19,7 +19,7 @@ from tests.support import ROOT
 
 MANIFESTS = ROOT / "ops" / "kubernetes"
 BASE, EXAMPLE = MANIFESTS / "base", MANIFESTS / "example"
-COMPONENTS = sorted(path.parent for path in MANIFESTS.glob("components/*/kustomization.yaml"))
+COMPONENTS = [EXAMPLE / "irsa", *sorted(path.parent for path in MANIFESTS.glob("components/*/kustomization.yaml"))]
 #: Every supported version whose schemas there are.
 VERSIONS = list(dict.fromkeys(kubernetes.major_minor(found) for found in kubernetes.all_versions()))
 VERSIONS = VERSIONS[VERSIONS.index("1.27") :]

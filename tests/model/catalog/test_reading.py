@@ -364,7 +364,7 @@ def test_what_parquet_can_have_and_a_catalog_cannot_is_said(columns: Mapping[str
 
 
 def test_titles_of_another_type_are_none() -> None:
-    """Such as dates, which are not names."""
+    """Such as dates: they are not names."""
     assert read(parquet({"id": ["a"], "title": [date(2024, 1, 31)]})).titles is None
 
 
