@@ -1,3 +1,5 @@
+"""Limits of connections, and clients that are silent or do not read."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Queries on the event loop and in threads: order, limits and refusals."""
+
 from __future__ import annotations
 
 import asyncio
