@@ -146,7 +146,7 @@ def versions(server: Server) -> None:
 @admin.command()
 @asking
 def reload(server: Server) -> None:
-    """Have the server look at the model path, and at S3, now."""
+    """Have the server look at the paths of the model and of the candidate, and at S3, now."""
     _show(server.ask("POST", "reload"))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +71,28 @@ async def _write_lists(settings: Settings, asked: Asked, out: Path, threads: int
 
     Raises ModelRejectedError and its subclasses, BadCatalogError, BadListError, BadFilterError, OutputError.
     """
+    stopped = threading.Event()
     async with imported_policy(settings) as policy, imported(settings) as snapshot:
-        await asyncio.to_thread(_run, snapshot, policy.assort(snapshot.model, EVERYTHING), asked, out, threads)
+        assortment = policy.assort(snapshot.model, EVERYTHING)
+        try:
+            await asyncio.to_thread(_run, snapshot, assortment, asked, out, threads, stopped)
+        finally:
+            stopped.set()  # Ctrl+C ends this task, but no thread
 
 
-def _run(snapshot: Snapshot, assortment: Assortment, asked: Asked, out: Path, threads: int) -> None:
+def _run(
+    snapshot: Snapshot, assortment: Assortment, asked: Asked, out: Path, threads: int, stopped: threading.Event
+) -> None:
     model, started = snapshot.model, time.monotonic()
     users, wanted = choose(model, assortment, asked)
-    output = Output(out, out.suffix)
-    output.begin(job_of(snapshot, users, wanted))
-    write = _FORMS[out.suffix](model)
-    with bars() as report:
-        on_done = partial(report, "recommending")
+    output, write = Output(out, out.suffix), _FORMS[out.suffix](model)
+    with output.begun(job_of(snapshot, users, wanted)), bars() as report:
+
+        def on_done(done: int, total: int) -> None:
+            if stopped.is_set():
+                raise click.Abort
+            report("recommending", done, total)
+
         run(model, users, wanted, output, write, threads=threads, on_done=on_done)
     seconds = time.monotonic() - started
     lists = "1 list is" if len(users) == 1 else f"{len(users)} lists are"
