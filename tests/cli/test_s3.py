@@ -86,7 +86,7 @@ def test_a_publisher_is_told_that_another_was_later(shop: Shop) -> None:
     assert result.exit_code == 0
     (name,) = set(shop.names) - {LATEST}
     command = f"als-serve promote {shop.uri}{name}"
-    assert result.stdout.splitlines()[2] == f"⚠️ A newer model stays the latest; {command} replaces it"
+    assert result.stdout.splitlines()[2] == f"⚠️ A newer model stays the latest; {command} changes that"
     assert shop.run(*command.split()[1:]).exit_code == 0
     assert shop.asked(Models.latest).key.endswith(name)
 
