@@ -160,7 +160,7 @@ def traffic() -> Iterator[AnyPanel]:
     yield lines(
         "Answers from the cache",
         "The share of cacheable requests that were answered before by the same model; 0 after each swap.",
-        {"{{instance}}": _share_of_hits()},
+        {"{{arm}} {{instance}}": _share_of_hits()},
         "percentunit",
     )
     yield lines(

@@ -80,8 +80,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "shadow_failed": (_W, "⚠️ The candidate {model_version} fails in the background, which no client sees: {detail}"),
     "experiment": (
         _I,
-        "🧪 The candidate is for {percent:g}% of users now (experiment {name}), and is compared for {shadow:.1%} of "
-        "requests in the background",
+        "🧪 The candidate is for {percent:g}% of users now (experiment {name}); shadow: {shadow:.1%} of requests",
     ),
     "trained": (_I, "✅ Trained an ALS model in {seconds:.1f} s and saved it to: {path}"),
     "trained_elsewhere": (

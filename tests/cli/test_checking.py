@@ -83,7 +83,7 @@ def test_keys_by_flags_and_by_the_variable(other_names: Path) -> None:
         als_serve("check", other_names, ALS_PICKLE_KEYS=KEYS),
     ):
         assert result.exit_code == 0, result.output
-        assert "3 (str ids)" in result.stdout
+        assert "3 (text ids)" in result.stdout
     assert "KEY=YOURS" in als_serve("check", other_names, "--key", "users=a").stderr
 
 

@@ -190,8 +190,8 @@ async def test_a_restart_keeps_the_pin(place: Place, caplog: pytest.LogCaptureFi
         assert (await Administration(store.live).perform(Show())).pinned is None
 
 
-async def test_a_pin_outlives_its_snapshot(place: Place) -> None:
-    """If the model is imported again from the path, as a restart does, it is still pinned."""
+async def test_a_pin_outlives_its_snapshot(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """If the model is imported again from the path, as a restart does, it is still pinned; not if its file is gone."""
     async with place.serving(ONE) as store:
         await Administration(store.live).perform(Pin(FIRST))
     place.shelf.discard(place.shelf.served()[FIRST])
@@ -201,6 +201,10 @@ async def test_a_pin_outlives_its_snapshot(place: Place) -> None:
         await eventually(lambda: rejected(store, "pinned"))
         assert is_served(store, FIRST)
         assert (await Administration(store.live).perform(Show())).pinned == FIRST
+    place.shelf.discard(place.shelf.served()[FIRST])
+    place.path.unlink()
+    async with place.started():
+        await eventually(lambda: "pin_lost" in events(caplog) and place.shelf.pinned() is None)
 
 
 async def test_a_restart_keeps_the_pin_of_a_limited_model(place: Place) -> None:

@@ -2,7 +2,8 @@
 
     python -m tests.pictures.dashboard > docs/images/dashboard.svg
 
-A minute and a half of the sample shop: asked all the time, a model is swapped, a file is refused. Needs prometheus.
+A minute and a half of the sample shop: asked all the time, with a candidate for some users; a model is swapped, a file
+is refused. Needs prometheus.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ SERVE = (sys.executable, "-m", "service")
 
 
 def _models(directory: Path) -> list[bytes]:
-    """Return two models of the sample shop."""
+    """Return three models of the sample shop."""
     data = write_sample(directory).interactions
     path = directory / "trained.npz"
     made = []
-    for factors in ("32", "24"):
+    for factors in ("32", "24", "40"):
         subprocess.run(
             [*SERVE, "train", str(data), "--factors", factors, "--model-path", str(path)],
             check=True,
@@ -136,10 +137,15 @@ def main() -> None:
     """Run the shop, watch it, and print the picture."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        models, model = _models(directory), directory / "als_model.npz"
+        *models, tried = _models(directory)
+        model, candidate = directory / "als_model.npz", directory / "candidate.npz"
         put(model, models[0])
-        with running_server(model, directory / "state") as server:
+        put(candidate, tried)
+        with running_server(
+            model, directory / "state", candidate_path=candidate, candidate_percent=20, candidate_shadow=0.2
+        ) as server:
             server.wait_until_ready()
+            server.wait_for("candidate")
             items = [item["item_id"] for item in server.get("/v1/items/popular?n=200")[1]["items"]]
             users = [user["user_id"] for user in server.get("/v1/users/ana-0000/similar?n=200")[1]["users"]]
             stop = threading.Event()

@@ -89,7 +89,7 @@ def poll(be: Be, tmp_path: Path) -> Poll:
 
     async def polled(place: Location) -> tuple[str, str]:
         metrics = Metrics(CollectorRegistry())
-        follower = S3Follower(place, path, tmp_path / "state", metrics, poll=0.001, timeout=10)
+        follower = S3Follower(place, path, tmp_path / "state", metrics, poll=0.001, timeout=60)
         async with at_work(follower.run()) as task:
             await eventually(lambda: follower.following.last_poll is not None)
             assert not task.done(), "it goes on"

@@ -17,7 +17,9 @@ _ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-expect.set_options(timeout=30_000)  # a deadline for busy machines; what is expected comes at once, or in two seconds
+#: A deadline for busy machines; what is waited for comes at once, or in two seconds.
+_PATIENCE_MS = 120_000
+expect.set_options(timeout=_PATIENCE_MS)
 
 _SHARES = "bars => bars.map(bar => getComputedStyle(bar).getPropertyValue('--share'))"
 #: What Chromium itself says of an answer with an error status, or of none at all.
@@ -40,6 +42,7 @@ async def visiting(browser: Browser, url: str, *, failing: bool = False, **optio
     """Lend a page; its console must stay quiet, but for failed requests where some are to fail."""
     complaints: list[str] = []
     context = await browser.new_context(**{"viewport": {"width": 1280, "height": 860}} | options)
+    context.set_default_timeout(_PATIENCE_MS)
     page = await context.new_page()
 
     def watch(request: Request) -> None:

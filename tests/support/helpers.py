@@ -36,6 +36,8 @@ from tests.support.models import make_factors
 from tests.support.stores import Store
 
 WATCH_SECONDS = 0.05
+#: A deadline for busy machines; what tests wait for usually comes in a second.
+PATIENCE_SECONDS = 60.0
 
 
 def need(condition: object, sentence: str) -> None:
@@ -47,7 +49,7 @@ def need(condition: object, sentence: str) -> None:
     pytest.skip(sentence)
 
 
-async def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
+async def eventually(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Return once the condition holds; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -169,7 +171,7 @@ def serves(store: Store, wanted: str) -> bool:
     )
 
 
-async def until_served(store: Store, wanted: str, seconds: float = 10) -> None:
+async def until_served(store: Store, wanted: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Return once a store serves this version."""
     await eventually(lambda: serves(store, wanted), seconds)
 

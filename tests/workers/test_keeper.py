@@ -85,8 +85,8 @@ async def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
 async def test_workers_do_without_a_pinned_model_that_is_lost(tmp_path: Path) -> None:
     """Where all of them end, new ones answer from the model at the path."""
     async with started(tmp_path) as service:
-        await eventually(lambda: service.sample("als_workers") == 2, seconds=60)
         slot, administer = service.context.status.slot, service.context.administer
+        await eventually(lambda: slot.loaded and service.sample("als_workers") == 2, seconds=60)
         assert slot.loaded
         assert administer
         pinned, path = slot.loaded.version, slot.loaded.snapshot.directory
