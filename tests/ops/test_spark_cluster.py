@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -234,34 +235,59 @@ def test_an_evaluation_holds_out_a_fifth(interactions: Path, disturbed: Path) ->
     assert 0 < found["ndcg"] < found["recall"]
 
 
-def test_rows_that_say_nothing_are_left_out(cluster: Cluster, workers: list[Worker], tmp_path: Path) -> None:
-    """Rows whose weight is not a positive number; and a test of strangers measures nothing, but the model is saved."""
-    data, test, out = tmp_path / "interactions.csv", tmp_path / "test.csv", tmp_path / "weighed"
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with odd tables: weights that say nothing, no users, and CSV files without a name for it."""
+    directory = tmp_path_factory.mktemp("small")
     weights = ["2", "3", "many", "NaN", "Infinity", "-1", "0", ""]
     places = [(user, number) for user in range(9) for number in range(8)]
     rows = [f"{user},item.{(user + number) % 8},{weights[number]}\n" for user, number in places]
-    data.write_text("the user,item.id,weight\n" + "".join(rows))
-    test.write_text("the user,item.id,weight\nnobody,item.1,1\n")
-    columns = ("--user", "the user", "--item", "item.id", "--weight", "weight")
-    train(cluster, data, out, *columns, "--test", test, iterations=1).finish()
-    model = tmp_path / "m.npz"
-    assert "9 users × 8 items × 8 factors, seen 18 pairs" in run("convert", out, model)
+    (directory / "weights.csv").write_text("the user,item.id,weight\n" + "".join(rows))
+    (directory / "test.csv").write_text("the user,item.id,weight\nnobody,item.1,1\n")
+    (directory / "empty.csv").write_text("user_id,item_id\n,1\n")
+    (directory / "parts").mkdir()
+    (directory / "parts/first.csv").write_text("user_id,item_id\n1,1\n")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def said(cluster: Cluster, small: Path) -> list[str]:
+    """Return what jobs say at their end, of which only the first can do its work."""
+    columns = ("--user", "the user", "--item", "item.id", "--weight", "weight", "--rank", 8, "--iterations", 1)
+    weights, out = small / "weights.csv", small / "out"
+    jobs: list[tuple[object, ...]] = [
+        ("train", "--data", weights, "--out", small / "weighed", *columns, "--test", small / "test.csv"),
+        ("train", "--data", weights, "--out", out),
+        ("train", "--data", small / "parts", "--out", out),
+        ("train", "--data", small / "empty.csv", "--out", out),
+        ("train", "--data", weights, "--out", small),
+        ("recommend", "--model", out, "--out", small),
+    ]
+    given = json.dumps([list(map(str, job)) for job in jobs])
+    job = cluster.submit("jobs", ROOT / "tests/support/spark_jobs.py", given, alone=True)
+    job.finish()
+    return re.findall("^Error: (.+)$", job.log.read_text(), re.MULTILINE)
+
+
+def test_rows_that_say_nothing_are_left_out(said: list[str], small: Path, tmp_path: Path) -> None:
+    """Rows whose weight is not a positive number; and a test of strangers measures nothing, but the model is saved."""
+    assert "9 users × 8 items × 8 factors, seen 18 pairs" in run("convert", small / "weighed", tmp_path / "m.npz")
     nothing = {"k": 20, "users": 0, "sampled_of": 0, "pairs": 0, "recall": None, "ndcg": None}
-    assert facts_of(out)["evaluation"] == nothing
+    assert facts_of(small / "weighed")["evaluation"] == nothing
 
 
-def test_what_a_job_cannot_do_is_a_sentence(
-    cluster: Cluster, workers: list[Worker], interactions: Path, tmp_path: Path
-) -> None:
-    """Before any work, with no stack of Java; the output does not exist, so that the next attempt can have it."""
-    out, empty, csvs = tmp_path / "out", tmp_path / "empty.csv", tmp_path / "directory"
-    empty.write_text("user_id,item_id\n,1\n")
-    csvs.mkdir()
-    (csvs / "part.csv").write_text("user_id,item_id\n1,1\n")
-    assert "`sku`" in train(cluster, interactions, out, "--item", "sku").refusal()
-    assert f"{csvs} cannot be read as Parquet" in train(cluster, csvs, out).refusal()
-    assert train(cluster, empty, out).refusal().startswith(f"{empty} has no row with a user")
-    assert not out.exists()
-    assert train(cluster, interactions, tmp_path).refusal().startswith(f"{tmp_path} already exists")
-    job = cluster.submit("recommend", RECOMMEND, "--model", out, "--out", tmp_path)
-    assert job.refusal() == f"There is no file at {out}."
+def test_what_a_job_cannot_do_is_a_sentence(said: list[str], small: Path) -> None:
+    """Before any work; the output does not exist, so that the next attempt can have it."""
+    column, form, empty, existing, missing = said
+    assert "`user_id`" in column
+    assert f"{small}/parts cannot be read as Parquet" in form
+    assert empty.startswith(f"{small}/empty.csv has no row with a user")
+    assert existing.startswith(f"{small} already exists")
+    assert missing == f"There is no file at {small}/out."
+    assert not (small / "out").exists()
+
+
+def test_a_refusal_ends_the_job(cluster: Cluster, small: Path) -> None:
+    """With a status other than 0, and with no stack of Python or Java."""
+    job = cluster.submit("recommend", RECOMMEND, "--model", small / "missing.npz", "--out", small / "out", alone=True)
+    assert job.refusal() == f"There is no file at {small}/missing.npz."
