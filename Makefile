@@ -8,6 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # With two threads, BLAS is slower for vectors of this size, and a server's requests wait for each other.
 export OPENBLAS_NUM_THREADS := 1
 
+# Where an environment forbids bytecode, each process of the tests would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Half as many again as there are processors, because tests also wait for servers.
 TESTERS := $(shell echo $$(($$(nproc) * 3 / 2)))
 
@@ -20,10 +23,11 @@ help: ## list the targets
 demo: $(VENV)/requirements.installed ## make the sample shop, train a model on it, serve it on http://127.0.0.1:8080
 	@$(BIN)/als-serve demo
 
+# Beside mypy, which has one thread, pytest rewrites the assertions of all tests; each tester would do so for itself.
 test: $(VENV)/requirements-dev.installed $(VENV)/typescript/node_modules/.package-lock.json ## lint, check the types, run every test with branch coverage
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/pytest --collect-only --quiet >/dev/null & $(BIN)/mypy && wait
 	$(BIN)/pytest --cov --cov-report=term --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 test-spark: $(VENV)/spark.installed ## run the jobs of ops/spark on a real cluster (Java 17, 2.5 GB, two minutes)

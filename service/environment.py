@@ -49,8 +49,8 @@ def refuse_unknown_variables(command: str | None = None) -> None:
     known = [variable(setting.name) for setting in fields(Settings)]
     if command in _SERVING and "ALS_TOKEN" in os.environ:
         raise SettingsError(
-            "ALS_TOKEN is what als-serve admin shows to a server; unset it for a server, whose own tokens are in the "
-            "file that ALS_TOKENS_FILE names."
+            "ALS_TOKEN is the token that als-serve admin sends to a server; unset it for a server, whose own tokens "
+            "are in the file that ALS_TOKENS_FILE names."
         )
     for name in sorted(name for name in os.environ if name.startswith("ALS_") and name not in OF_ADMIN):
         if name in _RENAMED:

@@ -17,28 +17,28 @@ _ORIGIN = re.compile(r"\*|https?://[^\s/,?#@]+")
 _HOSTS = re.compile(r"(?: *(?:[\w.-]+|\[[\da-fA-F:.]+\]) *(?:,|$))+(?<!,)")
 
 
-def _setting(default: Any, help: str, *, allowed: str = "", check: Check | None = None) -> Any:  # noqa: A002 - the word every CLI uses
-    return field(default=default, metadata={"help": help, "allowed": allowed, "check": check})
+def _setting(default: Any, text: str, *, allowed: str = "", check: Check | None = None) -> Any:
+    return field(default=default, metadata={"help": text, "allowed": allowed, "check": check})
 
 
-def _positive(default: float, help: str) -> Any:  # noqa: A002 - as above
-    return _setting(default, help, allowed="more than 0", check=lambda value: value > 0)
+def _positive(default: float, text: str) -> Any:
+    return _setting(default, text, allowed="more than 0", check=lambda value: value > 0)
 
 
-def _at_least_zero(default: float, help: str) -> Any:  # noqa: A002 - as above
-    return _setting(default, help, allowed="0 or more", check=lambda value: value >= 0)
+def _at_least_zero(default: float, text: str) -> Any:
+    return _setting(default, text, allowed="0 or more", check=lambda value: value >= 0)
 
 
-def _share(default: float, help: str) -> Any:  # noqa: A002 - as above
-    return _setting(default, help, allowed="0 to 1", check=lambda value: 0 <= value <= 1)
+def _share(default: float, text: str) -> Any:
+    return _setting(default, text, allowed="0 to 1", check=lambda value: 0 <= value <= 1)
 
 
-def _one_of(default: str, help: str, *choices: str) -> Any:  # noqa: A002 - as above
-    return _setting(default, help, allowed=" or ".join(choices), check=lambda value: value in choices)
+def _one_of(default: str, text: str, *choices: str) -> Any:
+    return _setting(default, text, allowed=" or ".join(choices), check=lambda value: value in choices)
 
 
-def _gate(default: str, help: str) -> Any:  # noqa: A002 - as above
-    return _one_of(default, help, "off", "warn", "block")
+def _gate(default: str, text: str) -> Any:
+    return _one_of(default, text, "off", "warn", "block")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ class Settings:
     )
     candidate_shadow: float = _share(
         0.0,
-        "The share of requests that the candidate answers, too, in the background, only to be compared; unless "
+        "The share of requests that the candidate also answers in the background, for comparison only; unless "
         "candidate.json in S3 says otherwise.",
     )
     experiment: str = _setting(

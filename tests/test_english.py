@@ -12,7 +12,7 @@ ODD = re.compile(
     r"|\blearnt\b|(?<!there )\b(is|are) no (?!longer\b)[a-z]",
     re.IGNORECASE,
 )
-PLACES = ("service", "grafana", "ops", "tests")
+PLACES = ("service", "grafana", "ops", "tests", "docs")
 KINDS = {".py", ".js", ".css", ".html", ".md", ".yml", ".yaml", ".tf", ".hcl", ".sh", ".service"}
 #: How a comment continues on the next line.
 MARKS = re.compile(r"\s*\n\s*(#:?|//)? ?")
@@ -21,7 +21,7 @@ MARKS = re.compile(r"\s*\n\s*(#:?|//)? ?")
 def texts() -> list[Path]:
     """Return the files that people read."""
     found = [path for place in PLACES for path in (ROOT / place).rglob("*") if path.suffix in KINDS]
-    return [*found, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "Makefile", "Dockerfile"))]
+    return [*found, *ROOT.glob("*.md"), ROOT / "Makefile", ROOT / "Dockerfile"]
 
 
 def test_odd_phrases_do_not_come_back() -> None:

@@ -1,3 +1,5 @@
+"""Listening sockets: addresses, and a lack of descriptors."""
+
 from __future__ import annotations
 
 import asyncio

@@ -13,20 +13,22 @@ from tests.support.documents import rows_below
 from tests.support.models import make_factors
 
 USERS, ITEMS, FACTORS = 40, 60, 40
-#: Rounded up to a multiple of 32.
-CODES = 64
+UNITS = {"k": 10**3, "M": 10**6, "MB": 10**6, "GB": 10**9}
 
 
-def computed(pairs: int, id_bytes: tuple[int, int]) -> int:
+def computed(users: int, items: int, factors: int, pairs: int, id_bytes: tuple[int, int] = (8, 8)) -> int:
     """Return the bytes of a snapshot by the table; ``id_bytes`` are those of a user's and of an item's id."""
     rows = {what: [int(number) for number in re.findall(r"\d+", text)] for what, text in table()}
     (user_factor,) = rows["each user"]
     item_factor, rounded, fixed = rows["each item"]
     for_pair, for_user, for_item = rows["each pair of a user and a seen item"]
-    assert CODES % rounded == 0
-    users = USERS * (user_factor * FACTORS + id_bytes[0] + for_user)
-    items = ITEMS * (item_factor * FACTORS + CODES + fixed + id_bytes[1] + for_item)
-    return users + items + for_pair * pairs
+    codes = -(-factors // rounded) * rounded
+    had = for_pair * pairs + for_user * users + for_item * items if pairs else 0
+    return (
+        users * (user_factor * factors + id_bytes[0])
+        + items * (item_factor * factors + codes + fixed + id_bytes[1])
+        + had
+    )
 
 
 def table() -> list[list[str]]:
@@ -47,4 +49,21 @@ def test_a_snapshot_has_the_bytes_that_the_table_says(kind: IdKind) -> None:
     assert factors.seen
     ids = arrays["user_ids.npy"].itemsize, arrays["item_ids.npy"].itemsize
     assert (max(map(len, factors.user_ids.tolist())) if kind == "str" else 8) == ids[0]
-    assert sum(array.nbytes for array in arrays.values()) - 8 == computed(len(factors.seen.items), ids)
+    assert sum(array.nbytes for array in arrays.values()) - 8 == computed(
+        USERS, ITEMS, FACTORS, len(factors.seen.items), ids
+    )
+
+
+def number(text: str) -> float:
+    """Return a number such as 29,858, 5M or 1.5 GB; a dash is 0."""
+    found = re.fullmatch(r"([\d.,]+) ?(\w*)", text)
+    return float(found[1].replace(",", "")) * UNITS.get(found[2], 1) if found else 0
+
+
+def test_the_sizes_of_snapshots_are_those_of_the_table_of_parts() -> None:
+    """Measured or computed, each is what its users, items, factors and pairs add up to, as far as its digits say."""
+    rows = rows_below("docs/scale.md", "| users × items × factors | pairs | snapshot | import | measured or computed |")
+    assert rows[-1][0] == "100M × 10M × 128"
+    for size, pairs, snapshot, *_ in rows:
+        users, items, factors = (int(number(part)) for part in size.split(" × "))
+        assert computed(users, items, factors, int(number(pairs))) == pytest.approx(number(snapshot), rel=0.02), size

@@ -45,12 +45,19 @@ _FILES = {
 }
 
 
+def positive(text: str) -> int:
+    """Return a whole number from 1. Raises ValueError."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
 def options() -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="The model file.")
     parser.add_argument("--out", required=True, help="A directory that does not exist yet.")
-    parser.add_argument("-n", type=int, default=10, help="The number of items; 10 by default.")
+    parser.add_argument("-n", type=positive, default=10, help="The number of items; 10 by default.")
     parser.add_argument("--include-seen", action="store_true", help="Do not leave out what a user had.")
     parser.add_argument("--filter", default="", help="Only items of which this is true; it needs --items.")
     for name, what in _FILES.items():
@@ -59,15 +66,36 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--items-required", choices=("true", "false"), default="false", help="Only items that the catalog lists."
     )
-    parser.add_argument("--partitions", type=int, help="Tasks; by default, four for each core.")
+    parser.add_argument("--partitions", type=positive, help="Tasks; by default, four for each core.")
     return parser.parse_args()
 
 
+def place(spark: SparkSession, path: str) -> tuple[Any, Any]:
+    """Return the file system that a path is on, and the path for it."""
+    there = spark._jvm.org.apache.hadoop.fs.Path(path)
+    return there.getFileSystem(spark._jsc.hadoopConfiguration()), there
+
+
+def exists(spark: SparkSession, path: str) -> bool:
+    """Return whether there is a file or a directory at a path."""
+    system, there = place(spark, path)
+    return bool(system.exists(there))
+
+
+def prove(spark: SparkSession, given: argparse.Namespace) -> None:
+    """Raise SystemExit unless all files are there, and nothing where the lists go: both take long to find out."""
+    paths = [given.model, *(path for name in _FILES if (path := getattr(given, name)))]
+    if missing := [path for path in paths if not exists(spark, path)]:
+        sys.exit(f"Error: There is no file at {missing[0]}.")
+    if exists(spark, given.out):
+        sys.exit(f"Error: {given.out} already exists.")
+
+
 def fetch(spark: SparkSession, path: str, directory: Path) -> Path:
-    """Copy a file to the driver's disk, from whatever file system it is on; its name says what format it has."""
-    paths, copy = spark._jvm.org.apache.hadoop.fs, directory / path.rpartition("/")[2]
-    source = paths.Path(path)
-    source.getFileSystem(spark._jsc.hadoopConfiguration()).copyToLocalFile(source, paths.Path(f"file://{copy}"))
+    """Copy a file to the driver's disk; its name says what format it has."""
+    copy = directory / path.rpartition("/")[2]
+    system, source = place(spark, path)
+    system.copyToLocalFile(source, place(spark, f"file://{copy}")[1])
     return copy
 
 
@@ -133,6 +161,7 @@ def main() -> None:
     given = options()
     spark = SparkSession.builder.appName("als-serve recommend").getOrCreate()
     try:
+        prove(spark, given)
         asyncio.run(recommend(spark, given))
     except AlsServeError as error:
         sys.exit(f"Error: {error}")

@@ -8,7 +8,7 @@ It writes to OUT, which must not exist yet:
     model/                      the ALSModel
     user_labels/, item_labels/  id, label: the ids behind Spark's numbers
     seen/                       user, item, weight: the interactions, a row for each pair
-    item_weights/               item, weight: what training multiplied the weights of an item's pairs with
+    item_weights/               item, item_weight: what training multiplied the weights of an item's pairs with
     facts/                      a line of JSON, written last: without it, the directory is incomplete
 
 Everything that ALS reads is written first and read back, so that a lost executor's part is computed again alike.
@@ -21,9 +21,11 @@ import functools
 import itertools
 import json
 import math
+import sys
 import time
 from typing import Any
 
+from pyspark.errors import AnalysisException
 from pyspark.ml.recommendation import ALS, ALSModel
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812 - the name that everyone gives it
@@ -32,45 +34,74 @@ _HELD_OUT = 0.2
 _NULLS = ("", "NULL", "null", "None", "nan", "NaN")
 
 
+def positive(text: str) -> int:
+    """Return a whole number from 1. Raises ValueError."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
 def options() -> argparse.Namespace:
     """Return what was asked for; the defaults are Spark's, except for rank and the discount of popular items."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, help="Parquet, or CSV (with a header) if the name says so.")
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out", required=True, help="A directory that does not exist yet.")
     parser.add_argument("--user", default="user_id", help="The column of users.")
     parser.add_argument("--item", default="item_id", help="The column of items.")
     parser.add_argument("--weight", help="The column of weights; without it, every row weighs 1.")
-    parser.add_argument("--rank", type=int, default=128)
-    parser.add_argument("--iterations", type=int, default=10)
-    parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--reg-param", type=float, default=0.1)
-    parser.add_argument("--popularity-discount", type=float, default=0.25, help="0 turns it off.")
-    parser.add_argument("--blocks", type=int, help="Blocks of users, and of items; by default, one for each core.")
+    parser.add_argument("--rank", type=positive, default=128, help="Spark's rank; %(default)s by default.")
+    parser.add_argument("--iterations", type=positive, default=10, help="Spark's maxIter; %(default)s by default.")
+    parser.add_argument("--alpha", type=float, default=1.0, help="Spark's alpha; %(default)s by default.")
+    parser.add_argument("--reg-param", type=float, default=0.1, help="Spark's regParam; %(default)s by default.")
+    parser.add_argument(
+        "--popularity-discount",
+        type=float,
+        default=0.25,
+        help="Divide an item's weights by its number of users to this power; %(default)s by default, 0 for not.",
+    )
+    parser.add_argument("--blocks", type=positive, help="Blocks of users, and of items; by default, one for each core.")
     parser.add_argument("--seed", type=int, default=0)
     held_out = parser.add_mutually_exclusive_group()
     held_out.add_argument("--test", nargs="+", help="Evaluate on these interactions, with the same columns.")
     held_out.add_argument(
         "--evaluate", action="store_true", help="First train without a fifth of each user's pairs, and evaluate on it."
     )
-    parser.add_argument("-k", type=int, default=20, help="Evaluate the top k; 20 by default.")
-    parser.add_argument("--sample", type=int, default=50_000, help="Evaluate at most this many users.")
+    parser.add_argument("-k", type=positive, default=20, help="Evaluate the top k; %(default)s by default.")
+    parser.add_argument(
+        "--sample", type=positive, default=50_000, help="Evaluate at most so many users; %(default)s by default."
+    )
     return parser.parse_args()
 
 
 def read(spark: SparkSession, path: str) -> DataFrame:
-    """Return the rows of a file or a directory."""
-    if path.endswith((".csv", ".csv.gz")):
+    """Return the rows of a file or a directory. Raises AnalysisException, and SystemExit if it is not Parquet."""
+    if path.rstrip("/").endswith((".csv", ".csv.gz")):
         return spark.read.csv(path, header=True)
-    return spark.read.parquet(path)
+    try:
+        return spark.read.parquet(path)
+    except AnalysisException:
+        raise
+    except Exception as error:  # of py4j, which is another package: a sentence in the second line, and a stack
+        why = "".join(str(error).splitlines()[1:2]).lstrip(": ")
+        sys.exit(f"Error: {path} cannot be read as Parquet ({why}); the names of CSV files end in .csv.")
+
+
+def quoted(column: str) -> str:
+    """Return the name of a column such that Spark takes no point in it for a field."""
+    return f"`{column.replace('`', '``')}`"
 
 
 def pairs_of(spark: SparkSession, given: argparse.Namespace, paths: list[str]) -> DataFrame:
-    """Return user_label, item_label and weight, a row for each pair; rows without an id or a weight are left out."""
-    weight = F.col(given.weight).cast("double") if given.weight else F.lit(1.0)
+    """Return user_label, item_label and weight, a row for each pair; rows without an id or a weight are left out.
+
+    Raises AnalysisException for a path or a column that does not exist, and SystemExit if no row is left.
+    """
+    # From Spark 4 on, a cast ends the job at the first text that is not a number.
+    weight = F.expr(f"try_cast({quoted(given.weight)} AS double)") if given.weight else F.lit(1.0)
     tables = [
         read(spark, path).select(
-            F.trim(F.col(given.user).cast("string")).alias("user_label"),
-            F.trim(F.col(given.item).cast("string")).alias("item_label"),
+            F.trim(F.col(quoted(given.user)).cast("string")).alias("user_label"),
+            F.trim(F.col(quoted(given.item)).cast("string")).alias("item_label"),
             weight.alias("weight"),
         )
         for path in paths
@@ -78,8 +109,11 @@ def pairs_of(spark: SparkSession, given: argparse.Namespace, paths: list[str]) -
     rows = tables[0]
     for more in tables[1:]:
         rows = rows.unionByName(more)
-    good = ~F.col("user_label").isin(*_NULLS) & ~F.col("item_label").isin(*_NULLS) & (F.col("weight") > 0)
-    return rows.where(good).groupBy("user_label", "item_label").agg(F.sum("weight").cast("float").alias("weight"))
+    weighs = (F.col("weight") > 0) & (F.col("weight") < math.inf)  # Spark's NaN is greater than infinity
+    rows = rows.where(~F.col("user_label").isin(*_NULLS) & ~F.col("item_label").isin(*_NULLS) & weighs)
+    if rows.isEmpty():
+        sys.exit(f"Error: {', '.join(paths)} has no row with a user, an item and a positive weight; name the columns.")
+    return rows.groupBy("user_label", "item_label").agg(F.sum("weight").cast("float").alias("weight"))
 
 
 def number(spark: SparkSession, pairs: DataFrame, side: str, out: str) -> DataFrame:
@@ -117,10 +151,23 @@ def discounted(spark: SparkSession, seen: DataFrame, power: float, out: str) -> 
     return seen.join(weights, "item").select("user", "item", (F.col("weight") * F.col("item_weight")).alias("weight"))
 
 
-def remove(spark: SparkSession, path: str) -> None:
-    """Remove a directory, on whatever file system it is."""
+def at(spark: SparkSession, path: str) -> tuple[Any, Any]:
+    """Return the file system of a path, whichever it is, and the path there."""
     found = spark._jvm.org.apache.hadoop.fs.Path(path)
-    found.getFileSystem(spark._jsc.hadoopConfiguration()).delete(found, True)
+    return found.getFileSystem(spark._jsc.hadoopConfiguration()), found
+
+
+def exists(spark: SparkSession, path: str) -> bool:
+    """Return whether there is a file or a directory."""
+    system, found = at(spark, path)
+    there: bool = system.exists(found)
+    return there
+
+
+def remove(spark: SparkSession, path: str) -> None:
+    """Remove a directory."""
+    system, found = at(spark, path)
+    system.delete(found, True)
 
 
 def fit(spark: SparkSession, given: argparse.Namespace, seen: DataFrame, out: str) -> ALSModel:
@@ -179,6 +226,9 @@ def evaluate(
     k = given.k
     held_out.join(seen, ["user", "item"], "left_anti").write.parquet(f"{out}/held_out")
     held_out = spark.read.parquet(f"{out}/held_out")
+    if held_out.isEmpty():
+        print("Nothing was evaluated: no user of the model has other items to test with.", file=sys.stderr)
+        return {"k": k, "sampled_of": 0, "users": 0, "pairs": 0, "recall": None, "ndcg": None}
     users = held_out.groupBy("user").agg(F.count("*").alias("wanted"))
     wanted = users.orderBy(F.xxhash64("user", F.lit(given.seed)), "user").limit(given.sample)
     wanted.write.parquet(f"{out}/wanted")
@@ -202,6 +252,8 @@ def train(spark: SparkSession, given: argparse.Namespace, out: str) -> dict[str,
     """Train, write everything but the facts, and return them."""
     started, work = time.monotonic(), f"{out}/_work"
     pairs = pairs_of(spark, given, given.data)
+    test = pairs_of(spark, given, given.test) if given.test else None
+    spark.sparkContext.setCheckpointDir(f"{work}/checkpoints")
     users, items = (number(spark, pairs, side, out) for side in ("user", "item"))
     pairs.join(users, "user_label").join(items, "item_label").select("user", "item", "weight").write.parquet(
         f"{out}/seen"
@@ -213,9 +265,9 @@ def train(spark: SparkSession, given: argparse.Namespace, out: str) -> dict[str,
         evaluation = evaluate(spark, given, fit(spark, given, rest, work), rest, held_out, work)
     model = fit(spark, given, seen, out)
     model.write().save(f"{out}/model")
-    if given.test:
-        test = pairs_of(spark, given, given.test).join(users, "user_label").join(items, "item_label", "left")
-        evaluation = evaluate(spark, given, model, seen, test.select("user", "item"), work)
+    if test is not None:
+        named = test.join(users, "user_label").join(items, "item_label", "left").select("user", "item")
+        evaluation = evaluate(spark, given, model, seen, named, work)
     remove(spark, work)
     return {
         "alpha": given.alpha,
@@ -232,16 +284,26 @@ def train(spark: SparkSession, given: argparse.Namespace, out: str) -> dict[str,
     }
 
 
+def write(spark: SparkSession, given: argparse.Namespace, out: str) -> str:
+    """Write everything, and return the facts, a line of JSON. Raises SystemExit with a sentence."""
+    if exists(spark, out):
+        sys.exit(f"Error: {out} already exists; name another directory, or remove it.")
+    try:
+        facts = json.dumps(train(spark, given, out))
+    except AnalysisException as error:  # its first line is a sentence, on a path or a column; the others are a plan
+        sys.exit(f"Error: {str(error).splitlines()[0]}")
+    spark.range(1).select(F.lit(facts).alias("value")).coalesce(1).write.text(f"{out}/facts")
+    return facts
+
+
 def main() -> None:
     """Train as asked for on the command line."""
     given = options()
-    out = given.out.rstrip("/")
     spark = SparkSession.builder.appName("als-serve train").getOrCreate()
-    spark.sparkContext.setCheckpointDir(f"{out}/_work/checkpoints")
-    facts = json.dumps(train(spark, given, out))
-    spark.range(1).select(F.lit(facts).alias("value")).coalesce(1).write.text(f"{out}/facts")
-    print(facts)
-    spark.stop()
+    try:
+        print(write(spark, given, given.out.rstrip("/")))
+    finally:
+        spark.stop()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The shadow: the candidate answers a share of the requests, too, in the background, only to be compared."""
+"""The shadow: the candidate also answers a share of the requests in the background, for comparison only."""
 
 from __future__ import annotations
 

@@ -6,9 +6,10 @@ says that all are there, and readers of a directory of Parquet files pass over n
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,8 @@ from service.files import sync_directory, written_whole
 
 JOB = "_job.json"
 SUCCESS = "_SUCCESS"
+#: What a killed run leaves of a file that was not whole.
+_HALVES = "_*.half"
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,18 +49,40 @@ class Output:
         self._directory = directory
         self._suffix = suffix
 
-    def begin(self, job: Job) -> None:
-        """Make the directory, or go on in it. Raises OutputError if it has something else."""
-        with _explained(self._directory):
-            self._directory.mkdir(parents=True, exist_ok=True)
-            path = self._directory / JOB
-            if path.exists():
-                self._prove_same(path.read_bytes(), job)
-            elif any(path.suffix != ".half" for path in self._directory.iterdir()):
-                raise OutputError(f"{self._directory} has other files; name a new or an empty directory.")
-            else:
-                self._write(JOB, lambda file: file.write(msgspec.json.encode(job)))
-            self._remove_halves()
+    @contextmanager
+    def begun(self, job: Job) -> Iterator[None]:
+        """Make the directory, or go on in it; until the end of the block, no other run can.
+
+        Raises OutputError if it has something else, or if another run is writing to it.
+        """
+        with ExitStack() as stack:
+            with _explained(self._directory):
+                self._directory.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(self._directory, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                self._lock(descriptor)
+                self._begin(job)
+            yield
+
+    def _begin(self, job: Job) -> None:
+        path = self._directory / JOB
+        if path.exists():
+            self._prove_same(path.read_bytes(), job)
+        elif any(not found.match(_HALVES) for found in self._directory.iterdir()):
+            raise OutputError(f"{self._directory} has other files; name a new or an empty directory.")
+        else:
+            self._write(JOB, lambda file: file.write(msgspec.json.encode(job)))
+        for half in self._directory.glob(_HALVES):
+            half.unlink(missing_ok=True)
+
+    def _lock(self, descriptor: int) -> None:
+        """Lock the directory until it is closed, or this process ends in any way."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(f"Another run is writing to {self._directory}; wait for it.") from None
+        except OSError:
+            pass  # some file systems of networks do not lock directories
 
     def missing(self, parts: int) -> list[int]:
         """Return the numbers of the parts that are not there yet."""
@@ -92,10 +117,6 @@ class Output:
                 f"{self._directory} has lists of another model, of other users or with other options; remove it, or "
                 "name another directory."
             )
-
-    def _remove_halves(self) -> None:
-        for half in self._directory.glob("_*.half"):
-            half.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -44,10 +44,11 @@ def run(
 ) -> None:
     """Write the lists of these user rows as far as they are missing. ``on_done`` gets the users done, and all.
 
-    Raises OutputError.
+    Raises OutputError, and what ``on_done`` raises to end the run.
     """
     size = part_users(wanted.n)
-    parts = [users[start : start + size] for start in range(0, len(users), size)]
+    # Without users there is one part, too: engines take the columns of a table from its files.
+    parts = [users[start : start + size] for start in range(0, max(1, len(users)), size)]
     missing = output.missing(len(parts))
     done = len(users) - sum(len(parts[number]) for number in missing)
     on_done(done, len(users))
@@ -61,7 +62,7 @@ def run(
                 ended.result()
                 done += running[ended]
                 on_done(done, len(users))
-        except BaseException:  # Ctrl+C, too: parts that have not begun are not waited for
+        except BaseException:  # parts that have not begun are not waited for
             executor.shutdown(wait=False, cancel_futures=True)
             raise
     output.finish()

@@ -14,6 +14,7 @@ from service.bulk.lists import UserList, Wanted, lists_of, part_users
 from service.model.factors import Int32
 from service.model.ids import Ids
 from service.model.model import Model
+from service.model.scoring.ranking import NO_ROWS
 from service.model.storage.snapshot import open_snapshot
 
 #: Returns lists as rows: user_id, strategy, and items, a list of item_id and score.
@@ -49,14 +50,14 @@ def _opened(snapshot: Path) -> tuple[Model, Tabulate]:
 def _tabulate(model: Model, names: pa.Array, lists: Iterable[UserList]) -> pa.Table:
     all_lists = list(lists)
     lengths = [len(found.ranked.rows) for found in all_lists]
-    rows = np.concatenate([found.ranked.rows for found in all_lists])
-    scores = np.concatenate([found.ranked.scores for found in all_lists])
+    rows = np.concatenate([NO_ROWS, *(found.ranked.rows for found in all_lists)])
+    scores = np.concatenate([np.zeros(0, np.float32), *(found.ranked.scores for found in all_lists)])
     items = pa.StructArray.from_arrays([names.take(pa.array(rows)), pa.array(scores)], ["item_id", "score"])
     users = np.array([found.user for found in all_lists], np.int64)
     return pa.table(
         {
             "user_id": _names(Ids(model.user_ids.values[users])),
-            "strategy": pa.array([found.strategy for found in all_lists]),
+            "strategy": pa.array([found.strategy for found in all_lists], pa.string()),
             "items": pa.ListArray.from_arrays(pa.array(np.cumsum([0, *lengths]), pa.int32()), items),
         }
     )

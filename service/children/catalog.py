@@ -41,5 +41,5 @@ def main() -> None:  # pragma: no cover - runs only in the child, where coverage
     run(answer, _THREADS)
 
 
-if __name__ == "__main__":  # pragma: no cover - as above
+if __name__ == "__main__":
     main()

@@ -86,5 +86,5 @@ def main() -> None:  # pragma: no cover - as above
         work(job, lambda message: answers.write(msgspec.json.encode(message) + b"\n"))
 
 
-if __name__ == "__main__":  # pragma: no cover - as above
+if __name__ == "__main__":
     main()

@@ -69,5 +69,5 @@ def main() -> None:  # pragma: no cover - runs only in the child, where coverage
     run(answer)
 
 
-if __name__ == "__main__":  # pragma: no cover - as above
+if __name__ == "__main__":
     main()

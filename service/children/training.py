@@ -124,5 +124,5 @@ def main() -> None:  # pragma: no cover - runs in the child alone, where nothing
         )
 
 
-if __name__ == "__main__":  # pragma: no cover - as above
+if __name__ == "__main__":
     main()

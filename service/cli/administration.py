@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import math
+import re
 import ssl
 from collections.abc import Callable
 from contextlib import closing
@@ -23,6 +24,7 @@ from service.live.commands import KeptVersions
 
 _SECONDS = 60.0
 _WHOLE = 16
+_WORD = re.compile(r"[!-~]+")
 _NOT_ADMINISTERED = (
     "it has no administration there. Start it with --tokens-file and a token for the scope admin, which als-serve "
     "token NAME --scope admin makes; if it has a management port, name that."
@@ -85,7 +87,7 @@ class Server:
         found = [each for each in kept if version and each.startswith(version)]
         if len(found) != 1:
             which = f"{len(found)} kept versions begin" if found else "No kept version begins"
-            raise AdministrationError(f"{which} with {version[:80]!r}; {', '.join(kept) or 'none'} are kept.")
+            raise AdministrationError(f"{which} with {version[:80]!r}; kept: {', '.join(kept) or 'none'}.")
         return found[0]
 
     def _answer(self, method: str, what: str, body: bytes | None) -> tuple[int, bytes]:
@@ -117,6 +119,10 @@ def _token(file: Path | None, token: str | None) -> str:
         raise AdministrationError(f"{file} cannot be read ({error}); it needs the token and nothing else.") from None
     if not found:
         raise AdministrationError("There is no token; set ALS_TOKEN, or name a file that has it with --token-file.")
+    if not _WORD.fullmatch(found):  # never quoted: a token may be among it
+        raise AdministrationError(
+            f"{file or 'ALS_TOKEN'} has other text than one token; it needs that and nothing else."
+        )
     return found
 
 

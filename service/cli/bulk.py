@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from service.observe.logs import set_up_logging
 from service.settings import Settings
 
 _FORMS = {".parquet": parquet, ".jsonl": json_lines}
+#: FILE is the model, and its snapshot is temporary.
+_NOT_ASKED = ("model_path", "keep_snapshots")
 
 
 @click.command("recommend-all")
@@ -45,7 +47,7 @@ _FORMS = {".parquet": parquet, ".jsonl": json_lines}
 @click.option(
     "--threads", default=0, show_default=True, type=click.IntRange(0), help="The number of threads; 0 uses all cores."
 )
-@settings_options(*LOADING, *POLICY)
+@settings_options(*(name for name in LOADING if name not in _NOT_ASKED), *POLICY)
 def recommend_all(
     file: Path, out: Path, n: int, include_seen: bool, text: str, users: Path | None, threads: int, **values: Any
 ) -> None:
@@ -69,18 +71,28 @@ async def _write_lists(settings: Settings, asked: Asked, out: Path, threads: int
 
     Raises ModelRejectedError and its subclasses, BadCatalogError, BadListError, BadFilterError, OutputError.
     """
+    stopped = threading.Event()
     async with imported_policy(settings) as policy, imported(settings) as snapshot:
-        await asyncio.to_thread(_run, snapshot, policy.assort(snapshot.model, EVERYTHING), asked, out, threads)
+        assortment = policy.assort(snapshot.model, EVERYTHING)
+        try:
+            await asyncio.to_thread(_run, snapshot, assortment, asked, out, threads, stopped)
+        finally:
+            stopped.set()  # Ctrl+C ends this task, but no thread
 
 
-def _run(snapshot: Snapshot, assortment: Assortment, asked: Asked, out: Path, threads: int) -> None:
+def _run(
+    snapshot: Snapshot, assortment: Assortment, asked: Asked, out: Path, threads: int, stopped: threading.Event
+) -> None:
     model, started = snapshot.model, time.monotonic()
     users, wanted = choose(model, assortment, asked)
-    output = Output(out, out.suffix)
-    output.begin(job_of(snapshot, users, wanted))
-    write = _FORMS[out.suffix](model)
-    with bars() as report:
-        on_done = partial(report, "recommending")
+    output, write = Output(out, out.suffix), _FORMS[out.suffix](model)
+    with output.begun(job_of(snapshot, users, wanted)), bars() as report:
+
+        def on_done(done: int, total: int) -> None:
+            if stopped.is_set():
+                raise click.Abort
+            report("recommending", done, total)
+
         run(model, users, wanted, output, write, threads=threads, on_done=on_done)
     seconds = time.monotonic() - started
     lists = "1 list is" if len(users) == 1 else f"{len(users)} lists are"

@@ -21,9 +21,9 @@ from service.s3.uploading import Protection
     "--shadow",
     type=click.FloatRange(0, 1),
     metavar="SHARE",
-    help="The share of requests that it answers, too, in the background, only to be compared.",
+    help="The share of requests that it also answers in the background, for comparison only.",
 )
-@click.option("--off", is_flag=True, help="Have no candidate; the URI may be the prefix alone.")
+@click.option("--off", is_flag=True, help="Remove the candidate; the URI may be the prefix alone.")
 @protection_options()
 @settings_options("s3_request_payer")
 def candidate(

@@ -33,6 +33,7 @@ from service.observe.logs import set_up_logging
 from service.settings import Settings
 
 _RULE = "=" * 40
+_KINDS = {"int": "number", "str": "text"}
 
 
 @click.command()
@@ -157,8 +158,8 @@ def _facts(snapshot: Snapshot) -> Table:
     facts = {
         "version": snapshot.version,
         "format": manifest.source_format,
-        "users": f"{manifest.users} ({manifest.user_id_kind} ids)",
-        "items": f"{manifest.items} ({manifest.item_id_kind} ids)",
+        "users": f"{manifest.users} ({_KINDS[manifest.user_id_kind]} ids)",
+        "items": f"{manifest.items} ({_KINDS[manifest.item_id_kind]} ids)",
         "factors": "none: popularity alone (limited)" if snapshot.model.limited else str(manifest.factors),
         "seen": seen,
         "on disk": f"{manifest.bytes} bytes",

@@ -34,12 +34,12 @@ _ATTEMPTS = 5
 def convert(model: str, out: Path, **values: Any) -> None:
     """Convert a model that Spark saved to the model file OUT (npz).
 
-    It is an ALSModel, a PipelineModel with one, or a model of MLflow with one of these. Spark never changes OUT, so
-    convert each new model.
+    It is an ALSModel, or a pipeline, a tuned model or a model of MLflow with one, or what ops/spark/train.py wrote.
+    Convert each new model: OUT does not follow SPARK_DIR.
     """
     conversion = conversion_of(Path(model), values)
     asyncio.run(convert_model(model, conversion, out, Settings(**values)))
-    click.echo(f"✅ Wrote {out} ({out.stat().st_size} bytes); als-serve check {out} tries it")
+    click.echo(f"✅ Wrote {out} ({out.stat().st_size} bytes). To try it: als-serve check {out}")
 
 
 def conversion_of(model: Path, values: dict[str, Any]) -> Conversion:

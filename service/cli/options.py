@@ -178,7 +178,7 @@ def _evaluating_options() -> list[Callable[[Command], Command]]:
     gpu, users = click.Choice(["auto", "on", "off"]), "Evaluate at most this many users, drawn at random."
     return [
         shown("--threads", type=click.IntRange(0), default=0, help="The number of threads; 0 uses all cores."),
-        shown("--gpu", type=gpu, default="auto", help="Use a GPU: if there is one, always, or never."),
+        shown("--gpu", type=gpu, default="auto", help="Whether to use a GPU; auto uses one if there is one."),
         shown("--sample", type=click.IntRange(1), metavar="USERS", default=50_000, help=users),
         shown("-k", type=click.IntRange(1, 1000), default=20, help="Evaluate the top k recommendations."),
     ]

@@ -28,4 +28,6 @@ def accept(version: str, state_dir: Path) -> None:
     else:
         click.echo(f"💤 Model {whole} was accepted before")
     if whole not in kept:
-        click.echo(f"⚠️ {state_dir} has no such model yet; once it arrives, it is let in")
+        click.echo(
+            f"⚠️ {state_dir} has no such model yet: it is let in once it arrives. Is that your server's --state-dir?"
+        )

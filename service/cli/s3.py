@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ ATTEMPTS = 5
     multiple=True,
     help="How much worse than the followed model it may be on --test, such as ndcg=5%; can be repeated.",
 )
+@click.option("--upload-only", is_flag=True, help="Servers do not follow it: for als-serve candidate or promote.")
 @click.option("--force", is_flag=True, help="Publish the model whatever gates or --max-drop say; this is recorded.")
 @conversion_options()
 @settings_options(*_IMPORTING, *GATING, "max_model_mb", "s3_timeout_seconds", "s3_request_payer")
@@ -59,6 +60,7 @@ def publish(
     test: Path | None,
     most: tuple[tuple[str, float], ...],
     force: bool,
+    upload_only: bool,
     **values: Any,
 ) -> None:
     """Upload a model to S3 and make it the latest.
@@ -70,7 +72,8 @@ def publish(
     """
     path, protection, rules = Path(model), protection_of(values), Rules(test, dict(most), force)
     conversion, settings = conversion_of(path, values), Settings(model_path=path, **values)
-    asyncio.run(_publish(model, conversion, settings, uri, protection, keep, rules))
+    uploading = Uploading(uri, protection, keep, upload_only)
+    asyncio.run(_publish(model, conversion, settings, uploading, rules))
 
 
 @click.command()
@@ -121,32 +124,34 @@ def protection_of(values: dict[str, Any]) -> Protection:
     return Protection(sse or ("aws:kms" if kms_key else None), kms_key, tuple(tags))
 
 
-async def _publish(
-    model: str,
-    conversion: Conversion,
-    settings: Settings,
-    uri: str,
-    protection: Protection,
-    keep: int | None,
-    rules: Rules,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Uploading:
+    """Where a model is published, and how. keep: how many models stay there, None for all."""
+
+    uri: str
+    protection: Protection
+    keep: int | None = None
+    upload_only: bool = False
+
+
+async def _publish(model: str, conversion: Conversion, settings: Settings, uploading: Uploading, rules: Rules) -> None:
     """Publish a model file, or what a model of Spark is converted to. Raises ConversionError and those of both."""
     if not model.startswith("s3://") and not conversion.model.is_dir():
-        await publish_model(settings, uri, protection, keep, rules)
+        await publish_model(settings, uploading, rules)
         return
     with tempfile.TemporaryDirectory(prefix="als-publish-") as scratch:
         converted = replace(settings, model_path=Path(scratch) / "als_model.npz")
         await convert_model(model, conversion, converted.model_path, settings)
-        await publish_model(converted, uri, protection, keep, rules)
+        await publish_model(converted, uploading, rules)
 
 
-async def publish_model(settings: Settings, uri: str, protection: Protection, keep: int | None, rules: Rules) -> None:
+async def publish_model(settings: Settings, uploading: Uploading, rules: Rules) -> None:
     """Check a model as the server would, upload it and point to it. Raises ModelRejectedError, S3Error."""
     from service.cli.progress import bar
     from service.s3 import publishing
     from service.s3.client import connected  # imported here, because botocore is slow to load
 
-    prefix, path = parse_prefix(uri), settings.model_path
+    prefix, path, upload_only = parse_prefix(uploading.uri), settings.model_path, uploading.upload_only
     async with connected(prefix, settings.s3_request_payer, attempts=ATTEMPTS) as client:
         async with imported(settings) as snapshot:
             model = _described(snapshot)
@@ -154,11 +159,14 @@ async def publish_model(settings: Settings, uri: str, protection: Protection, ke
             forced = await compare_with_followed(client, prefix, settings, snapshot, rules)
         model = msgspec.structs.replace(model, forced=forced)
         with bar(f"⬆️ Uploading {path.name}", model.size) as on_bytes:
-            pointer, is_latest = await publishing.publish(client, prefix, path, model, protection, on_bytes)
-        click.echo(f"✅ Published {prefix.at(pointer.key)} ({pointer.size} bytes)")
+            pointer, is_latest = await publishing.publish(
+                client, prefix, path, model, uploading.protection, on_bytes, upload_only=upload_only
+            )
+        click.echo(f"✅ {'Uploaded' if upload_only else 'Published'} {prefix.at(pointer.key)} ({pointer.size} bytes)")
         if not is_latest:
-            click.echo(f"⚠️ A newer model stays the latest; als-serve promote {prefix.at(pointer.key)} replaces it")
-        for key in [] if keep is None else await publishing.prune(client, prefix, keep):
+            why = "💤 No server follows it" if upload_only else "⚠️ A newer model stays the latest"
+            click.echo(f"{why}; als-serve promote {prefix.at(pointer.key)} changes that")
+        for key in [] if uploading.keep is None else await publishing.prune(client, prefix, uploading.keep):
             click.echo(f"🧹 Removed {prefix.at(key)}")
 
 

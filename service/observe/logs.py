@@ -37,8 +37,8 @@ EVENTS: dict[str, tuple[int, str]] = {
     "model_factors": (_I, "📊 Model factors: {factors} dimensions"),
     "row_numbers": (
         _W,
-        "⚠️ The model file has no ids and no seen items: ids are row numbers, items that a user had are recommended "
-        "again, and nothing is popular",
+        "⚠️ The model file has no seen items, and its ids are row numbers: users are recommended what they already had, "
+        "and nothing is popular",
     ),
     "analyzing_scores": (_I, "🔍 Analyzing ALS score ranges..."),
     "analyzed_scores": (_I, "✅ ALS score range analysis completed"),
@@ -80,8 +80,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "shadow_failed": (_W, "⚠️ The candidate {model_version} fails in the background, which no client sees: {detail}"),
     "experiment": (
         _I,
-        "🧪 The candidate is for {percent:g}% of users now (experiment {name}), and is compared for {shadow:.1%} of "
-        "requests in the background",
+        "🧪 The candidate is for {percent:g}% of users now (experiment {name}); shadow: {shadow:.1%} of requests",
     ),
     "trained": (_I, "✅ Trained an ALS model in {seconds:.1f} s and saved it to: {path}"),
     "trained_elsewhere": (

@@ -89,13 +89,13 @@ class _Tally(Collector, Generic[SeriesT]):
     def __init__(
         self,
         name: str,
-        help: str,  # noqa: A002 - the word Prometheus uses
+        text: str,
         labels: Sequence[str],
         unit: str,
         registry: CollectorRegistry,
         numbers: Numbers | None = None,
     ) -> None:
-        self._facts = name, help
+        self._facts = name, text
         self._labels = labels
         self._unit = unit
         self._source = numbers or Numbers()
@@ -194,7 +194,7 @@ class TallyHistogram(_Tally[Distribution]):
     def __init__(
         self,
         name: str,
-        help: str,  # noqa: A002 - as above
+        text: str,
         labels: Sequence[str],
         unit: str,
         registry: CollectorRegistry,
@@ -204,7 +204,7 @@ class TallyHistogram(_Tally[Distribution]):
         self._bounds = tuple(buckets)
         self._names = [*(str(float(bound)) for bound in buckets), "+Inf"]
         self._length = len(self._names) + 1
-        super().__init__(name, help, labels, unit, registry, numbers)
+        super().__init__(name, text, labels, unit, registry, numbers)
 
     def observe(self, number: float) -> None:
         """Count one number, if there are no labels."""

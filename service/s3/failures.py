@@ -53,7 +53,7 @@ _CREDENTIALS = (
     botocore.TokenRetrievalError,
 )
 _NETWORK = (botocore.HTTPClientError, botocore.ConnectionError, aiohttp.ClientError, OSError)
-_SETTINGS = "{} cannot be asked for ({}); check AWS_ENDPOINT_URL and the other AWS settings."
+_SETTINGS = "{} cannot be requested ({}); check AWS_ENDPOINT_URL and the other AWS settings."
 _NOT_S3 = "The server that answered for {} is not S3 ({}); check AWS_ENDPOINT_URL."
 
 #: The first type that fits decides: our error, and its sentence about the place and what was raised.
@@ -107,7 +107,7 @@ def configuring(place: Location) -> Iterator[None]:
         raise
     except Exception as error:  # botocore raises errors of many kinds for its configuration
         raise S3ConfigurationError(
-            f"{place} cannot be asked for ({_brief(error)}); check AWS_ENDPOINT_URL, AWS_REGION and the AWS "
+            f"{place} cannot be requested ({_brief(error)}); check AWS_ENDPOINT_URL, AWS_REGION and the AWS "
             "configuration file."
         ) from error
 

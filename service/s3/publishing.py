@@ -42,13 +42,25 @@ class Version(msgspec.Struct, frozen=True):
 
 
 async def publish(
-    client: S3Client, prefix: Location, path: Path, model: Pointer, protection: Protection, on_bytes: Counted
+    client: S3Client,
+    prefix: Location,
+    path: Path,
+    model: Pointer,
+    protection: Protection,
+    on_bytes: Counted,
+    *,
+    upload_only: bool = False,
 ) -> tuple[Pointer, bool]:
     """Upload a model file, then point to it; return its pointer, and whether that is now the latest.
 
     ``model`` describes the file; its key and time are set here. It does not become the latest if someone else has
-    published a newer one meanwhile. Raises S3Error.
+    published a newer one meanwhile, or with ``upload_only``. Raises S3Error.
     """
+    if upload_only and (await _latest(client, prefix))[0] is None:
+        raise PublishError(
+            f"Nothing under {prefix} is the latest model, so servers would follow this one by its name; publish a "
+            "first model without --upload-only."
+        )
     created_at = datetime.now(UTC).replace(microsecond=0)
     for _ in range(_TRIES):
         key = model_key(prefix, created_at, model.format)
@@ -60,7 +72,7 @@ async def publish(
             created_at += timedelta(seconds=1)
         else:
             pointer = msgspec.structs.replace(pointer, version_id=version_id)
-            return pointer, await _point_unless_newer(client, prefix, pointer, protection)
+            return pointer, not upload_only and await _point_unless_newer(client, prefix, pointer, protection)
     raise PublishError(f"Gave up after {_TRIES} attempts: others keep publishing under {prefix}; try again.")
 
 

@@ -90,7 +90,9 @@ def _matrix(part: DataFile, batch: Any, rank: int) -> Float32:
     """Return the features of a batch, float32 [rows, rank]."""
     column = batch.column("features")
     if not any(is_kind(column.type) for is_kind in _LISTS) or not pa.types.is_floating(column.type.value_type):
-        raise ConversionError(f"{part.path} has features of type {column.type} instead of lists of floats.")
+        raise ConversionError(
+            f"{part.path} has features of type {column.type} instead of lists of floats; save the model again."
+        )
     wrong = pc.fill_null(pc.not_equal(pc.list_value_length(column), rank), True)
     if pc.any(wrong).as_py():
         row = pc.index(wrong, True).as_py()

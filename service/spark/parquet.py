@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,13 +13,15 @@ from service.errors import ConversionError
 from service.training.data_files import DataFile
 
 _BATCH_ROWS = 2**14
+#: By default, Arrow reads whole columns of a file at once.
+_SMALL_READS: dict[str, Any] = {"pre_buffer": False, "buffer_size": 2**20}
 
 
 @contextmanager
 def opened_parquet(file: DataFile, columns: Sequence[str]) -> Iterator[pq.ParquetFile]:
     """Open a file that has these columns. Raises ConversionError, also for what is raised in the block."""
     try:
-        with file.open() as raw, pq.ParquetFile(raw) as parquet:
+        with file.open() as raw, pq.ParquetFile(raw, **_SMALL_READS) as parquet:
             _prove_columns(file, parquet.schema_arrow.names, columns)
             yield parquet
     except (OSError, UnicodeDecodeError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

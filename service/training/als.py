@@ -62,7 +62,7 @@ def train(
     interactions: Interactions,
     plan: Plan = DEFAULT,
     *,
-    machine: Machine = Machine(),  # noqa: B008 - it is frozen
+    machine: Machine = Machine(),
     with_loss: bool = False,
     report: Report = silent,
 ) -> TrainedModel:
@@ -100,7 +100,7 @@ def train(
 def try_out(
     validation: Validation,
     plan: Plan,
-    machine: Machine = Machine(),  # noqa: B008 - it is frozen
+    machine: Machine = Machine(),
     on_iteration: Callable[[int, float], object] = lambda _done, _value: None,
 ) -> Course:
     """Train on what a validation leaves while the result improves, and return the course of the validation.

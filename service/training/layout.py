@@ -20,7 +20,7 @@ class Layout:
     items, weights and times in this order.
     """
 
-    names: ColumnNames = ColumnNames()  # noqa: RUF009 - it is frozen
+    names: ColumnNames = ColumnNames()
     header: tuple[str, ...] | None = None
     delimiter: str | None = None
     encoding: str | None = None
@@ -29,7 +29,7 @@ class Layout:
 def layout_of(
     columns: str | None = None,
     *,
-    names: ColumnNames = ColumnNames(),  # noqa: B008 - it is frozen
+    names: ColumnNames = ColumnNames(),
     no_header: bool = False,
     delimiter: str | None = None,
     encoding: str | None = None,

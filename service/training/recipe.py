@@ -32,9 +32,9 @@ class Recipe:
     """
 
     paths: Sequence[Path]
-    layout: Layout = Layout()  # noqa: RUF009 - it is frozen
+    layout: Layout = Layout()
     skip_bad_rows: bool = False
-    counting: Counting = Counting()  # noqa: RUF009 - it is frozen
+    counting: Counting = Counting()
     threads: int = 0
     gpu: Gpu = "auto"
     k: int = TOP_K

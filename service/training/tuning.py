@@ -68,7 +68,7 @@ class Tuning:
 
     metric: Literal["ndcg", "recall", "precision", "map"] = "ndcg"
     k: int = TOP_K
-    machine: Machine = Machine()  # noqa: RUF009 - it is frozen
+    machine: Machine = Machine()
     seed: int = 0
     max_factors: int = MOST_FACTORS
 

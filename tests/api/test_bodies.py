@@ -1,3 +1,5 @@
+"""Bodies of POST requests: their shapes and limits, and how wrong ones are refused."""
+
 from __future__ import annotations
 
 import asyncio

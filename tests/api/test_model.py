@@ -1,3 +1,5 @@
+"""The description of the served model, and health checks."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The running server keeps to its document, and people can read it."""
+"""The running server keeps to its document."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
 
-from tests.support.browsing import chromium_started, visiting
 from tests.support.documented import documented_model
 from tests.support.running import RunningServer, running_server
 
@@ -35,7 +33,7 @@ def test_every_answer_is_as_documented(server: RunningServer, tmp_path: Path) ->
     """Requests that fit the document are accepted, others refused; statuses, headers and bodies are as documented."""
     program = Path(sys.executable).with_name("schemathesis")
     command = [str(program), "--config-file", str(CONFIGURATION), "run", f"{server.url}/openapi.json"]
-    bounds = ["--phases", "examples,coverage,fuzzing", "--max-examples", "12", "--seed", "1"]
+    bounds = ["--phases", "examples,coverage,fuzzing", "--max-examples", "6", "--seed", "1"]
     done = subprocess.run(
         [*command, *bounds, "--checks", "all", "--no-color"],
         env=os.environ | {"SCHEMATHESIS_HOOKS": str(HOOKS)},
@@ -49,17 +47,3 @@ def test_every_answer_is_as_documented(server: RunningServer, tmp_path: Path) ->
     assert sent, done.stdout
     assert int(sent[1]) > 500
     assert not [event for event in server.events if event["event"] == "request_failed"]
-
-
-async def test_the_page_shows_it_and_sends_requests(server: RunningServer) -> None:
-    """A browser shows it without errors under a policy that allows no other host."""
-    async with chromium_started() as browser, visiting(browser, server.url) as page:
-        answer = await page.goto(f"{server.url}/docs")
-        assert answer
-        assert "unsafe" not in answer.headers["content-security-policy"]
-        recommend = page.locator("#operations-Recommendations-recommend")
-        await recommend.locator(".opblock-summary-control").click()
-        await recommend.get_by_role("button", name="Try it out").click()
-        await recommend.get_by_role("button", name="Execute").click()
-        await expect(recommend.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
-        await expect(recommend.locator(".live-responses-table")).to_contain_text('"strategy": "als"')

@@ -1,3 +1,5 @@
+"""Query parameters: what they do, their limits, and how wrong ones are refused."""
+
 from __future__ import annotations
 
 from typing import Annotated

@@ -1,3 +1,5 @@
+"""Errors over HTTP: problem documents."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Queries on the event loop and in threads: order, limits and refusals."""
+
 from __future__ import annotations
 
 import asyncio
@@ -6,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -360,7 +363,7 @@ async def test_clients_that_hang_up_leave_no_query_behind(monkeypatch: pytest.Mo
         for place in (1, 2):
             writers.append((await asyncio.open_connection("127.0.0.1", api.server.port))[1])
             writers[-1].write(request)
-            await eventually(lambda place=place: api.sample("als_queries") == place)  # type: ignore[misc]  # mypy sees no default
+            await eventually(partial(lambda wanted: api.sample("als_queries") == wanted, place))
         for writer in writers[::-1]:
             writer.close()
             await writer.wait_closed()

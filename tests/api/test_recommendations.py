@@ -1,3 +1,5 @@
+"""Recommendations over HTTP, for one user and for many."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Titles of items in answers."""
+
 from __future__ import annotations
 
 from typing import Any

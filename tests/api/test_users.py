@@ -1,3 +1,5 @@
+"""Routes about users and items besides recommendations."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -45,8 +45,8 @@ ALSModel.load(sys.argv[1]).recommendForAllUsers(int(sys.argv[2])).write.parquet(
 
 def _ours(model: Model, out: Path, n: int, threads: int) -> None:
     users, output = np.arange(len(model.user_ids), dtype=np.int32), Output(out, ".parquet")
-    output.begin(Job("", n, True, "", "", part_users(n)))
-    run(model, users, Wanted(n), output, parquet(model), threads=threads)
+    with output.begun(Job("", n, True, "", "", part_users(n))):
+        run(model, users, Wanted(n), output, parquet(model), threads=threads)
 
 
 def _topk(model: Model, n: int, threads: int) -> None:

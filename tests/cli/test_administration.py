@@ -107,6 +107,7 @@ def stranger() -> Iterator[str]:
             """Say nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as other:
+        other.timeout = 30  # if the test fails before it asks
         answering = threading.Thread(target=other.handle_request)
         answering.start()
         yield f"http://127.0.0.1:{other.server_port}"
@@ -117,6 +118,7 @@ def test_what_goes_wrong(server: RunningServer, tmp_path: Path) -> None:
     """One sentence says what, and the exit code is 1."""
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     (tmp_path / "binary").write_bytes(b"\xff")
+    (tmp_path / "tokens").write_text(f"{TOKEN}\nanonymous read\n")
     with stranger() as other:
         cases = {
             (("versions",), server.url, "als_reader"): "answered with 403: The token reader lacks the scope admin",
@@ -126,10 +128,13 @@ def test_what_goes_wrong(server: RunningServer, tmp_path: Path) -> None:
             (("versions",), "https://127.0.0.1:1", TOKEN): "does not answer (",
             (("versions", "--token-file", str(tmp_path / "none")), server.url, TOKEN): "cannot be read",
             (("versions", "--token-file", str(tmp_path / "binary")), server.url, TOKEN): "cannot be read",
+            (("versions", "--token-file", str(tmp_path / "tokens")), server.url, TOKEN): "other text than one token",
+            (("versions",), server.url, "als_ö"): "ALS_TOKEN has other text than one token",
             (("versions",), other, TOKEN): "answered with 200: what answers there is not als-serve.",
         }
         for (words, url, token), sentence in cases.items():
             result = admin(*words, url=url, token=token)
             assert result.exit_code == 1, words
             assert sentence in result.output
+            assert TOKEN not in result.output
     assert admin("versions", "--token-file", str(tmp_path / "token"), url=server.url, token="").exit_code == 0

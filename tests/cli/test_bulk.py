@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ from service.model.ids import IdKind
 from tests.support.helpers import model_bytes
 from tests.support.models import make_factors, popularity_bytes
 from tests.support.running import running_server
+from tests.support.waiting import until
 
 USERS = 120
 
@@ -119,14 +121,40 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert len(ended) == 12  # ten parts of 2,000 users
 
 
-def test_a_run_that_was_killed_at_once_begins_again(tmp_path: Path) -> None:
-    """Before it could write down what its lists are made of."""
+def test_an_interrupted_run_ends(tmp_path: Path) -> None:
+    """Ctrl+C waits for the parts that have begun, and not for all others."""
+    model = write(tmp_path / "m.npz", make_factors(users=20_000, items=300, factors=8, pairs=1000))
+    out = tmp_path / "lists.jsonl"
+    command = [sys.executable, "-m", "service", "recommend-all", str(model), "-n", "300", "--threads", "1"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "--out", str(out)], **pipes) as process:
+        until(lambda: [*out.glob("part-*")] or process.poll() is not None, lambda: "no part")
+        process.send_signal(signal.SIGINT)
+        said, complained = process.communicate()
+    assert (process.returncode, said, complained.strip()) == (1, "", "Aborted!")
+    assert not (out / "_SUCCESS").exists()
+
+
+def test_a_run_that_was_killed_at_once_goes_on(tmp_path: Path) -> None:
+    """Even before it could write what it is about: what it left is not taken for a file of somebody else."""
     model, out = write(tmp_path / "m.npz", make_factors()), tmp_path / "lists.jsonl"
     out.mkdir()
     (out / "__job.json.1.half").write_bytes(b"{")
-    result = recommend_all(model, out)
-    assert result.exit_code == 0, result.stderr
+    assert recommend_all(model, out).exit_code == 0
     assert sorted(path.name for path in out.iterdir()) == ["_SUCCESS", "_job.json", "part-00000.jsonl"]
+
+
+def test_two_runs_do_not_write_to_one_directory(tmp_path: Path) -> None:
+    """The second one says so, and leaves the files of the first one alone; after it, the directory is free."""
+    model, out = write(tmp_path / "m.npz", make_factors()), tmp_path / "lists.jsonl"
+    out.mkdir()
+    first = os.open(out, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    refused = recommend_all(model, out)
+    assert (refused.exit_code, refused.stderr) == (1, f"Error: Another run is writing to {out}; wait for it.\n")
+    assert not list(out.iterdir())
+    os.close(first)
+    assert recommend_all(model, out).exit_code == 0
 
 
 def test_all_cores_work_and_progress_is_shown(
@@ -304,11 +332,24 @@ def test_only_some_users_have_lists(tmp_path: Path) -> None:
     assert "has lists of another model" in recommend_all(model, out).stderr
 
 
+@pytest.mark.parametrize("ids", ["int", "str"])
+def test_no_lists_are_a_table_as_well(tmp_path: Path, ids: IdKind) -> None:
+    """If no user is known, the table has no rows, but the same columns."""
+    model, listed = write(tmp_path / "m.npz", make_factors(ids=ids)), tmp_path / "users.txt"
+    listed.write_text("nobody\n")
+    assert recommend_all(model, tmp_path / "some.parquet").exit_code == 0
+    result = recommend_all(model, tmp_path / "none.parquet", "--users", listed)
+    assert result.stdout.startswith("📦 0 lists are in ")
+    none = pq.read_table(tmp_path / "none.parquet")
+    assert (none.num_rows, none.schema) == (0, pq.read_table(tmp_path / "some.parquet").schema)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (["--filter", "kind = 'a'"], "--filter needs --items, a file with the attributes to filter by."),
         (["--users", "missing.txt"], "There is no file at missing.txt."),
+        (["--model-path", "other.npz"], "No such option '--model-path'."),
         (["--items", "missing.csv"], "There is no file at missing.csv."),
         (["--items", "{items}", "--filter", "kin = 'a'"], "Did you mean kind?"),
     ],

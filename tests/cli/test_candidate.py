@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from service.s3.location import CANDIDATE
+from service.s3.location import CANDIDATE, LATEST
+from tests.support.bucket import Models
 from tests.support.helpers import model_bytes, version
 from tests.support.shops import Shop, failed
 
@@ -29,6 +30,29 @@ def test_a_model_becomes_the_candidate(shop: Shop) -> None:
     assert shop.run("candidate", f"{shop.uri}{name}", "--percent", 20).exit_code == 0
     pointer = json.loads(shop.asked(lambda models: models.get(CANDIDATE)))
     assert (pointer["percent"], pointer["shadow"]) == (20, None)
+
+
+def test_a_new_model_is_a_candidate_before_anyone_is_served_it(shop: Shop) -> None:
+    """It is checked and uploaded without becoming the latest; then it is the candidate, and then promoted."""
+    served = shop.publish(1)
+    result = shop.run("publish", shop.file(2), shop.uri, "--upload-only")
+    assert result.exit_code == 0
+    (name,) = set(shop.names) - {served, LATEST}
+    _, uploaded, hint = result.stdout.splitlines()
+    assert uploaded.startswith(f"✅ Uploaded {shop.uri}{name} (")
+    assert hint == f"💤 No server follows it; als-serve promote {shop.uri}{name} changes that"
+    assert shop.asked(Models.latest).key.endswith(served)
+    assert shop.run("candidate", f"{shop.uri}{name}", "--percent", 10).exit_code == 0
+    assert shop.run("promote", f"{shop.uri}{name}").exit_code == 0
+    assert shop.asked(Models.latest).key.endswith(name)
+
+
+def test_a_first_model_is_not_only_uploaded(shop: Shop) -> None:
+    """Servers would follow it by its name, so nothing is uploaded."""
+    assert "servers would follow this one by its name" in failed(
+        shop.run("publish", shop.file(1), shop.uri, "--upload-only")
+    )
+    assert shop.names == []
 
 
 def test_the_candidate_is_turned_off(shop: Shop) -> None:

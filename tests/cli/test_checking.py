@@ -15,7 +15,7 @@ from tests.support.pickles import make_model, pickled
 from tests.support.running import running_server
 
 SENTENCE = (
-    "⚠️ The model file has no ids and no seen items: ids are row numbers, items that a user had are recommended again, "
+    "⚠️ The model file has no seen items, and its ids are row numbers: users are recommended what they already had, "
     "and nothing is popular"
 )
 MAPS = {"user_mapping": {0: "ann", 1: "bob", 2: "cid"}, "item_mapping": {row: row + 10 for row in range(4)}}
@@ -83,7 +83,7 @@ def test_keys_by_flags_and_by_the_variable(other_names: Path) -> None:
         als_serve("check", other_names, ALS_PICKLE_KEYS=KEYS),
     ):
         assert result.exit_code == 0, result.output
-        assert "3 (str ids)" in result.stdout
+        assert "3 (text ids)" in result.stdout
     assert "KEY=YOURS" in als_serve("check", other_names, "--key", "users=a").stderr
 
 

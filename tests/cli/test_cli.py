@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from service.cli.main import main
@@ -310,3 +311,17 @@ def test_sample_where_nothing_can_be_written_says_so(tmp_path: Path) -> None:
         f"Error: The sample shop cannot be written to {tmp_path / 'file/shop'}: Not a directory; "
         "name another directory.\n"
     )
+
+
+def test_help_lists_all_commands() -> None:
+    """In the order of their names, although each is loaded only when it runs."""
+    listed = re.findall(r"^  ([a-z-]+) ", CliRunner().invoke(main, ["--help"]).stdout.partition("Commands:")[2], re.M)
+    assert listed == sorted(listed)
+    assert {"serve", "train", "convert", "recommend-all"} <= set(listed)
+
+
+def test_a_shell_completes_whatever_the_environment_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is run then, so a variable that is not a setting is not refused."""
+    monkeypatch.setenv("ALS_NO_SUCH_SETTING", "1")
+    completing = ShellComplete(main, {}, "als-serve", "_ALS_SERVE_COMPLETE")
+    assert "--against" in {found.value for found in completing.get_completions(["check"], "--")}

@@ -73,8 +73,8 @@ The model
 
   version          {version}
   format           npz
-  users            3 (str ids)
-  items            4 (str ids)
+  users            3 (text ids)
+  items            4 (text ids)
   factors          2
   seen             2 pairs
   on disk          … bytes

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ def test_publish_keeps_as_many_as_it_is_told(shop: Shop) -> None:
     """The oldest are removed, which is said of each."""
     old = [f"als_model_2020010{day}_000000.npz" for day in (1, 2)]
     for name in old:
-        shop.asked(lambda models, name=name: models.put(name))  # type: ignore[misc] # mypy sees no default
+        shop.asked(partial(Models.put, name=name))
     result = shop.run("publish", shop.file(3), shop.uri, "--keep", 2)
     assert result.stdout.splitlines()[2:] == [f"🧹 Removed {shop.uri}{old[0]}"]
     assert len(shop.names) == 3
@@ -85,7 +86,7 @@ def test_a_publisher_is_told_that_another_was_later(shop: Shop) -> None:
     assert result.exit_code == 0
     (name,) = set(shop.names) - {LATEST}
     command = f"als-serve promote {shop.uri}{name}"
-    assert result.stdout.splitlines()[2] == f"⚠️ A newer model stays the latest; {command} replaces it"
+    assert result.stdout.splitlines()[2] == f"⚠️ A newer model stays the latest; {command} changes that"
     assert shop.run(*command.split()[1:]).exit_code == 0
     assert shop.asked(Models.latest).key.endswith(name)
 

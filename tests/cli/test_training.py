@@ -243,3 +243,16 @@ def test_a_tuning_without_time(data: Path) -> None:
     assert result.exit_code == 1
     assert "Error: No trial finished in time; allow more with --minutes." in result.stderr
     assert not Path("m").exists()
+
+
+def test_models_without_a_common_user_are_not_compared(tmp_path: Path) -> None:
+    """Each has its metrics, and that there is no difference to tell is said."""
+    for name, users in {"ours": [1, 2], "theirs": [3, 4]}.items():
+        factors = np.eye(2, dtype=np.float32)
+        np.savez(tmp_path / f"{name}.npz", user_factors=factors, item_factors=factors, user_ids=users, item_ids=[7, 8])
+    test = tmp_path / "test.csv"
+    test.write_text("user,item\n1,7\n3,8\n")
+    ours, theirs = tmp_path / "ours.npz", tmp_path / "theirs.npz"
+    shown = good("evaluate", "--model-path", ours, "--against", theirs, "--test", test).stdout
+    assert shown.count("🎯") == 2
+    assert f"⚖️ {theirs} and {ours} know no user of the test in common" in shown.splitlines()

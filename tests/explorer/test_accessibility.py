@@ -16,7 +16,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 #: Resolves when the transitions that begin in the next frame have ended.
 CHANGED = """new Promise(requestAnimationFrame).then(() => new Promise(requestAnimationFrame))
     .then(() => Promise.allSettled(document.getAnimations().map((transition) => transition.finished)))"""
-VIEWS = ("", "#user=ana-0000", "#item=horror-the-hungry-corpse", "#new=cookery-the-rustic-loaf", "#popular=", "#model=")
+#: Leaves two of the documented answers of each operation: the others differ in their text alone, and axe is slow.
+SHORTENED = """() => document.querySelectorAll(".responses-table:not(.live-responses-table) tbody")
+    .forEach((answers) => [...answers.children].slice(2).forEach((answer) => answer.remove()))"""
+VIEWS = ("", "#item=horror-the-hungry-corpse", "#new=cookery-the-rustic-loaf", "#popular=", "#model=")
 
 
 async def faults(page: Page) -> list[str]:
@@ -27,7 +30,7 @@ async def faults(page: Page) -> list[str]:
     found = await Axe().run(page)
     await page.emulate_media(color_scheme="dark")
     await page.evaluate(CHANGED)
-    dark = await Axe().run(page, options={"runOnly": ["color-contrast"]})
+    dark = await Axe().run(page, options={"runOnly": ["color-contrast"], "resultTypes": ["violations"]})
     await page.emulate_media(color_scheme="light")
     violations = found.response["violations"] + dark.response["violations"]
     return [f"{fault['id']}: {node['target']}" for fault in violations for node in fault["nodes"]]
@@ -57,16 +60,19 @@ async def test_axe_finds_nothing_in_the_explorer(chromium: Browser, server: Runn
 
 
 async def test_axe_finds_nothing_in_the_reference(chromium: Browser, server: RunningServer) -> None:
-    """Nor has /docs, with operations unfolded, filled in and sent."""
+    """Nor has /docs, with operations unfolded, filled in and sent; its policy allows no other host, nor code in it."""
     async with visiting(chromium, server.url, reduced_motion="reduce") as page:
-        await page.goto(f"{server.url}/docs")
-        await expect(page.locator(".opblock")).not_to_have_count(0)
+        answer = await page.goto(f"{server.url}/docs")
+        assert answer
+        assert "unsafe" not in answer.headers["content-security-policy"]
         for operation in ("recommend", "recommend_to_many"):
             opened = page.locator(f"[id$='-{operation}']")
             await opened.locator(".opblock-summary-control").click()
             await opened.get_by_role("button", name="Try it out").click()
             await opened.get_by_role("button", name="Execute").click()
-            await expect(opened.locator(".live-responses-table .response-col_status")).to_have_count(2)
+            await expect(opened.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+            await expect(opened.locator(".live-responses-table")).to_contain_text('"strategy": "als"')
+        await page.evaluate(SHORTENED)
         assert await faults(page) == []
 
 
@@ -91,8 +97,7 @@ async def test_the_explorer_and_the_reference_lead_to_each_other(chromium: Brows
 async def test_an_operation_is_unfolded_by_its_address(chromium: Browser, server: RunningServer) -> None:
     """What is unfolded in /docs is in the address, and that address unfolds it."""
     async with visiting(chromium, server.url) as page:
-        await page.goto(f"{server.url}/docs")
-        await page.locator("[id$='-recommend'] .opblock-summary-control").click()
-        await page.wait_for_url("**/docs#/Recommendations/recommend")
-        await page.reload()
+        await page.goto(f"{server.url}/docs#/Recommendations/recommend")
         await expect(page.locator("[id$='-recommend'] .opblock-body")).to_be_visible()
+        await page.locator("[id$='-similar_users'] .opblock-summary-control").click()
+        await page.wait_for_url("**/docs#/Users/similar_users")

@@ -1,3 +1,5 @@
+"""Generations, and the slot that holds the current one."""
+
 from __future__ import annotations
 
 import asyncio

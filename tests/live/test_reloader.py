@@ -1,3 +1,5 @@
+"""The reloader: refusals, retries and the history of reloads."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""The order of users and items in a model."""
+
 from __future__ import annotations
 
 import numpy as np

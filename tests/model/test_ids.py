@@ -1,3 +1,5 @@
+"""Ids and the rows that they stand for."""
+
 from __future__ import annotations
 
 import tracemalloc

@@ -216,7 +216,7 @@ def test_a_rolling_restart_takes_no_pod_away_first(deployment: Resource) -> None
 
 
 def test_pods_are_spread_over_zones_and_nodes(pod: Resource) -> None:
-    """Each generation of pods for itself, and a cluster of one node or zone is not an obstacle."""
+    """Each generation of pods for itself, and also on a cluster of one node or zone."""
     spread = pod["topologySpreadConstraints"]
     assert [each["topologyKey"] for each in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
     for each in spread:
@@ -261,6 +261,16 @@ def test_the_user_is_that_of_the_image_and_may_read_the_token(pod: Resource) -> 
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
 
 
+def test_what_has_to_be_changed_is_in_the_example() -> None:
+    """The account, the bucket and the role are in the one directory that people copy."""
+    named = {
+        path.relative_to(MANIFESTS).parts[0]
+        for path in MANIFESTS.rglob("*.yaml")
+        if re.search(r"\d{12}|shop-als-models|:role/", path.read_text(encoding="utf-8"))
+    }
+    assert named == {"example"}
+
+
 def test_a_changed_setting_restarts_the_pods() -> None:
     """The name of the settings that pods read changes with their content."""
     assert re.fullmatch(r"als-serve-[0-9a-z]{10}", configured())
@@ -288,6 +298,35 @@ def test_the_policy_lets_through_what_is_needed(resources: list[Resource]) -> No
     (served,) = container["ports"]
     assert served["containerPort"] == Settings().port
     assert [port["targetPort"] for port in one(resources, "Service")["spec"]["ports"]] == ["http"]
+
+
+# ---------------------------------------------------------------- overlays
+
+
+def test_another_name_and_namespace_reach_every_reference(tmp_path: Path) -> None:
+    """An overlay may rename everything: the autoscaler, the account and the settings are found under the new names."""
+    resources = with_components(tmp_path, COMPONENTS, namePrefix="eu-", nameSuffix="-1", namespace="shop")
+    assert {each["metadata"]["namespace"] for each in resources} == {"shop"}
+    assert all(each["metadata"]["name"].startswith("eu-als-serve") for each in resources)
+    pod = one(resources, "Deployment", "eu-als-serve-1")["spec"]["template"]["spec"]
+    account = one(resources, "ServiceAccount", pod["serviceAccountName"])
+    assert "eks.amazonaws.com/role-arn" in account["metadata"]["annotations"]
+    (source,) = pod["containers"][0]["envFrom"]
+    assert one(resources, "ConfigMap", source["configMapRef"]["name"])
+    scaler = one(resources, "HorizontalPodAutoscaler", "eu-als-serve-1")["spec"]
+    assert scaler["scaleTargetRef"]["name"] == "eu-als-serve-1"
+    assert [each["type"] for each in scaler["metrics"]] == ["Resource", "Pods"]
+
+
+def test_two_fleets_in_one_namespace_can_be_told_apart(tmp_path: Path) -> None:
+    """A label with includeSelectors reaches the pods and every selector, except that of the PodMonitor."""
+    label = {"app.kubernetes.io/instance": "eu"}
+    labels = [{"pairs": label, "includeSelectors": True}]
+    resources = with_components(tmp_path, COMPONENTS, namePrefix="eu-", labels=labels)
+    found = {name: each.get("matchLabels", each) for name, each in selectors(resources).items()}
+    assert found.pop("PodMonitor eu-als-serve") == LABELS
+    assert found == dict.fromkeys(found, LABELS | label)
+    assert one(resources, "Deployment", "eu-als-serve")["spec"]["template"]["metadata"]["labels"] == LABELS | label
 
 
 # ---------------------------------------------------------------- components

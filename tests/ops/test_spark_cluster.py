@@ -135,6 +135,19 @@ def test_what_the_cluster_trains_is_published_and_served(
     assert not given & pairs
 
 
+def test_a_directory_that_exists_is_not_written_to(
+    cluster: Cluster, workers: list[Worker], interactions: Path, tmp_path: Path
+) -> None:
+    """Both jobs say so in one sentence before they read anything."""
+    sentence = f"Error: {tmp_path} exists; remove it, or name another directory."
+    for job in (
+        cluster.submit("train", TRAIN, "--data", tmp_path / "none", "--out", tmp_path),
+        cluster.submit("recommend", RECOMMEND, "--model", tmp_path / "none", "--out", tmp_path),
+    ):
+        assert job.process.wait(600) == 1
+        assert sentence in job.said()
+
+
 def test_the_cluster_evaluates_as_the_command_does(trained: Path, held_out: Path, tmp_path: Path) -> None:
     """Recall and NDCG are those of als-serve evaluate: unknown items are misses, and seen pairs do not count."""
     model = tmp_path / "m.npz"
@@ -219,3 +232,36 @@ def test_an_evaluation_holds_out_a_fifth(interactions: Path, disturbed: Path) ->
     # By chance, 20 of 200 items would have a tenth of them; but these items are those that many users had.
     assert 0.15 < found["recall"] < 0.9
     assert 0 < found["ndcg"] < found["recall"]
+
+
+def test_rows_that_say_nothing_are_left_out(cluster: Cluster, workers: list[Worker], tmp_path: Path) -> None:
+    """Rows whose weight is not a positive number; and a test of strangers measures nothing, but the model is saved."""
+    data, test, out = tmp_path / "interactions.csv", tmp_path / "test.csv", tmp_path / "weighed"
+    weights = ["2", "3", "many", "NaN", "Infinity", "-1", "0", ""]
+    places = [(user, number) for user in range(9) for number in range(8)]
+    rows = [f"{user},item.{(user + number) % 8},{weights[number]}\n" for user, number in places]
+    data.write_text("the user,item.id,weight\n" + "".join(rows))
+    test.write_text("the user,item.id,weight\nnobody,item.1,1\n")
+    columns = ("--user", "the user", "--item", "item.id", "--weight", "weight")
+    train(cluster, data, out, *columns, "--test", test, iterations=1).finish()
+    model = tmp_path / "m.npz"
+    assert "9 users × 8 items × 8 factors, seen 18 pairs" in run("convert", out, model)
+    nothing = {"k": 20, "users": 0, "sampled_of": 0, "pairs": 0, "recall": None, "ndcg": None}
+    assert facts_of(out)["evaluation"] == nothing
+
+
+def test_what_a_job_cannot_do_is_a_sentence(
+    cluster: Cluster, workers: list[Worker], interactions: Path, tmp_path: Path
+) -> None:
+    """Before any work, with no stack of Java; the output does not exist, so that the next attempt can have it."""
+    out, empty, csvs = tmp_path / "out", tmp_path / "empty.csv", tmp_path / "directory"
+    empty.write_text("user_id,item_id\n,1\n")
+    csvs.mkdir()
+    (csvs / "part.csv").write_text("user_id,item_id\n1,1\n")
+    assert "`sku`" in train(cluster, interactions, out, "--item", "sku").refusal()
+    assert f"{csvs} cannot be read as Parquet" in train(cluster, csvs, out).refusal()
+    assert train(cluster, empty, out).refusal().startswith(f"{empty} has no row with a user")
+    assert not out.exists()
+    assert train(cluster, interactions, tmp_path).refusal().startswith(f"{tmp_path} already exists")
+    job = cluster.submit("recommend", RECOMMEND, "--model", out, "--out", tmp_path)
+    assert job.refusal() == f"There is no file at {out}."

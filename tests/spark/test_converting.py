@@ -22,12 +22,16 @@ from service.model.formats.reading import read
 from service.model.scoring.scoring import recommend
 from service.model.validation.validation import validate
 from service.spark.converting import write
+from service.spark.factors import read_factors
+from service.spark.tree import Tree
+from service.training.data_files import DataFile
 from tests.support.spark import (
     FIXTURES,
     VERSIONS,
     converted,
     copied,
     factors_of,
+    part_of,
     write_als_model,
     write_factors,
     write_metadata,
@@ -276,3 +280,21 @@ def test_a_model_file_is_read_as_it_was_converted(tmp_path: Path) -> None:
         assert (getattr(again, name) == getattr(model, name)).all()
     assert (again.alpha, again.regularization) == (model.alpha, model.regularization)
     assert again.seen.items.tolist() == model.seen.items.tolist()
+
+
+def test_a_file_is_read_in_small_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large it is, and its groups of rows, which have 128 MB in Spark."""
+    factors = np.random.default_rng(0).random((30_000, 32), np.float32)
+    write_factors(tmp_path, np.arange(len(factors)), factors)
+    file, sizes = DataFile(part_of(tmp_path), part_of(tmp_path).stat().st_size), list[int]()
+    assert file.size > 3 * 2**20
+
+    class Recording(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            found = super().read(size)
+            sizes.append(len(found))
+            return found
+
+    monkeypatch.setattr(DataFile, "open", lambda file: Recording(file.path))
+    assert (read_factors(Tree(tmp_path, {"part-0": file}), 32).factors == factors).all()
+    assert max(sizes) <= 2**20

@@ -175,11 +175,11 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "texts": (
         with_features(lambda rows: pa.array(["x"] * rows)),
-        "als/userFactors/* has features of type string instead of lists of floats.",
+        "als/userFactors/* has features of type string instead of lists of floats; save the model again.",
     ),
     "whole numbers": (
         with_features(lambda rows: pa.array([[1] * 4] * rows)),
-        "als/userFactors/* has features of type list<*> instead of lists of floats.",
+        "als/userFactors/* has features of type list<*> instead of lists of floats; save the model again.",
     ),
     "no column": (
         rewritten("itemFactors", lambda table: table.select(["id"])),

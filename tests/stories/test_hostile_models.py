@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from tests.support.load import open_loop
 from tests.support.running import RunningServer, running_server
 from tests.support.swapping import TOP, TwoModels
 
-# Each of these is read on its own elsewhere, with its exact sentence; here every eighth goes all the way.
-EVERY = 8
+# Each of these is read on its own elsewhere, with its exact sentence; here every sixteenth goes all the way.
+EVERY = 16
 CHILD_ENDS = {kind.code for kind in (ImportCpuError, ImportCrashedError, ImportMemoryError, ImportTimeoutError)}
 
 
@@ -65,12 +64,12 @@ def _refusal(server: RunningServer, path: Path, content: bytes) -> dict[str, Any
     beside = path.with_suffix(".new")
     beside.write_bytes(content)
     beside.replace(path)
-    for _ in range(3000):
+
+    def ended() -> dict[str, Any] | None:
         reload = _last_reload(server)
-        if reload["finished_at"] != earlier:
-            return reload
-        time.sleep(0.02)
-    raise AssertionError("the file was not looked at")
+        return reload if reload["finished_at"] != earlier else None
+
+    return server.wait_until(ended)
 
 
 def _last_reload(server: RunningServer) -> dict[str, Any]:

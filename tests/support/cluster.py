@@ -66,6 +66,14 @@ class Job:
         """Return once the job has succeeded."""
         assert self.process.wait(timeout=seconds) == 0, self.said()
 
+    def refusal(self) -> str:
+        """Return the sentence with which the job ended, and nothing else."""
+        assert self.process.wait(timeout=600) == 1, self.said()
+        said = self.log.read_text(errors="replace")
+        assert "Traceback" not in said, said
+        (sentence,) = re.findall(r"^Error: (.+)$", said, re.MULTILINE)
+        return str(sentence)
+
 
 class Cluster:
     """A master, the workers that were added, and jobs; its files are in a directory."""

@@ -19,7 +19,7 @@ from tests.support import ROOT
 
 MANIFESTS = ROOT / "ops" / "kubernetes"
 BASE, EXAMPLE = MANIFESTS / "base", MANIFESTS / "example"
-COMPONENTS = sorted(path.parent for path in MANIFESTS.glob("components/*/kustomization.yaml"))
+COMPONENTS = [EXAMPLE / "irsa", *sorted(path.parent for path in MANIFESTS.glob("components/*/kustomization.yaml"))]
 #: Every supported version whose schemas there are.
 VERSIONS = list(dict.fromkeys(kubernetes.major_minor(found) for found in kubernetes.all_versions()))
 VERSIONS = VERSIONS[VERSIONS.index("1.27") :]
@@ -38,13 +38,14 @@ def built(directory: Path) -> list[Resource]:
     return list(yaml.safe_load_all(done.stdout))
 
 
-def with_components(directory: Path, components: Sequence[Path]) -> list[Resource]:
-    """Return the base with components, as an overlay in an empty directory would have it."""
+def with_components(directory: Path, components: Sequence[Path], **more: object) -> list[Resource]:
+    """Return the base with components, as an overlay in an empty directory, with these other fields, would have it."""
     overlay = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [os.path.relpath(BASE, directory)],
         "components": [os.path.relpath(component, directory) for component in components],
+        **more,
     }
     (directory / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
     return built(directory)

@@ -14,7 +14,9 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
 
 
 def ask(request: str | urllib.request.Request) -> tuple[int, Any]:
@@ -50,6 +52,7 @@ class RunningServer:
             command or [sys.executable, *(["-I", "-u"] if module == "service" else []), "-m", module, "serve"],
             cwd=cwd,
             env=inherited
+            | {"SSL_CERT_FILE": os.devnull}  # authorities, which nothing here needs, and each start would read
             | dict(environment or {})
             | {"ALS_MODEL_PATH": str(model_path), "ALS_STATE_DIR": str(state_dir), "ALS_PORT": "0"}
             | {"ALS_LOG_FORMAT": "json", "ALS_WATCH_SECONDS": "0.2", "ALS_DRAIN_SECONDS": "0"}
@@ -57,6 +60,7 @@ class RunningServer:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._logged = threading.Condition()
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
 
@@ -67,17 +71,16 @@ class RunningServer:
                 self.events.append(json.loads(line))
             except ValueError:
                 self.events.append({"event": "not_json", "message": line})
+            with self._logged:
+                self._logged.notify_all()
 
     def wait_for(self, event: str, seconds: float = 60, **facts: object) -> dict[str, Any]:
         """Return the first event of this name (and these facts) once it was logged."""
-        deadline = time.monotonic() + seconds
-        while True:
-            for found in list(self.events):
-                if found["event"] == event and facts.items() <= found.items():
-                    return found
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise AssertionError(f"no event {event!r} in {self.events}")
-            time.sleep(0.01)
+
+        def found() -> dict[str, Any] | None:
+            return next((e for e in list(self.events) if e["event"] == event and facts.items() <= e.items()), None)
+
+        return self.wait_until(found, seconds, f"no event {event!r} in")
 
     @property
     def url(self) -> str:
@@ -101,13 +104,17 @@ class RunningServer:
         """Return once this version is served."""
         self.wait_until(lambda: self.get("/v1/model")[1]["model_version"] == version, seconds)
 
-    def wait_until(self, happened: Callable[[], object], seconds: float = 60) -> None:
-        """Return once something has happened."""
+    def wait_until(
+        self, happened: Callable[[], Found | None], seconds: float = 60, failure: str = "it did not happen:"
+    ) -> Found:
+        """Return what is there once something has happened: look at each event, and now and then between them."""
         deadline = time.monotonic() + seconds
-        while not happened():
+        while not (found := happened()):
             if time.monotonic() > deadline or self.process.poll() is not None:
-                raise AssertionError(f"it did not happen: {self.events}")
-            time.sleep(0.01)
+                raise AssertionError(f"{failure} {self.events}")
+            with self._logged:
+                self._logged.wait(0.05)
+        return found
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""

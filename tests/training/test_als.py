@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from implicit.cpu.als import AlternatingLeastSquares
+from implicit.recommender_base import ModelFitError
 
 from service.errors import TrainingError
-from service.training import fitting
+from service.training import als, fitting
 from service.training.als import TrainedModel, train
 from service.training.fitting import Machine
 from service.training.plan import Plan
+from service.training.stopping import Validation
 from service.training.weighting import weighting
 from tests.support.interactions import small_interactions
 
@@ -71,6 +73,18 @@ def test_factors_that_are_not_numbers(iterations: int | None, monkeypatch: pytes
     monkeypatch.setattr(fitting, "AlternatingLeastSquares", lambda **named: Overflowing(**without_gpu(named)))
     with pytest.raises(TrainingError, match=r"the largest is 2\) need a smaller alpha than 20\.$"):
         train(SMALL, plan(iterations=iterations))
+
+
+def test_a_trial_whose_factors_are_not_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same sentence."""
+
+    def overflowing(*_: object) -> None:
+        raise ModelFitError("item factors are not finite")
+
+    monkeypatch.setattr(als, "validated", overflowing)
+    validation = Validation(SMALL.weights, np.arange(1), SMALL.weights[:1], "ndcg", 1)
+    with pytest.raises(TrainingError, match=r"the largest is 2\) need a smaller alpha than 20\.$"):
+        als.try_out(validation, plan())
 
 
 def without_gpu(named: dict[str, Any]) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+"""Metrics of an evaluation."""
+
 from __future__ import annotations
 
 import heapq

@@ -27,12 +27,12 @@ SHA = "00000c289a1829a808ac09c00daf10bc3c4e223b"
 SERVER = "of a server: ALS_TRAINING_"
 
 
-def read(path: Path, layout: Layout = Layout(), *, skip: bool = False) -> Interactions:  # noqa: B008 - it is frozen
+def read(path: Path, layout: Layout = Layout(), *, skip: bool = False) -> Interactions:
     """Read one path."""
     return read_interactions([path], layout, skip_bad_rows=skip)
 
 
-def complaint_of(path: Path, layout: Layout = Layout()) -> str:  # noqa: B008 - as above
+def complaint_of(path: Path, layout: Layout = Layout()) -> str:
     """Return the sentence that says why a path is not read."""
     with pytest.raises(TrainingError) as caught:
         read(path, layout)

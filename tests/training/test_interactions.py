@@ -1,3 +1,5 @@
+"""Interactions read from text and Parquet."""
+
 from __future__ import annotations
 
 import csv

@@ -1,3 +1,5 @@
+"""The sample shop."""
+
 from __future__ import annotations
 
 import csv

@@ -1,3 +1,5 @@
+"""Splits of interactions into training and test."""
+
 from __future__ import annotations
 
 from dataclasses import replace

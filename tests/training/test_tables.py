@@ -1,3 +1,5 @@
+"""Bad rows and odd tables of interactions."""
+
 from __future__ import annotations
 
 import csv

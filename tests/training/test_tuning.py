@@ -1,3 +1,5 @@
+"""The search for parameters."""
+
 from __future__ import annotations
 
 import gc

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -18,6 +19,7 @@ from service import server
 from service.api.context import Context
 from service.live.commands import Pin
 from service.settings import Settings
+from service.tokens import digest_of
 from service.workers import keeper
 from tests.support.helpers import eventually, model_bytes, put, stand_in
 from tests.support.workers import workers_of
@@ -39,14 +41,22 @@ class Started:
         async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
             return answer.status
 
+    async def administer(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Send a command to a worker with the token "secret"; return the status and the answer."""
+        headers = {"Authorization": "Bearer secret"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.request(method, f"{self.url}/v1/admin/{path}", json=body) as answer,
+        ):
+            return answer.status, await answer.json(content_type=None)
+
 
 @asynccontextmanager
-async def started(directory: Path) -> AsyncIterator[Started]:
+async def started(directory: Path, **changes: Any) -> AsyncIterator[Started]:
     """Run a service of two workers for the length of a block."""
     put(directory / "m.npz", model_bytes())
-    settings = Settings(
-        model_path=directory / "m.npz", state_dir=directory / "s", port=0, drain_seconds=0, workers=2, log_level="error"
-    )
+    fixed: dict[str, Any] = {"port": 0, "drain_seconds": 0, "workers": 2, "log_level": "error"}
+    settings = Settings(model_path=directory / "m.npz", state_dir=directory / "s", **fixed, **changes)
     listening: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
 
     def on_start(context: Context, port: int) -> None:
@@ -85,8 +95,8 @@ async def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
 async def test_workers_do_without_a_pinned_model_that_is_lost(tmp_path: Path) -> None:
     """Where all of them end, new ones answer from the model at the path."""
     async with started(tmp_path) as service:
-        await eventually(lambda: service.sample("als_workers") == 2, seconds=60)
         slot, administer = service.context.status.slot, service.context.administer
+        await eventually(lambda: slot.loaded and service.sample("als_workers") == 2, seconds=60)
         assert slot.loaded
         assert administer
         pinned, path = slot.loaded.version, slot.loaded.snapshot.directory
@@ -100,6 +110,20 @@ async def test_workers_do_without_a_pinned_model_that_is_lost(tmp_path: Path) ->
         await eventually(lambda: service.sample("als_workers") == 2, seconds=60)
         assert slot.version == newer
         assert await service.get("/readyz") == 200
+
+
+async def test_a_command_to_a_worker_is_carried_out_by_the_keeper(tmp_path: Path) -> None:
+    """And what the keeper refuses, the worker refuses."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"ops admin {digest_of('secret')}\n")
+    async with started(tmp_path, tokens_file=tokens) as service:
+        slot = service.context.status.slot
+        await eventually(lambda: slot.loaded and service.sample("als_workers") == 2, seconds=60)
+        status, found = await service.administer("PUT", "pin", {"model_version": slot.version})
+        assert (status, found["pinned"]) == (200, slot.version)
+        assert service.sample("als_model_pinned") == 1
+        status, found = await service.administer("PUT", "pin", {"model_version": "0" * 16})
+        assert (status, found["code"]) == (404, "unknown_version")
 
 
 async def test_a_worker_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 
 from service.connections import Budget
 from service.listening import open_sockets
+from service.live.commands import KeptVersions, Show
 from service.model.rollout.arms import Experiment
 from service.observe.sheets import make_sheet
-from service.workers.messages import Answer, Ask, Assignment, FromWorker, Lost, News, Scrape, Taken, line
+from service.tokens import Token, digest_of
+from service.workers.messages import Answer, Ask, Assignment, FromWorker, Lost, News, Refusal, Scrape, Taken, line
 from service.workers.turns import make_turns
 from service.workers.worker import work
 from tests.support.helpers import Place
@@ -46,7 +49,7 @@ class Said(asyncio.WriteTransport):
 class Running:
     """A worker that runs, and its keeper's ends of the pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, **changes: object) -> None:
         listening = open_sockets("127.0.0.1", 0)[0]
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self.said = Said()
@@ -62,7 +65,7 @@ class Running:
         }
         descriptors = {"sockets": (listening.detach(),), "sheet": self.shared[0], "turns": self.shared[1]}
         share = {"budget": Budget(16), "query_threads": 1, "queue_ms": 100, "cache_mb": 1}
-        assignment = msgspec.convert({"place": 0, **descriptors, **share, **settings}, Assignment)
+        assignment = msgspec.convert({"place": 0, **descriptors, **share, **settings, **changes}, Assignment)
         self.tell(line(assignment))
         self.task = asyncio.create_task(work(self.hears, self.said))
 
@@ -70,9 +73,10 @@ class Running:
         """Say something to the worker."""
         self.hears.feed_data(said)
 
-    async def get(self, path: str) -> tuple[int, bytes]:
+    async def get(self, path: str, token: str | None = None) -> tuple[int, bytes]:
         """Ask it for something on a new connection."""
-        async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with aiohttp.ClientSession(headers=headers) as session, session.get(self.url + path) as answer:
             return answer.status, await answer.read()
 
     async def end(self) -> None:
@@ -82,15 +86,36 @@ class Running:
             await self.task
 
 
+@asynccontextmanager
+async def at_work(**changes: object) -> AsyncIterator[Running]:
+    """Run a worker for the length of a block."""
+    running = Running(**changes)
+    try:
+        yield running
+    finally:
+        if not running.task.done():
+            await running.end()
+        for descriptor in running.shared:
+            os.close(descriptor)
+
+
 @pytest.fixture
 async def worker() -> AsyncIterator[Running]:
     """Run a worker that has heard nothing but its assignment."""
-    running = Running()
-    yield running
-    if not running.task.done():
-        await running.end()
-    for descriptor in running.shared:
-        os.close(descriptor)
+    async with at_work() as running:
+        yield running
+
+
+TOKENS = (Token("ops", frozenset({"admin"}), digest_of("secret")),)
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Running]:
+    """Run a worker whose news have a token with the scope admin."""
+    async with at_work(has_tokens=True) as running:
+        running.tell(line(msgspec.structs.replace(news(None), tokens=TOKENS)))
+        assert await running.said.next() == Taken(0)
+        yield running
 
 
 async def test_it_answers_from_the_first_news_on(worker: Running, place: Place) -> None:
@@ -155,6 +180,33 @@ async def test_a_scrape_is_answered_by_the_keeper(worker: Running) -> None:
     assert await scraped == (200, b"als_workers 4.0\n")
 
 
+async def test_tokens_come_with_the_news(guarded: Running) -> None:
+    """Those that were revoked are no longer known once the worker has taken them."""
+    assert (await guarded.get("/v1/admin/versions"))[0] == 401
+    guarded.tell(line(msgspec.structs.replace(news(None), tokens=(Token("anonymous", frozenset({"read"}), None),))))
+    await guarded.said.next()
+    assert (await guarded.get("/v1/admin/versions", "secret"))[0] == 401
+
+
+async def test_a_command_is_carried_out_by_the_keeper(guarded: Running) -> None:
+    """It is for all processes, so the keeper's answer, or its refusal, is the worker's."""
+    listed = asyncio.create_task(guarded.get("/v1/admin/versions", "secret"))
+    asked = await guarded.said.next()
+    assert isinstance(asked, Ask)
+    assert asked.what == Show()
+    found = KeptVersions("0" * 16, None, None, 0, [])
+    guarded.tell(line(Answer(asked.number, "application/json", msgspec.json.encode(found))))
+    status, body = await listed
+    assert (status, msgspec.json.decode(body, type=KeptVersions)) == (200, found)
+    refused = asyncio.create_task(guarded.get("/v1/admin/versions", "secret"))
+    asked = await guarded.said.next()
+    assert isinstance(asked, Ask)
+    guarded.tell(line(Refusal(asked.number, "state_directory", "The disk is full.")))
+    status, body = await refused
+    problem = msgspec.json.decode(body)
+    assert (status, problem["code"], problem["detail"]) == (503, "state_directory", "The disk is full.")
+
+
 async def test_an_answer_that_nobody_waits_for_is_let_go(worker: Running) -> None:
     """Prometheus may have hung up meanwhile."""
     worker.tell(line(news(None)))
@@ -167,6 +219,19 @@ async def test_an_answer_that_nobody_waits_for_is_let_go(worker: Running) -> Non
     assert (await worker.get("/healthz"))[0] == 200  # by now it knows that the client is gone
     worker.tell(line(Answer(asked.number, "text/plain", b"")) + line(news(None)))
     assert await worker.said.next() == Taken(0)
+
+
+async def test_a_refusal_that_nobody_waits_for_is_let_go(guarded: Running) -> None:
+    """As an answer is."""
+    listed = asyncio.create_task(guarded.get("/v1/admin/versions", "secret"))
+    asked = await guarded.said.next()
+    assert isinstance(asked, Ask)
+    listed.cancel()
+    await asyncio.wait({listed})
+    assert (await guarded.get("/healthz"))[0] == 200
+    refusal = Refusal(asked.number, "state_directory", "The disk is full.")
+    guarded.tell(line(refusal) + line(msgspec.structs.replace(news(None), tokens=TOKENS)))
+    assert await guarded.said.next() == Taken(0)
 
 
 async def test_a_flood_of_scrapes_is_refused(worker: Running) -> None:

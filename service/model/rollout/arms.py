@@ -22,7 +22,7 @@ class Experiment(msgspec.Struct, frozen=True):
     """Who gets the candidate: ``percent`` of users, from 0 to 100.
 
     name: 1 to 64 ASCII characters; under another name, other users do. shadow: the share of requests, from 0 to 1, that
-    the candidate answers in the background, only to be compared.
+    the candidate also answers in the background, for comparison only.
     """
 
     name: str = "default"

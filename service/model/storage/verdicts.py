@@ -73,5 +73,5 @@ def whole_version(beginning: str, kept: list[str], state: Path) -> str:
     found = sorted({version for version in kept if version.startswith(beginning)})
     if len(found) != 1:
         which = f"{len(found)} models kept in {state} begin" if found else f"No model kept in {state} begins"
-        raise UnknownVersionError(f"{which} with {beginning}; {', '.join(sorted(kept)) or 'none'} are kept.")
+        raise UnknownVersionError(f"{which} with {beginning}; kept: {', '.join(sorted(kept)) or 'none'}.")
     return found[0]

@@ -338,6 +338,36 @@ def test_what_does_not_occur_is_not_a_word() -> None:
     assert values_of(catalog.columns["x"]) == ["here", None]
 
 
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        (
+            {"id": ["a", "b"], "sold": pa.array([0, 3 * 10**17], pa.timestamp("us"))},
+            "the column sold has a date before the year 1 or after 9999.",
+        ),
+        (
+            {"id": ["a", "b"], "available": [{"yes": True}, {"yes": False}]},
+            "the column available has values of type struct<yes: bool>",
+        ),
+        (
+            {"id": pa.array([b"a", b"\xff"])},
+            "the column id has bytes that are not UTF-8 text; ids are whole numbers or text.",
+        ),
+    ],
+    ids=["date", "availability", "ids"],
+)
+def test_what_parquet_can_have_and_a_catalog_cannot_is_said(columns: Mapping[str, Any], sentence: str) -> None:
+    """With the column."""
+    with pytest.raises(BadCatalogError) as raised:
+        read(parquet(columns))
+    assert sentence in str(raised.value)
+
+
+def test_titles_of_another_type_are_none() -> None:
+    """Such as dates: they are not names."""
+    assert read(parquet({"id": ["a"], "title": [date(2024, 1, 31)]})).titles is None
+
+
 def test_a_catalog_in_which_all_is_available_does_not_say_so() -> None:
     """A column of nothing but yes, or of nothing, is the same as none; so is one of empty titles."""
     for value in ("yes", ""):

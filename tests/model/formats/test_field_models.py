@@ -10,6 +10,7 @@ import re
 import sys
 import types
 import uuid
+import zipfile
 import zoneinfo
 from array import array
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque, namedtuple
@@ -330,6 +331,26 @@ class TestIds:
         )
         assert complaint_of(npz(**factors, user_ids=np.array([[1], [2]], object))).startswith("user_ids ")
         assert "is an array of Python objects" in complaint_of(npz(**factors, item_weights=np.array([1, 2], object)))
+
+    @pytest.mark.parametrize(
+        ("content", "complaint"),
+        [
+            ([1, 2], "user_ids is not the array that its header declares; save the model again."),
+            (
+                np.array([1, 2, 3], object),
+                "user_ids does not have the shape (2,) that its header declares; save the model again.",
+            ),
+        ],
+        ids=["another object", "another shape"],
+    )
+    def test_objects_that_are_not_what_their_header_says(self, content: object, complaint: str) -> None:
+        """The header and the pickle in a member are compared."""
+        packed = io.BytesIO(npz(user_factors=np.ones((2, 2)), item_factors=np.ones((2, 2))))
+        member = io.BytesIO()
+        np.lib.format.write_array_header_1_0(member, {"descr": "|O", "fortran_order": False, "shape": (2,)})
+        with zipfile.ZipFile(packed, "a") as archive:
+            archive.writestr("user_ids.npy", member.getvalue() + pickle.dumps(content))
+        assert complaint_of(packed.getvalue()) == complaint
 
     @pytest.mark.parametrize("start", [0, 5])
     def test_an_index_of_pandas(self, start: int) -> None:

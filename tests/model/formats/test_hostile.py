@@ -181,7 +181,7 @@ def test_a_bomb_ends_at_the_limits_of_its_process(name: str, tmp_path: Path) -> 
     path = tmp_path / name
     path.write_bytes(file.content)
     # Only where that is to be reached: what ends otherwise may take longer on a busy machine.
-    cpu_seconds = 3 if file.error is ImportCpuError else 60
+    cpu_seconds = 2 if file.error is ImportCpuError else 60
     assert end_of(LIMITED, str(path), str(cpu_seconds)) == END[file.error]
 
 

@@ -203,6 +203,13 @@ def test_several_golden_requests_that_fail(tmp_path: Path) -> None:
     assert finding.value == 0.5
 
 
+def test_golden_requests_can_be_stopped(tmp_path: Path) -> None:
+    """When the server stops, it does not wait for all that is left."""
+    golden = read_golden(golden_file(tmp_path, '{"user": 77}', '{"user": 78}', '{"user": 79}'))
+    stops = iter([False, True])
+    assert len(golden.failures(SERVED.model, lambda: next(stops))) == 1
+
+
 def test_a_list_without_items_has_no_lowest_score(tmp_path: Path) -> None:
     """Someone who has had everything gets nothing, which no least score allows."""
     had = make_factors(users=1, items=40, pairs=2000)

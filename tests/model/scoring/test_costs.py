@@ -1,3 +1,5 @@
+"""Estimates of what queries cost."""
+
 from __future__ import annotations
 
 from typing import Any

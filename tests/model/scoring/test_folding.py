@@ -1,3 +1,5 @@
+"""Folding in: factors from given items, and explanations."""
+
 from __future__ import annotations
 
 import dataclasses

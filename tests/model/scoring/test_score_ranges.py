@@ -1,3 +1,5 @@
+"""Score ranges, and normalized scores."""
+
 from __future__ import annotations
 
 import dataclasses

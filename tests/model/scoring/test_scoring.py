@@ -1,3 +1,5 @@
+"""Queries on a model, next to plain NumPy."""
+
 from __future__ import annotations
 
 import dataclasses

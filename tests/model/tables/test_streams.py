@@ -49,3 +49,20 @@ def test_the_line_with_other_bytes_is_found(tmp_path: Path, content: bytes, enco
     path = tmp_path / "data.csv"
     path.write_bytes(content)
     assert undecodable_line(DataFile(path, len(content)), encoding) == line
+
+
+@given(st.lists(st.text("a ", max_size=6), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]), st.integers(3, 9))
+def test_runs_of_blanks_are_squeezed_even_across_chunks(rows: list[str], end: str, size: int) -> None:
+    """Each is one delimiter, except at the ends of a line, where it is none."""
+    chunks = list(utf8_chunks(io.BytesIO(end.join(rows).encode()), "utf-8", size, squeezed=True))
+    assert b"".join(chunks).decode() == end.join(" ".join(row.split()) for row in rows)
+    assert all(chunks)  # a reader would take an empty one for the end
+
+
+@pytest.mark.parametrize("size", [3, 4, 10, 100])
+def test_skipped_lines_may_end_anywhere(size: int) -> None:
+    """Where the chunks are small, or the text has not more lines than are skipped."""
+    for text, left in ((b"# a\n# b\n1 2\n", b"1 2\n"), (b"# a\n# b\n", b""), (b"# a\n", b"")):
+        chunks = list(utf8_chunks(io.BytesIO(text), "utf-8", size, skipped=2))
+        assert b"".join(chunks) == left
+        assert all(chunks)
