@@ -166,13 +166,16 @@ async def test_the_first_model_of_an_empty_prefix_is_not_waited_for_longer_than_
 
 
 async def test_a_poll_that_is_requested_comes_at_once(tmp_path: Path, bucket: Bucket, proxy: FaultProxy) -> None:
-    """However far away the next one is."""
+    """However far away the next one is, or, with a model at the path, the first one."""
     await bucket.publish(OLD)
     async with following(tmp_path, bucket, poll=3600) as followed:
         await eventually(lambda: followed.has(OLD))
         await bucket.publish(NEW)
         followed.follower.request()
         await eventually(lambda: followed.has(NEW))
+    async with following(tmp_path, bucket, poll=3600) as followed:
+        followed.follower.request()
+        await eventually(lambda: followed.polls("unchanged") == 1)
 
 
 async def test_a_hundred_followers_do_not_ask_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,11 +184,11 @@ async def test_a_hundred_followers_do_not_ask_at_once(tmp_path: Path, monkeypatc
     path, pauses = tmp_path / "als_model.npz", []
     path.write_bytes(OLD)
 
-    async def slept(seconds: float) -> None:
+    async def waited(seconds: float, _: asyncio.Event) -> None:
         pauses.append(seconds)
         raise asyncio.CancelledError
 
-    monkeypatch.setattr("service.live.s3_follower.asyncio.sleep", slept)
+    monkeypatch.setattr(following_s3, "set_within", waited)
     for _ in range(100):
         metrics = Metrics(CollectorRegistry())
         with suppress(asyncio.CancelledError):
