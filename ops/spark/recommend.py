@@ -88,7 +88,7 @@ def prove(spark: SparkSession, given: argparse.Namespace) -> None:
     if missing := [path for path in paths if not exists(spark, path)]:
         sys.exit(f"Error: There is no file at {missing[0]}.")
     if exists(spark, given.out):
-        sys.exit(f"Error: {given.out} already exists.")
+        sys.exit(f"Error: {given.out} already exists; name another directory, or remove it.")
 
 
 def fetch(spark: SparkSession, path: str, directory: Path) -> Path:
