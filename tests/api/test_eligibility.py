@@ -115,7 +115,7 @@ def as_sent(value: object) -> str:
     drawn=st.none() | filters,
     cuts=CUTS,
 )
-@settings(max_examples=15, deadline=None)  # of ten lists; tests/model tests filters, caps and eligible items alone
+@settings(max_examples=25, deadline=None)
 async def test_every_route_has_the_best_of_what_is_eligible(
     snapshot: Snapshot,
     gone: set[int],
