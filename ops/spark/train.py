@@ -42,7 +42,7 @@ def positive(text: str) -> int:
 
 
 def options() -> argparse.Namespace:
-    """Return what was asked for; the defaults are Spark's, except for rank and the discount of popular items."""
+    """Return what was asked for; the defaults are Spark's, except for rank and discounts, which are als-serve's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, help="Parquet, or CSV (with a header) if the name says so.")
     parser.add_argument("--out", required=True, help="A directory that does not exist yet.")
@@ -53,12 +53,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--iterations", type=positive, default=10, help="Spark's maxIter; %(default)s by default.")
     parser.add_argument("--alpha", type=float, default=1.0, help="Spark's alpha; %(default)s by default.")
     parser.add_argument("--reg-param", type=float, default=0.1, help="Spark's regParam; %(default)s by default.")
-    parser.add_argument(
-        "--popularity-discount",
-        type=float,
-        default=0.25,
-        help="Divide an item's weights by its number of users to this power; %(default)s by default, 0 for not.",
-    )
+    parser.add_argument("--popularity-discount", type=float, default=0.35, help="As of als-serve train; %(default)s.")
+    parser.add_argument("--activity-discount", type=float, default=0.25, help="As of als-serve train; %(default)s.")
     parser.add_argument("--blocks", type=positive, help="Blocks of users, and of items; by default, one for each core.")
     parser.add_argument("--seed", type=int, default=0)
     held_out = parser.add_mutually_exclusive_group()
@@ -140,15 +136,20 @@ def number(spark: SparkSession, pairs: DataFrame, side: str, out: str) -> DataFr
     return spark.read.parquet(f"{out}/{side}_labels").select(F.col("id").alias(side), F.col("label").alias(labels))
 
 
-def discounted(spark: SparkSession, seen: DataFrame, power: float, out: str) -> DataFrame:
-    """Write item weights, and return the interactions multiplied with them; the mean of the products is 1."""
-    items = seen.groupBy("item").agg(F.pow(F.count("*"), F.lit(-power)).alias("discount"))
-    mean = seen.join(items, "item").agg(F.mean(F.col("weight") * F.col("discount"))).first()[0]
-    items.select("item", (F.col("discount") / mean).cast("float").alias("item_weight")).write.parquet(
+def weighed(spark: SparkSession, given: argparse.Namespace, seen: DataFrame, out: str) -> DataFrame:
+    """Write item weights, and return the interactions with the weights of training, whose mean is 1."""
+    items, users = (
+        seen.groupBy(side).agg(F.pow(F.count("*"), F.lit(-power)).alias(f"{side}_discount"))
+        for side, power in (("item", given.popularity_discount), ("user", given.activity_discount))
+    )
+    product = F.col("weight") * F.col("item_discount") * F.col("user_discount")
+    mean = seen.join(items, "item").join(users, "user").agg(F.mean(product)).first()[0]
+    items.select("item", (F.col("item_discount") / mean).cast("float").alias("item_weight")).write.parquet(
         f"{out}/item_weights"
     )
     weights = spark.read.parquet(f"{out}/item_weights")
-    return seen.join(weights, "item").select("user", "item", (F.col("weight") * F.col("item_weight")).alias("weight"))
+    weight = F.col("weight") * F.col("item_weight") * F.col("user_discount")
+    return seen.join(weights, "item").join(users, "user").select("user", "item", weight.alias("weight"))
 
 
 def at(spark: SparkSession, path: str) -> tuple[Any, Any]:
@@ -185,7 +186,7 @@ def fit(spark: SparkSession, given: argparse.Namespace, seen: DataFrame, out: st
         seed=given.seed,
         numUserBlocks=blocks,
         numItemBlocks=blocks,
-    ).fit(discounted(spark, seen, given.popularity_discount, out))
+    ).fit(weighed(spark, given, seen, out))
 
 
 def split(spark: SparkSession, seen: DataFrame, seed: int, out: str) -> tuple[DataFrame, DataFrame]:
@@ -273,6 +274,7 @@ def train(spark: SparkSession, given: argparse.Namespace, out: str) -> dict[str,
         "alpha": given.alpha,
         "reg_param": given.reg_param,
         "popularity_discount": given.popularity_discount,
+        "activity_discount": given.activity_discount,
         "rank": given.rank,
         "iterations": given.iterations,
         "users": users.count(),

@@ -85,6 +85,7 @@ def convert(inputs: Inputs, report: Report = lambda _phase, _done, _total: None)
         seen=seen,
         names={"user_factors": "userFactors", "item_factors": "itemFactors"},
         item_weights=item_weights_of_job(inputs.tree, items.numbers),
+        activity_discount=facts.activity_discount,
         regularization=_regularization(facts, seen, len(user_ids)),
         alpha=_alpha(facts),
     )
@@ -105,6 +106,7 @@ def write(model: Factors, file: BinaryIO) -> None:
         item_ids=model.item_ids,
         regularization=np.float64(model.regularization),
         alpha=np.float64(model.alpha),
+        activity_discount=np.float64(model.activity_discount),
         **more,
     )
 

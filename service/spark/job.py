@@ -22,6 +22,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     alpha: float
     reg_param: float
+    activity_discount: float = 0.0
 
 
 _facts = msgspec.json.Decoder(Facts)

@@ -121,7 +121,15 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert len(ended) == 12  # ten parts of 2,000 users
 
 
-def test_an_interrupted_run_ends(tmp_path: Path) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have the processes of a test heed SIGINT, even if the tests run where it is ignored, as in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupted_run_ends(tmp_path: Path, interruptible: None) -> None:
     """Ctrl+C waits for the parts that have begun, and not for all others."""
     model = write(tmp_path / "m.npz", make_factors(users=20_000, items=300, factors=8, pairs=1000))
     out = tmp_path / "lists.jsonl"

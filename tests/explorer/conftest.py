@@ -12,10 +12,10 @@ from tests.support.running import RunningServer, running_server
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Serve the sample shop."""
+    """Serve the sample shop, and refuse no query because the machine is busy."""
     shop = tmp_path_factory.mktemp("shop")
     model, items = train_on_sample(shop)
-    with running_server(model, shop / "state", items=items) as server:
+    with running_server(model, shop / "state", items=items, queue_ms=60_000) as server:
         server.wait_until_ready()
         server.wait_for("catalog")
         yield server

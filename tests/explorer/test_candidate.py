@@ -34,7 +34,7 @@ def trying(candidate_path: Path) -> Iterator[RunningServer]:
     put(candidate_path, CANDIDATE_FILE)
     with running_server(path, state, candidate_path=candidate_path, candidate_percent=50) as server:
         server.wait_until_serving(version(GOOD_FILE))
-        server.wait_until(lambda: server.get("/v1/model")[1]["candidate"])
+        server.wait_until(lambda: (server.get("/v1/model")[1]["candidate"] or {}).get("model_version"))
         yield server
 
 

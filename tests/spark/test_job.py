@@ -5,13 +5,18 @@ The fixture is what it wrote of these interactions on Spark 4.3, with --weight q
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.sparse import csr_matrix
 
 from service.errors import ConversionError
+from service.spark.converting import write
+from service.training.plan import DEFAULT
+from service.training.weighting import weighting
 from tests.support.spark import FIXTURES, converted, copied, part_of
 
 VERSION = "4.3"
@@ -45,15 +50,20 @@ def test_everything_beside_the_model_is_taken() -> None:
     assert remarks == []
 
 
-def test_items_weigh_less_the_more_users_they_have() -> None:
-    """By the power of the discount, and such that the mean of all pairs is 1, as als-serve train has it."""
+def test_pairs_weigh_as_in_our_own_training() -> None:
+    """Less for popular items and busy users, and such that the mean of all pairs is 1; the model file says so."""
     model, _ = converted(JOB)
     assert model.seen
     assert model.item_weights is not None
-    counts = np.bincount(model.seen.items)
-    weights = counts**-0.25
-    expected = weights / np.mean(model.seen.weights * weights[model.seen.items])
-    np.testing.assert_allclose(model.item_weights, expected, rtol=1e-5)
+    shape = (len(model.user_ids), len(model.item_ids))
+    expected = weighting(csr_matrix((model.seen.weights, model.seen.items, model.seen.indptr), shape), DEFAULT)
+    np.testing.assert_allclose(model.item_weights, expected.item_weights, rtol=1e-5)
+    file = io.BytesIO()
+    write(model, file)
+    file.seek(0)
+    with np.load(file) as saved:
+        assert saved["activity_discount"] == model.activity_discount == expected.activity_discount
+        assert (saved["item_weights"] == model.item_weights).all()
 
 
 def test_an_item_that_has_no_weight_weighs_1(tmp_path: Path) -> None:

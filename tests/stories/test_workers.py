@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
@@ -239,6 +240,12 @@ def test_workers_end_with_their_keeper(tmp_path: Path) -> None:
         assert psutil.wait_procs(workers, timeout=60)[1] == []
 
 
+def candidate_of(server: RunningServer) -> str | None:
+    """Return the version of the candidate, None while there is none, or no served model yet."""
+    candidate: dict[str, Any] = server.get("/v1/model")[1]["candidate"] or {}
+    return candidate.get("model_version")
+
+
 @pytest.mark.parametrize("shelf", ["snapshots", "candidates"])
 def test_what_is_lost_on_disk_does_not_keep_new_workers_out(tmp_path: Path, shelf: str) -> None:
     """The served model and the candidate are imported again; meanwhile, the candidate is done without."""
@@ -247,7 +254,7 @@ def test_what_is_lost_on_disk_does_not_keep_new_workers_out(tmp_path: Path, shel
     with running_server(
         tmp_path / "m.npz", tmp_path / "state", workers=2, candidate_path=tmp_path / "c.npz", candidate_percent=0
     ) as server:
-        server.wait_until(lambda: server.get("/v1/model")[1].get("candidate"))
+        server.wait_until(lambda: candidate_of(server) == SECOND)
         for snapshot in (tmp_path / "state" / shelf).iterdir():
             snapshot.rename(tmp_path / f"lost-{snapshot.name}")  # at once, because the keeper may clean up meanwhile
         workers = workers_of(server.process.pid)
@@ -256,4 +263,4 @@ def test_what_is_lost_on_disk_does_not_keep_new_workers_out(tmp_path: Path, shel
         assert psutil.wait_procs(workers, timeout=60)[1] == []
         assert server.get("/v1/model")[1]["model_version"] == FIRST
         server.wait_for("candidate_lost" if shelf == "candidates" else "not_answering")
-        server.wait_until(lambda: all(server.get("/v1/model")[1]["candidate"] for _ in range(20)))  # in both workers
+        server.wait_until(lambda: all(candidate_of(server) == SECOND for _ in range(20)))  # in both workers
