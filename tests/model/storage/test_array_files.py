@@ -28,7 +28,7 @@ def test_only_pages_in_memory_are_resident(tmp_path: Path) -> None:
 
 
 def test_what_a_system_refuses_is_not_damage(tmp_path: Path) -> None:
-    """A file that cannot be opened now is good, so nobody is told to delete it."""
+    """A file that cannot be opened now is good, so no message says to delete it."""
     path = tmp_path / "numbers.npy"
     np.save(path, np.arange(3))
     facts = FileFacts(path.stat().st_size, sha256_of(path))
