@@ -30,6 +30,7 @@ _DEFAULTS = {
     "master.rest.enabled": "false",
     "shuffle.io.maxRetries": "1",
     "shuffle.io.retryWait": "1s",
+    "sql.adaptive.enabled": "false",
     "sql.shuffle.partitions": "2",
     "ui.enabled": "false",
 }
