@@ -15,6 +15,7 @@ from service.environment import refuse_empty_variables, refuse_unknown_variables
 from service.errors import AlsServeError
 from service.observe.logs import set_up_logging
 from service.settings import Settings
+from service.untrusted import escaped
 
 #: The module of ``service.cli`` that has each command, and is imported when the command is used.
 _MODULES: Final = {
@@ -64,6 +65,10 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except AlsServeError as error:
             raise click.ClickException(str(error)) from None
+        except OSError as error:  # of a path that was given, as one with a name that is too long
+            if error.filename is None:
+                raise
+            raise click.ClickException(f"{escaped(str(error.filename))} cannot be used: {error.strerror}.") from None
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -25,6 +25,7 @@ from service.cli.main import main
 from service.model.facts import encode_facts
 from service.model.storage.snapshot import FORMAT_VERSION
 from service.settings import Settings, variable
+from tests.support import ROOT
 from tests.support.running import running_server
 from tests.training.test_model_files import FACTS
 
@@ -113,6 +114,21 @@ def test_check_of_a_path_that_is_not_utf_8(model: Path) -> None:
     result = als_serve("check", "--model-path", path)
     assert result.exit_code == 0, result.output
     assert "caf\\udce9.npz" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("check", "--model-path"), ("convert", ROOT / "tests/fixtures/spark/4.3/als")],
+    ids=lambda command: command[0],
+)
+def test_a_path_that_no_file_system_takes_is_said(tmp_path: Path, command: tuple[object, ...]) -> None:
+    """In one sentence, as every other mistake."""
+    path = tmp_path / f"{'long' * 100}.npz"
+    result = als_serve(*command, path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert "ile name too long" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.fixture
