@@ -30,7 +30,7 @@ test: $(VENV)/requirements-dev.installed $(VENV)/typescript/node_modules/.packag
 	$(BIN)/pytest --collect-only --quiet >/dev/null & $(BIN)/mypy && wait
 	$(BIN)/pytest --cov --cov-report=term --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-test-spark: $(VENV)/spark.installed ## run the jobs of ops/spark on a real cluster (Java 17, 2.5 GB, two minutes)
+test-spark: $(VENV)/spark.installed ## run the jobs of ops/spark on a real cluster (Java 17, 3 GB, four minutes)
 	@java -version 2>/dev/null || { echo "❌ Spark needs Java: apt-get install openjdk-17-jre-headless" >&2; exit 1; }
 	$(BIN)/pytest -m cluster tests/ops/test_spark_cluster.py
 
