@@ -84,29 +84,29 @@ def exists(spark: SparkSession, path: str) -> bool:
 
 def prove(spark: SparkSession, given: argparse.Namespace) -> None:
     """Raise SystemExit unless all files are there, and nothing where the lists go: both take long to find out."""
-    paths = [given.model, *(path for name in _FILES if (path := getattr(given, name)))]
+    paths = [path for name in ("model", *_FILES) if (path := getattr(given, name))]
     if missing := [path for path in paths if not exists(spark, path)]:
         sys.exit(f"Error: There is no file at {missing[0]}.")
     if exists(spark, given.out):
         sys.exit(f"Error: {given.out} already exists; name another directory, or remove it.")
 
 
+def fetched(spark: SparkSession, given: argparse.Namespace, scratch: Path) -> dict[str, Path | None]:
+    """Return copies of the files on the driver's disk; their names say what format they have."""
+    found: dict[str, Path | None] = {}
+    for name in ("model", *_FILES):
+        (scratch / name).mkdir()  # of its own, because two files may have the same name
+        path = getattr(given, name)
+        found[name] = fetch(spark, path, scratch / name) if path else None
+    return found
+
+
 def fetch(spark: SparkSession, path: str, directory: Path) -> Path:
-    """Copy a file to the driver's disk; its name says what format it has."""
+    """Copy a file from whatever file system it is on."""
     copy = directory / path.rpartition("/")[2]
     system, source = place(spark, path)
     system.copyToLocalFile(source, place(spark, f"file://{copy}")[1])
     return copy
-
-
-def fetched(spark: SparkSession, given: argparse.Namespace, scratch: Path) -> dict[str, Path | None]:
-    """Return copies of the files that describe items and users."""
-    found: dict[str, Path | None] = {}
-    for name in _FILES:
-        (scratch / name).mkdir()
-        path = getattr(given, name)
-        found[name] = fetch(spark, path, scratch / name) if path else None
-    return found
 
 
 def send(spark: SparkSession, snapshot: Snapshot, users: Int32) -> str:
@@ -146,7 +146,8 @@ async def recommend(spark: SparkSession, given: argparse.Namespace) -> None:
     """Import the policy and the model, and write the lists."""
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
-        files, model = fetched(spark, given, scratch), fetch(spark, given.model, scratch)
+        files = fetched(spark, given, scratch)
+        model = files.pop("model")
         asked = Asked(given.n, not given.include_seen, given.filter, read_list(files.pop("users")))
         catalog = {"item_columns": given.item_columns, "items_required": given.items_required == "true"}
         settings = Settings(model_path=model, state_dir=scratch, **files, **catalog)

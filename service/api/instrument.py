@@ -70,7 +70,7 @@ class Instrument:
                 if hdrs.CONTENT_ENCODING in request.headers:
                     _refuse_encoding()
                 response = await handler(request, context, ids)
-            except Exception as error:
+            except Exception as error:  # a client gets a problem document, never a stack trace
                 response = _problem(error, request.method, route, request_id)
             finally:
                 lifecycle.in_flight -= 1

@@ -26,7 +26,7 @@ async def keep_running(task: str, work: Callable[[], Awaitable[None]]) -> Never:
         started = loop.time()
         try:
             await work()
-        except Exception as error:
+        except Exception as error:  # whatever it is, the server goes on and the task is tried again
             if loop.time() - started > _LONGEST_PAUSE_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS
             detail = f"{type(error).__name__}: {error}"

@@ -44,7 +44,7 @@ class Transport(AIOHTTPSession):
                 _check_redirect(request.method, answer)
             if not is_object or answer.status_code >= 300:
                 answer._content = await _body(answer)
-        except BaseException as error:
+        except BaseException as error:  # a cancellation, too, must close the connection
             answer.raw.close()
             if isinstance(error, aiohttp.ClientError | TimeoutError):
                 raise ConnectionClosedError(endpoint_url=request.url, request=request, error=error) from error
